@@ -1,0 +1,50 @@
+/** Where the real parts of the tests are: in the system, or unpacked by test/parts.mjs. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+
+const root = new URL("../.out/parts", import.meta.url).pathname;
+const triplet = process.arch === "arm64" ? "aarch64-linux-gnu" : "x86_64-linux-gnu";
+
+/** The environment in which an unpacked part finds its libraries and Perl modules; the system's own still work. */
+export const partsEnv: NodeJS.ProcessEnv = {
+  ...process.env,
+  LD_LIBRARY_PATH: join(root, "usr/lib", triplet),
+  PERL5LIB: [join(root, "usr/share/perl5"), join(root, "usr/lib", triplet, "perl5")].join(":"),
+};
+
+const files = {
+  gearmand: "usr/sbin/gearmand",
+  gearman: "usr/bin/gearman",
+  gearadmin: "usr/bin/gearadmin",
+  /** The Perl job server's program; it shares its name with the C one. */
+  perlGearmand: "usr/bin/gearmand",
+  perlGearmanClient: "usr/share/perl5/Gearman/Client.pm",
+  stunnel: "usr/bin/stunnel4",
+  openssl: "usr/bin/openssl",
+  git: "usr/bin/git",
+} as const;
+
+export type Part = keyof typeof files;
+
+/** The path of a real part, which must be there. */
+export function part(name: Part): string {
+  const found = [join(root, files[name]), join("/", files[name])].find((file) => existsSync(file));
+  if (!found) throw new Error(`${name} is not here: run "node test/parts.mjs" and see what it says`);
+  return found;
+}
+
+/**
+ * For a test's `skip` option: false when all the parts are there, else the reason to skip.
+ * With CI set a lack is an error, since CI has to have all of them.
+ */
+export function lacks(...names: Part[]): string | false {
+  for (const name of names) {
+    try {
+      part(name);
+    } catch (error) {
+      if (process.env["CI"]) throw error;
+      return `NOT TESTED HERE: ${(error as Error).message}`;
+    }
+  }
+  return false;
+}

@@ -64,7 +64,9 @@ export interface Packet {
   readonly args: readonly Buffer[];
 }
 
-const typeByNumber = new Map(Object.entries(table).map(([type, [number]]) => [number, type as PacketType]));
+const typeByNumber = new Map<number, PacketType>(
+  Object.entries(table).map(([type, [number]]) => [number, type as PacketType]),
+);
 
 /** How many bytes before the data. */
 export const headerSize = 12;
@@ -75,7 +77,8 @@ export const defaultMaxPacket = 32 * 1024 * 1024;
 /** One packet as bytes. Strings are written as UTF-8; only the last argument may contain NUL. */
 export function encode(magic: Magic, type: PacketType, ...args: (string | Uint8Array)[]): Buffer {
   const [number, ...names] = table[type];
-  if (args.length !== names.length) throw new TypeError(`${type} takes ${names.length} arguments, not ${args.length}`);
+  if (args.length !== names.length)
+    throw new TypeError(`${type} takes ${names.length} arguments, not ${args.length}`);
   const parts = args.map((arg) => (typeof arg === "string" ? Buffer.from(arg) : arg));
   if (parts.slice(0, -1).some((part) => part.includes(0))) {
     throw new TypeError(`${type}: only the last argument may contain a NUL byte`);
@@ -103,7 +106,10 @@ export function decodeData(magic: Magic, number: number, data: Buffer): Packet {
   for (let i = 0; i < names.length - 1; i++) {
     const end = data.indexOf(0, start);
     if (end < 0) {
-      throw new GearmanError("GARBAGE", `${type} has ${i + 1} of its ${names.length} arguments (${names.join(", ")})`);
+      throw new GearmanError(
+        "GARBAGE",
+        `${type} has ${i + 1} of its ${names.length} arguments (${names.join(", ")})`,
+      );
     }
     args.push(data.subarray(start, end));
     start = end + 1;

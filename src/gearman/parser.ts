@@ -1,0 +1,181 @@
+/** Turns a peer's bytes, in whatever pieces they arrive, into packets and lines of the admin text protocol. */
+import { GearmanError } from "./errors.ts";
+import { Gathering } from "./gathering.ts";
+import { decodeData, defaultMaxPacket, headerSize, type Magic, type Packet } from "./packet.ts";
+
+/** One line of the admin text protocol, without its line end. Tell it from a packet by `"line" in item`. */
+export interface TextLine {
+  readonly line: string;
+}
+
+export interface ParserOptions {
+  /** The magic that the peer has to send. */
+  readonly magic: Magic;
+  /** The largest data of a packet, in bytes. */
+  readonly maxPacket?: number;
+  /** Accept text lines too: an item that doesn't begin with NUL is one. */
+  readonly text?: boolean;
+  /** The longest text line, in bytes. */
+  readonly maxLine?: number;
+}
+
+const newline = 0x0a;
+
+/**
+ * What is being read:
+ *
+ *     ┌──> item ──NUL──> header ──12 bytes──> data ──┐
+ *     │     └───other──> line ──newline──┐           │ its size
+ *     └──────────────────────────────────┴───────────┘
+ *     anything wrong: broken, for good
+ */
+type State =
+  | { readonly kind: "item" }
+  | { readonly kind: "header"; readonly bytes: Gathering }
+  | { readonly kind: "data"; readonly number: number; readonly bytes: Gathering }
+  | { readonly kind: "line"; readonly bytes: Gathering }
+  | { readonly kind: "broken"; readonly error: GearmanError };
+
+/**
+ * The parser of one connection. It buffers one unfinished item at most, and refuses a packet by the size in its header
+ * before it takes any of its data. Source: PROTOCOL of gearmand, "Binary Packet" and "Administrative Protocol".
+ */
+export class PacketParser {
+  readonly #magic: Magic;
+  readonly #prefix: Buffer;
+  readonly #maxPacket: number;
+  readonly #maxLine: number;
+  readonly #text: boolean;
+  #state: State = { kind: "item" };
+
+  constructor(options: ParserOptions) {
+    this.#magic = options.magic;
+    this.#prefix = Buffer.from(`\0${options.magic}`, "latin1");
+    this.#maxPacket = options.maxPacket ?? defaultMaxPacket;
+    this.#maxLine = options.maxLine ?? 64 * 1024;
+    this.#text = options.text ?? false;
+  }
+
+  /**
+   * The items that these bytes complete, in order; bytes of an unfinished one are kept (copied) for the next call. Read
+   * it to its end.
+   * @throws GearmanError GARBAGE or TOO_LARGE after the items that came before; then at each later call
+   */
+  *push(chunk: Buffer): Generator<Packet | TextLine, void, undefined> {
+    let rest = chunk;
+    try {
+      while (rest.length > 0) {
+        const [taken, item] = this.#step(rest);
+        rest = rest.subarray(taken);
+        if (item) yield item;
+      }
+    } catch (error) {
+      if (error instanceof GearmanError) this.#state = { kind: "broken", error };
+      throw error;
+    }
+  }
+
+  /** True between two items: nothing unfinished is buffered. */
+  get idle(): boolean {
+    return this.#state.kind === "item";
+  }
+
+  /** Takes some bytes of a chunk that isn't empty; gives how many, and the item they complete. */
+  #step(chunk: Buffer): [taken: number, item?: Packet | TextLine | undefined] {
+    const state = this.#state;
+    switch (state.kind) {
+      case "item":
+        this.#state = this.#begin(chunk);
+        return [0];
+      case "header": {
+        const taken = state.bytes.take(chunk);
+        this.#checkMagic(state.bytes.view(), chunk.subarray(taken));
+        if (state.bytes.length < headerSize) return [taken];
+        return [taken, this.#endHeader(state.bytes.view())];
+      }
+      case "data": {
+        const taken = state.bytes.take(chunk);
+        if (state.bytes.length < state.bytes.limit) return [taken];
+        this.#state = { kind: "item" };
+        return [taken, decodeData(this.#magic, state.number, state.bytes.view())];
+      }
+      case "line": {
+        const end = chunk.indexOf(newline);
+        const length = end < 0 ? chunk.length : end;
+        if (state.bytes.length + length > this.#maxLine) {
+          throw new GearmanError("TOO_LARGE", `a text line is longer than ${this.#maxLine} bytes`);
+        }
+        state.bytes.take(chunk.subarray(0, length));
+        if (end < 0) return [length];
+        this.#state = { kind: "item" };
+        return [length + 1, { line: state.bytes.view().toString("utf8").replace(/\r$/, "") }];
+      }
+      case "broken":
+        throw state.error;
+    }
+  }
+
+  #begin(chunk: Buffer): State {
+    const first = chunk[0] ?? 0;
+    if (first === 0) return { kind: "header", bytes: new Gathering(headerSize) };
+    const isControl = first < 0x20 && !(first >= 0x09 && first <= 0x0d);
+    if (!this.#text || isControl) throw garbage(chunk);
+    return { kind: "line", bytes: new Gathering(this.#maxLine) };
+  }
+
+  #checkMagic(header: Buffer, following: Buffer): void {
+    const length = Math.min(header.length, this.#prefix.length);
+    if (header.subarray(0, length).equals(this.#prefix.subarray(0, length))) return;
+    if (header.length < this.#prefix.length && isMagicPrefix(header)) return;
+    throw garbage(Buffer.concat([header, following.subarray(0, excerptSize)]));
+  }
+
+  /** What the header says of the data: too large, to be read, or (a size of 0) the whole packet already. */
+  #endHeader(header: Buffer): Packet | undefined {
+    const number = header.readUInt32BE(4);
+    const size = header.readUInt32BE(8);
+    if (size > this.#maxPacket) {
+      const message = `a packet of ${size} bytes is over the limit of ${this.#maxPacket}`;
+      throw new GearmanError("TOO_LARGE", message);
+    }
+    if (size > 0) {
+      this.#state = { kind: "data", number, bytes: new Gathering(size) };
+      return undefined;
+    }
+    this.#state = { kind: "item" };
+    return decodeData(this.#magic, number, Buffer.alloc(0));
+  }
+}
+
+/** Wait for all four bytes of a magic of the wrong direction, so that the error can name it. */
+const isMagicPrefix = (bytes: Buffer): boolean => "\0REQ\0RES".includes(bytes.toString("latin1"));
+
+const excerptSize = 40;
+
+/** What bytes that are no Gearman begin with, for the kinds of peers that people mix up. */
+const strangers: readonly (readonly [prefix: string, kind: string])[] = [
+  ["HTTP/", "the peer speaks HTTP"],
+  ["GET ", "the peer speaks HTTP"],
+  ["POST ", "the peer speaks HTTP"],
+  ["\x16\x03", "the peer speaks TLS (a handshake), this side doesn't"],
+  ["\x15\x03", "the peer speaks TLS (an alert): it wants TLS, this side speaks plain text"],
+  ["SSH-", "the peer speaks SSH"],
+  ["\0REQ", "the peer sends requests: it is a Gearman client or worker, not a job server"],
+  ["\0RES", "the peer sends responses: it is a Gearman job server, not a client or worker"],
+];
+
+/** An error that shows what came in place of Gearman. */
+export function garbage(bytes: Buffer): GearmanError {
+  const start = bytes.subarray(0, excerptSize).toString("latin1");
+  const kind =
+    strangers.find(([prefix]) => start.startsWith(prefix))?.[1] ?? "the peer doesn't speak Gearman";
+  const ellipsis = bytes.length > excerptSize ? "…" : "";
+  return new GearmanError("GARBAGE", `${kind}: "${printable(start)}${ellipsis}"`);
+}
+
+/** Text of one printable ASCII line: all other bytes, quotes and backslashes escaped. */
+function printable(text: string): string {
+  const names: Record<string, string> = { "\r": "\\r", "\n": "\\n", "\t": "\\t", '"': '\\"', "\\": "\\\\" };
+  const escaped = (char: string) => names[char] ?? `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`;
+  return text.replace(/[^ -~]|["\\]/g, escaped);
+}

@@ -1,0 +1,83 @@
+/**
+ * The arguments that Zuul sends with `build:`, `stop:` and `set_description:`, in all forms that its versions and
+ * the Jenkins plugin know. Everything here comes from outside: checked before it is used.
+ */
+import { ZuulError } from "./errors.ts";
+
+/** Which build a client means. */
+export type BuildSelector =
+  /** The Gearman unique, which is ZUUL_UUID. */
+  { readonly uuid: string } | { readonly job: string; readonly number: number };
+
+/**
+ * The parameters of a build.
+ * @param argument a JSON object; values that aren't strings are written as JSON. An empty argument is no parameters, as
+ *   `gearman -f build:JOB </dev/null` sends it
+ * @throws ZuulError ARGUMENT for anything else
+ */
+export function parseBuildArgument(argument: Uint8Array): Map<string, string> {
+  if (argument.length === 0) return new Map();
+  const object = parseObject(argument, "a build's argument");
+  return new Map(
+    Object.entries(object).map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]),
+  );
+}
+
+/**
+ * Which build `stop:` is to stop.
+ * @param argument a bare uuid (Zuul of 2013), `{"name", "number"}` (Zuul 2), or `{"unique_id"}` or `{"uuid"}`
+ * @throws ZuulError ARGUMENT
+ */
+export function parseStopArgument(argument: Uint8Array): BuildSelector {
+  const text = decode(argument, "stop's argument").trim();
+  if (!text.startsWith("{")) return { uuid: checkUuid(text.replace(/^"(.*)"$/, "$1"), "stop's argument") };
+  return parseSelector(parseObject(argument, "stop's argument"), "stop's argument");
+}
+
+/**
+ * Which build `set_description:` means, and the description.
+ * @param argument `{"name", "number", "html_description"}` (Zuul 2), or `{"unique_id", "html_description"}` (2013)
+ * @throws ZuulError ARGUMENT
+ */
+export function parseDescriptionArgument(argument: Uint8Array): { build: BuildSelector; html: string } {
+  const what = "set_description's argument";
+  const object = parseObject(argument, what);
+  const html = object["html_description"];
+  if (typeof html !== "string") throw new ZuulError("ARGUMENT", `${what} has no html_description string`);
+  return { build: parseSelector(object, what), html };
+}
+
+function parseSelector(object: Record<string, unknown>, what: string): BuildSelector {
+  const uuid = object["unique_id"] ?? object["uuid"];
+  if (typeof uuid === "string") return { uuid: checkUuid(uuid, what) };
+  const { name, number } = object;
+  // Zuul echoes the number with the JSON type it got, which from us is an integer; people type strings.
+  const whole = typeof number === "string" && /^[0-9]{1,15}$/.test(number) ? Number(number) : number;
+  if (typeof name === "string" && Number.isSafeInteger(whole)) return { job: name, number: whole as number };
+  throw new ZuulError("ARGUMENT", `${what} names no build: it needs "name" and "number", or "unique_id"`);
+}
+
+function checkUuid(text: string, what: string): string {
+  if (/^[\x21-\x7e]{1,128}$/.test(text)) return text;
+  throw new ZuulError("ARGUMENT", `${what} is no build's uuid: ${JSON.stringify(text.slice(0, 40))}`);
+}
+
+function parseObject(argument: Uint8Array, what: string): Record<string, unknown> {
+  const text = decode(argument, what);
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new ZuulError("ARGUMENT", `${what} is not JSON: ${JSON.stringify(text.slice(0, 40))}`, { cause });
+  }
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  throw new ZuulError("ARGUMENT", `${what} is not a JSON object: ${JSON.stringify(text.slice(0, 40))}`);
+}
+
+function decode(argument: Uint8Array, what: string): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(argument);
+  } catch (cause) {
+    throw new ZuulError("ARGUMENT", `${what} is not UTF-8 text`, { cause });
+  }
+}

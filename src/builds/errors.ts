@@ -1,0 +1,26 @@
+/** What can go wrong around a build, apart from the job itself. */
+
+export type BuildErrorCode =
+  /** The launch asks for something that can't or mustn't be checked out. The change's or the sender's fault: FAILURE. */
+  | "CHECKOUT_REFUSED"
+  /** The repository can't be reached or doesn't answer. Infrastructure: no result. */
+  | "CHECKOUT_UNREACHABLE"
+  /** The repository answers, but no longer has the commit that was asked for. Infrastructure: no result. */
+  | "CHECKOUT_MOVED"
+  /** git is missing on this box or can't write here. Infrastructure: no result. */
+  | "CHECKOUT"
+  /** The workspace can't be made. Infrastructure: no result. */
+  | "WORKSPACE"
+  /** The artifacts can't be stored, e.g. the disk is full. Infrastructure: no result. */
+  | "ARTIFACTS";
+
+export class BuildError extends Error {
+  override readonly name = "BuildError";
+  readonly code: BuildErrorCode;
+
+  /** @param message one line: what is wrong, and what to do where that is known */
+  constructor(code: BuildErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}

@@ -1,0 +1,123 @@
+/** The environment of a job: a fixed base, the parameters that may come in, and our own variables over all. */
+import { userInfo } from "node:os";
+
+export interface JobEnvironment {
+  readonly env: Record<string, string>;
+  /** Parameters that were due to come in and were left out: `NAME (why)`, one line each, safe to print. */
+  readonly refused: string[];
+}
+
+/** A string of argv or the environment may have 128 KiB on Linux, with name, "=" and NUL (MAX_ARG_STRLEN, execve(2)). */
+const maxValue = 100 * 1024;
+/** argv and environment together may have a quarter of the stack's limit, 2 MiB by default (execve(2)). */
+const maxTotal = 1024 * 1024;
+const maxNamed = 50;
+
+/** Standard parameters of a launch: those of Zuul, and of the log and Swift settings that layouts add. */
+const standard = /^(ZUUL_.*|LOG_PATH|BASE_LOG_PATH|SWIFT_.*)$/;
+const identifier = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+/**
+ * Names that make a shell, the dynamic linker, git or a language's runtime run other code, or find other programs and
+ * files. A client never sets them, not even where a job lists them.
+ */
+const never = new RegExp(
+  `^(${[
+    "LD_.*|DYLD_.*|GLIBC_.*|MALLOC_.*|GCONV_PATH|LOCPATH|NLSPATH|TZDIR|HOSTALIASES|RES_OPTIONS|LOCALDOMAIN",
+    "BASH.*|ENV|IFS|PS[0-9]|PROMPT_COMMAND|SHELL|SHELLOPTS|CDPATH|FPATH|ZDOTDIR|GLOBIGNORE",
+    "PATH|HOME|PWD|OLDPWD|USER|LOGNAME|TMPDIR|TMP|TEMP|TERM(CAP|INFO.*)|XDG_.*|SUDO_.*|SSH_.*",
+    "NODE_(OPTIONS|PATH|EXTRA_CA_CERTS|TLS_.*|REPL_.*|V8_COVERAGE)|NPM_.*|npm_.*|PYTHON.*|PERL.*|RUBY.*|GEM_.*|BUNDLE_.*|JAVA_.*|_JAVA_.*|JDK_.*|CLASSPATH|LUA_.*|PHPRC|PHP_INI_SCAN_DIR",
+    "GIT_.*|MAKEFLAGS|GNUMAKEFLAGS|MFLAGS|MAKEFILES|EDITOR|VISUAL|PAGER|BROWSER|LESS(OPEN|CLOSE|KEY.*)?|LABGEAR_.*|NOTIFY_SOCKET",
+  ].join("|")})$`,
+);
+
+/** What the agent's own environment hands on: the way to programs, homes, languages and the outside world. */
+const inherited = [
+  "TMPDIR",
+  "TZ",
+  "LC_ALL",
+  "http_proxy",
+  "https_proxy",
+  "ftp_proxy",
+  "all_proxy",
+  "no_proxy",
+];
+
+/**
+ * The fixed part of every job's environment. HOME is that of the agent's user, where tools keep caches and keys, and
+ * not the workspace; PATH is the agent's own (the operator sets it in the unit), or Debian's. Locale, time
+ * zone, TMPDIR and the proxies go on to the job; nothing else of the agent does.
+ * @param agent the agent's own environment
+ */
+export function baseEnvironment(
+  agent: Readonly<Record<string, string | undefined>> = process.env,
+): Record<string, string> {
+  const { username, homedir } = userInfo();
+  const base: Record<string, string> = {
+    PATH: agent.PATH || "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    HOME: agent.HOME || homedir,
+    USER: username,
+    LOGNAME: username,
+    SHELL: "/bin/sh",
+    LANG: agent.LANG || "C.UTF-8",
+  };
+  for (const name of inherited.flatMap((name) => [name, name.toUpperCase()])) {
+    const value = agent[name];
+    if (value) base[name] = value;
+  }
+  return base;
+}
+
+/**
+ * Makes a job's environment. What is refused here is still in the file that LABGEAR_PARAMETERS names.
+ * @param parts.parameters all parameters of the launch; values that weren't strings as JSON
+ * @param parts.allowed names that the job lists besides the standard ones
+ * @param parts.own our variables (`LABGEAR_*`, `JOB_NAME` …), over everything else
+ * @param parts.base what the agent hands on, see baseEnvironment()
+ */
+export function jobEnvironment(parts: {
+  readonly parameters: ReadonlyMap<string, string>;
+  readonly allowed: readonly string[];
+  readonly own: Readonly<Record<string, string>>;
+  readonly base?: Readonly<Record<string, string>>;
+}): JobEnvironment {
+  const { parameters, own, base = baseEnvironment() } = parts;
+  const allowed = new Set(parts.allowed);
+  const fixed = { ...base, ...own };
+  let total = Object.entries(fixed).reduce((sum, [name, value]) => sum + size(name, value), 0);
+  const env: Record<string, string> = {};
+  const refused: string[] = [];
+  let left = 0;
+  for (const [name, value] of parameters) {
+    if (!allowed.has(name) && !standard.test(name)) continue;
+    let why = reason(name, value, own);
+    if (!why && total + size(name, value) > maxTotal) why = "the environment would be over 1 MiB";
+    if (!why) {
+      env[name] = value;
+      total += size(name, value);
+    } else if (refused.length < maxNamed) refused.push(`${printable(name)} (${why})`);
+    else left += 1;
+  }
+  if (left > 0) refused.push(`${left} more`);
+  return { env: { ...base, ...env, ...own }, refused };
+}
+
+function reason(name: string, value: string, own: Readonly<Record<string, string>>): string | undefined {
+  if (!identifier.test(name)) return "not a name for a variable";
+  if (Object.hasOwn(own, name)) return "labgear sets it itself";
+  if (never.test(name)) return "never taken from a launch";
+  if (value.includes("\0")) return "contains a NUL";
+  // Old bash runs what follows a function in the value of any variable (CVE-2014-6271).
+  if (/^\s*\(\)\s*\{/.test(value)) return "looks like an exported shell function";
+  if (Buffer.byteLength(value) > maxValue) return "longer than 100 KiB";
+  return undefined;
+}
+
+/** Bytes that a variable takes: name, "=", value, NUL and its pointer. */
+function size(name: string, value: string): number {
+  return Buffer.byteLength(name) + Buffer.byteLength(value) + 10;
+}
+
+function printable(name: string): string {
+  return identifier.test(name) && name.length <= 100 ? name : JSON.stringify(name.slice(0, 100));
+}

@@ -123,10 +123,18 @@ export class PacketParser {
     return { kind: "line", bytes: new Gathering(this.#maxLine) };
   }
 
+  /**
+   * Refuses what can't become a header, as soon as that is plain. The other direction's magic is refused when its type
+   * is known: geard tells a client that its worker was lost by a WORK_FAIL with the magic of a request (gear 0.13,
+   * Server._lostConnection).
+   */
   #checkMagic(header: Buffer, following: Buffer): void {
-    const length = Math.min(header.length, this.#prefix.length);
-    if (header.subarray(0, length).equals(this.#prefix.subarray(0, length))) return;
-    if (header.length < this.#prefix.length && isMagicPrefix(header)) return;
+    const magic = header.toString("latin1", 0, this.#prefix.length);
+    const known = magic === "\0REQ" || magic === "\0RES";
+    if (header.length === headerSize && known) {
+      if (header.subarray(0, magic.length).equals(this.#prefix)) return;
+      if (this.#magic === "RES" && header.readUInt32BE(4) === workFail) return;
+    } else if ("\0REQ".startsWith(magic) || "\0RES".startsWith(magic)) return;
     throw garbage(Buffer.concat([header, following.subarray(0, excerptSize)]));
   }
 
@@ -147,8 +155,8 @@ export class PacketParser {
   }
 }
 
-/** Wait for all four bytes of a magic of the wrong direction, so that the error can name it. */
-const isMagicPrefix = (bytes: Buffer): boolean => "\0REQ\0RES".includes(bytes.toString("latin1"));
+/** The number of WORK_FAIL. */
+const workFail = 14;
 
 const excerptSize = 40;
 

@@ -100,6 +100,15 @@ test("garbage is named and shown, after what came before it", () => {
   }
 });
 
+test("geard's WORK_FAIL with the magic of a request is taken", () => {
+  const items = readInPieces(encode("REQ", "WORK_FAIL", "H:box:1"), 1, { magic: "RES" });
+  assert.deepEqual(show(items), [["WORK_FAIL", "H:box:1"]]);
+  assert.match(
+    readToError(encode("RES", "WORK_FAIL", "h"), { magic: "REQ" }).error?.message ?? "",
+    /job server/,
+  );
+});
+
 test("a wrong magic is named even one byte at a time", () => {
   const parser = new PacketParser({ magic: "RES" });
   const bytes = encode("REQ", "GRAB_JOB");

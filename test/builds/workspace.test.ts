@@ -1,0 +1,143 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { chmod, lstat, mkdir, mkdtemp, readFile, realpath, rm, symlink, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { BuildError } from "#/builds/errors.ts";
+import { openInside, prepareWorkspace, removeTree, secureJoin } from "#/builds/workspace.ts";
+
+async function folder() {
+  const path = await realpath(await mkdtemp(join(tmpdir(), "labgear-workspace-")));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+}
+
+test("a workspace is made once and kept with its content", async () => {
+  await using state = await folder();
+  const place = { stateDir: state.path, executor: "rack7-1", job: "unit-tests" };
+  const made = await prepareWorkspace(place);
+  assert.equal(made, join(state.path, "workspaces/rack7-1/unit-tests"));
+  await writeFile(join(made, "kept"), "yes");
+  assert.equal(await prepareWorkspace(place), made);
+  assert.equal(await readFile(join(made, "kept"), "utf8"), "yes");
+});
+
+test("the state directory itself may be a link", async () => {
+  await using state = await folder();
+  await mkdir(join(state.path, "real"));
+  await symlink("real", join(state.path, "link"));
+  const made = await prepareWorkspace({ stateDir: join(state.path, "link"), executor: "1", job: "j" });
+  assert.equal(made, join(state.path, "real/workspaces/1/j"));
+});
+
+for (const where of ["workspaces", "workspaces/1", "workspaces/1/j"]) {
+  test(`a link planted at ${where} is replaced, not followed`, async () => {
+    await using state = await folder();
+    await using elsewhere = await folder();
+    await mkdir(join(state.path, where, ".."), { recursive: true });
+    await symlink(elsewhere.path, join(state.path, where));
+    const made = await prepareWorkspace({ stateDir: state.path, executor: "1", job: "j" });
+    assert.equal(await realpath(made), join(state.path, "workspaces/1/j"));
+    assert.ok((await lstat(join(state.path, where))).isDirectory());
+    await rm(join(elsewhere.path), { recursive: true });
+    assert.ok(existsSync(made));
+  });
+}
+
+test("a file in the way is replaced, and a locked folder opened again", async () => {
+  await using state = await folder();
+  const place = { stateDir: state.path, executor: "1", job: "j" };
+  const made = await prepareWorkspace(place);
+  await chmod(made, 0o000);
+  assert.equal((await lstat(await prepareWorkspace(place))).mode & 0o777, 0o700);
+  await rm(made, { recursive: true });
+  await writeFile(made, "in the way");
+  assert.ok((await lstat(await prepareWorkspace(place))).isDirectory());
+});
+
+test("names are checked here again", async () => {
+  await using state = await folder();
+  for (const job of ["", ".", "..", "a/b", "../x", "a\0b", "a\nb", "x".repeat(256)]) {
+    await assert.rejects(
+      prepareWorkspace({ stateDir: state.path, executor: "1", job }),
+      (error: BuildError) => {
+        assert.ok(error instanceof BuildError);
+        assert.equal(error.code, "WORKSPACE");
+        assert.match(error.message, /^[\x20-\x7e]+$/);
+        return true;
+      },
+    );
+  }
+  assert.ok(!existsSync(join(state.path, "workspaces")));
+});
+
+test("a state directory that isn't there is said on one line", async () => {
+  await using state = await folder();
+  const stateDir = join(state.path, "gone");
+  await assert.rejects(prepareWorkspace({ stateDir, executor: "1", job: "j" }), {
+    code: "WORKSPACE",
+    message: /^the workspace of j can't be made: ENOENT.*gone/,
+  });
+});
+
+test("secureJoin takes plain ways down alone", () => {
+  assert.equal(secureJoin("/w", "a/b.txt"), "/w/a/b.txt");
+  for (const odd of ["", "/etc/passwd", "..", "../x", "a/../../x", "a//b", "a/./b", "a/", "a\0", "a\nb"]) {
+    assert.equal(secureJoin("/w", odd), undefined, JSON.stringify(odd));
+  }
+});
+
+test("openInside opens regular files inside and nothing else", async () => {
+  await using base = await folder();
+  const at = (name: string) => join(base.path, name);
+  await mkdir(at("sub"));
+  await writeFile(at("sub/file"), "content");
+  await symlink("sub/file", at("inside"));
+  await symlink("/etc/passwd", at("outside"));
+  await symlink("/etc", at("outside-folder"));
+  await symlink("/dev/null", at("device"));
+  await symlink("loop", at("loop"));
+  execFileSync("mkfifo", [at("fifo")]);
+  const server = createServer().listen(at("socket"));
+  await new Promise((resolve) => server.once("listening", resolve));
+  try {
+    for (const name of ["sub/file", "inside"]) {
+      const file = await openInside(base.path, name);
+      assert.ok(typeof file !== "string", String(file));
+      assert.equal(await file.readFile("utf8"), "content");
+      await file.close();
+    }
+    const odd = [
+      "outside",
+      "outside-folder/passwd",
+      "device",
+      "loop",
+      "fifo",
+      "socket",
+      "sub",
+      "missing",
+      "../x",
+    ];
+    for (const name of odd) assert.equal(typeof (await openInside(base.path, name)), "string", name);
+  } finally {
+    server.close();
+  }
+});
+
+test("removeTree removes what a job made read-only, and doesn't follow links", async () => {
+  await using base = await folder();
+  await using elsewhere = await folder();
+  await writeFile(join(elsewhere.path, "precious"), "");
+  const tree = join(base.path, "tree");
+  await mkdir(join(tree, "a/b"), { recursive: true });
+  await writeFile(join(tree, "a/b/c"), "");
+  await symlink(elsewhere.path, join(tree, "a/link"));
+  await chmod(join(tree, "a/b"), 0o555);
+  await chmod(join(tree, "a"), 0o000);
+  await removeTree(tree);
+  assert.ok(!existsSync(tree));
+  assert.ok(existsSync(join(elsewhere.path, "precious")));
+  await removeTree(tree);
+});

@@ -1,0 +1,24 @@
+/** What can go wrong between us and the box we run on. */
+
+export type HostErrorCode =
+  /** The kernel refused something about control groups. */
+  | "CGROUP"
+  /** Another living agent uses the same state directory. */
+  | "BUSY";
+
+export class HostError extends Error {
+  override readonly name = "HostError";
+  readonly code: HostErrorCode;
+
+  /** @param message one line: what is wrong, and what to do where that is known */
+  constructor(code: HostErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** The errno name of a failed system call, such as "ENOENT"; the message where there is none. */
+export function reason(error: unknown): string {
+  if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;
+  return error instanceof Error ? error.message : String(error);
+}

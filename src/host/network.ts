@@ -1,0 +1,21 @@
+/** How this host is known on the network. */
+import { hostname, networkInterfaces } from "node:os";
+import { execa } from "execa";
+
+export interface HostFacts {
+  readonly hostname: string;
+  readonly fqdn: string;
+  /** Those that others can reach: no loopback, no link-local. */
+  readonly ips: readonly string[];
+}
+
+/** Asks the system; the resolver is given two seconds for the full name, then the short one stands for it. */
+export async function hostFacts(): Promise<HostFacts> {
+  const asked = await execa("hostname", ["--fqdn"], { reject: false, timeout: 2000, stdin: "ignore" });
+  const fqdn = typeof asked.stdout === "string" && /^[\w.-]+$/.test(asked.stdout) ? asked.stdout : hostname();
+  const ips = Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .filter(({ internal, address }) => !internal && !address.startsWith("fe80:"))
+    .map(({ address }) => address);
+  return { hostname: hostname(), fqdn, ips };
+}

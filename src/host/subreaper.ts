@@ -1,0 +1,74 @@
+/** Makes the agent the parent of every orphan below it, so that a daemon that scrubbed its traces is still found. */
+import type { ChildProcess } from "node:child_process";
+import { tracingChannel } from "node:diagnostics_channel";
+import { isDead, listProcesses, type ProcessStat } from "./proc.ts";
+import type { SystemCalls } from "./syscalls.ts";
+
+const spawns = tracingChannel<object, object>("child_process.spawn");
+
+/**
+ * Adopted orphans are the children of this process that Node didn't start. Their zombies are reaped here, since Node
+ * waits for its own children only. Source: prctl(2), PR_SET_CHILD_SUBREAPER.
+ */
+export class Subreaper implements Disposable {
+  readonly #calls: SystemCalls;
+  readonly #own = new Set<number>();
+  #sweeping = false;
+  #again = false;
+
+  /** @param children the pids of what this process had already started */
+  private constructor(calls: SystemCalls, children: Iterable<number>) {
+    this.#calls = calls;
+    for (const pid of children) this.#own.add(pid);
+    spawns.subscribe(this.#watcher);
+    process.on("SIGCHLD", this.#onChild);
+  }
+
+  /** Undefined where the kernel or node:ffi doesn't let us. Called once, at the start of the agent. */
+  static async become(calls: SystemCalls | undefined): Promise<Subreaper | undefined> {
+    if (!calls?.becomeSubreaper()) return undefined;
+    const all = await listProcesses();
+    return new Subreaper(
+      calls,
+      all.filter((stat) => stat.parent === process.pid).map((stat) => stat.pid),
+    );
+  }
+
+  /** Whether this process is an orphan that was handed to us. */
+  isAdopted(stat: ProcessStat): boolean {
+    return stat.parent === process.pid && !this.#own.has(stat.pid);
+  }
+
+  /** The orphans stay ours until this process ends; only the watching stops. */
+  [Symbol.dispose](): void {
+    spawns.unsubscribe(this.#watcher);
+    process.off("SIGCHLD", this.#onChild);
+  }
+
+  /** Node tells of each child in the same turn in which it is started. */
+  readonly #watcher = {
+    end: (message: unknown): void => {
+      const { process: child } = message as { process: ChildProcess };
+      const { pid } = child;
+      if (pid === undefined) return;
+      this.#own.add(pid);
+      child.once("exit", () => this.#own.delete(pid));
+    },
+  };
+
+  readonly #onChild = (): void => {
+    this.#again = true;
+    if (!this.#sweeping) void this.#reapAll();
+  };
+
+  async #reapAll(): Promise<void> {
+    this.#sweeping = true;
+    while (this.#again) {
+      this.#again = false;
+      for (const stat of await listProcesses()) {
+        if (isDead(stat) && this.isAdopted(stat)) this.#calls.reap(stat.pid);
+      }
+    }
+    this.#sweeping = false;
+  }
+}

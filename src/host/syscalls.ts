@@ -1,0 +1,58 @@
+/** The few system calls that Node has no function for, by node:ffi; undefined where that isn't to be had. */
+
+export interface SystemCalls {
+  /** Makes orphans below this process its children (prctl(2), PR_SET_CHILD_SUBREAPER). False: refused. */
+  becomeSubreaper(): boolean;
+  /** Takes a dead child off the process table (waitpid(2), WNOHANG). False: not a child, or not dead. */
+  reap(pid: number): boolean;
+  /** Sends one datagram to a UNIX socket, path or abstract ("@name"); it never blocks. False: not delivered. */
+  sendDatagram(address: string, text: string): boolean;
+}
+
+const prSetChildSubreaper = 36;
+const wNoHang = 1;
+const afUnix = 1;
+const sockDgram = 2;
+const sockCloexec = 0o2000000;
+const msgDontWait = 0x40;
+const msgNoSignal = 0x4000;
+
+/** The calls of this process's C library. node:ffi is experimental: whoever uses it has a plain fallback. */
+export function loadSystemCalls(): SystemCalls | undefined {
+  try {
+    const { functions } = process.getBuiltinModule("node:ffi").dlopen(null, {
+      prctl: { arguments: ["i32", "u64", "u64", "u64", "u64"], return: "i32" },
+      waitpid: { arguments: ["i32", "buffer", "i32"], return: "i32" },
+      socket: { arguments: ["i32", "i32", "i32"], return: "i32" },
+      sendto: { arguments: ["i32", "buffer", "u64", "i32", "buffer", "u32"], return: "i64" },
+      close: { arguments: ["i32"], return: "i32" },
+    });
+    return {
+      becomeSubreaper: () => functions.prctl(prSetChildSubreaper, 1n, 0n, 0n, 0n) === 0,
+      reap: (pid) => pid > 0 && functions.waitpid(pid, Buffer.alloc(4), wNoHang) === pid,
+      sendDatagram(address, text) {
+        const name = unixAddress(address);
+        if (!name) return false;
+        const socket = functions.socket(afUnix, sockDgram | sockCloexec, 0);
+        if (socket < 0) return false;
+        const bytes = Buffer.from(text);
+        const flags = msgDontWait | msgNoSignal;
+        const sent = functions.sendto(socket, bytes, BigInt(bytes.length), flags, name, name.length);
+        functions.close(socket);
+        return sent === BigInt(bytes.length);
+      },
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+/** struct sockaddr_un (unix(7)): the family, then the path with its NUL, or a NUL and the abstract name. */
+function unixAddress(address: string): Buffer | undefined {
+  const path = Buffer.from(address.startsWith("@") ? `\0${address.slice(1)}` : `${address}\0`);
+  if (path.length < 2 || path.length > 108) return undefined;
+  const bytes = Buffer.alloc(2 + path.length);
+  new Uint16Array(bytes.buffer, bytes.byteOffset, 1)[0] = afUnix;
+  bytes.set(path, 2);
+  return bytes;
+}

@@ -1,0 +1,82 @@
+/** Process trees in control groups: nothing a job starts gets out, whatever it does to its session or environment. */
+import type { CgroupBase, Controller } from "#/host/cgroup-base.ts";
+import type { Cgroup } from "#/host/cgroup-group.ts";
+import type { FoundProcess } from "#/host/proc.ts";
+import { launcher } from "./launcher.ts";
+import type { Launch, Limits, ProcessTree, ProcessTrees } from "./trees.ts";
+
+/** The period in which cpu.max counts, in microseconds: the kernel's default. */
+const cpuPeriod = 100_000;
+
+export class CgroupTrees implements ProcessTrees {
+  readonly kind = "cgroup";
+  readonly #base: CgroupBase;
+
+  /** @param base stays its owner's, who ends it after the last build */
+  constructor(base: CgroupBase) {
+    this.#base = base;
+  }
+
+  async create(name: string, limits: Limits): Promise<ProcessTree> {
+    const group = await this.#base.create(name);
+    const warnings: string[] = [];
+    const settings: [keyof Limits, Controller, string, string][] = [
+      ["memory", "memory", "memory.max", String(Math.floor(limits.memory ?? 0))],
+      ["processes", "pids", "pids.max", String(Math.floor(limits.processes ?? 0))],
+      ["cpu", "cpu", "cpu.max", `${Math.max(1000, Math.round((limits.cpu ?? 0) * cpuPeriod))} ${cpuPeriod}`],
+    ];
+    for (const [limit, controller, file, value] of settings) {
+      if (limits[limit] === undefined) continue;
+      const lack = this.#base.lacking.get(controller) ?? (await group.set(file, value));
+      if (lack) warnings.push(`the limit of ${limit} isn't enforced: ${lack}`);
+    }
+    return new CgroupTree(group, warnings);
+  }
+
+  async sweepStale(): Promise<FoundProcess[]> {
+    return await this.#base.sweepStale();
+  }
+}
+
+class CgroupTree implements ProcessTree {
+  readonly warnings: string[];
+  readonly #group: Cgroup;
+
+  constructor(group: Cgroup, warnings: string[]) {
+    this.#group = group;
+    this.warnings = warnings;
+  }
+
+  launch(argv: readonly [string, ...string[]]): Launch {
+    return launcher(argv, { group: this.#group.directory });
+  }
+
+  attach(): void {
+    // The launcher enters the group by itself.
+  }
+
+  async processes(): Promise<FoundProcess[]> {
+    return await this.#group.processes();
+  }
+
+  async terminate(): Promise<void> {
+    await this.#group.signal("SIGTERM");
+  }
+
+  async emptied(milliseconds: number, signal?: AbortSignal): Promise<boolean> {
+    return await this.#group.emptied(milliseconds, signal);
+  }
+
+  async kill(): Promise<FoundProcess[]> {
+    return await this.#group.kill();
+  }
+
+  async outOfMemory(): Promise<boolean> {
+    return (await this.#group.oomKills()) > 0;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.kill();
+    await this.#group.remove();
+  }
+}

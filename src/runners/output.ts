@@ -1,0 +1,108 @@
+/** The one pipe that a job's stdout and stderr share, read no faster than its consumer takes it. */
+import { closeSync, constants, openSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { execa } from "execa";
+import { RunnerError } from "./errors.ts";
+import type { Output } from "./runner.ts";
+
+/** How long a writer that couldn't be killed may keep silent before the pipe is given up, in milliseconds. */
+const silenceBound = 1000;
+
+/** What is read at most after the kill, in bytes: more than any pipe holds (pipe-max-size is 1 MiB). */
+const remainderBound = 2 * 1024 * 1024;
+
+const gaveUp = new Error("nothing more came from a process that couldn't be killed");
+
+/**
+ *     reading ──finish()──> finishing ──end of file, silence, or too much──> done
+ *        │
+ *        └── end of file, or the consumer throws ──────────────────────────> done
+ */
+type State = "reading" | "finishing" | "done";
+
+export class OutputPipe implements Disposable {
+  readonly #reader: Socket;
+  #writer: number | undefined;
+  #state: State = "reading";
+  #consuming = false;
+
+  private constructor(reader: Socket, writer: number) {
+    this.#reader = reader;
+    this.#writer = writer;
+  }
+
+  /**
+   * A real pipe: Node's own are sockets, on which `echo >/dev/stderr` fails.
+   *
+   * @throws RunnerError START
+   */
+  static async open(): Promise<OutputPipe> {
+    const directory = await mkdtemp(join(tmpdir(), "labgear-")).catch(fail);
+    try {
+      const path = join(directory, "output");
+      await execa("mkfifo", ["-m", "600", path]);
+      // In this order neither waits for the other.
+      const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+      const writer = openSync(path, "w");
+      return new OutputPipe(new Socket({ fd: reader, readable: true, writable: false }), writer);
+    } catch (error) {
+      return fail(error);
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
+  }
+
+  /** The descriptor that becomes the job's stdout and stderr. */
+  get writer(): number {
+    if (this.#writer === undefined) throw new TypeError("the writing end is closed");
+    return this.#writer;
+  }
+
+  /** Closes our copy of the writing end, so that the last process to end ends the pipe. */
+  closeWriter(): void {
+    if (this.#writer !== undefined) closeSync(this.#writer);
+    this.#writer = undefined;
+  }
+
+  /** Reads to the end of the pipe, or what finish() takes for it. @throws what the consumer throws */
+  async read(output: Output): Promise<void> {
+    let remainder = remainderBound;
+    try {
+      for await (const chunk of this.#reader) {
+        this.#consuming = true;
+        await output(chunk as Buffer);
+        this.#consuming = false;
+        if (this.#state === "finishing") remainder -= (chunk as Buffer).length;
+        if (remainder < 0) break;
+      }
+    } catch (error) {
+      if (error !== gaveUp) throw error;
+    } finally {
+      this[Symbol.dispose]();
+    }
+  }
+
+  /** All writers are dead, or can't be killed: what is in the pipe is still read, but nobody waited for any longer. */
+  finish(): void {
+    if (this.#state !== "reading") return;
+    this.#state = "finishing";
+    this.#reader.setTimeout(silenceBound, () => {
+      // A slow consumer also makes the pipe silent.
+      if (this.#consuming) this.#reader.setTimeout(silenceBound);
+      else this.#reader.destroy(gaveUp);
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#state = "done";
+    this.closeWriter();
+    this.#reader.destroy();
+  }
+}
+
+function fail(error: unknown): never {
+  throw new RunnerError("START", `no pipe for the output: ${(error as Error).message}`, { cause: error });
+}

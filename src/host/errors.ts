@@ -3,8 +3,12 @@
 export type HostErrorCode =
   /** The kernel refused something about control groups. */
   | "CGROUP"
+  /** Another living agent has our control group. */
+  | "BUSY"
   /** Another living agent uses the same state directory. */
-  | "BUSY";
+  | "LOCKED"
+  /** The state directory can't be made. */
+  | "UNUSABLE";
 
 export class HostError extends Error {
   override readonly name = "HostError";

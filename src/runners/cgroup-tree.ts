@@ -3,7 +3,7 @@ import type { CgroupBase, Controller } from "#/host/cgroup-base.ts";
 import type { Cgroup } from "#/host/cgroup-group.ts";
 import type { FoundProcess } from "#/host/proc.ts";
 import { launcher } from "./launcher.ts";
-import type { Launch, Limits, ProcessTree, ProcessTrees } from "./trees.ts";
+import type { Launch, Limits, ProcessTree, ProcessTrees } from "./tree.ts";
 
 /** The period in which cpu.max counts, in microseconds: the kernel's default. */
 const cpuPeriod = 100_000;

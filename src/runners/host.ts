@@ -5,7 +5,7 @@ import { RunnerError } from "./errors.ts";
 import { OutputPipe } from "./output.ts";
 import type { HostEnding, Output } from "./runner.ts";
 import { prepareScript } from "./script.ts";
-import type { Launch, Limits, ProcessTree, ProcessTrees } from "./trees.ts";
+import type { Launch, Limits, ProcessTree, ProcessTrees } from "./tree.ts";
 
 export interface HostRun {
   /** Run as it is when it starts with "#!", else by /bin/sh -e. */
@@ -52,7 +52,8 @@ export async function runHost(run: HostRun): Promise<HostEnding> {
   const leftovers = await tree.processes();
   const survivors = await tree.kill();
   pipe.finish();
-  const result = survivors.length > 0 ? undefined : await child;
+  // A survivor may be the script's own process, whose end nobody can wait for.
+  const result = how === "ended" || survivors.length === 0 ? await child : undefined;
   await reading;
   if (lost.signal.aborted) throw lost.signal.reason;
   refuseUnstarted(result, await complaint);

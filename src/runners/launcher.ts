@@ -1,5 +1,5 @@
 /** The small shell program that goes ahead of each job: it enters the tree, then becomes the command. */
-import type { Launch } from "./trees.ts";
+import type { Launch } from "./tree.ts";
 
 /**
  * $1 is the control group's directory, or empty. Arguments, not variables, carry what it needs, so that the job's

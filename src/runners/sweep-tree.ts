@@ -17,7 +17,7 @@ import {
 } from "#/host/proc.ts";
 import type { Subreaper } from "#/host/subreaper.ts";
 import { launcher } from "./launcher.ts";
-import type { Launch, Limits, ProcessTree, ProcessTrees } from "./trees.ts";
+import type { Launch, Limits, ProcessTree, ProcessTrees } from "./tree.ts";
 
 const cookieName = "LABGEAR_COOKIE";
 

@@ -1,64 +1,71 @@
-/** What holds all processes of a build together: a control group, or where there is none a search through /proc. */
+/** Chooses how this agent holds its builds' processes, and clears away what an earlier agent left. */
+import { createHash } from "node:crypto";
+import { detectCgroups } from "#/host/cgroup.ts";
+import { CgroupBase } from "#/host/cgroup-base.ts";
+import { HostError } from "#/host/errors.ts";
 import type { FoundProcess } from "#/host/proc.ts";
+import { Subreaper } from "#/host/subreaper.ts";
+import { loadSystemCalls } from "#/host/syscalls.ts";
+import { CgroupTrees } from "./cgroup-tree.ts";
+import { SweepTrees } from "./sweep-tree.ts";
+import type { ProcessTrees } from "./tree.ts";
 
-export interface Limits {
-  /** Bytes. */
-  readonly memory?: number;
-  readonly processes?: number;
-  /** Share of one processor: 2 is two whole ones. */
-  readonly cpu?: number;
-}
+export type { Limits, ProcessTree, ProcessTrees } from "./tree.ts";
 
-/** A command line that starts something inside a tree. */
-export interface Launch {
-  readonly file: string;
-  readonly args: readonly string[];
-  /** Variables to be added to the command's environment. */
-  readonly env: Readonly<Record<string, string>>;
-}
-
-export interface ProcessTrees {
-  /** How processes are held: "cgroup" loses none; "sweep" names what it could not hold. */
-  readonly kind: "cgroup" | "sweep";
-
-  /**
-   * An empty tree.
-   *
-   * @param name for people; it need not be unique
-   * @param limits what isn't enforceable here becomes a warning of the tree
-   * @param workspace the directory the build works in: tells whose an orphan is where nothing else does
-   */
-  create(name: string, limits: Limits, workspace: string): Promise<ProcessTree>;
-
-  /** Kills what an earlier agent, killed itself, left running. Before the first build. Returns what was found. */
-  sweepStale(): Promise<FoundProcess[]>;
-}
-
-export interface ProcessTree extends AsyncDisposable {
-  /** One line each, such as a limit that isn't enforced; complete after kill(). */
+export interface OpenTrees extends ProcessTrees, AsyncDisposable {
+  /** One line each: why there are no control groups, and what an earlier agent had left. */
   readonly warnings: readonly string[];
+}
 
-  /**
-   * How to start argv inside the tree, with a file by its absolute path. The launcher closes file descriptor 3 when
-   * it is inside and about to become the command; what it can't do it writes there, and exits.
-   */
-  launch(argv: readonly [string, ...string[]]): Launch;
+/**
+ * Control groups where this process may use them, else the sweep. Kills what an earlier agent with this id left.
+ * Disposing ends every build and leaves no group behind.
+ *
+ * @param options.id any text that is this agent's alone and the same at each start, such as its state directory
+ * @throws HostError BUSY when another living agent has our control group
+ */
+export async function openTrees(options: { id: string }): Promise<OpenTrees> {
+  const id = createHash("sha256").update(options.id).digest("hex").slice(0, 16);
+  await using resources = new AsyncDisposableStack();
+  const base = await openBase(id);
+  const warnings: string[] = [];
+  let trees: ProcessTrees;
+  // Also beside control groups: the earlier agent may have had none.
+  const subreaper = base instanceof CgroupBase ? undefined : await Subreaper.become(loadSystemCalls());
+  const reason = base instanceof CgroupBase ? "" : base.unavailable;
+  const sweep = new SweepTrees({ id, reason, subreaper });
+  if (base instanceof CgroupBase) {
+    resources.use(base);
+    trees = new CgroupTrees(base);
+    warnings.push(...left(await trees.sweepStale()));
+  } else {
+    resources.use(subreaper);
+    trees = sweep;
+    const how = "builds are searched for through /proc, where a process that hides well may be missed";
+    warnings.push(`no control groups: ${reason}; ${how}`);
+  }
+  warnings.push(...left(await sweep.sweepStale()));
+  const owned = resources.move();
+  return {
+    kind: trees.kind,
+    warnings,
+    create: (name, limits, workspace) => trees.create(name, limits, workspace),
+    sweepStale: () => trees.sweepStale(),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
 
-  /** The process that was started so, leader of a session of its own; in the same turn in which it was started. */
-  attach(pid: number): void;
+async function openBase(id: string): Promise<CgroupBase | { unavailable: string }> {
+  const home = await detectCgroups();
+  if ("unavailable" in home) return home;
+  try {
+    return await CgroupBase.open(home, id);
+  } catch (error) {
+    if (error instanceof HostError && error.code === "CGROUP") return { unavailable: error.message };
+    throw error;
+  }
+}
 
-  /** Who lives in the tree. */
-  processes(): Promise<FoundProcess[]>;
-
-  /** Sends SIGTERM to every process. */
-  terminate(): Promise<void>;
-
-  /** Waits until none is left. False: the milliseconds have passed, or the signal was aborted, before. */
-  emptied(milliseconds: number, signal?: AbortSignal): Promise<boolean>;
-
-  /** Kills every process and waits until they are gone, 5 s at most. Returns survivors, normally none. */
-  kill(): Promise<FoundProcess[]>;
-
-  /** Whether the kernel killed one of its processes because the memory limit was reached. */
-  outOfMemory(): Promise<boolean>;
+function left(found: readonly FoundProcess[]): string[] {
+  return found.map(({ pid, command }) => `killed process ${pid} (${command}), left by an earlier agent`);
 }

@@ -1,0 +1,64 @@
+/** What holds all processes of a build together: a control group, or where there is none a search through /proc. */
+import type { FoundProcess } from "#/host/proc.ts";
+
+export interface Limits {
+  /** Bytes. */
+  readonly memory?: number;
+  readonly processes?: number;
+  /** Share of one processor: 2 is two whole ones. */
+  readonly cpu?: number;
+}
+
+/** A command line that starts something inside a tree. */
+export interface Launch {
+  readonly file: string;
+  readonly args: readonly string[];
+  /** Variables to be added to the command's environment. */
+  readonly env: Readonly<Record<string, string>>;
+}
+
+export interface ProcessTrees {
+  /** How processes are held: "cgroup" loses none; "sweep" names what it could not hold. */
+  readonly kind: "cgroup" | "sweep";
+
+  /**
+   * An empty tree.
+   *
+   * @param name for people; it need not be unique
+   * @param limits what isn't enforceable here becomes a warning of the tree
+   * @param workspace the directory the build works in: tells whose an orphan is where nothing else does
+   */
+  create(name: string, limits: Limits, workspace: string): Promise<ProcessTree>;
+
+  /** Kills what an earlier agent, killed itself, left running. Before the first build. Returns what was found. */
+  sweepStale(): Promise<FoundProcess[]>;
+}
+
+export interface ProcessTree extends AsyncDisposable {
+  /** One line each, such as a limit that isn't enforced; complete after kill(). */
+  readonly warnings: readonly string[];
+
+  /**
+   * How to start argv inside the tree, with a file by its absolute path. The launcher closes file descriptor 3 when
+   * it is inside and about to become the command; what it can't do it writes there, and exits.
+   */
+  launch(argv: readonly [string, ...string[]]): Launch;
+
+  /** The process that was started so, leader of a session of its own; in the same turn in which it was started. */
+  attach(pid: number): void;
+
+  /** Who lives in the tree. */
+  processes(): Promise<FoundProcess[]>;
+
+  /** Sends SIGTERM to every process. */
+  terminate(): Promise<void>;
+
+  /** Waits until none is left. False: the milliseconds have passed, or the signal was aborted, before. */
+  emptied(milliseconds: number, signal?: AbortSignal): Promise<boolean>;
+
+  /** Kills every process and waits until they are gone, 5 s at most. Returns survivors, normally none. */
+  kill(): Promise<FoundProcess[]>;
+
+  /** Whether the kernel killed one of its processes because the memory limit was reached. */
+  outOfMemory(): Promise<boolean>;
+}

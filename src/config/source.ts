@@ -1,0 +1,109 @@
+/** One YAML file: what it says, what is wrong with it as YAML, and where each option stands in it. */
+import { type Document, LineCounter, parseDocument } from "yaml";
+import type { Problem } from "./errors.ts";
+import { inspect, offsetOf, tooDeep, tooManyAliases } from "./nodes.ts";
+import { printable, shown } from "./text.ts";
+
+export type Path = readonly string[];
+
+export interface Position {
+  readonly file: string;
+  readonly line: number;
+  readonly column: number;
+}
+
+export interface Source {
+  readonly file: string;
+  /** Plain data; an empty mapping when the file is empty or can't be made sense of. */
+  readonly value: Readonly<Record<string, unknown>>;
+  /** Broken YAML, and keys given twice. */
+  readonly problems: readonly Problem[];
+  /** The first line from which on the file may not mean what it seems to; undefined: it is good YAML. */
+  readonly brokenFrom: number | undefined;
+  /** @returns where the option stands: its key, or its place in a list; undefined when the file doesn't have it */
+  readonly locate: (path: Path) => Position | undefined;
+}
+
+/** How often aliases may repeat what they stand for; a few lines could otherwise grow to gigabytes. */
+const mostAliases = 500;
+/** A slip can break every line after it. */
+const mostSyntaxProblems = 10;
+
+/** @param text what is in the file, YAML 1.2 (so `on`, `off`, `yes` and `no` are text); merge keys (<<) work */
+export function parseSource(file: string, text: string): Source {
+  const lines = new LineCounter();
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    version: "1.2",
+    schema: "core",
+    merge: true,
+    stringKeys: true,
+    // The library's search for duplicates takes time by the square of the keys; nodes.ts has ours.
+    uniqueKeys: false,
+    prettyErrors: false,
+    logLevel: "silent",
+  });
+  const at = (offset: number): Position => {
+    const { line, col } = lines.linePos(offset);
+    return { file, line, column: col };
+  };
+  const syntax = [...document.errors, ...document.warnings].map((error) => ({
+    ...at(error.pos[0]),
+    key: "",
+    message: syntaxMessage(error),
+  }));
+  const { duplicates, unsound } = inspect(document, mostAliases);
+  const broken = [...syntax, ...unsound.map(({ offset, message }) => ({ ...at(offset), key: "", message }))];
+  // With keys that are no text, or aliases without an end, there is nothing to make data of.
+  const isUsable = unsound.length === 0 && document.errors.every(({ code }) => code !== "NON_STRING_KEY");
+  const value = isUsable ? toData(document) : {};
+  if (typeof value === "string") {
+    broken.push({ ...at(document.contents?.range?.[0] ?? 0), key: "", message: value });
+  }
+  return {
+    file,
+    value: typeof value === "string" ? {} : value,
+    problems: [
+      ...onePerLine(broken),
+      ...duplicates.map(({ offset, first, key }) => ({
+        ...at(offset),
+        key,
+        message: `is given twice, first on line ${at(first).line}`,
+      })),
+    ],
+    brokenFrom: broken.length === 0 ? undefined : Math.min(...broken.map(({ line }) => line)),
+    locate: (path) => {
+      const offset = offsetOf(document, path);
+      return offset === undefined ? undefined : at(offset);
+    },
+  };
+}
+
+/** The file's options as plain data, or what is wrong with them. */
+function toData(document: Document): Record<string, unknown> | string {
+  try {
+    const value: unknown = document.toJS({ maxAliasCount: mostAliases }) ?? {};
+    if (typeof value === "object" && value !== null && !Array.isArray(value))
+      return value as Record<string, unknown>;
+    return document.errors.length > 0 ? {} : `expected options (KEY: VALUE), found ${shown(value)}`;
+  } catch (error) {
+    // The library's guard against aliases of aliases of aliases.
+    if (error instanceof ReferenceError) return tooManyAliases;
+    throw error;
+  }
+}
+
+function syntaxMessage(error: { code: string; message: string }): string {
+  if (error.code === "MULTIPLE_DOCS") return "expected one document: take out the line ---";
+  if (error.code === "RESOURCE_EXHAUSTION") return tooDeep;
+  if (error.code === "NON_STRING_KEY") return "a key must be plain text";
+  if (error.code === "TAG_RESOLVE_FAILED") return `${printable(error.message)}: tags are not needed here`;
+  return `is not valid YAML: ${printable(error.message.split("\n")[0] ?? "")}`;
+}
+
+/** One slip makes many errors on its line, and some on the lines after it. */
+function onePerLine(problems: readonly Problem[]): Problem[] {
+  const first = new Map<number, Problem>();
+  for (const problem of problems) if (!first.has(problem.line)) first.set(problem.line, problem);
+  return [...first.values()].slice(0, mostSyntaxProblems);
+}

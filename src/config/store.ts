@@ -1,0 +1,159 @@
+/** What the agent itself remembers over restarts: build numbers and paused nodes, in STATE/state.json. */
+import {
+  accessSync,
+  closeSync,
+  constants,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  statSync,
+} from "node:fs";
+import { join } from "node:path";
+import Conf from "conf";
+import { StoreError } from "./errors.ts";
+
+export interface StateStore {
+  /** What was mended on opening, one line each. */
+  readonly warnings: readonly string[];
+  /**
+   * The number of the job's next build, counted from 1; on the disk before it is returned, so never given out twice.
+   * @throws StoreError
+   */
+  readonly nextBuildNumber: (job: string) => number;
+  /** Nodes that take no builds, each with the reason. */
+  readonly pausedNodes: () => ReadonlyMap<string, string>;
+  /** @param reason undefined: the node takes builds again @throws StoreError */
+  readonly setPaused: (node: string, reason: string | undefined) => void;
+}
+
+export interface StoreOptions {
+  /** @returns the highest build number of a job that its builds' folder knows of, 0 for none. Asked once for each job. */
+  readonly floor?: (job: string) => number;
+  /** For the name of a damaged file. */
+  readonly now?: () => Date;
+}
+
+type State = Readonly<{
+  numbers: Readonly<Record<string, number>>;
+  paused: Readonly<Record<string, string>>;
+}>;
+
+const schema = {
+  numbers: {
+    type: "object",
+    additionalProperties: { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER - 1 },
+  },
+  paused: { type: "object", additionalProperties: { type: "string" } },
+} as const;
+
+/**
+ * Opens the store, for one process at a time; makes the directory where it is missing. A file that is no store is set aside
+ * beside it, and a warning says so: the numbers then go on above the floors.
+ * @throws StoreError UNREADABLE or UNWRITABLE
+ */
+export function openStore(
+  stateDir: string,
+  { floor = () => 0, now = () => new Date() }: StoreOptions = {},
+): StateStore {
+  const file = join(stateDir, "state.json");
+  const warnings: string[] = [];
+  const conf = openOrSetAside(stateDir, file, now, warnings);
+  const { numbers: storedNumbers = {}, paused: storedPaused = {} } = conf.store;
+  // Memory leads, so that a file taken away or damaged while we run is written anew and no number comes twice.
+  const numbers = new Map(Object.entries(storedNumbers));
+  const paused = new Map(Object.entries(storedPaused));
+  const compared = new Set<string>();
+
+  return {
+    warnings,
+    nextBuildNumber: (job) => {
+      const known = numbers.get(job) ?? 0;
+      const next = 1 + (compared.has(job) ? known : Math.max(known, floor(job)));
+      write(conf, file, { numbers: new Map(numbers).set(job, next), paused });
+      numbers.set(job, next);
+      compared.add(job);
+      return next;
+    },
+    pausedNodes: () => new Map(paused),
+    setPaused: (node, reason) => {
+      const changed = new Map(paused);
+      if (reason === undefined) changed.delete(node);
+      else changed.set(node, reason);
+      write(conf, file, { numbers, paused: changed });
+      if (reason === undefined) paused.delete(node);
+      else paused.set(node, reason);
+    },
+  };
+}
+
+function openOrSetAside(stateDir: string, file: string, now: () => Date, warnings: string[]): Conf<State> {
+  const open = (): Conf<State> =>
+    new Conf<State>({
+      cwd: stateDir,
+      configName: "state",
+      accessPropertiesByDotNotation: false,
+      configFileMode: 0o600,
+      schema,
+      rootSchema: { additionalProperties: false },
+    });
+  try {
+    mkdirSync(stateDir, { recursive: true });
+    accessSync(stateDir, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw storeError(stateDir, error, "UNWRITABLE");
+  }
+  try {
+    return open();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).syscall !== undefined) throw storeError(file, error, "UNREADABLE");
+    const aside = `${file}.damaged-${now().toISOString().replaceAll(/[-:]/g, "")}`;
+    renameSync(file, aside);
+    const reason = (error as Error).message.split("\n")[0];
+    warnings.push(
+      `${file} was damaged (${reason}): set aside as ${aside}; build numbers go on above the builds on disk`,
+    );
+    return open();
+  }
+}
+
+/**
+ * Writes the whole store: conf has it written to a file beside, synced, and renamed over the old one, and we sync
+ * the rename. A file-size limit or a full disk can cut the write short without an error there, so its length is compared.
+ */
+function write(
+  conf: Conf<State>,
+  file: string,
+  { numbers, paused }: { numbers: ReadonlyMap<string, number>; paused: ReadonlyMap<string, string> },
+): void {
+  // fromEntries makes own properties of all names, __proto__ too.
+  const state: State = { numbers: Object.fromEntries(numbers), paused: Object.fromEntries(paused) };
+  try {
+    conf.store = state;
+    syncDirectory(join(file, ".."));
+  } catch (error) {
+    throw storeError(file, error, "UNWRITABLE");
+  }
+  if (statSync(file).size !== Buffer.byteLength(JSON.stringify(state, undefined, "\t"))) {
+    throw new StoreError("FULL", `${file} was cut short: make room on its disk`);
+  }
+}
+
+function syncDirectory(directory: string): void {
+  const descriptor = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+function storeError(path: string, cause: unknown, code: "UNWRITABLE" | "UNREADABLE"): StoreError {
+  const found = (cause as NodeJS.ErrnoException).code;
+  if (found === "ENOSPC" || found === "EDQUOT" || found === "EFBIG") {
+    return new StoreError("FULL", `${path} can't be written (${found}): make room on its disk`, { cause });
+  }
+  const verb = code === "UNWRITABLE" ? "written" : "read";
+  const message = `${path} can't be ${verb} (${found ?? (cause as Error).message}): check its owner and mode, or choose another with --state-dir`;
+  return new StoreError(code, message, { cause });
+}

@@ -1,0 +1,99 @@
+/** The job server's functions by name: what may be one, how many there may be, and how they come and go. */
+import { OrderedList } from "./queue-list.ts";
+import { type Job, type JobFunction, type Member, priorities } from "./queue-model.ts";
+
+/** The longest name of a function, unique or client id, in bytes. */
+export const maxNameLength = 512;
+
+/** Keys are made of bytes one char each, so that names in any encoding stay apart and come back as they were. */
+export const toKey = (bytes: Uint8Array): string => Buffer.from(bytes).toString("latin1");
+export const fromKey = (key: string): Buffer => Buffer.from(key, "latin1");
+
+/** How many jobs wait for a worker. */
+export function queuedCount(entry: JobFunction): number {
+  return priorities.reduce((sum, priority) => sum + entry.queues[priority].size, 0);
+}
+
+/** The job that this worker should get: the highest priority of all its functions, the oldest inside one. */
+export function nextJob(worker: Member): Job | undefined {
+  for (const priority of priorities) {
+    let oldest: Job | undefined;
+    for (const entry of worker.abilities.keys()) {
+      const first = entry.queues[priority].first;
+      if (first && (!oldest || first.order < oldest.order)) oldest = first;
+    }
+    if (oldest) return oldest;
+  }
+  return undefined;
+}
+
+/** A function stays when its workers and jobs are gone, as in gearmand; at the limit an idle one makes room. */
+export class FunctionTable implements Iterable<JobFunction> {
+  readonly #functions = new Map<string, JobFunction>();
+  readonly #limit: number;
+
+  /** @param limit the most functions held */
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  [Symbol.iterator](): Iterator<JobFunction> {
+    return this.#functions.values();
+  }
+
+  get(name: Uint8Array): JobFunction | undefined {
+    return this.#functions.get(toKey(name));
+  }
+
+  /** A job of any function with this unique. */
+  findUnique(unique: Uint8Array): Job | undefined {
+    const key = toKey(unique);
+    for (const entry of this) {
+      const job = entry.uniques.get(key);
+      if (job) return job;
+    }
+    return undefined;
+  }
+
+  /** The function of that name, made if it isn't there; else why it can't be, as the text of an ERROR. */
+  obtain(name: Uint8Array): JobFunction | string {
+    const existing = this.get(name);
+    if (existing) return existing;
+    if (name.length === 0 || name.length > maxNameLength) {
+      return `A function name has 1 to ${maxNameLength} bytes, not ${name.length}`;
+    }
+    if (name.some((byte) => byte < 0x20 || byte === 0x7f)) return "A function name has no control characters";
+    if (this.#functions.size >= this.#limit && !this.#makeRoom()) {
+      return `There are ${this.#limit} functions in use, the most this server takes`;
+    }
+    const entry: JobFunction = {
+      name: toKey(name),
+      workers: new Set(),
+      uniques: new Map(),
+      queues: { high: new OrderedList(), normal: new OrderedList(), low: new OrderedList() },
+      running: 0,
+      maxQueue: undefined,
+    };
+    this.#functions.set(entry.name, entry);
+    return entry;
+  }
+
+  /** Forgets a function, unless it has workers or jobs. */
+  drop(name: Uint8Array): "dropped" | "busy" | "unknown" {
+    const entry = this.get(name);
+    if (!entry) return "unknown";
+    if (!isIdle(entry)) return "busy";
+    this.#functions.delete(entry.name);
+    return "dropped";
+  }
+
+  #makeRoom(): boolean {
+    for (const entry of this.#functions.values()) {
+      if (isIdle(entry)) return this.#functions.delete(entry.name);
+    }
+    return false;
+  }
+}
+
+const isIdle = (entry: JobFunction): boolean =>
+  entry.workers.size === 0 && entry.running === 0 && queuedCount(entry) === 0;

@@ -174,16 +174,16 @@ const strangers: readonly (readonly [prefix: string, kind: string])[] = [
 
 /** An error that shows what came in place of Gearman. */
 export function garbage(bytes: Buffer): GearmanError {
-  const start = bytes.subarray(0, excerptSize).toString("latin1");
+  const start = bytes.toString("latin1", 0, excerptSize);
   const kind =
     strangers.find(([prefix]) => start.startsWith(prefix))?.[1] ?? "the peer doesn't speak Gearman";
-  const ellipsis = bytes.length > excerptSize ? "…" : "";
-  return new GearmanError("GARBAGE", `${kind}: "${printable(start)}${ellipsis}"`);
+  return new GearmanError("GARBAGE", `${kind}: "${printable(bytes, excerptSize)}"`);
 }
 
-/** Text of one printable ASCII line: all other bytes, quotes and backslashes escaped. */
-function printable(text: string): string {
+/** A peer's bytes as one line of printable ASCII, cut after `most` bytes: all others, quotes and backslashes escaped. */
+export function printable(bytes: Buffer, most = 200): string {
   const names: Record<string, string> = { "\r": "\\r", "\n": "\\n", "\t": "\\t", '"': '\\"', "\\": "\\\\" };
   const escaped = (char: string) => names[char] ?? `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`;
-  return text.replace(/[^ -~]|["\\]/g, escaped);
+  const text = bytes.toString("latin1", 0, most).replace(/[^ -~]|["\\]/g, escaped);
+  return bytes.length > most ? `${text}…` : text;
 }

@@ -1,0 +1,251 @@
+/** One job server of a worker: connects, registers, asks for a job when it is told to, and connects again. */
+import { Backoff } from "./backoff.ts";
+import type { Clock } from "./clock.ts";
+import type { Connection } from "./connection.ts";
+import { type Dial, type ServerAddress, serverName } from "./dial.ts";
+import { GearmanError } from "./errors.ts";
+import { AssignedJob, type Assignment, readAssignment } from "./job.ts";
+import type { Packet } from "./packet.ts";
+import { printable, type TextLine } from "./parser.ts";
+import { Registration } from "./registration.ts";
+
+/**
+ * The life of a link. Source for the protocol: PROTOCOL of gearmand, "Worker Requests".
+ *
+ *     waiting ──> connecting ──> registering ──STATUS_RES──> awake ──GRAB_JOB_UNIQ──> grabbing
+ *        ^                                                   ^ ^ ^                     │    │
+ *        │                                                   │ │ └── working <──JOB_ASSIGN  │
+ *        │                                     NOOP, CAN_DO ─┘ │                            │
+ *        │                                                  asleep <─PRE_SLEEP────────NO_JOB┘
+ *        └── lost, from any of them                close(), from any of them: closed
+ *
+ * Awake means that there may be a job and the link waits for its turn; asleep, that the server will say NOOP.
+ */
+export type LinkState =
+  | { readonly kind: "waiting" }
+  | { readonly kind: "connecting" }
+  | ({ readonly kind: "registering" | "awake" | "grabbing" | "working" | "asleep" } & Conversation)
+  | { readonly kind: "closed" };
+
+interface Conversation {
+  readonly connection: Connection;
+  readonly registration: Registration;
+}
+
+/** The worker that a link belongs to. */
+export interface LinkOwner {
+  /** The functions to be registered. */
+  readonly wanted: ReadonlySet<string>;
+  /** The link's state or registration changed. */
+  changed(link: Link): void;
+  assigned(link: Link, job: AssignedJob): void;
+  /** The server sent an ERROR, or something that no state expects; the link goes on. */
+  oddity(link: Link, text: string): void;
+}
+
+export interface LinkOptions {
+  readonly address: ServerAddress;
+  readonly clientId: string;
+  readonly owner: LinkOwner;
+  readonly dial: Dial;
+  readonly clock: Clock;
+  readonly random: () => number;
+  /** Milliseconds that the server may take to answer a registration or a GRAB_JOB. */
+  readonly answerTimeout: number;
+}
+
+export class Link {
+  readonly address: ServerAddress;
+  readonly server: string;
+  /** Why the last connection, or try to connect, ended. */
+  lastError: GearmanError | undefined;
+  readonly #options: LinkOptions;
+  readonly #backoff: Backoff;
+  readonly #closing = new AbortController();
+  #state: LinkState = { kind: "waiting" };
+  #cancelTimer = () => {};
+  #retiring = false;
+  /** How this connection is asked for a job, and whether its server has shown that it knows that. */
+  #grab: { readonly type: "GRAB_JOB_UNIQ" | "GRAB_JOB"; readonly proved: boolean } = unproved;
+  /** Something happened while a GRAB_JOB was under way after which NO_JOB is out of date. */
+  #again = false;
+
+  constructor(options: LinkOptions) {
+    this.#options = options;
+    this.address = options.address;
+    this.server = serverName(options.address);
+    this.#backoff = new Backoff(options.random);
+  }
+
+  get state(): LinkState {
+    return this.#state;
+  }
+
+  /** True when the server is known to have all the wanted functions. */
+  get registered(): boolean {
+    const state = this.#state;
+    return "registration" in state && state.kind !== "registering" && state.registration.covers(this.#wanted);
+  }
+
+  get #wanted(): ReadonlySet<string> {
+    return this.#options.owner.wanted;
+  }
+
+  /** Connects now. */
+  start(): void {
+    this.#enter({ kind: "connecting" });
+    const { dial, address } = this.#options;
+    dial(address, { signal: this.#closing.signal }).then(
+      (connection) => this.#opened(connection),
+      (error: unknown) => this.#failed(error),
+    );
+  }
+
+  /** The wanted functions have changed. CANT_DO never goes out while a job is held or may be on its way. */
+  update(): void {
+    const state = this.#state;
+    if (!("registration" in state)) return;
+    const mayWithdraw = state.kind !== "working" && state.kind !== "grabbing";
+    const added = state.registration.update(this.#wanted, mayWithdraw);
+    if (added && state.kind === "grabbing") this.#again = true;
+    if (added && state.kind === "asleep") this.#enter({ ...state, kind: "awake" });
+  }
+
+  /** Asks for a job; only when awake. */
+  grab(): void {
+    const state = this.#state;
+    if (state.kind !== "awake") throw new Error(`a link that is ${state.kind} can't grab`);
+    this.#again = false;
+    state.connection.send(this.#grab.type);
+    this.#enter({ ...state, kind: "grabbing" });
+    this.#expectAnswer(state.connection, "to a request for a job");
+  }
+
+  /** The job of this connection has ended, and the slot is free. */
+  release(): void {
+    const state = this.#state;
+    if (state.kind === "working") this.#settle({ ...state, kind: "awake" });
+  }
+
+  /** Closes when it holds no job and none can be on its way. A server that comes back is kept. */
+  retire(retiring: boolean): void {
+    this.#retiring = retiring;
+    if (retiring && this.#state.kind !== "working" && this.#state.kind !== "grabbing") void this.close();
+  }
+
+  async close(): Promise<void> {
+    const state = this.#state;
+    if (state.kind === "closed") return;
+    this.#enter({ kind: "closed" });
+    this.#closing.abort();
+    if ("connection" in state) await state.connection[Symbol.asyncDispose]();
+  }
+
+  #opened(connection: Connection): void {
+    if (this.#state.kind === "closed") return void connection[Symbol.asyncDispose]();
+    const registration = new Registration(connection);
+    this.#grab = unproved;
+    void connection.closed.then((reason) => this.#lost(connection, reason));
+    connection.receive((item) => this.#received(item));
+    connection.send("SET_CLIENT_ID", this.#options.clientId);
+    this.#enter({ kind: "registering", connection, registration });
+    if (!registration.update(this.#wanted, true)) registration.ask();
+    this.#expectAnswer(connection, "to the registration");
+  }
+
+  #failed(error: unknown): void {
+    if (this.#state.kind === "closed") return;
+    const isOurs = error instanceof GearmanError;
+    this.#waitAndRetry(isOurs ? error : new GearmanError("UNREACHABLE", String(error), { cause: error }));
+  }
+
+  #lost(connection: Connection, reason: GearmanError): void {
+    if (!("connection" in this.#state) || this.#state.connection !== connection) return;
+    if (this.#retiring) {
+      this.lastError = reason;
+      this.#enter({ kind: "closed" });
+    } else this.#waitAndRetry(reason);
+  }
+
+  #waitAndRetry(reason: GearmanError): void {
+    this.lastError = reason;
+    this.#enter({ kind: "waiting" });
+    this.#cancelTimer = this.#options.clock.after(this.#backoff.next(), () => this.start());
+  }
+
+  #received(item: Packet | TextLine): void {
+    const state = this.#state;
+    if (!("connection" in state) || "line" in item) return;
+    switch (item.type) {
+      case "STATUS_RES":
+        state.registration.answered();
+        if (state.kind !== "registering") this.#options.owner.changed(this);
+        else if (state.registration.confirmed) {
+          this.#backoff.reset();
+          this.#enter({ ...state, kind: "awake" });
+        }
+        return;
+      case "NOOP":
+        if (state.kind === "asleep") this.#enter({ ...state, kind: "awake" });
+        if (state.kind === "grabbing") this.#again = true;
+        return;
+      case "NO_JOB":
+        if (state.kind !== "grabbing") break;
+        this.#grab = { ...this.#grab, proved: true };
+        this.#settle({ ...state, kind: this.#again ? "awake" : "asleep" });
+        return;
+      case "JOB_ASSIGN":
+      case "JOB_ASSIGN_UNIQ":
+        if (state.kind !== "grabbing") {
+          const text = `${this.server} gave a job that nobody asked for`;
+          state.connection.end(new GearmanError("GARBAGE", text));
+          return;
+        }
+        this.#grab = { ...this.#grab, proved: true };
+        this.#assigned(state, readAssignment(item));
+        return;
+      case "ERROR":
+        if (state.kind === "grabbing" && this.#grab.type === "GRAB_JOB_UNIQ" && !this.#grab.proved) {
+          // The Perl server doesn't know GRAB_JOB_UNIQ, and says so by an ERROR (server_error).
+          this.#grab = { type: "GRAB_JOB", proved: false };
+          state.connection.send("GRAB_JOB");
+          return;
+        }
+        break;
+      default:
+    }
+    const details = item.type === "ERROR" ? `: ${item.args.map((arg) => printable(arg)).join(" ")}` : "";
+    this.#options.owner.oddity(this, `${this.server} sent ${item.type}${details}`);
+  }
+
+  #assigned(state: Conversation, assignment: Assignment): void {
+    const job = new AssignedJob(state.connection, assignment);
+    this.#enter({ ...state, kind: "working" });
+    this.#options.owner.assigned(this, job);
+  }
+
+  /** No job is held nor on its way: does what had to wait for that, then sleeps if nothing is to be expected. */
+  #settle(next: Conversation & { readonly kind: "awake" | "asleep" }): void {
+    if (this.#retiring) return void this.close();
+    const added = next.registration.update(this.#wanted, true);
+    if (next.kind === "asleep" && !added) next.connection.send("PRE_SLEEP");
+    this.#enter(added ? { ...next, kind: "awake" } : next);
+  }
+
+  #expectAnswer(connection: Connection, what: string): void {
+    const { clock, answerTimeout } = this.#options;
+    this.#cancelTimer = clock.after(answerTimeout, () => {
+      const text = `${this.server} gave no answer ${what} within ${answerTimeout / 1000} s`;
+      connection.end(new GearmanError("TIMEOUT", text));
+    });
+  }
+
+  #enter(state: LinkState): void {
+    this.#cancelTimer();
+    this.#cancelTimer = () => {};
+    this.#state = state;
+    this.#options.owner.changed(this);
+  }
+}
+
+const unproved = { type: "GRAB_JOB_UNIQ", proved: false } as const;

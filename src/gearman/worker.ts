@@ -1,0 +1,238 @@
+/** A worker: one slot that serves several job servers at once and never holds two jobs. */
+import { isDeepStrictEqual } from "node:util";
+import { type Clock, systemClock } from "./clock.ts";
+import { type Dial, dial, type ServerAddress } from "./dial.ts";
+import { GearmanError } from "./errors.ts";
+import type { AssignedJob, Job } from "./job.ts";
+import { Link, type LinkState } from "./link.ts";
+import { linkStatus } from "./link-status.ts";
+
+export type { Job } from "./job.ts";
+
+export type WorkerEvent =
+  /** A server's link changed its state; `error` says why when it was lost or couldn't be made. */
+  | {
+      readonly type: "link";
+      readonly server: string;
+      readonly state: LinkState["kind"];
+      readonly error?: GearmanError;
+    }
+  /** A server sent an ERROR packet, or one that nothing asked for; the link goes on. */
+  | { readonly type: "oddity"; readonly server: string; readonly text: string }
+  /** `onJob` rejected; the job has been failed. */
+  | { readonly type: "job-error"; readonly server: string; readonly handle: string; readonly error: unknown };
+
+export interface WorkerOptions {
+  readonly servers: readonly ServerAddress[];
+  /** Shown by the servers' `workers` command: printable ASCII without white space. */
+  readonly clientId: string;
+  /**
+   * Does one job and settles when the slot is free for the next; a job that it left without an end is failed then. The
+   * job's function may be one that was withdrawn a moment ago, or, from a bad server, any.
+   */
+  readonly onJob: (job: Job) => Promise<void>;
+  readonly onEvent?: (event: WorkerEvent) => void;
+  /** Milliseconds that a server may take to answer before its connection is dropped. */
+  readonly answerTimeout?: number;
+  readonly dial?: Dial;
+  readonly clock?: Clock;
+  readonly random?: () => number;
+}
+
+/** One server of a worker, for a status page. */
+export interface LinkInfo {
+  readonly server: string;
+  readonly state: LinkState["kind"];
+  /** One line for people. */
+  readonly status: string;
+  readonly lastError: GearmanError | undefined;
+}
+
+/**
+ * The slot, over all servers. One request for a job is under way at most, so that two servers can't both give one.
+ *
+ *     idle ──an awake link's turn──> grabbing ──JOB_ASSIGN──> busy ──onJob settled──> idle
+ *       ^──────NO_JOB, lost, too late────┘
+ */
+type Slot =
+  | { readonly kind: "idle" }
+  | { readonly kind: "grabbing"; readonly link: Link }
+  | { readonly kind: "busy" };
+
+export class Worker implements AsyncDisposable {
+  readonly #options: WorkerOptions;
+  readonly #waiters = new Set<() => void>();
+  #wanted: ReadonlySet<string> = new Set();
+  #state: "accepting" | "paused" | "closed" = "accepting";
+  #slot: Slot = { kind: "idle" };
+  /** In the order of their turns: the one that asked last is at the end. */
+  #links: Link[] = [];
+
+  constructor(options: WorkerOptions) {
+    if (!/^[!-~]+$/.test(options.clientId)) {
+      throw new TypeError(`the client id "${options.clientId}" must be printable ASCII without white space`);
+    }
+    this.#options = options;
+    this.setServers(options.servers);
+  }
+
+  /** Each server's link, in the order of their names. */
+  get links(): readonly LinkInfo[] {
+    const byName = this.#links.toSorted((a, b) => a.server.localeCompare(b.server));
+    return byName.map((link) => ({
+      server: link.server,
+      state: link.state.kind,
+      status: linkStatus(link),
+      lastError: link.lastError,
+    }));
+  }
+
+  /** False while a job is held or one may be on its way. */
+  get idle(): boolean {
+    return this.#slot.kind === "idle";
+  }
+
+  /**
+   * The functions to be registered with every server from now on, over reconnections too; only the difference is sent.
+   * What is withdrawn stays registered on a connection for as long as that holds a job or has asked for one.
+   */
+  setFunctions(names: ReadonlySet<string>): void {
+    const bad = [...names].find((name) => name === "" || /[\s\p{Cc}]/u.test(name));
+    if (bad !== undefined)
+      throw new TypeError(`"${bad}" is no function name: white space or control characters`);
+    this.#wanted = new Set(names);
+    for (const link of [...this.#links]) link.update();
+    this.#changed();
+  }
+
+  /** The servers to be served from now on. New ones are connected; ones no longer named are closed when they hold no job. */
+  setServers(servers: readonly ServerAddress[]): void {
+    if (this.#state === "closed") return;
+    const isNamed = (link: Link) => servers.some((address) => isDeepStrictEqual(address, link.address));
+    for (const link of [...this.#links]) link.retire(!isNamed(link));
+    for (const address of servers) {
+      if (this.#links.some((link) => isDeepStrictEqual(address, link.address))) continue;
+      const link = this.#newLink(address);
+      this.#links.unshift(link);
+      link.start();
+    }
+  }
+
+  /** Asks for no more jobs. One that was asked for already may still come: see `settled`. */
+  pause(): void {
+    if (this.#state === "accepting") this.#state = "paused";
+  }
+
+  resume(): void {
+    if (this.#state === "paused") this.#state = "accepting";
+    this.#next();
+  }
+
+  /** Resolves when at least one server has all the wanted functions. Rejects with the signal's reason, or CLOSED. */
+  registered(signal?: AbortSignal): Promise<void> {
+    return this.#until(() => this.#links.some((link) => link.registered), signal);
+  }
+
+  /** Resolves when no job is held and none can be on its way; lasting while paused. */
+  settled(signal?: AbortSignal): Promise<void> {
+    return this.#until(() => this.idle, signal);
+  }
+
+  /** Closes all connections. A job that still runs is lost, and its `onJob` is not waited for. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#state = "closed";
+    const links = this.#links;
+    this.#links = [];
+    await Promise.all(links.map((link) => link.close()));
+    this.#wake();
+  }
+
+  #newLink(address: ServerAddress): Link {
+    const { clientId, answerTimeout = 10_000, clock = systemClock, random = Math.random } = this.#options;
+    const isWanted = () => this.#wanted;
+    let shown: LinkState["kind"] | undefined;
+    return new Link({
+      address,
+      clientId,
+      answerTimeout,
+      clock,
+      random,
+      dial: this.#options.dial ?? dial,
+      owner: {
+        get wanted() {
+          return isWanted();
+        },
+        changed: (link) => {
+          const { kind } = link.state;
+          const error = kind === "waiting" || kind === "closed" ? link.lastError : undefined;
+          if (kind !== shown)
+            this.#report({ type: "link", server: link.server, state: kind, ...(error && { error }) });
+          shown = kind;
+          this.#changed();
+        },
+        assigned: (link, job) => void this.#work(link, job),
+        oddity: (link, text) => this.#report({ type: "oddity", server: link.server, text }),
+      },
+    });
+  }
+
+  #report(event: WorkerEvent): void {
+    this.#options.onEvent?.(event);
+  }
+
+  #changed(): void {
+    this.#links = this.#links.filter((link) => link.state.kind !== "closed");
+    const slot = this.#slot;
+    if (slot.kind === "grabbing" && !["grabbing", "working"].includes(slot.link.state.kind)) {
+      this.#slot = { kind: "idle" };
+    }
+    this.#next();
+    this.#wake();
+  }
+
+  /** Lets the next link in turn ask for a job, when the slot is free. */
+  #next(): void {
+    if (this.#slot.kind !== "idle" || this.#state !== "accepting") return;
+    const link = this.#links.find(({ state }) => state.kind === "awake");
+    if (!link) return;
+    this.#links = [...this.#links.filter((other) => other !== link), link];
+    this.#slot = { kind: "grabbing", link };
+    link.grab();
+  }
+
+  async #work(link: Link, job: AssignedJob): Promise<void> {
+    this.#slot = { kind: "busy" };
+    try {
+      await this.#options.onJob(job);
+    } catch (error) {
+      this.#report({ type: "job-error", server: job.server, handle: job.handle, error });
+    }
+    job.fail();
+    this.#slot = { kind: "idle" };
+    link.release();
+    this.#changed();
+  }
+
+  #until(condition: () => boolean, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const stop = (settle: () => void) => {
+        this.#waiters.delete(check);
+        signal?.removeEventListener("abort", check);
+        settle();
+      };
+      const check = () => {
+        if (signal?.aborted) stop(() => reject(signal.reason));
+        else if (this.#state === "closed")
+          stop(() => reject(new GearmanError("CLOSED", "the worker is closed")));
+        else if (condition()) stop(resolve);
+      };
+      this.#waiters.add(check);
+      signal?.addEventListener("abort", check);
+      check();
+    });
+  }
+
+  #wake(): void {
+    for (const check of [...this.#waiters]) check();
+  }
+}

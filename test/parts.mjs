@@ -1,10 +1,10 @@
 // Brings the real parts that the tests talk to. What the system lacks is fetched as Debian packages and unpacked
-// below test/.out/parts: no root needed, nothing of the system changed, and no service of a package started.
+// below test/.out/parts.
 // Where that can't be done it says so loudly; the tests that need the part say it again, and with CI set
 // this fails. Runs on the distribution's Node, before the tests.
-import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { unpackPackages } from "../packaging/debs.mjs";
 
 const root = new URL(".out/parts", import.meta.url).pathname;
 
@@ -31,7 +31,7 @@ const missing = () => [
 const wanted = missing();
 if (wanted.length > 0) {
   console.error(`labgear: fetching what the tests talk to: ${wanted.join(" ")} …`);
-  fetch(wanted);
+  unpackPackages(wanted, root);
 }
 const still = missing();
 if (still.length > 0) {
@@ -40,38 +40,4 @@ if (still.length > 0) {
       `*** Install it: sudo apt-get install ${still.join(" ")}\n`,
   );
   if (process.env.CI) process.exit(1);
-}
-
-/**
- * Downloads the packages, and what they depend on that isn't installed, with apt's state in a folder of ours.
- * @param {string[]} names Debian packages
- */
-function fetch(names) {
-  const apt = join(root, "apt");
-  for (const folder of ["state/lists/partial", "cache/archives/partial"]) {
-    mkdirSync(join(apt, folder), { recursive: true });
-  }
-  const options = [
-    ["Dir::State", join(apt, "state")],
-    ["Dir::State::status", "/var/lib/dpkg/status"],
-    ["Dir::Cache", join(apt, "cache")],
-    ["Debug::NoLocking", "true"],
-    ["APT::Sandbox::User", ""],
-  ].flatMap(([key, value]) => ["-o", `${key}=${value}`]);
-  run("apt-get", [...options, "update", "-qq"]);
-  run("apt-get", [...options, "install", "-y", "-qq", "--download-only", "--no-install-recommends", ...names]);
-  const archives = join(apt, "cache/archives");
-  for (const file of readdirSync(archives).filter((name) => name.endsWith(".deb"))) {
-    run("dpkg-deb", ["-x", join(archives, file), root]);
-  }
-  rmSync(apt, { recursive: true, force: true });
-}
-
-/**
- * A failure shows in what is still missing afterwards.
- * @param {string} file
- * @param {string[]} args
- */
-function run(file, args) {
-  spawnSync(file, args, { stdio: ["ignore", "ignore", 2] });
 }

@@ -6,6 +6,8 @@ import type { Packet, PacketType } from "./packet.ts";
 import { printable, type TextLine } from "./parser.ts";
 import { Submission } from "./submission.ts";
 
+export type { JobEvent, Submission } from "./submission.ts";
+
 export interface SubmitOptions {
   readonly function: string;
   /** What the job is called; the server joins submissions of one name. Empty: it stands alone. */

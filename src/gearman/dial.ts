@@ -23,7 +23,7 @@ export interface ServerAddress {
 }
 
 export interface DialOptions {
-  /** Aborting it gives up with the signal's reason. It has no say once the connection stands. */
+  /** Aborting it gives up, with its reason unless that is a timeout. It has no say once the connection stands. */
   readonly signal?: AbortSignal;
   /** Milliseconds for name, TCP and TLS together. */
   readonly timeout?: number;
@@ -57,7 +57,7 @@ export function parseAddress(text: string): ServerAddress {
 /**
  * Connects. The server's certificate and its name are always checked.
  *
- * @throws GearmanError UNREACHABLE or TLS, with host and port in the text; the signal's reason when it was aborted
+ * @throws GearmanError UNREACHABLE or TLS, with host and port in the text; the reason of an aborted signal, unless that is a timeout
  */
 export const dial: Dial = async (address, options = {}) => {
   const server = serverName(address);
@@ -80,8 +80,9 @@ export const dial: Dial = async (address, options = {}) => {
     return new Connection(sockets.at(-1) ?? tcp, { server, text: options.text ?? false });
   } catch (error) {
     for (const socket of sockets) socket.on("error", () => {}).destroy();
-    options.signal?.throwIfAborted();
-    throw timeout.aborted ? lateFailure(server, phase) : connectFailure(server, error, phase);
+    const isLate = timeout.aborted || isTimeout(options.signal?.reason);
+    if (!isLate) options.signal?.throwIfAborted();
+    throw isLate ? lateFailure(server, phase) : connectFailure(server, error, phase);
   }
 };
 
@@ -96,6 +97,9 @@ function startTls(socket: Socket, host: string, options: TlsOptions): TLSSocket 
     ...(options.key === undefined ? {} : { key: options.key }),
   });
 }
+
+const isTimeout = (reason: unknown): boolean =>
+  reason instanceof DOMException && reason.name === "TimeoutError";
 
 function lateFailure(server: string, phase: "tcp" | "tls"): GearmanError {
   if (phase === "tcp")

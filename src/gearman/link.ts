@@ -1,10 +1,10 @@
 /** One job server of a worker: connects, registers, asks for a job when it is told to, and connects again. */
 import { Backoff } from "./backoff.ts";
-import type { Clock } from "./clock.ts";
 import type { Connection } from "./connection.ts";
-import { type Dial, type ServerAddress, serverName } from "./dial.ts";
+import { type ServerAddress, serverName } from "./dial.ts";
 import { GearmanError } from "./errors.ts";
-import { AssignedJob, type Assignment, readAssignment } from "./job.ts";
+import { AssignedJob, readAssignment } from "./job.ts";
+import type { LinkOptions } from "./link-options.ts";
 import type { Packet } from "./packet.ts";
 import { printable, type TextLine } from "./parser.ts";
 import { Registration } from "./registration.ts";
@@ -30,28 +30,6 @@ export type LinkState =
 interface Conversation {
   readonly connection: Connection;
   readonly registration: Registration;
-}
-
-/** The worker that a link belongs to. */
-export interface LinkOwner {
-  /** The functions to be registered. */
-  readonly wanted: ReadonlySet<string>;
-  /** The link's state or registration changed. */
-  changed(link: Link): void;
-  assigned(link: Link, job: AssignedJob): void;
-  /** The server sent an ERROR, or something that no state expects; the link goes on. */
-  oddity(link: Link, text: string): void;
-}
-
-export interface LinkOptions {
-  readonly address: ServerAddress;
-  readonly clientId: string;
-  readonly owner: LinkOwner;
-  readonly dial: Dial;
-  readonly clock: Clock;
-  readonly random: () => number;
-  /** Milliseconds that the server may take to answer a registration or a GRAB_JOB. */
-  readonly answerTimeout: number;
 }
 
 export class Link {
@@ -161,16 +139,15 @@ export class Link {
 
   #lost(connection: Connection, reason: GearmanError): void {
     if (!("connection" in this.#state) || this.#state.connection !== connection) return;
-    if (this.#retiring) {
-      this.lastError = reason;
-      this.#enter({ kind: "closed" });
-    } else this.#waitAndRetry(reason);
+    this.#waitAndRetry(reason);
   }
 
   #waitAndRetry(reason: GearmanError): void {
     this.lastError = reason;
-    this.#enter({ kind: "waiting" });
-    this.#cancelTimer = this.#options.clock.after(this.#backoff.next(), () => this.start());
+    this.#enter(this.#retiring ? { kind: "closed" } : { kind: "waiting" });
+    if (!this.#retiring)
+      this.#cancelTimer = this.#options.clock.after(this.#backoff.next(), () => this.start());
+    this.#options.owner.down(reason);
   }
 
   #received(item: Packet | TextLine): void {
@@ -179,10 +156,11 @@ export class Link {
     switch (item.type) {
       case "STATUS_RES":
         state.registration.answered();
-        if (state.kind !== "registering") this.#options.owner.changed(this);
+        if (state.kind !== "registering") this.#options.owner.changed();
         else if (state.registration.confirmed) {
           this.#backoff.reset();
           this.#enter({ ...state, kind: "awake" });
+          this.#options.owner.up();
         }
         return;
       case "NOOP":
@@ -196,13 +174,7 @@ export class Link {
         return;
       case "JOB_ASSIGN":
       case "JOB_ASSIGN_UNIQ":
-        if (state.kind !== "grabbing") {
-          const text = `${this.server} gave a job that nobody asked for`;
-          state.connection.end(new GearmanError("GARBAGE", text));
-          return;
-        }
-        this.#grab = { ...this.#grab, proved: true };
-        this.#assigned(state, readAssignment(item));
+        this.#assigned(state, item);
         return;
       case "ERROR":
         if (state.kind === "grabbing" && this.#grab.type === "GRAB_JOB_UNIQ" && !this.#grab.proved) {
@@ -215,13 +187,18 @@ export class Link {
       default:
     }
     const details = item.type === "ERROR" ? `: ${item.args.map((arg) => printable(arg)).join(" ")}` : "";
-    this.#options.owner.oddity(this, `${this.server} sent ${item.type}${details}`);
+    this.#options.owner.oddity(`${this.server} sent ${item.type}${details}`);
   }
 
-  #assigned(state: Conversation, assignment: Assignment): void {
-    const job = new AssignedJob(state.connection, assignment);
+  #assigned(state: Conversation & { readonly kind: LinkState["kind"] }, packet: Packet): void {
+    if (state.kind !== "grabbing") {
+      const text = `${this.server} gave a job that nobody asked for`;
+      state.connection.end(new GearmanError("GARBAGE", text));
+      return;
+    }
+    this.#grab = { ...this.#grab, proved: true };
     this.#enter({ ...state, kind: "working" });
-    this.#options.owner.assigned(this, job);
+    this.#options.owner.assigned(new AssignedJob(state.connection, readAssignment(packet)));
   }
 
   /** No job is held nor on its way: does what had to wait for that, then sleeps if nothing is to be expected. */
@@ -244,7 +221,7 @@ export class Link {
     this.#cancelTimer();
     this.#cancelTimer = () => {};
     this.#state = state;
-    this.#options.owner.changed(this);
+    this.#options.owner.changed();
   }
 }
 

@@ -2,7 +2,8 @@
 import { GearmanError } from "./errors.ts";
 import type { Packet } from "./packet.ts";
 
-export type SubmissionEvent =
+/** What a client is told of a job. */
+export type JobEvent =
   | { readonly type: "data" | "warning" | "exception" | "complete"; readonly data: Buffer }
   | { readonly type: "status"; readonly numerator: number; readonly denominator: number }
   | { readonly type: "fail" };
@@ -15,10 +16,10 @@ export type SubmissionEvent =
  *     open ──WORK_COMPLETE, WORK_FAIL──> ended
  *      └──connection gone──> lost      └ left by its reader: dropped
  */
-export class Submission implements AsyncIterable<SubmissionEvent> {
+export class Submission implements AsyncIterable<JobEvent> {
   readonly handle: string;
   readonly #count: (bytes: number) => void;
-  readonly #queue: SubmissionEvent[] = [];
+  readonly #queue: JobEvent[] = [];
   #state:
     | { readonly kind: "open" | "ended" | "dropped" }
     | { readonly kind: "lost"; readonly reason: GearmanError };
@@ -51,7 +52,7 @@ export class Submission implements AsyncIterable<SubmissionEvent> {
     this.#wake();
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<SubmissionEvent, void, undefined> {
+  async *[Symbol.asyncIterator](): AsyncGenerator<JobEvent, void, undefined> {
     try {
       for (;;) {
         const event = this.#queue.shift();
@@ -77,9 +78,9 @@ export class Submission implements AsyncIterable<SubmissionEvent> {
 }
 
 /** Bytes, and something for the object itself. */
-const sizeOf = (event: SubmissionEvent): number => 64 + ("data" in event ? event.data.length : 0);
+const sizeOf = (event: JobEvent): number => 64 + ("data" in event ? event.data.length : 0);
 
-function readEvent({ type, args }: Packet): SubmissionEvent | undefined {
+function readEvent({ type, args }: Packet): JobEvent | undefined {
   const [, second = Buffer.alloc(0), third] = args;
   switch (type) {
     case "WORK_DATA":

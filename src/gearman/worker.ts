@@ -1,7 +1,7 @@
 /** A worker: one slot that serves several job servers at once and never holds two jobs. */
 import { isDeepStrictEqual } from "node:util";
 import { type Clock, systemClock } from "./clock.ts";
-import { type Dial, dial, type ServerAddress } from "./dial.ts";
+import { type Dial, dial, type ServerAddress, serverName } from "./dial.ts";
 import { GearmanError } from "./errors.ts";
 import type { AssignedJob, Job } from "./job.ts";
 import { Link, type LinkState } from "./link.ts";
@@ -10,13 +10,10 @@ import { linkStatus } from "./link-status.ts";
 export type { Job } from "./job.ts";
 
 export type WorkerEvent =
-  /** A server's link changed its state; `error` says why when it was lost or couldn't be made. */
-  | {
-      readonly type: "link";
-      readonly server: string;
-      readonly state: LinkState["kind"];
-      readonly error?: GearmanError;
-    }
+  /** A server has taken the registration, after the first connection or a lost one. */
+  | { readonly type: "up"; readonly server: string }
+  /** A connection was lost or couldn't be made, and is tried again; the same failure is told once. */
+  | { readonly type: "down"; readonly server: string; readonly error: GearmanError }
   /** A server sent an ERROR packet, or one that nothing asked for; the link goes on. */
   | { readonly type: "oddity"; readonly server: string; readonly text: string }
   /** `onJob` rejected; the job has been failed. */
@@ -149,9 +146,10 @@ export class Worker implements AsyncDisposable {
 
   #newLink(address: ServerAddress): Link {
     const { clientId, answerTimeout = 10_000, clock = systemClock, random = Math.random } = this.#options;
-    const isWanted = () => this.#wanted;
-    let shown: LinkState["kind"] | undefined;
-    return new Link({
+    const server = serverName(address);
+    const wanted = () => this.#wanted;
+    let told: string | undefined;
+    const link: Link = new Link({
       address,
       clientId,
       answerTimeout,
@@ -160,20 +158,22 @@ export class Worker implements AsyncDisposable {
       dial: this.#options.dial ?? dial,
       owner: {
         get wanted() {
-          return isWanted();
+          return wanted();
         },
-        changed: (link) => {
-          const { kind } = link.state;
-          const error = kind === "waiting" || kind === "closed" ? link.lastError : undefined;
-          if (kind !== shown)
-            this.#report({ type: "link", server: link.server, state: kind, ...(error && { error }) });
-          shown = kind;
-          this.#changed();
+        changed: () => this.#changed(),
+        up: () => {
+          told = undefined;
+          this.#report({ type: "up", server });
         },
-        assigned: (link, job) => void this.#work(link, job),
-        oddity: (link, text) => this.#report({ type: "oddity", server: link.server, text }),
+        down: (error) => {
+          if (told !== error.message) this.#report({ type: "down", server, error });
+          told = error.message;
+        },
+        assigned: (job) => void this.#work(link, job),
+        oddity: (text) => this.#report({ type: "oddity", server, text }),
       },
     });
+    return link;
   }
 
   #report(event: WorkerEvent): void {

@@ -7,12 +7,16 @@ export type BuildErrorCode =
   | "CHECKOUT_UNREACHABLE"
   /** The repository answers, but no longer has the commit that was asked for. Infrastructure: no result. */
   | "CHECKOUT_MOVED"
-  /** git is missing on this box or can't write here. Infrastructure: no result. */
+  /** git is missing on this box or can't work in the workspace. Infrastructure: no result. */
   | "CHECKOUT"
+  /** The build's signal was aborted; its reason is the cause. */
+  | "STOPPED"
   /** The workspace can't be made. Infrastructure: no result. */
   | "WORKSPACE"
   /** The artifacts can't be stored, e.g. the disk is full. Infrastructure: no result. */
-  | "ARTIFACTS";
+  | "ARTIFACTS"
+  /** The folder of all builds can't be used: the agent can't start. */
+  | "STORE";
 
 export class BuildError extends Error {
   override readonly name = "BuildError";

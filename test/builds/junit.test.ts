@@ -1,0 +1,229 @@
+import assert from "node:assert/strict";
+import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { readJunit } from "#/builds/junit.ts";
+
+async function read(files: Record<string, string | Buffer>, limits = {}, globs = ["**/*.xml"]) {
+  const workspace = await realpath(await mkdtemp(join(tmpdir(), "labgear-junit-")));
+  try {
+    for (const [name, content] of Object.entries(files)) {
+      await mkdir(dirname(join(workspace, name)), { recursive: true });
+      await writeFile(join(workspace, name), content);
+    }
+    return await readJunit({ workspace, globs, limits });
+  } finally {
+    await rm(workspace, { recursive: true });
+  }
+}
+
+const one = (content: string | Buffer, limits = {}) => read({ "report.xml": content }, limits);
+
+test("a report with every outcome", async () => {
+  const report = await one(`<?xml version="1.0" encoding="UTF-8"?>
+    <testsuites name="all" tests="99">
+      <testsuite name="net" tests="4" failures="0">
+        <properties><property name="x" value="y"/></properties>
+        <testcase name="ping" classname="net.Ping" time="0.25"/>
+        <testcase name="pong &lt;1&gt;" classname="net.Ping" time="1,000.5"><failure message="2 &#38; 3" type="Assert">at line 7
+          <![CDATA[if (a < b)]]></failure><system-out>chatter</system-out></testcase>
+        <testcase name="dns"><error>no route</error></testcase>
+        <testcase name="ipv6"><skipped message="no v6"/></testcase>
+      </testsuite>
+      <testsuite name="outer"><testsuite name="inner"><testcase name="deep" time="abc"/></testsuite><testcase name="flat"/></testsuite>
+    </testsuites>`);
+  assert.deepEqual(report.warnings, []);
+  assert.deepEqual(report.totals, { tests: 6, failures: 1, errors: 1, skipped: 1, time: 1000.75 });
+  assert.deepEqual(report.cases.slice(0, 4), [
+    { suite: "net", name: "ping", classname: "net.Ping", time: 0.25, status: "passed" },
+    {
+      suite: "net",
+      name: "pong <1>",
+      classname: "net.Ping",
+      time: 1000.5,
+      status: "failed",
+      message: "2 & 3",
+      details: "at line 7\n          if (a < b)",
+    },
+    { suite: "net", name: "dns", classname: "", time: 0, status: "error", details: "no route" },
+    { suite: "net", name: "ipv6", classname: "", time: 0, status: "skipped", message: "no v6" },
+  ]);
+  assert.deepEqual(
+    report.cases.slice(4).map((found) => [found.suite, found.name, found.time]),
+    [
+      ["inner", "deep", 0],
+      ["outer", "flat", 0],
+    ],
+  );
+});
+
+test("the ways of GoogleTest, Surefire reruns and Zephyr's twister", async () => {
+  const report = await one(`<testsuite name="s">
+    <testcase name="disabled" status="notrun"/><testcase name="skip" status="run" result="skipped"/>
+    <testcase name="flaky"><flakyFailure message="once">x</flakyFailure></testcase>
+    <testcase name="teardown"><failure>first</failure><error>second</error></testcase>
+    <testcase classname="board.kernel" name="kernel.sched"><skipped type="skipped" message="filtered"/></testcase>
+  </testsuite>`);
+  assert.deepEqual(
+    report.cases.map((found) => found.status),
+    ["skipped", "skipped", "passed", "failed", "skipped"],
+  );
+});
+
+test("several files; one that is no report, an empty one, and one that is missing", async () => {
+  const files = {
+    "a/1.xml": `<testsuite><testcase name="1"/></testsuite>`,
+    "a/2.xml": `<testsuite><testcase name="2"/></testsuite>`,
+    "a/pom.xml": "<project/>",
+    "a/empty.xml": "",
+  };
+  const report = await read(files, {}, ["a/*.xml", "**/1.xml", "b/*.xml"]);
+  assert.equal(report.totals.tests, 2);
+  assert.deepEqual(report.warnings.sort(), [
+    '"b/*.xml" matches nothing',
+    'the test report "a/empty.xml": it is empty',
+    'the test report "a/pom.xml": it holds no test case',
+  ]);
+});
+
+test("a report that breaks off counts as far as it goes, and its open case as an error", async () => {
+  const report = await one(
+    `<testsuite name="s"><testcase name="done"/><testcase name="died"><system-out>abc`,
+  );
+  assert.deepEqual(
+    report.cases.map((found) => [found.name, found.status]),
+    [
+      ["done", "passed"],
+      ["died", "error"],
+    ],
+  );
+  assert.match(report.warnings.join("\n"), /"report.xml": not well-formed: /);
+});
+
+test("control characters that runners let through don't spoil the rest", async () => {
+  const report = await one(
+    `<testsuite><testcase name="a"><failure>\u001b[31mred\u001b[0m &nbsp; bare</failure></testcase><testcase name="b"/></testsuite>`,
+  );
+  assert.equal(report.totals.tests, 2);
+  assert.match(report.cases[0]?.details ?? "", /red/);
+  assert.match(report.warnings.join("\n"), /not well-formed: .*line 1/);
+});
+
+test("encodings: UTF-16, Latin-1, a byte order mark, and characters across chunks", async () => {
+  const xml = (encoding: string) =>
+    `<?xml version="1.0" encoding="${encoding}"?><testsuite><testcase name="Prüfung"/></testsuite>`;
+  const reports = [
+    Buffer.from(`\ufeff${xml("UTF-16")}`, "utf16le"),
+    Buffer.from(`\ufeff${xml("UTF-16")}`, "utf16le").swap16(),
+    Buffer.from(xml("ISO-8859-1"), "latin1"),
+    Buffer.from(`\ufeff${xml("utf-8")}`),
+    Buffer.from(xml("no-such-thing")),
+  ];
+  for (const report of reports) assert.equal((await one(report)).cases[0]?.name, "Prüfung");
+  const long = await one(
+    `<testsuite><testcase name="a"><failure>${"€".repeat(100_000)}</failure></testcase></testsuite>`,
+    { details: 99_999 },
+  );
+  assert.equal(long.cases[0]?.details, "€".repeat(99_999));
+});
+
+test("billion laughs and external entities: nothing is expanded, nothing is opened", async () => {
+  const laughs = Array.from({ length: 30 }, (_, i) => `<!ENTITY l${i + 1} "${`&l${i};`.repeat(10)}">`).join(
+    "",
+  );
+  const report = await one(
+    `<!DOCTYPE t [<!ENTITY l0 "ha"><!ENTITY file SYSTEM "file:///etc/passwd">${laughs}]>` +
+      `<testsuite name="&l30;"><testcase name="&l30;"><failure message="&file;">&file; &l30;</failure></testcase></testsuite>`,
+  );
+  assert.deepEqual(report.cases, [
+    {
+      suite: "&l30;",
+      name: "&l30;",
+      classname: "",
+      time: 0,
+      status: "failed",
+      message: "&file;",
+      details: "&file; &l30;",
+    },
+  ]);
+  assert.match(report.warnings.join("\n"), /undefined entity/);
+});
+
+test("a document that is nested without end", async () => {
+  const report = await one(`<testsuite><testcase name="a"/>${"<x>".repeat(1_000_000)}`);
+  assert.equal(report.totals.tests, 1);
+  assert.match(report.warnings.join("\n"), /nested more than 100 deep/);
+});
+
+test("limits: file size, cases, details, files", async () => {
+  const many = `<testsuite name="s">${'<testcase name="t"><failure>f</failure></testcase>'.repeat(15_000)}</testsuite>`;
+  const report = await one(many);
+  assert.equal(report.totals.tests, 15_000);
+  assert.equal(report.totals.failures, 15_000);
+  assert.equal(report.cases.length, 10_000);
+  assert.match(report.warnings.join("\n"), /of 5000 test cases the details are not kept/);
+
+  const large = await one(many, { fileBytes: 1000 });
+  assert.equal(large.totals.tests, 0);
+  assert.match(large.warnings.join("\n"), /not read: it has \d+ bytes, and 1000 is the limit/);
+
+  const wordy = await one(
+    `<testsuite><testcase name="${"n".repeat(9000)}"><failure message="${"m".repeat(9000)}">${"d".repeat(90_000)}</failure></testcase></testsuite>`,
+  );
+  assert.deepEqual(
+    [wordy.cases[0]?.name.length, wordy.cases[0]?.message?.length, wordy.cases[0]?.details?.length],
+    [500, 2000, 16 * 1024],
+  );
+  const text = await one(many, { text: 100 });
+  assert.ok(text.cases.length < 100);
+  assert.equal(text.totals.tests, 15_000);
+
+  const files = await read({ "1.xml": "<testsuite/>", "2.xml": "<testsuite/>" }, { files: 1 });
+  assert.match(files.warnings.join("\n"), /more than the 1 reports/);
+});
+
+test("a report outside of the workspace isn't read", async () => {
+  const outside = await mkdtemp(join(tmpdir(), "labgear-junit-"));
+  const workspace = await mkdtemp(join(tmpdir(), "labgear-junit-"));
+  try {
+    await writeFile(join(outside, "r.xml"), `<testsuite><testcase name="a"/></testsuite>`);
+    await symlink(join(outside, "r.xml"), join(workspace, "r.xml"));
+    await symlink("/dev/zero", join(workspace, "zero.xml"));
+    const report = await readJunit({ workspace, globs: ["*.xml", "../*/r.xml"] });
+    assert.equal(report.totals.tests, 0);
+    assert.equal(report.warnings.length, 3);
+  } finally {
+    await rm(outside, { recursive: true });
+    await rm(workspace, { recursive: true });
+  }
+});
+
+test("garbage of any kind is a warning, never an error", async () => {
+  const samples = [
+    "\0\0\0",
+    "<",
+    "<?xml",
+    "<!DOCTYPE",
+    "<a b=",
+    "<testcase",
+    "]]>",
+    "{}",
+    "<testsuite></testcase></x>",
+    "&".repeat(10_000),
+  ];
+  for (const sample of samples) {
+    const report = await one(sample);
+    assert.equal(report.warnings.length, 1, sample.slice(0, 40));
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what mustn't be there
+    assert.doesNotMatch(report.warnings[0] ?? "", /[\u0000-\u001f]/);
+  }
+  assert.equal(
+    (
+      await one(
+        '<testsuite __proto__="x"><testcase __proto__="y" constructor="z" name="n"><__proto__/></testcase></testsuite>',
+      )
+    ).totals.tests,
+    1,
+  );
+});

@@ -9,6 +9,7 @@ import {
   isScalar,
   isSeq,
   type Node,
+  type Pair,
   visit,
   type YAMLMap,
 } from "yaml";
@@ -16,6 +17,7 @@ import { printable, shown } from "./text.ts";
 
 export const tooDeep = "is nested too deeply";
 export const tooManyAliases = "has too many aliases (*NAME): write out what they stand for";
+const badMerge = "has a merge key (<<) whose value is not a mapping, nor a list of mappings";
 
 /** The deepest option is four levels down. */
 const deepest = 32;
@@ -44,6 +46,7 @@ export function inspect(
 ): { duplicates: Duplicate[]; unsound: Unsound[] } {
   const duplicates: Duplicate[] = [];
   const unsound: Unsound[] = [];
+  const anchors = new Map<string, Node>();
   let aliases = 0;
   visit(document, (_, node, path) => {
     if (!isNode(node)) return undefined;
@@ -54,25 +57,33 @@ export function inspect(
     // A pair and its mapping are two steps of the path.
     if (path.length > 2 * deepest) return report(tooDeep);
     if (isAlias(node)) {
-      // Looking for what an alias stands for walks the document, so their number is bounded first.
       aliases += 1;
-      if (aliases > mostAliases) return report(tooManyAliases);
-      const message = aliasProblem(document, node, path);
+      const message =
+        aliases > mostAliases ? tooManyAliases : aliasProblem(node, anchors.get(node.source), path);
       return message === undefined ? undefined : report(message);
     }
+    if (node.anchor !== undefined) anchors.set(node.anchor, node);
     if (node.tag !== undefined && !plainTags.has(node.tag))
       return report(`the tag ${shown(node.tag)} is not known here`);
-    if (isMap(node)) duplicates.push(...duplicatesOf(node, path));
-    return undefined;
+    if (!isMap(node)) return undefined;
+    duplicates.push(...duplicatesOf(node, path));
+    return node.items.every((pair) => mergesMappings(pair, anchors)) ? undefined : report(badMerge);
   });
   return { duplicates, unsound };
 }
 
-function aliasProblem(document: Document, alias: Alias, path: readonly unknown[]): string | undefined {
-  const target = alias.resolve(document);
+function aliasProblem(alias: Alias, target: Node | undefined, path: readonly unknown[]): string | undefined {
   const name = printable(alias.source);
   if (!target) return `*${name} stands for nothing: &${name} must come before it`;
   return path.includes(target) ? `*${name} is inside of what it stands for` : undefined;
+}
+
+/** What the data's maker would throw for, without saying where. */
+function mergesMappings({ key, value }: Pair, anchors: ReadonlyMap<string, Node>): boolean {
+  if (keyText(key) !== "<<") return true;
+  const target = (node: unknown): unknown => (isAlias(node) ? anchors.get(node.source) : node);
+  const merged = target(value);
+  return (isSeq(merged) ? merged.items : [merged]).every((source) => isMap(target(source)));
 }
 
 function duplicatesOf(map: YAMLMap, path: readonly unknown[]): Duplicate[] {
@@ -91,48 +102,52 @@ function duplicatesOf(map: YAMLMap, path: readonly unknown[]): Duplicate[] {
 }
 
 /**
- * @param path the keys down to an option; a place in a list as a number in digits
- * @returns the offset of the option's key, or of the list's entry, where it is written: aliases and merge keys are followed.
+ * @returns a function from a path (the keys down to an option; a place in a list as a number in digits) to the offset of the
+ *   option's key, or of the list's entry, where it is written: aliases and merge keys are followed.
  *   Undefined: the document doesn't have it
  */
-export function offsetOf(document: Document, path: readonly string[]): number | undefined {
-  let node = resolved(document, document.contents);
-  let offset = start(node);
-  for (const part of path) {
-    let next: unknown;
-    if (isMap(node)) {
-      const pair = pairOf(document, node, part);
-      if (!pair) return undefined;
-      offset = start(pair.key);
-      next = pair.value;
-    } else if (isSeq(node)) {
-      next = node.items[Number(part)];
-      if (next === undefined) return undefined;
-      offset = start(next);
-    } else return undefined;
-    node = resolved(document, next);
-  }
-  return offset;
-}
-
-function pairOf(
-  document: Document,
-  map: YAMLMap,
-  name: string,
-  hops = 0,
-): YAMLMap["items"][number] | undefined {
-  const own = map.items.findLast(({ key }) => keyText(key) === name);
-  if (own || hops > deepest) return own;
-  for (const { key, value } of map.items) {
-    if (keyText(key) !== "<<") continue;
-    const merged = resolved(document, value);
+export function locator(document: Document): (path: readonly string[]) => number | undefined {
+  // A file of nothing but mistakes asks as often as it has keys.
+  const indexes = new WeakMap<YAMLMap, Map<string, Pair>>();
+  const pairOf = (map: YAMLMap, name: string, hops = 0): Pair | undefined => {
+    const index = indexes.get(map) ?? new Map(map.items.map((pair) => [keyText(pair.key), pair]));
+    indexes.set(map, index);
+    const own = index.get(name);
+    const merge = index.get("<<");
+    if (own || !merge || hops > deepest) return own;
+    const merged = resolved(document, merge.value);
     for (const entry of isSeq(merged) ? merged.items : [merged]) {
       const source = resolved(document, entry);
-      const found = isMap(source) ? pairOf(document, source, name, hops + 1) : undefined;
+      const found = isMap(source) ? pairOf(source, name, hops + 1) : undefined;
       if (found) return found;
     }
-  }
-  return undefined;
+    return undefined;
+  };
+  return (path) => {
+    let node = resolved(document, document.contents);
+    let offset = start(node);
+    for (const part of path) {
+      let next: unknown;
+      if (isMap(node)) {
+        const pair = pairOf(node, part);
+        if (!pair) return undefined;
+        offset = start(pair.key);
+        next = pair.value;
+      } else if (isSeq(node)) {
+        next = node.items[Number(part)];
+        if (next === undefined) return undefined;
+        offset = start(next);
+      } else return undefined;
+      node = resolved(document, next);
+    }
+    return offset;
+  };
+}
+
+/** @returns the offset of the file's last option, at the top level, that begins at an offset or before */
+export function optionAt(document: Document, offset: number): number | undefined {
+  const keys = isMap(document.contents) ? document.contents.items.map(({ key }) => start(key)) : [];
+  return keys.findLast((key) => key <= offset);
 }
 
 function resolved(document: Document, node: unknown): Node | undefined {

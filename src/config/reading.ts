@@ -18,8 +18,8 @@ export interface Reading {
 }
 
 /**
- * conf opens the first file and asks `deserialize` for its data, which here are those of all files.
- * It then validates them, and throws one string; so a keyword of ours at the schema's root, which Ajv runs
+ * Making a Conf reads and validates once: conf opens the first file and asks `deserialize` for its data, which here are those of all files.
+ * It then validates these, and throws one string; so a keyword of ours at the schema's root, which Ajv runs
  * after all others, hands us the errors themselves. conf writes a file only when reading it changed the data: as
  * Ajv neither fills in defaults nor converts types here, it never does, and as the file is there it makes no folder either.
  * @param files absolute paths of readable files, the first one first
@@ -29,7 +29,7 @@ export function readThroughConf(files: readonly [string, ...string[]]): Reading 
   let reading: Reading = { sources: [], data: {}, errors: [] };
   const { properties, ...rootSchema }: SchemaObject = configSchema;
   try {
-    const conf = new Conf<Record<string, unknown>>({
+    new Conf<Record<string, unknown>>({
       cwd: dirname(files[0]),
       configName: basename(files[0]),
       fileExtension: "",
@@ -55,8 +55,6 @@ export function readThroughConf(files: readonly [string, ...string[]]): Reading 
         return reading.data;
       },
     });
-    // Reads and validates once more, so that what is used is what was checked.
-    void conf.store;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).syscall !== undefined) throw unreadable(files[0], error);
     // conf's own word for what the schema refused.

@@ -1,7 +1,7 @@
 /** One YAML file: what it says, what is wrong with it as YAML, and where each option stands in it. */
 import { type Document, LineCounter, parseDocument } from "yaml";
 import type { Problem } from "./errors.ts";
-import { inspect, offsetOf, tooDeep, tooManyAliases } from "./nodes.ts";
+import { inspect, locator, optionAt, tooDeep, tooManyAliases } from "./nodes.ts";
 import { printable, shown } from "./text.ts";
 
 export type Path = readonly string[];
@@ -26,7 +26,8 @@ export interface Source {
 
 /** How often aliases may repeat what they stand for; a few lines could otherwise grow to gigabytes. */
 const mostAliases = 500;
-/** A slip can break every line after it. */
+/** A slip can break every line after it, and a line in several ways. */
+const mostErrors = 200;
 const mostSyntaxProblems = 10;
 
 /** @param text what is in the file, YAML 1.2 (so `on`, `off`, `yes` and `no` are text); merge keys (<<) work */
@@ -41,39 +42,43 @@ export function parseSource(file: string, text: string): Source {
     // The library's search for duplicates takes time by the square of the keys; nodes.ts has ours.
     uniqueKeys: false,
     prettyErrors: false,
-    logLevel: "silent",
+    logLevel: "error",
   });
   const at = (offset: number): Position => {
     const { line, col } = lines.linePos(offset);
     return { file, line, column: col };
   };
-  const syntax = [...document.errors, ...document.warnings].map((error) => ({
-    ...at(error.pos[0]),
-    key: "",
-    message: syntaxMessage(error),
-  }));
+  // A quote that is missing is missed at the end of the file; the option it is missing from says more.
+  const brokenOption = (offset: number): number => at(optionAt(document, offset) ?? offset).line;
+  const errors = [...document.errors, ...document.warnings].slice(0, mostErrors).map((error) => {
+    const [offset] = error.pos;
+    const from = brokenOption(offset);
+    const isFar = error.code === "MISSING_CHAR" && from < at(offset).line;
+    const begin = isFar ? ` (in the option that begins on line ${from})` : "";
+    return { offset, message: syntaxMessage(error) + begin };
+  });
+  const offsetOf = locator(document);
   const { duplicates, unsound } = inspect(document, mostAliases);
-  const broken = [...syntax, ...unsound.map(({ offset, message }) => ({ ...at(offset), key: "", message }))];
+  const broken = [...errors, ...unsound];
   // With keys that are no text, or aliases without an end, there is nothing to make data of.
   const isUsable = unsound.length === 0 && document.errors.every(({ code }) => code !== "NON_STRING_KEY");
   const value = isUsable ? toData(document) : {};
-  if (typeof value === "string") {
-    broken.push({ ...at(document.contents?.range?.[0] ?? 0), key: "", message: value });
-  }
+  if (typeof value === "string") broken.push({ offset: document.contents?.range?.[0] ?? 0, message: value });
   return {
     file,
     value: typeof value === "string" ? {} : value,
     problems: [
-      ...onePerLine(broken),
+      ...onePerLine(broken.map(({ offset, message }) => ({ ...at(offset), key: "", message }))),
       ...duplicates.map(({ offset, first, key }) => ({
         ...at(offset),
         key,
         message: `is given twice, first on line ${at(first).line}`,
       })),
     ],
-    brokenFrom: broken.length === 0 ? undefined : Math.min(...broken.map(({ line }) => line)),
+    brokenFrom:
+      broken.length === 0 ? undefined : Math.min(...broken.map(({ offset }) => brokenOption(offset))),
     locate: (path) => {
-      const offset = offsetOf(document, path);
+      const offset = offsetOf(path);
       return offset === undefined ? undefined : at(offset);
     },
   };

@@ -9,7 +9,7 @@ import {
   renameSync,
   statSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import Conf from "conf";
 import { StoreError } from "./errors.ts";
 
@@ -18,9 +18,10 @@ export interface StateStore {
   readonly warnings: readonly string[];
   /**
    * The number of the job's next build, counted from 1; on the disk before it is returned, so never given out twice.
+   * @param floor the highest number that the job's builds on disk have: the new one is above it, whatever the store knows
    * @throws StoreError
    */
-  readonly nextBuildNumber: (job: string) => number;
+  readonly nextBuildNumber: (job: string, floor?: number) => number;
   /** Nodes that take no builds, each with the reason. */
   readonly pausedNodes: () => ReadonlyMap<string, string>;
   /** @param reason undefined: the node takes builds again @throws StoreError */
@@ -28,8 +29,6 @@ export interface StateStore {
 }
 
 export interface StoreOptions {
-  /** @returns the highest build number of a job that its builds' folder knows of, 0 for none. Asked once for each job. */
-  readonly floor?: (job: string) => number;
   /** For the name of a damaged file. */
   readonly now?: () => Date;
 }
@@ -49,13 +48,10 @@ const schema = {
 
 /**
  * Opens the store, for one process at a time; makes the directory where it is missing. A file that is no store is set aside
- * beside it, and a warning says so: the numbers then go on above the floors.
+ * beside it, and a warning says so: the numbers then go on above those of the builds on disk.
  * @throws StoreError UNREADABLE or UNWRITABLE
  */
-export function openStore(
-  stateDir: string,
-  { floor = () => 0, now = () => new Date() }: StoreOptions = {},
-): StateStore {
+export function openStore(stateDir: string, { now = () => new Date() }: StoreOptions = {}): StateStore {
   const file = join(stateDir, "state.json");
   const warnings: string[] = [];
   const conf = openOrSetAside(stateDir, file, now, warnings);
@@ -63,16 +59,13 @@ export function openStore(
   // Memory leads, so that a file taken away or damaged while we run is written anew and no number comes twice.
   const numbers = new Map(Object.entries(storedNumbers));
   const paused = new Map(Object.entries(storedPaused));
-  const compared = new Set<string>();
 
   return {
     warnings,
-    nextBuildNumber: (job) => {
-      const known = numbers.get(job) ?? 0;
-      const next = 1 + (compared.has(job) ? known : Math.max(known, floor(job)));
+    nextBuildNumber: (job, floor = 0) => {
+      const next = 1 + Math.max(numbers.get(job) ?? 0, floor);
       write(conf, file, { numbers: new Map(numbers).set(job, next), paused });
       numbers.set(job, next);
-      compared.add(job);
       return next;
     },
     pausedNodes: () => new Map(paused),
@@ -108,7 +101,11 @@ function openOrSetAside(stateDir: string, file: string, now: () => Date, warning
   } catch (error) {
     if ((error as NodeJS.ErrnoException).syscall !== undefined) throw storeError(file, error, "UNREADABLE");
     const aside = `${file}.damaged-${now().toISOString().replaceAll(/[-:]/g, "")}`;
-    renameSync(file, aside);
+    try {
+      renameSync(file, aside);
+    } catch (cause) {
+      throw storeError(file, cause, "UNWRITABLE");
+    }
     const reason = (error as Error).message.split("\n")[0];
     warnings.push(
       `${file} was damaged (${reason}): set aside as ${aside}; build numbers go on above the builds on disk`,
@@ -128,15 +125,16 @@ function write(
 ): void {
   // fromEntries makes own properties of all names, __proto__ too.
   const state: State = { numbers: Object.fromEntries(numbers), paused: Object.fromEntries(paused) };
+  const length = Buffer.byteLength(JSON.stringify(state, undefined, "\t"));
+  let written: number;
   try {
     conf.store = state;
-    syncDirectory(join(file, ".."));
+    syncDirectory(dirname(file));
+    written = statSync(file).size;
   } catch (error) {
     throw storeError(file, error, "UNWRITABLE");
   }
-  if (statSync(file).size !== Buffer.byteLength(JSON.stringify(state, undefined, "\t"))) {
-    throw new StoreError("FULL", `${file} was cut short: make room on its disk`);
-  }
+  if (written < length) throw new StoreError("FULL", `${file} was cut short: make room on its disk`);
 }
 
 function syncDirectory(directory: string): void {

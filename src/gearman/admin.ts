@@ -28,8 +28,8 @@ export interface WorkerInfo {
 export interface QueuedJob {
   readonly handle: string;
   readonly retries: number;
+  /** Cancelled, or nobody waits for it any more. */
   readonly ignored: boolean;
-  readonly queued: boolean;
 }
 
 export interface AdminOptions extends DialOptions {
@@ -101,12 +101,11 @@ export class Admin implements AsyncDisposable {
 
   /** The jobs that the server holds. gearmand alone knows this; geard leaves it unanswered (TIMEOUT). */
   async showJobs(): Promise<QueuedJob[]> {
-    const pattern = /^(\S+)\t(\d+)\t(\d+)\t(\d+)$/;
-    return (await this.#ask("show jobs", "list", pattern)).map(([handle = "", retries, ignored, queued]) => ({
+    const pattern = /^(\S+)\t(\d+)\t(\d+)\t\d+$/;
+    return (await this.#ask("show jobs", "list", pattern)).map(([handle = "", retries, ignored]) => ({
       handle,
       retries: Number(retries),
       ignored: ignored !== "0",
-      queued: queued !== "0",
     }));
   }
 

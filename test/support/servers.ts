@@ -192,10 +192,12 @@ async function gone(child: ChildProcess, output = () => ""): Promise<never> {
 }
 
 /** The same promise, rejected when it takes 20 s. */
-export function bounded<T>(promise: Promise<T>, milliseconds = 20_000): Promise<T> {
+export function bounded<T>(promise: PromiseLike<T>, milliseconds = 20_000): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`nothing came in ${milliseconds} ms`)), milliseconds);
-    promise.then(resolve, reject).finally(() => clearTimeout(timer));
+    Promise.resolve(promise)
+      .then(resolve, reject)
+      .finally(() => clearTimeout(timer));
   });
 }
 

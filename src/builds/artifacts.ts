@@ -25,9 +25,10 @@ export interface ArtifactLimits {
 const standard: ArtifactLimits = { files: 1000, bytes: 1024 ** 3 };
 
 /**
- * Copies the files that the globs match to the same paths below a folder, sharing blocks where the file system can. What the
- * job itself put there (by LABGEAR_ARTIFACTS) is listed as well. Only regular files count; links are
- * followed as long as they end inside the workspace. Whatever is over the limits is left out.
+ * Copies the files that the globs match to the same paths below a folder, sharing blocks where the file
+ * system can. What the job itself put there (by LABGEAR_ARTIFACTS) is listed as well. Only regular files
+ * count; links are followed as long as they end inside the workspace. Whatever is over the limits is left
+ * out.
  * @param parts.into the folder; made when it isn't there
  * @returns the files, sorted by path, and one line for each thing that was left out
  * @throws BuildError ARTIFACTS when they can't be stored

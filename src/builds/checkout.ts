@@ -1,4 +1,6 @@
-/** Brings a launch's change into the workspace: fetch, check out, verify, and again when the server was away. */
+/**
+ * Brings a launch's change into the workspace: fetch, check out, verify, and again when the server was away.
+ */
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -19,10 +21,10 @@ export interface CheckoutOptions extends GitOptions {
 }
 
 /**
- * Checks out ZUUL_REF of ZUUL_URL/ZUUL_PROJECT at ZUUL_COMMIT, with the whole history and the tags that belong to it, and the
- * submodules when there are any, as the scripts for Jenkins under Zuul v2 did (gerrit-git-prep.sh). The workspace is
- * emptied first. `origin` is the repository, so that a job can fetch more; HEAD is detached. When the ref has
- * moved on, ZUUL_COMMIT is what counts.
+ * Checks out ZUUL_REF of ZUUL_URL/ZUUL_PROJECT at ZUUL_COMMIT, with the whole history and the tags that
+ * belong to it, and the submodules when there are any, as the scripts for Jenkins under Zuul v2 did
+ * (gerrit-git-prep.sh). The workspace is emptied first. `origin` is the repository, so that a job can fetch
+ * more; HEAD is detached. When the ref has moved on, ZUUL_COMMIT is what counts.
  * @returns the commit that HEAD is at
  * @throws BuildError; CHECKOUT_REFUSED is the launch's or the change's fault, all others are not
  */
@@ -111,10 +113,18 @@ async function updateSubmodules(source: Source, options: GitOptions): Promise<vo
 // git has no exit codes for these; the texts are those of LC_ALL=C.
 const localTrouble =
   /No space left|Disk quota|Read-only file system|unable to (write|create)|Input\/output error/i;
-const damaged =
-  /bad object|corrupt|loose object|did not send all necessary objects|missing (blob|tree|commit)|unable to read|unresolved delta|packfile|Could not read [0-9a-f]{40}/i;
-const away =
-  /Could not resolve|Connection|timed out|unable to (access|connect|look up)|Could not read from remote|hung up|early EOF|RPC failed|unreachable|The requested URL returned error: 5|Operation too slow/i;
+const damaged = anyOf(
+  "bad object|corrupt|loose object|did not send all necessary objects|missing (blob|tree|commit)",
+  "unable to read|unresolved delta|packfile|Could not read [0-9a-f]{40}",
+);
+const away = anyOf(
+  "Could not resolve|Connection|timed out|unable to (access|connect|look up)|Could not read from remote",
+  "hung up|early EOF|RPC failed|unreachable|The requested URL returned error: 5|Operation too slow",
+);
+
+function anyOf(...texts: string[]): RegExp {
+  return new RegExp(texts.join("|"), "i");
+}
 
 function fetchFailed(output: string, source: Source, kept: boolean): BuildError {
   const code: BuildErrorCode =

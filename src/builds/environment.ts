@@ -1,4 +1,6 @@
-/** The environment of a job: a fixed base, the parameters that may come in, and our own variables over all. */
+/**
+ * The environment of a job: a fixed base, the parameters that may come in, and our own variables over all.
+ */
 import { userInfo } from "node:os";
 
 export interface JobEnvironment {
@@ -7,7 +9,10 @@ export interface JobEnvironment {
   readonly refused: string[];
 }
 
-/** A string of argv or the environment may have 128 KiB on Linux, with name, "=" and NUL (MAX_ARG_STRLEN, execve(2)). */
+/**
+ * A string of argv or the environment may have 128 KiB on Linux, with name, "=" and NUL (MAX_ARG_STRLEN,
+ * execve(2)).
+ */
 const maxValue = 100 * 1024;
 /** argv and environment together may have a quarter of the stack's limit, 2 MiB by default (execve(2)). */
 const maxTotal = 1024 * 1024;
@@ -18,8 +23,8 @@ const standard = /^(ZUUL_.*|LOG_PATH|BASE_LOG_PATH|SWIFT_.*)$/;
 const identifier = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
 /**
- * Names that make a shell, the dynamic linker, git or a language's runtime run other code, or find other programs and
- * files. A client never sets them, not even where a job lists them.
+ * Names that make a shell, the dynamic linker, git or a language's runtime run other code, or find other
+ * programs and files. A client never sets them, not even where a job lists them.
  */
 const never = new RegExp(
   `^(${[
@@ -47,9 +52,9 @@ const inherited = [
 ];
 
 /**
- * The fixed part of every job's environment. HOME is that of the agent's user, where tools keep caches and keys, and
- * not the workspace; PATH is the agent's own (the operator sets it in the unit), or Debian's. Locale, time
- * zone, TMPDIR and the proxies go on to the job; nothing else of the agent does.
+ * The fixed part of every job's environment. HOME is that of the agent's user, where tools keep caches and
+ * keys, and not the workspace; PATH is the agent's own (the operator sets it in the unit), or Debian's.
+ * Locale, time zone, TMPDIR and the proxies go on to the job; nothing else of the agent does.
  * @param agent the agent's own environment
  */
 export function baseEnvironment(

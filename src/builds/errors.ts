@@ -1,7 +1,10 @@
 /** What can go wrong around a build, apart from the job itself. */
 
 export type BuildErrorCode =
-  /** The launch asks for something that can't or mustn't be checked out. The change's or the sender's fault: FAILURE. */
+  /**
+   * The launch asks for something that can't or mustn't be checked out. The change's or the sender's fault:
+   * FAILURE.
+   */
   | "CHECKOUT_REFUSED"
   /** The repository can't be reached or doesn't answer. Infrastructure: no result. */
   | "CHECKOUT_UNREACHABLE"

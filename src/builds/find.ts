@@ -1,4 +1,7 @@
-/** Finds files by globs below a folder that a job could fill with anything: in bounded memory, never out of it. */
+/**
+ * Finds files by globs below a folder that a job could fill with anything: in bounded memory, never out of
+ * it.
+ */
 import { opendir, realpath } from "node:fs/promises";
 import { isAbsolute, matchesGlob } from "node:path";
 import { isName, secureJoin } from "./workspace.ts";
@@ -24,11 +27,12 @@ export class Warnings {
 }
 
 /**
- * The files that match a glob, as `fs.glob` and shells mean it: `*` and `**` don't match names that start with a dot. A glob that is
- * the name of a folder means all that is in it. Folders that are links aren't gone into. (`fs.glob` itself
- * reads whole folders into memory: 60 MB for 300,000 files.)
+ * The files that match a glob, as `fs.glob` and shells mean it: `*` and `**` don't match names that start
+ * with a dot. A glob that is the name of a folder means all that is in it. Folders that are links aren't gone
+ * into. (`fs.glob` itself reads whole folders into memory: 60 MB for 300,000 files.)
  * @param base the folder's real path
- * @param warnings is told when the glob isn't a relative one, matches nothing, or there is too much to look at
+ * @param warnings is told when the glob isn't a relative one, matches nothing, or there is too much to look
+ * at
  * @returns paths relative to base; of regular files, links and whatever else isn't a folder
  */
 export async function* findFiles(base: string, glob: string, warnings: Warnings): AsyncGenerator<string> {

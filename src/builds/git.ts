@@ -1,4 +1,7 @@
-/** Runs git for a checkout: nothing asked, nothing of the job's user configured, no secrets printed, and no process left. */
+/**
+ * Runs git for a checkout: nothing asked, nothing of the job's user configured, no secrets printed, and no
+ * process left.
+ */
 import { dirname } from "node:path";
 import { execa } from "execa";
 import { baseEnvironment } from "./environment.ts";
@@ -22,7 +25,10 @@ export interface GitResult {
   readonly output: string;
 }
 
-/** Over whatever the system's configuration says, which only root can write. That of the user is not read: any build could have written it. */
+/**
+ * Over whatever the system's configuration says, which only root can write. That of the user is not read: any
+ * build could have written it.
+ */
 const settings = [
   "core.hooksPath=/dev/null",
   "core.fsmonitor=false",
@@ -44,13 +50,17 @@ const ssh = "ssh -o BatchMode=yes -o ControlMaster=no -o ConnectTimeout=30 -o Se
 const maxLine = 2000;
 const maxLines = 1000;
 const maxKept = 40;
-/** Milliseconds between SIGTERM and SIGKILL to git's process group, and for pipes that some process keeps open. */
+/**
+ * Milliseconds between SIGTERM and SIGKILL to git's process group, and for pipes that some process keeps
+ * open.
+ */
 const patience = 2000;
 
 /**
  * Runs one git command to its end. Its standard output and error go to the log, at most 1,000 lines of it.
  * @param source what is fetched; decides on the transports allowed (submodules too) and on what is masked
- * @throws BuildError CHECKOUT when git can't be started; STOPPED when the signal was aborted, with all of git's processes gone
+ * @throws BuildError CHECKOUT when git can't be started; STOPPED when the signal was aborted, with all of
+ * git's processes gone
  */
 export async function git(args: readonly string[], source: Source, options: GitOptions): Promise<GitResult> {
   const { workspace, signal, launch = (argv) => argv } = options;
@@ -99,7 +109,9 @@ export async function git(args: readonly string[], source: Source, options: GitO
   }
 }
 
-/** Masks the user and password of every URL in a line, and those of the source's own URL wherever they stand. */
+/**
+ * Masks the user and password of every URL in a line, and those of the source's own URL wherever they stand.
+ */
 export function mask(line: string, url: string): string {
   let masked = line.replace(/([a-z][a-z0-9+.-]*:\/\/)[^/@\s]*@/gi, "$1***@");
   const { username, password } = new URL(url);

@@ -1,5 +1,6 @@
 /** Gathers test cases from the events of an XML parser; knows the elements of JUnit reports, and no files. */
 import { SaxesParser, type SaxesTagPlain } from "saxes";
+import { quote } from "./find.ts";
 import type { JunitLimits, TestCase, TestStatus, TestTotals } from "./junit.ts";
 
 const maxDepth = 100;
@@ -8,7 +9,10 @@ const maxMessage = 2000;
 /** Faults of one file after which the rest isn't looked at. */
 const maxFaults = 100;
 
-/** The elements that say how a case ended. Reruns (`rerunFailure`, `flakyError` …) say that it passed in the end. */
+/**
+ * The elements that say how a case ended. Reruns (`rerunFailure`, `flakyError` …) say that it passed in the
+ * end.
+ */
 const outcomes: Readonly<Record<string, TestStatus>> = {
   failure: "failed",
   error: "error",
@@ -46,7 +50,8 @@ export class JunitReader {
   }
 
   /**
-   * Opens a document. saxes expands the five entities of XML and none that a document declares, and fetches nothing.
+   * Opens a document. saxes expands the five entities of XML and none that a document declares, and fetches
+   * nothing.
    */
   document(): JunitDocument {
     const parser = new SaxesParser({ xmlns: false, position: true });
@@ -57,17 +62,17 @@ export class JunitReader {
     let cases = 0;
     let current: OpenCase | undefined;
     let outcome: string | undefined;
-    const note = (text: string) => {
-      faults += 1;
-      fault ??= `${text} (line ${parser.line})`;
-    };
     const keepText = (text: string) => {
       if (!current || !outcome) return;
       const room = this.#limits.details - (current.details?.length ?? 0);
       if (room > 0) current.details = (current.details ?? "") + own(text, room);
     };
 
-    parser.on("error", (error) => note(error.message.replace(/^.*?:\d+:\d+: /s, "").slice(0, 200)));
+    parser.on("error", ({ message }) => {
+      faults += 1;
+      // It starts with line and column, and may end with a piece of the document.
+      fault ??= quote(message.replace(/^(\d+):(\d+): /, "line $1, column $2: ")).slice(1, -1);
+    });
     parser.on("opentag", (tag: SaxesTagPlain) => {
       depth += 1;
       if (depth > maxDepth) throw new TooDeep();

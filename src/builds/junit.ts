@@ -1,4 +1,7 @@
-/** Test reports: reads JUnit's XML, in all the ways that test runners write it, from files that may hold anything. */
+/**
+ * Test reports: reads JUnit's XML, in all the ways that test runners write it, from files that may hold
+ * anything.
+ */
 import { type FileHandle, realpath } from "node:fs/promises";
 import { findFiles, quote, Warnings } from "./find.ts";
 import { JunitReader } from "./junit-reader.ts";
@@ -28,7 +31,10 @@ export interface TestTotals {
 }
 
 export interface TestReport {
-  /** Of all cases, also of those that aren't kept. Counted here: what reports say of themselves is often wrong. */
+  /**
+   * Of all cases, also of those that aren't kept. Counted here: what reports say of themselves is often
+   * wrong.
+   */
   readonly totals: TestTotals;
   readonly cases: TestCase[];
   readonly warnings: string[];
@@ -55,8 +61,9 @@ const standard: JunitLimits = {
 };
 
 /**
- * Reads all reports that the globs match. A file that breaks off or isn't well-formed counts as far as it could be read, and a
- * warning names it. Nothing that a file refers to is ever opened, and no entity of its own is expanded.
+ * Reads all reports that the globs match. A file that breaks off or isn't well-formed counts as far as it
+ * could be read, and a warning names it. Nothing that a file refers to is ever opened, and no entity of its
+ * own is expanded.
  */
 export async function readJunit(parts: {
   readonly workspace: string;

@@ -1,4 +1,7 @@
-/** The repository in a workspace: made as new for each checkout, with nothing kept of the last build's but the objects. */
+/**
+ * The repository in a workspace: made as new for each checkout, with nothing kept of the last build's but the
+ * objects.
+ */
 import { appendFile, chmod, lstat, mkdir, opendir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { BuildError } from "./errors.ts";
@@ -12,8 +15,9 @@ export const fetched = "refs/labgear/fetched";
 const tipFile = "labgear-tip";
 
 /**
- * Makes `WORKSPACE/.git`. Configuration, hooks, refs, index, alternates, locks and submodules of an earlier build are
- * thrown away, since it could have left anything there; its objects are kept, as they are named by their own hash.
+ * Makes `WORKSPACE/.git`. Configuration, hooks, refs, index, alternates, locks and submodules of an earlier
+ * build are thrown away, since it could have left anything there; its objects are kept, as they are named by
+ * their own hash.
  * @param keep false: not even the objects
  * @returns true when there are objects from before
  * @throws BuildError CHECKOUT
@@ -58,7 +62,10 @@ export async function emptyWorkspace(workspace: string): Promise<void> {
 /** The line of git's output that says what went wrong. */
 export function gist(output: string): string {
   const lines = output.split("\n");
-  const found = lines.findIndex((line) => /^(fatal|error): /.test(line));
+  // ssh says it better than git, which only notes that ssh failed.
+  const reasons = [/^ssh: |Permission denied|^Host key verification failed/, /^(fatal|error): /];
+  const found =
+    reasons.map((reason) => lines.findIndex((line) => reason.test(line))).find((at) => at >= 0) ?? -1;
   const line = lines.at(found) || "no reason was given";
   // "unable to connect to HOST:" has its reason on the next line.
   const whole = line.endsWith(":") ? `${line} ${lines[found + 1] ?? ""}` : line;

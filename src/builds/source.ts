@@ -23,8 +23,9 @@ const transports: Readonly<Record<string, Source["transport"]>> = {
 };
 
 /**
- * Reads what to check out from a launch's parameters: ZUUL_REF of ZUUL_URL/ZUUL_PROJECT at ZUUL_COMMIT. A launch without ZUUL_REF
- * (from a timer, or by hand) means the tip of ZUUL_BRANCH, or of the repository's own HEAD.
+ * Reads what to check out from a launch's parameters: ZUUL_REF of ZUUL_URL/ZUUL_PROJECT at ZUUL_COMMIT. A
+ * launch without ZUUL_REF (from a timer, or by hand) means the tip of ZUUL_BRANCH, or of the repository's own
+ * HEAD.
  * @throws BuildError CHECKOUT_REFUSED, never with the URL in it, since that may carry a password
  */
 export function readSource(parameters: ReadonlyMap<string, string>): Source {
@@ -97,7 +98,10 @@ export function isRef(ref: string): boolean {
   return ref.split("/").every((part) => !part.startsWith(".") && !part.endsWith(".lock"));
 }
 
-/** Without white space, control characters, backslashes and quotes, that some layer below might take for more than text. */
+/**
+ * Without white space, control characters, backslashes and quotes, that some layer below might take for more
+ * than text.
+ */
 function isPlain(text: string): boolean {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   return !/[\s\u0000-\u001f\u007f-\u009f\\"'`]/.test(text);

@@ -1,4 +1,7 @@
-/** Workspaces: the folder a job works in, kept between builds, and safe ways below a folder that a job could write to. */
+/**
+ * Workspaces: the folder a job works in, kept between builds, and safe ways below a folder that a job could
+ * write to.
+ */
 import { constants } from "node:fs";
 import {
   chmod,
@@ -16,9 +19,10 @@ import { isAbsolute, join, sep } from "node:path";
 import { BuildError } from "./errors.ts";
 
 /**
- * Makes `STATE/workspaces/EXECUTOR/JOB`, or finds it as the last build of the job on that executor left it. The content is kept, so that
- * a job can build incrementally; a checkout empties it. A link that a build planted in the way is replaced, never followed.
- * (A process that outlived its build could still race us here; it is the same user, so that it gains nothing by it.)
+ * Makes `STATE/workspaces/EXECUTOR/JOB`, or finds it as the last build of the job on that executor left it.
+ * The content is kept, so that a job can build incrementally; a checkout empties it. A link that a build
+ * planted in the way is replaced, never followed. (A process that outlived its build could still race us
+ * here; it is the same user, so that it gains nothing by it.)
  * @returns its real path
  * @throws BuildError WORKSPACE
  */
@@ -45,7 +49,8 @@ export async function prepareWorkspace(place: {
 }
 
 /**
- * Makes each folder of the path that isn't there. Whatever else is in the way is removed, a symbolic link without following it.
+ * Makes each folder of the path that isn't there. Whatever else is in the way is removed, a symbolic link
+ * without following it.
  * @param base a folder's real path, trusted
  * @param parts names for which isName() holds
  * @returns the path of the last one, which is real as well
@@ -70,7 +75,8 @@ export async function makeFolders(base: string, parts: readonly string[]): Promi
 /**
  * The path of something below a folder, by its words alone.
  * @param relative a path from outside, with "/" between names
- * @returns undefined when it is absolute, leads out, or has an odd part: an empty one, "." or "..", control characters
+ * @returns undefined when it is absolute, leads out, or has an odd part: an empty one, "." or "..", control
+ * characters
  */
 export function secureJoin(base: string, relative: string): string | undefined {
   if (isAbsolute(relative) || relative.length > 4096) return undefined;
@@ -78,8 +84,9 @@ export function secureJoin(base: string, relative: string): string | undefined {
 }
 
 /**
- * Opens a regular file below a folder for reading. Links are followed as long as they end inside the folder. What
- * is opened is what was checked: devices, FIFOs and sockets are never opened, since that alone can do things to them.
+ * Opens a regular file below a folder for reading. Links are followed as long as they end inside the folder.
+ * What is opened is what was checked: devices, FIFOs and sockets are never opened, since that alone can do
+ * things to them.
  * @param base the folder's real path
  * @param relative a path from outside
  * @returns the open file, or one line that says why not
@@ -104,7 +111,10 @@ export async function openInside(base: string, relative: string): Promise<FileHa
   }
 }
 
-/** Removes a file, a link or a whole folder, also one in which the job made folders read-only, as Go's module cache does. */
+/**
+ * Removes a file, a link or a whole folder, also one in which the job made folders read-only, as Go's module
+ * cache does.
+ */
 export async function removeTree(path: string): Promise<void> {
   try {
     await rm(path, { recursive: true, force: true });

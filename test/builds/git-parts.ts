@@ -10,7 +10,10 @@ import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { part, partsEnv } from "../support/parts.ts";
 
-/** git's environment in the tests: the real part, wherever it is, and nothing of the developer's own configuration. */
+/**
+ * git's environment in the tests: the real part, wherever it is, and nothing of the developer's own
+ * configuration.
+ */
 export function gitEnv(): Record<string, string> {
   const git = part("git");
   const unpacked = git === "/usr/bin/git" ? {} : { GIT_EXEC_PATH: join(dirname(git), "../lib/git-core") };
@@ -84,7 +87,10 @@ export async function gitDaemon(root: string) {
   };
 }
 
-/** A web server of plain files ("dumb" HTTP); run `git update-server-info` first. The first `broken` requests get a 503. */
+/**
+ * A web server of plain files ("dumb" HTTP); run `git update-server-info` first. The first `broken` requests
+ * get a 503.
+ */
 export async function webServer(root: string, broken = 0) {
   let requests = 0;
   const server = createHttpServer((request, response) => {

@@ -5,6 +5,9 @@ import { type Job, type JobFunction, type Member, priorities } from "./queue-mod
 /** The longest name of a function, unique or client id, in bytes. */
 export const maxNameLength = 512;
 
+/** The most functions of one connection. */
+export const maxAbilities = 4096;
+
 /** Keys are made of bytes one char each, so that names in any encoding stay apart and come back as they were. */
 export const toKey = (bytes: Uint8Array): string => Buffer.from(bytes).toString("latin1");
 export const fromKey = (key: string): Buffer => Buffer.from(key, "latin1");

@@ -149,3 +149,7 @@ function uniqueKey({ unique, data }: Submission): string | undefined {
   const key = toKey(unique);
   return key === "-" ? `-\0${hash("sha256", data)}` : key;
 }
+
+/** The number a worker wrote; what is none reads as 0. */
+export const digits = (written: Uint8Array | undefined): string =>
+  /^\d{1,15}$/.exec(toKey((written ?? new Uint8Array()).subarray(0, 16)))?.[0] ?? "0";

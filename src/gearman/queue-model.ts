@@ -34,7 +34,7 @@ export type Priority = (typeof priorities)[number];
  *
  * A running job whose clients all left runs on. An ended job is in no table any more.
  */
-export type JobState =
+type JobState =
   | { readonly kind: "queued" }
   | { readonly kind: "running"; readonly worker: Member; readonly timed: boolean }
   | { readonly kind: "ended" };

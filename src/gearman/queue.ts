@@ -1,8 +1,16 @@
 /** The job server's table of jobs, workers and waiting clients: commands in, effects out; no sockets, no timers. */
 
 import type { PacketType } from "./packet.ts";
-import { FunctionTable, fromKey, maxNameLength, nextJob, queuedCount, toKey } from "./queue-functions.ts";
-import { isWanted, type JobLimits, JobTable, type Submission } from "./queue-jobs.ts";
+import {
+  FunctionTable,
+  fromKey,
+  maxAbilities,
+  maxNameLength,
+  nextJob,
+  queuedCount,
+  toKey,
+} from "./queue-functions.ts";
+import { digits, isWanted, type JobLimits, JobTable, type Submission } from "./queue-jobs.ts";
 import type { ConnectionId, Effect, Job, Member } from "./queue-model.ts";
 
 export interface QueueOptions extends JobLimits {
@@ -50,7 +58,8 @@ export class JobQueue {
       this.jobs.unseat(member, job);
       if (job.state.kind === "queued" && !isWanted(job)) this.#end(job);
     }
-    for (const job of member.running) this.#lose(job, member);
+    // The oldest last: each goes to the head of its queue without a search.
+    for (const job of [...member.running].reverse()) this.#lose(job, member);
     return this.#take();
   }
 
@@ -62,6 +71,9 @@ export class JobQueue {
     const member = this.#member(id);
     const entry = this.functions.obtain(name);
     if (typeof entry === "string") return this.refuse(id, "INVALID_FUNCTION_NAME", entry);
+    if (member.abilities.size >= maxAbilities && !member.abilities.has(entry)) {
+      return this.refuse(id, "TOO_MANY_FUNCTIONS", `One connection takes ${maxAbilities} functions`);
+    }
     member.abilities.set(entry, timeout);
     entry.workers.add(member);
     if (queuedCount(entry) > 0) this.#wake([member]);
@@ -242,7 +254,3 @@ export class JobQueue {
     return effects;
   }
 }
-
-/** The number a worker wrote; what is none reads as 0. */
-const digits = (written: Uint8Array | undefined): string =>
-  /^\d{1,15}$/.exec(toKey((written ?? new Uint8Array()).subarray(0, 16)))?.[0] ?? "0";

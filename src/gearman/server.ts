@@ -85,18 +85,13 @@ export class JobServer implements AsyncDisposable {
   /**
    * @param at port 0 takes a free one
    * @returns where it listens
-   * @throws GearmanError UNREACHABLE when it can't listen there
+   * @throws Error of the system when it can't listen there, such as one with code EADDRINUSE
    */
   async listen(at: { host?: string; port: number }): Promise<{ host: string; port: number }> {
     const host = at.host ?? "127.0.0.1";
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.#server.once("error", reject).listen({ host, port: at.port }, resolve);
-    try {
-      await promise;
-    } catch (error) {
-      const message = `the job server can't listen on ${host}:${at.port}: ${(error as Error).message}`;
-      throw new GearmanError("UNREACHABLE", message, { cause: error });
-    }
+    await promise;
     this.#server.off("error", reject);
     this.#server.on("error", (error) => {
       this.#log({ kind: "refused", address: "-", message: `can't accept a connection: ${error.message}` });
@@ -139,6 +134,9 @@ export class JobServer implements AsyncDisposable {
     } catch (error) {
       if (error instanceof GearmanError) {
         this.#log({ kind: "garbage", address: connection.address, message: error.message });
+      } else if (!(error instanceof Error && "code" in error)) {
+        const message = `a connection was dropped by a mistake of this server: ${String(error)}`;
+        this.#log({ kind: "dropped", address: connection.address, message });
       }
     } finally {
       this.#carryOut(this.#queue.leave(connection.id), connection);
@@ -147,6 +145,8 @@ export class JobServer implements AsyncDisposable {
 
   #handle(connection: ServerConnection, item: Packet | TextLine): void {
     if ("line" in item) {
+      // A page in a browser can send an HTTP request here whose body is Gearman.
+      if (/ HTTP\/\d/.test(item.line)) throw new GearmanError("GARBAGE", "the peer speaks HTTP");
       const identity = { software: this.#software, pid: process.pid };
       const { text, effects } = handleLine(this.#queue, item.line, identity);
       this.#send(connection, fromKey(text));

@@ -184,6 +184,18 @@ describe("a lost worker", () => {
     assert.deepEqual(ask(1, "GET_STATUS", handle), [`1 STATUS_RES ${handle} 0 0 0 0`]);
   });
 
+  test("of many jobs leaves them in the order of their submits", () => {
+    const { ask, leave, submit } = bench();
+    const handles = ["a", "b", "c"].map((data) => submit(1, "f", "", data));
+    for (const id of [2, 3]) ask(id, "CAN_DO", "f");
+    for (const _ of handles) ask(2, "GRAB_JOB");
+    leave(2);
+    assert.deepEqual(
+      handles.map(() => ask(3, "GRAB_JOB")[0]?.split(" ")[2]),
+      handles,
+    );
+  });
+
   test("fails its job at once when no loss is allowed", () => {
     const { leave, handle } = running({ maxLosses: 0 });
     assert.deepEqual(leave(2).slice(1), [`1 WORK_FAIL ${handle}`]);
@@ -289,6 +301,13 @@ describe("CAN_DO_TIMEOUT", () => {
 });
 
 describe("wrong use", () => {
+  test("4096 functions are enough for one connection", () => {
+    const { ask } = bench({ maxFunctions: 5000 });
+    for (let n = 0; n < 4096; n++) assert.deepEqual(ask(1, "CAN_DO", `f${n}`), []);
+    assert.match(ask(1, "CAN_DO", "more")[0] ?? "", /^1 ERROR TOO_MANY_FUNCTIONS/);
+    assert.deepEqual(ask(1, "CAN_DO", "f0"), []);
+  });
+
   test("brings an ERROR that says what is wrong", () => {
     const { ask } = bench();
     const errors: [PacketType, string[], RegExp][] = [

@@ -1,14 +1,7 @@
 /** The job server's jobs: every change of a job's state, in all the tables it stands in, and the limits on them. */
 import { hash } from "node:crypto";
 import { queuedCount, toKey } from "./queue-functions.ts";
-import type { Job, JobFunction, Member, Priority } from "./queue-model.ts";
-
-export interface JobLimits {
-  /** The most jobs held, queued and running together, and the most seats (submits that wait for the end of one). */
-  readonly maxJobs: number;
-  /** The most bytes of job data held. */
-  readonly maxJobBytes: number;
-}
+import type { Job, JobFunction, JobLimits, Member, Priority } from "./queue-model.ts";
 
 export interface Submission {
   readonly name: Uint8Array;

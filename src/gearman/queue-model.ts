@@ -1,4 +1,4 @@
-/** What the job server's table is made of: jobs, functions, members (connections), and the effects of a command. */
+/** What the job server's table is made of: jobs, functions, members (connections), the effects of a command, and the limits. */
 import type { PacketType } from "./packet.ts";
 import type { OrderedList } from "./queue-list.ts";
 
@@ -92,4 +92,19 @@ export interface Member {
   readonly submitted: Set<Job>;
   /** Jobs it works on. */
   readonly running: Set<Job>;
+}
+
+export interface JobLimits {
+  /** The most jobs held, queued and running together, and the most seats (submits that wait for the end of one). */
+  readonly maxJobs: number;
+  /** The most bytes of job data held. */
+  readonly maxJobBytes: number;
+}
+
+export interface QueueOptions extends JobLimits {
+  /** What handles begin with: `H:HOST:`. */
+  readonly handlePrefix: string;
+  readonly maxFunctions: number;
+  /** How many workers may be lost on one job before it fails in place of going to the next one; 0: it fails at once. */
+  readonly maxLosses: number;
 }

@@ -10,16 +10,8 @@ import {
   queuedCount,
   toKey,
 } from "./queue-functions.ts";
-import { digits, isWanted, type JobLimits, JobTable, type Submission } from "./queue-jobs.ts";
-import type { ConnectionId, Effect, Job, Member } from "./queue-model.ts";
-
-export interface QueueOptions extends JobLimits {
-  /** What handles begin with: `H:HOST:`. */
-  readonly handlePrefix: string;
-  readonly maxFunctions: number;
-  /** How many workers may be lost on one job before it fails in place of going to the next one; 0: it fails at once. */
-  readonly maxLosses: number;
-}
+import { digits, isWanted, JobTable, type Submission } from "./queue-jobs.ts";
+import type { ConnectionId, Effect, Job, Member, QueueOptions } from "./queue-model.ts";
 
 /**
  * Methods that change something give the effects to carry out, in order. What is wrong with a command comes back as

@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { Packet, PacketType } from "#/gearman/packet.ts";
-import { JobQueue, type QueueOptions } from "#/gearman/queue.ts";
+import { JobQueue } from "#/gearman/queue.ts";
 import { OrderedList } from "#/gearman/queue-list.ts";
-import type { Effect } from "#/gearman/queue-model.ts";
+import type { Effect, QueueOptions } from "#/gearman/queue-model.ts";
 import { handleLine } from "#/gearman/server-admin.ts";
 import { handleRequest } from "#/gearman/server-requests.ts";
 

@@ -16,9 +16,13 @@ export async function lockFolder(folder: string): Promise<AsyncDisposable> {
     path = realpathSync(folder);
   } catch (cause) {
     const hint = "choose another with --state-dir, or run as a user who may write there";
-    throw new HostError("UNUSABLE", `the state directory ${folder} can't be made: ${(cause as Error).message}; ${hint}`, {
-      cause,
-    });
+    throw new HostError(
+      "UNUSABLE",
+      `the state directory ${folder} can't be made: ${(cause as Error).message}; ${hint}`,
+      {
+        cause,
+      },
+    );
   }
   const server = createServer((socket) => socket.destroy());
   // See unix(7): a name that begins with NUL lives in no file system, and goes with its last holder.
@@ -26,9 +30,13 @@ export async function lockFolder(folder: string): Promise<AsyncDisposable> {
   try {
     await once(server, "listening");
   } catch (cause) {
-    throw new HostError("LOCKED", `another labgear agent uses ${folder}: end it first, or choose another --state-dir`, {
-      cause,
-    });
+    throw new HostError(
+      "LOCKED",
+      `another labgear agent uses ${folder}: end it first, or choose another --state-dir`,
+      {
+        cause,
+      },
+    );
   }
   server.unref();
   return {

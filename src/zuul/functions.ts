@@ -11,9 +11,14 @@ export function buildFunction(job: string, target?: string): string {
   return target === undefined ? `build:${job}` : `build:${job}:${target}`;
 }
 
+/** The function that stops builds of a manager. */
+export function stopFunction(manager: string): string {
+  return `stop:${manager}`;
+}
+
 /** The two functions of a manager, which live on a connection of their own. */
 export function managerFunctions(manager: string): Set<string> {
-  return new Set([`stop:${manager}`, `set_description:${manager}`]);
+  return new Set([stopFunction(manager), `set_description:${manager}`]);
 }
 
 /** What a function's name asks for; undefined for names that aren't Zuul's. A name never holds more than three parts. */

@@ -1,6 +1,6 @@
 /** How a build's ending is told to Zuul: a result string or none, and the packet that ends the job. */
 
-export type EndingKind = "passed" | "failed" | "stopped" | "timed-out" | "infrastructure" | "lost";
+import type { EndingKind } from "#/builds/ending.ts";
 
 /** What Zuul shows. With no result Zuul 2 runs the build again elsewhere. */
 export type Result = "SUCCESS" | "FAILURE" | "ABORTED" | "TIMED_OUT";

@@ -1,0 +1,260 @@
+/** The agent: puts all rooms together, and follows reloads, holds and the way down. */
+import { join } from "node:path";
+import type { Build } from "#/builds/build.ts";
+import { BuildStore } from "#/builds/store.ts";
+import type { Config } from "#/config/model.ts";
+import { openStore, type StateStore } from "#/config/store.ts";
+import { ControlServer } from "#/control/server.ts";
+import { JobServer } from "#/gearman/server.ts";
+import { freeSpace } from "#/host/disk.ts";
+import { hardwareClasses } from "#/host/hardware.ts";
+import { lockFolder } from "#/host/lock.ts";
+import { hostFacts } from "#/host/network.ts";
+import type { NodeContext } from "#/nodes/context.ts";
+import { HostNode } from "#/nodes/host-node.ts";
+import type { Log } from "#/nodes/log.ts";
+import { Manager } from "#/nodes/manager.ts";
+import { openTrees } from "#/runners/trees.ts";
+import { controlRoutes } from "./routes.ts";
+import { defaultServer, serverAddresses } from "./servers.ts";
+import { version } from "./version.ts";
+
+/**
+ *     running ──drain──▶ draining ──all builds ended──▶ drained
+ *        ▲──────resume──────┴──────────────resume──────────┘
+ *     any of these ──stop──▶ stopping ──▶ stopped
+ */
+export type AgentState = "running" | "draining" | "drained" | "stopping" | "stopped";
+
+export interface AgentOptions {
+  /** Reads the configuration; called again for each reload. */
+  readonly load: () => Promise<Config>;
+  readonly stateDir: string;
+  /** The control socket's file. */
+  readonly control: string;
+  readonly log: Log;
+}
+
+/** How often the free space is looked at, in milliseconds. */
+const diskInterval = 10_000;
+const day = 24 * 60 * 60 * 1000;
+
+interface Parts {
+  readonly inForce: { config: Config };
+  readonly state: StateStore;
+  readonly builds: BuildStore;
+  readonly node: HostNode;
+  readonly manager: Manager;
+  readonly resources: AsyncDisposableStack;
+}
+
+export class Agent implements AsyncDisposable {
+  readonly since = new Date();
+  readonly log: Log;
+  readonly stateDir: string;
+  readonly builds: BuildStore;
+  readonly node: HostNode;
+  readonly manager: Manager;
+  readonly #options: AgentOptions;
+  readonly #parts: Parts;
+  #life: AgentState = "running";
+  /** The removal of old builds, one round after the other. */
+  #house: Promise<void> = Promise.resolve();
+  readonly #stopped = Promise.withResolvers<"stop" | "restart">();
+
+  private constructor(options: AgentOptions, parts: Parts) {
+    this.#options = options;
+    this.#parts = parts;
+    this.log = options.log;
+    this.stateDir = options.stateDir;
+    this.builds = parts.builds;
+    this.node = parts.node;
+    this.manager = parts.manager;
+  }
+
+  /**
+   * Starts the agent; resolves when it listens and has begun to connect to its job servers.
+   * @throws the errors of the rooms, each with one line that says what keeps it from running
+   */
+  static async start(options: AgentOptions): Promise<Agent> {
+    const { log, stateDir } = options;
+    await using resources = new AsyncDisposableStack();
+    const inForce = { config: await options.load() };
+    const { config } = inForce;
+    resources.use(await lockFolder(stateDir));
+    const state = openStore(stateDir);
+    const trees = resources.use(await openTrees({ id: stateDir }));
+    const opened = await BuildStore.open({
+      folder: join(stateDir, "builds"),
+      nextNumber: (job, floor) => state.nextBuildNumber(job, floor),
+      url: (job, number) => `${inForce.config.http.url}/builds/${encodeURIComponent(job)}/${number}`,
+    });
+    for (const warning of [...state.warnings, ...trees.warnings, ...opened.warnings]) log.warn({}, warning);
+    for (const { job, number, uuid } of opened.lost) {
+      log.warn({ job, number, uuid }, `${job}#${number} is lost: the agent ended while it ran`);
+    }
+    if (config.servers.length === 0) resources.use(await embeddedServer(log));
+    const servers = await serverAddresses(config);
+    const host = await hostFacts();
+    const context: NodeContext = {
+      config: () => inForce.config,
+      worker: () => ({ manager: config.name, version, ...host }),
+      store: opened.store,
+      stateDir,
+      trees,
+      log,
+    };
+    const manager = resources.use(new Manager({ name: config.name, servers, store: opened.store, log }));
+    const onOffline = (build: Build) => agent.pause(`OFFLINE_NODE_WHEN_COMPLETE of ${build.title}`);
+    const labels = await resolveClasses(config);
+    const node = resources.use(new HostNode({ name: config.name, labels, servers, context, onOffline }));
+    const parts = { inForce, state, builds: opened.store, node, manager, resources: resources.move() };
+    const agent = new Agent(options, parts);
+    try {
+      await agent.#begin();
+    } catch (error) {
+      await parts.resources.disposeAsync();
+      throw error;
+    }
+    return agent;
+  }
+
+  async #begin(): Promise<void> {
+    const { resources, state } = this.#parts;
+    const paused = state.pausedNodes().get(this.node.name);
+    if (paused !== undefined) this.node.hold("paused", paused);
+    resources.use(await ControlServer.listen(this.#options.control, controlRoutes(this)));
+    await this.#watchDisk();
+    const timer = setInterval(() => void this.#watchDisk(), diskInterval);
+    resources.defer(() => clearInterval(timer));
+    this.builds.on("ended", () => {
+      this.#house = this.#house.then(() => this.#keepHouse());
+    });
+    const names = [...this.node.functions];
+    this.log.info({ manager: this.config.name, functions: names }, `labgear ${version} is up`);
+  }
+
+  get config(): Config {
+    return this.#parts.inForce.config;
+  }
+
+  get life(): AgentState {
+    return this.#life;
+  }
+
+  /** Settles when the agent has stopped: to stay down, or to be started again. */
+  get stopped(): Promise<"stop" | "restart"> {
+    return this.#stopped.promise;
+  }
+
+  /**
+   * Reads the configuration again. A broken one changes nothing.
+   * @throws ConfigError
+   */
+  async reload(): Promise<void> {
+    const config = await this.#options.load();
+    const servers = await serverAddresses(config);
+    const labels = await resolveClasses(config);
+    if (config.name !== this.config.name) {
+      this.log.warn({}, "a changed name is only taken up by a restart; the rest of the configuration is in force");
+    }
+    this.#parts.inForce.config = config;
+    this.node.apply(labels, servers);
+    this.manager.worker.setServers(servers);
+    this.log.info({ files: config.files }, "the configuration is read again and in force");
+  }
+
+  /** The node takes no new builds until it is resumed; outlives a restart. */
+  pause(reason: string): void {
+    this.#parts.state.setPaused(this.node.name, reason);
+    this.node.hold("paused", reason);
+    this.log.info({ node: this.node.name }, `${this.node.name} is paused: ${reason}`);
+  }
+
+  /** The node takes builds again, after a pause or a drain. */
+  resume(): void {
+    this.#parts.state.setPaused(this.node.name, undefined);
+    this.node.release("paused");
+    if (this.#life === "draining" || this.#life === "drained") {
+      this.#life = "running";
+      this.node.release("draining");
+    }
+    this.log.info({ node: this.node.name }, `${this.node.name} is resumed`);
+  }
+
+  /** Takes no new builds; resolves when none runs any more. Rejects with the signal's reason. */
+  async drain(signal?: AbortSignal): Promise<void> {
+    if (this.#life !== "stopping") this.#life = "draining";
+    this.node.hold("draining", "no new builds are taken until those that run have ended");
+    await this.node.settled(signal);
+    if (this.#life === "draining") this.#life = "drained";
+  }
+
+  /** Ends as soon as no build runs, to be started again at once. */
+  async restartWhenIdle(): Promise<void> {
+    await this.drain();
+    if (this.#life === "drained") await this.stop("restart");
+  }
+
+  /**
+   * Ends the agent. Builds that still run when `patience` is aborted are stopped, with no result, so that Zuul
+   * runs them again elsewhere.
+   */
+  async stop(then: "stop" | "restart" = "stop", patience?: AbortSignal): Promise<void> {
+    if (this.#life === "stopping" || this.#life === "stopped") return;
+    this.#life = "stopping";
+    if (patience) await this.drain(patience).catch(() => {});
+    for (const build of this.builds.running) {
+      build.stop({ kind: "infrastructure", reason: "the agent is going down" });
+    }
+    await this.drain();
+    await this.#parts.resources.disposeAsync();
+    this.#life = "stopped";
+    this.log.info({}, "labgear has stopped");
+    this.#stopped.resolve(then);
+  }
+
+  async #watchDisk(): Promise<void> {
+    const { minFree } = this.config.builds;
+    const free = await freeSpace(this.stateDir).catch(() => 0);
+    if (free >= minFree) return this.node.release("disk");
+    if (!this.node.holds.has("disk")) {
+      this.log.warn({ free, minFree }, `less than min-free is left at ${this.stateDir}: no build is taken`);
+    }
+    this.node.hold("disk", `${free} bytes are free at ${this.stateDir}, and min-free is ${minFree}`);
+  }
+
+  async #keepHouse(): Promise<void> {
+    const { keep, keepDays } = this.config.builds;
+    try {
+      await this.builds.prune(keep, Date.now() - keepDays * day);
+    } catch (error) {
+      this.log.error({}, `old builds can't be removed: ${(error as Error).message}`);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}
+
+/** The classes of the host, with `auto` replaced by what the hardware says it is. */
+async function resolveClasses(config: Config): Promise<string[]> {
+  const { classes } = config.host;
+  const auto = classes.includes("auto") ? await hardwareClasses() : [];
+  return [...new Set(classes.flatMap((name) => (name === "auto" ? auto : [name])))];
+}
+
+/** The embedded job server, or nothing where another one already listens on its port. */
+async function embeddedServer(log: Log): Promise<AsyncDisposable | undefined> {
+  const server = new JobServer({ log: (event) => log.debug({ event }, "embedded job server") });
+  try {
+    await server.listen(defaultServer);
+    log.info({}, `no job server is configured: an embedded one listens on ${defaultServer.host}:${defaultServer.port}`);
+    return server;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
+    log.info({}, `no job server is configured: the one that listens on port ${defaultServer.port} is used`);
+    return undefined;
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * The console of a build: `console.log` holds the bytes as they came, `console.times` when they came, one line a
+ * chunk: `OFFSET MILLISECONDS`, the time as Unix time. Readers follow the file, so none of them can slow the build.
+ */
+import { EventEmitter } from "node:events";
+import { type FileHandle, open } from "node:fs/promises";
+import { join } from "node:path";
+
+export function consoleFile(folder: string): string {
+  return join(folder, "console.log");
+}
+
+/** Written by the build alone; `grown` and `closed` wake those who follow. */
+export class ConsoleLog extends EventEmitter<{ grown: []; closed: [] }> {
+  readonly file: string;
+  readonly #log: FileHandle;
+  readonly #times: FileHandle;
+  readonly #max: number;
+  #size = 0;
+  #cut = 0;
+  #lastTime = 0;
+  #closed = false;
+  /** Writes go out one after the other; each waits for the one before. */
+  #turn: Promise<void> = Promise.resolve();
+
+  private constructor(file: string, log: FileHandle, times: FileHandle, max: number) {
+    super();
+    this.setMaxListeners(0);
+    this.file = file;
+    this.#log = log;
+    this.#times = times;
+    this.#max = max;
+  }
+
+  /**
+   * @param folder the build's
+   * @param max bytes kept; what comes after is counted and dropped
+   */
+  static async open(folder: string, max: number): Promise<ConsoleLog> {
+    const file = consoleFile(folder);
+    const log = await open(file, "a", 0o644);
+    try {
+      return new ConsoleLog(file, log, await open(join(folder, "console.times"), "a", 0o644), max);
+    } catch (error) {
+      await log.close();
+      throw error;
+    }
+  }
+
+  /** Bytes in the file. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Bytes that came after the file was full. */
+  get cut(): number {
+    return this.#cut;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /**
+   * Appends bytes; resolves when they are written, so that a producer who awaits it is held back by the disk.
+   * @throws the file system's error, ENOSPC first of all
+   */
+  write(chunk: Uint8Array): Promise<void> {
+    const written = this.#turn.then(() => this.#append(chunk));
+    this.#turn = written.catch(() => {});
+    return written;
+  }
+
+  /** A line of our own among the job's. */
+  async note(text: string): Promise<void> {
+    await this.write(Buffer.from(`[labgear] ${text}\n`));
+  }
+
+  async #append(chunk: Uint8Array): Promise<void> {
+    if (this.#closed || chunk.length === 0) return;
+    const kept = chunk.subarray(0, Math.max(0, this.#max - this.#size));
+    if (kept.length > 0) await this.#put(kept);
+    if (kept.length === chunk.length) return;
+    if (this.#cut === 0) {
+      await this.#put(
+        Buffer.from(`\n[labgear] the console is cut here, at ${this.#max} bytes; the build goes on\n`),
+      );
+    }
+    this.#cut += chunk.length - kept.length;
+  }
+
+  async #put(bytes: Uint8Array): Promise<void> {
+    const now = Date.now();
+    if (now !== this.#lastTime) await this.#times.write(`${this.#size} ${now}\n`);
+    this.#lastTime = now;
+    for (let at = 0; at < bytes.length; ) {
+      const { bytesWritten } = await this.#log.write(bytes, at);
+      at += bytesWritten;
+      this.#size += bytesWritten;
+    }
+    this.emit("grown");
+  }
+
+  /** Ends it after the writes under way; what is written later is dropped. */
+  async close(): Promise<void> {
+    await this.#turn;
+    if (this.#closed) return;
+    this.#closed = true;
+    await Promise.allSettled([this.#log.close(), this.#times.close()]);
+    this.emit("closed");
+  }
+}

@@ -1,0 +1,68 @@
+/** `labgear agent`: the agent in the foreground, as its systemd unit runs it. */
+import { Command, Option } from "commander";
+import { Agent } from "#/agent.ts";
+import { defaultConfigFile, loadConfig } from "#/config/load.ts";
+import { defaultControl } from "#/control/client.ts";
+import { createLog, type LogLevel, logLevels } from "#/log.ts";
+import type { Log } from "#/nodes/log.ts";
+import { newCommand } from "./options.ts";
+
+interface AgentCommandOptions {
+  readonly config?: string;
+  readonly stateDir: string;
+  readonly control: string;
+  readonly logLevel: LogLevel;
+}
+
+export function command(): Command {
+  return newCommand("agent [OPTIONS]", "Runs the agent in the foreground until it is told to end.")
+    .option("--config <file>", `the configuration (default: ${defaultConfigFile})`)
+    .option("--state-dir <folder>", "builds, workspaces and what the agent has to remember", "/var/lib/labgear")
+    .option("--control <socket>", "the control socket to make", process.env["LABGEAR_CONTROL"] ?? defaultControl)
+    .addOption(new Option("--log-level <level>", "the least serious lines to log").choices(logLevels).default("info"))
+    .addHelpText(
+      "after",
+      "\nSIGTERM, or Ctrl-C, lets running builds end first (for as long as stop-timeout says); a second one stops them." +
+        "\nSIGHUP reads the configuration again. The log goes to standard error.",
+    )
+    .action(run);
+}
+
+async function run(options: AgentCommandOptions): Promise<void> {
+  const log: Log = await createLog(process.stderr, options.logLevel);
+  const agent = await Agent.start({
+    load: () => loadConfig(options.config ? { file: options.config } : {}),
+    stateDir: options.stateDir,
+    control: options.control,
+    log,
+  });
+  followSignals(agent, log);
+  if ((await agent.stopped) === "restart") {
+    log.info({}, "labgear starts again");
+    process.execve?.(process.execPath, [process.execPath, ...process.execArgv, ...process.argv.slice(1)], process.env);
+  }
+}
+
+/** The first SIGTERM or Ctrl-C drains, the second stops; SIGHUP reloads. */
+export function followSignals(agent: Agent, log: Log): void {
+  let patience: AbortController | undefined;
+  const end = () => {
+    if (patience) return patience.abort();
+    patience = new AbortController();
+    const running = agent.builds.running.length;
+    if (running > 0) {
+      const limit = agent.config.stopTimeout / 1000;
+      log.info({ running }, `ending when the running builds have ended, in ${limit} s at most; once more stops them`);
+    }
+    const timeout = AbortSignal.timeout(agent.config.stopTimeout);
+    agent.stop("stop", AbortSignal.any([patience.signal, timeout])).catch((error) => {
+      log.error({}, `the way down failed: ${error.stack}`);
+      process.exit(1);
+    });
+  };
+  process.on("SIGTERM", end);
+  process.on("SIGINT", end);
+  process.on("SIGHUP", () => {
+    agent.reload().catch((error) => log.error({}, `the old configuration stays in force: ${error.message}`));
+  });
+}

@@ -1,0 +1,57 @@
+/** All commands: their names, one line on each, and where they are. Only the one that runs is loaded. */
+import type { Command } from "commander";
+
+interface Entry {
+  readonly summary: string;
+  readonly load: () => Promise<{ command: () => Command }>;
+}
+
+const groups: Record<string, Record<string, Entry>> = {
+  "Run the agent": {
+    agent: { summary: "run the agent in the foreground", load: () => import("./agent.ts") },
+    demo: { summary: "run a whole lab on loopback and show a build", load: () => import("./demo.ts") },
+  },
+  "Talk to a job server": {
+    build: { summary: "run a build and follow its output", load: () => import("./build.ts") },
+    stop: { summary: "stop a running build", load: () => import("./stop.ts") },
+    functions: { summary: "what is registered, queued and running", load: () => import("./functions.ts") },
+  },
+  "Talk to the agent on this box": {
+    status: { summary: "the agent, its nodes and what they do", load: () => import("./status.ts") },
+    builds: { summary: "running and finished builds", load: () => import("./builds.ts") },
+    log: { summary: "a build's console", load: () => import("./log.ts") },
+    pause: { summary: "take no new builds", load: () => import("./pause.ts") },
+    resume: { summary: "take builds again", load: () => import("./resume.ts") },
+    drain: { summary: "take no new builds and wait for those that run", load: () => import("./drain.ts") },
+    reload: { summary: "read the configuration again", load: () => import("./reload.ts") },
+    restart: { summary: "restart the agent as soon as no build runs", load: () => import("./restart.ts") },
+  },
+  "Look after the box": {
+    check: { summary: "validate the configuration", load: () => import("./check.ts") },
+    doctor: { summary: "look for what keeps the agent from working", load: () => import("./doctor.ts") },
+  },
+};
+
+const entries = new Map(Object.values(groups).flatMap((group) => Object.entries(group)));
+
+export const commandNames: readonly string[] = [...entries.keys()];
+
+/** The command of a name, ready to parse its arguments; undefined for a name that isn't known. */
+export async function loadCommand(name: string): Promise<Command | undefined> {
+  return (await entries.get(name)?.load())?.command();
+}
+
+/** What `labgear --help` prints. */
+export function overview(): string {
+  const width = Math.max(...commandNames.map((name) => name.length));
+  const sections = Object.entries(groups).map(([title, group]) => {
+    const lines = Object.entries(group).map(([name, { summary }]) => `  ${name.padEnd(width)}  ${summary}`);
+    return `${title}:\n${lines.join("\n")}\n`;
+  });
+  return [
+    "labgear turns this box into a node that a Gearman job server hands work to.\n",
+    "Usage: labgear COMMAND [OPTIONS]\n",
+    ...sections,
+    "labgear COMMAND --help says more about each. labgear --version tells the version.\n",
+  ].join("\n");
+}

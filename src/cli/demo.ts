@@ -1,0 +1,91 @@
+/** `labgear demo`: a whole lab on loopback, and a build whose output streams through a real Gearman exchange. */
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Command } from "commander";
+import { Agent } from "#/agent.ts";
+import { loadConfig } from "#/config/load.ts";
+import { Client } from "#/gearman/client.ts";
+import type { ServerAddress } from "#/gearman/dial.ts";
+import { JobServer } from "#/gearman/server.ts";
+import { createLog } from "#/log.ts";
+import { buildFunction } from "#/zuul/functions.ts";
+import { followSignals } from "./agent.ts";
+import { exitCodes } from "./exit.ts";
+import { followBuild } from "./follow.ts";
+import { newCommand } from "./options.ts";
+import { chooseRenderer } from "./render.ts";
+import { stopBuild } from "./stop.ts";
+
+const configuration = (port: number) => `# The demo's configuration: what a lab's own starts from.
+name: demo
+servers: ["127.0.0.1:${port}"]
+host:
+  classes: [auto, demo-box]
+jobs:
+  hello:
+    nodes: [demo-box]
+    timeout: 1m
+    run: |
+      echo "Hello from $(hostname): $(uname -srm), $(nproc) processors."
+      echo "This is build $BUILD_NUMBER of $JOB_NAME on $NODE_NAME, and its output comes through Gearman, live:"
+      for step in configure compile test; do
+        sleep 0.4
+        echo "  $step … done"
+      done
+`;
+
+export function command(): Command {
+  return newCommand("demo [--once]", "Runs a whole lab on loopback: a job server, the agent, and a build on this box.")
+    .option("--once", "end when the build has passed, instead of staying up until Ctrl-C")
+    .action(async ({ once }: { once?: true }) => {
+      process.exitCode = await run(once === true);
+    });
+}
+
+async function run(once: boolean): Promise<number> {
+  const folder = await mkdtemp(join(tmpdir(), "labgear-demo-"));
+  await using cleanUp = new AsyncDisposableStack();
+  cleanUp.defer(() => rm(folder, { recursive: true, force: true }));
+  const server = cleanUp.use(new JobServer());
+  const address = await server.listen({ host: "127.0.0.1", port: 0 });
+  const file = join(folder, "labgear.yaml");
+  await writeFile(file, configuration(address.port));
+  const log = await createLog(process.stderr, "warn");
+  const control = join(folder, "control.sock");
+  const load = () => loadConfig({ file });
+  const agent = cleanUp.use(await Agent.start({ load, stateDir: join(folder, "state"), control, log }));
+  await agent.node.registered(AbortSignal.timeout(10_000));
+  process.stdout.write(`A lab on loopback: the job server on port ${address.port}, and the agent ${agent.config.name}.\n\n`);
+  const code = await build(address, "hello", "demo-box");
+  if (once) return code;
+  process.stdout.write(lookAround(address.port, control, file));
+  followSignals(agent, log);
+  await agent.stopped;
+  return exitCodes.success;
+}
+
+/** One build, as any client would ask for it. */
+async function build(server: ServerAddress, job: string, node: string): Promise<number> {
+  await using client = await Client.connect(server, { signal: AbortSignal.timeout(10_000) });
+  const uuid = crypto.randomUUID();
+  const data = JSON.stringify({ ZUUL_UUID: uuid, ZUUL_NODE: node, LABGEAR_STREAM: "1" });
+  const submitted = await client.submit({ function: buildFunction(job, node), unique: uuid, data });
+  await using renderer = chooseRenderer(process.stdout, false);
+  const { handle } = submitted;
+  return await followBuild(submitted, { renderer, stop: (manager) => stopBuild(server, { uuid, handle, manager }) });
+}
+
+function lookAround(port: number, control: string, file: string): string {
+  return `
+Look around, from another terminal in this folder:
+  npm run -s labgear -- functions --server 127.0.0.1:${port}
+  npm run -s labgear -- build hello --node demo-box --server 127.0.0.1:${port}
+  npm run -s labgear -- status --control ${control}
+  npm run -s labgear -- builds --control ${control}
+  gearman -h 127.0.0.1 -p ${port} -f build:hello '{}'       (from gearman-tools)
+  cat ${file}
+
+The lab stays up until Ctrl-C.
+`;
+}

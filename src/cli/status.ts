@@ -1,0 +1,33 @@
+/** `labgear status`: the agent, its nodes and what they do. */
+import type { Command } from "commander";
+import type { AgentStatus, ExecutorStatus } from "#/status.ts";
+import { findAgent, newCommand, withControl } from "./options.ts";
+import { plain, table } from "./print.ts";
+
+export function command(): Command {
+  return withControl(newCommand("status [OPTIONS]", "Shows the agent on this box, its nodes and what they do."))
+    .option("--json", "the same as JSON")
+    .action(async (options: { json?: true; control?: string }) => {
+      const status = await findAgent(options).json<AgentStatus>("GET", "/status");
+      process.stdout.write(options.json ? `${JSON.stringify(status)}\n` : statusText(status));
+    });
+}
+
+/** The status as people read it. */
+export function statusText(status: AgentStatus): string {
+  const servers = status.servers.map(({ server, status: line }) => [`  ${server}`, plain(line)]);
+  const nodes = status.nodes.flatMap((node) => [
+    [`  ${node.name}`, node.state, node.classes.join(" ")],
+    ...node.reasons.map((reason) => ["", reason]),
+    ...node.executors.map((executor) => [`    executor ${executor.index}`, executorText(executor)]),
+  ]);
+  return [
+    `${status.name}: labgear ${status.version}, ${status.state} since ${status.since}, pid ${status.pid}\n`,
+    `job servers\n${table(servers)}`,
+    `nodes\n${table(nodes)}`,
+  ].join("");
+}
+
+function executorText({ build }: ExecutorStatus): string {
+  return build ? `${build.job}#${build.number} ${build.phase} ${build.progress} %` : "idle";
+}

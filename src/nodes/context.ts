@@ -1,0 +1,16 @@
+/** What every executor and the manager work with; handed in by the agent. */
+import type { BuildStore } from "#/builds/store.ts";
+import type { Config } from "#/config/model.ts";
+import type { ProcessTrees } from "#/runners/trees.ts";
+import type { WorkerFacts } from "#/zuul/data.ts";
+import type { Log } from "./log.ts";
+
+export interface NodeContext {
+  /** The configuration in force; a running build keeps what it started with. */
+  readonly config: () => Config;
+  readonly worker: () => WorkerFacts;
+  readonly store: BuildStore;
+  readonly stateDir: string;
+  readonly trees: ProcessTrees;
+  readonly log: Log;
+}

@@ -1,0 +1,138 @@
+/** Carries out one build on the host: workspace, checkout, script, artifacts, test reports. */
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { collectArtifacts } from "#/builds/artifacts.ts";
+import type { Build } from "#/builds/build.ts";
+import { checkout } from "#/builds/checkout.ts";
+import type { ConsoleLog } from "#/builds/console.ts";
+import type { Ending } from "#/builds/ending.ts";
+import { jobEnvironment } from "#/builds/environment.ts";
+import { BuildError } from "#/builds/errors.ts";
+import { readJunit } from "#/builds/junit.ts";
+import { prepareWorkspace } from "#/builds/workspace.ts";
+import type { JobConfig } from "#/config/model.ts";
+import { runHost } from "#/runners/host.ts";
+import type { NodeContext } from "./context.ts";
+
+/**
+ * Runs the job to its end, or until the build's signal is aborted.
+ * @param parameters as the client sent them, nothing masked
+ * @returns how the work ended; a stop that was asked for counts more, see Build.end()
+ */
+export async function runHostBuild(
+  build: Build,
+  job: JobConfig,
+  parameters: ReadonlyMap<string, string>,
+  context: NodeContext,
+): Promise<Ending> {
+  const timeout = setTimeout(() => {
+    build.stop({ kind: "timed-out", reason: `the job's timeout of ${job.timeout / 1000} s ran out` });
+  }, job.timeout);
+  try {
+    return await carryOut(build, job, parameters, context);
+  } catch (error) {
+    // A refused checkout is the change's own fault, and running it again elsewhere would end the same way.
+    const kind = error instanceof BuildError && error.code === "CHECKOUT_REFUSED" ? "failed" : "infrastructure";
+    const reason = (error as Error).message;
+    await build.console?.note(reason).catch(() => {});
+    return { kind, reason };
+  } finally {
+    clearTimeout(timeout);
+  }
+}
+
+async function carryOut(
+  build: Build,
+  job: JobConfig,
+  parameters: ReadonlyMap<string, string>,
+  context: NodeContext,
+): Promise<Ending> {
+  const console = await build.open(context.config().builds.maxConsole);
+  build.enter("preparing");
+  const workspace = await prepareWorkspace({
+    stateDir: context.stateDir,
+    executor: String(build.record.executor),
+    job: job.name,
+  });
+  if (job.checkout) {
+    const log = (line: string) => console.note(line);
+    build.record.commit = (await checkout({ workspace, parameters, log, signal: build.signal })).commit;
+  }
+  const { env, refused } = jobEnvironment({
+    parameters,
+    allowed: job.parameters,
+    own: { ...ownVariables(build, workspace), LABGEAR_PARAMETERS: await keepParameters(build, parameters) },
+  });
+  warn(build, refused.map((name) => `the parameter ${name} was not put into the environment`));
+  build.enter("running");
+  const ending = await runHost({
+    script: job.run,
+    scriptFile: join(build.folder, "script"),
+    cwd: workspace,
+    env,
+    grace: job.grace,
+    limits: job.limits,
+    name: `${job.name}.${build.record.number}`,
+    trees: context.trees,
+    output: (chunk) => console.write(chunk),
+    signal: build.signal,
+  });
+  if (ending.leftovers.length > 0) build.record.leftovers = ending.leftovers;
+  if (ending.survivors.length > 0) build.record.survivors = ending.survivors;
+  warn(build, ending.warnings);
+  build.enter("collecting");
+  await collect(build, job, workspace, console);
+  if (ending.oom) return { kind: "failed", reason: "the job ran out of the memory that its limits allow" };
+  if (ending.signal) return { kind: "failed", reason: `the job was ended by ${ending.signal}`, signal: ending.signal };
+  const exitCode = ending.code ?? 0;
+  if (exitCode === 0) return { kind: "passed", reason: "the job passed" };
+  return { kind: "failed", reason: `the job ended with exit code ${exitCode}`, exitCode };
+}
+
+/** What a job's script knows of its build, under labgear's names and under those of Jenkins. */
+function ownVariables(build: Build, workspace: string): Record<string, string> {
+  const { job, number, uuid, url, node, target, labels, executor } = build.record;
+  return {
+    LABGEAR_JOB: job,
+    LABGEAR_BUILD: String(number),
+    LABGEAR_UUID: uuid,
+    LABGEAR_URL: url,
+    LABGEAR_NODE: node,
+    LABGEAR_CLASS: target ?? labels[0] ?? node,
+    LABGEAR_WORKSPACE: workspace,
+    LABGEAR_ARTIFACTS: join(build.folder, "artifacts"),
+    JOB_NAME: job,
+    BUILD_NUMBER: String(number),
+    BUILD_URL: url,
+    NODE_NAME: node,
+    WORKSPACE: workspace,
+    EXECUTOR_NUMBER: String(executor),
+  };
+}
+
+/** All parameters as a JSON file that only the job's user can read. */
+async function keepParameters(build: Build, parameters: ReadonlyMap<string, string>): Promise<string> {
+  const file = join(build.folder, "parameters.json");
+  await writeFile(file, JSON.stringify(Object.fromEntries(parameters), null, 2), { mode: 0o600 });
+  return file;
+}
+
+async function collect(build: Build, job: JobConfig, workspace: string, console: ConsoleLog): Promise<void> {
+  if (job.artifacts.length > 0) {
+    const into = join(build.folder, "artifacts");
+    const { files, warnings } = await collectArtifacts({ workspace, globs: job.artifacts, into });
+    build.record.artifacts = files;
+    warn(build, warnings);
+  }
+  if (job.junit.length > 0) {
+    const report = await readJunit({ workspace, globs: job.junit });
+    build.record.tests = report.totals;
+    await writeFile(join(build.folder, "tests.json"), JSON.stringify(report.cases));
+    warn(build, report.warnings);
+  }
+  for (const warning of build.record.warnings ?? []) await console.note(warning);
+}
+
+function warn(build: Build, warnings: readonly string[]): void {
+  if (warnings.length > 0) build.record.warnings = [...(build.record.warnings ?? []), ...warnings];
+}

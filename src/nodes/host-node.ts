@@ -1,0 +1,116 @@
+/** The host as a node: its executors, what they register, and whether they take work. */
+import type { Build } from "#/builds/build.ts";
+import type { ServerAddress } from "#/gearman/dial.ts";
+import { nodeFunctions } from "#/zuul/functions.ts";
+import type { NodeContext } from "./context.ts";
+import { Executor } from "./executor.ts";
+
+/**
+ * Why a node takes no work. It stays registered all the while, so that what is queued waits for it instead of being
+ * refused; several reasons can hold it at once, and it is ready again when none does.
+ *
+ *     ready ◀──release the last──── held ◀─┐
+ *       └────────────hold──────────▶ └──hold, release
+ */
+export type Hold =
+  /** By a person, or by a build's OFFLINE_NODE_WHEN_COMPLETE; outlives a restart. */
+  | "paused"
+  /** Until what runs has ended. */
+  | "draining"
+  /** Less space than `min-free`. */
+  | "disk";
+
+export interface HostNodeOptions {
+  readonly name: string;
+  readonly labels: readonly string[];
+  readonly servers: readonly ServerAddress[];
+  readonly context: NodeContext;
+  readonly onOffline: (build: Build) => void;
+}
+
+export class HostNode implements AsyncDisposable {
+  readonly name: string;
+  readonly #options: HostNodeOptions;
+  readonly #holds = new Map<Hold, string>();
+  readonly #executors: Executor[] = [];
+  #labels: readonly string[];
+  #servers: readonly ServerAddress[];
+
+  constructor(options: HostNodeOptions) {
+    this.name = options.name;
+    this.#options = options;
+    this.#labels = options.labels;
+    this.#servers = options.servers;
+    this.#size();
+  }
+
+  get labels(): readonly string[] {
+    return this.#labels;
+  }
+
+  get executors(): readonly Executor[] {
+    return this.#executors;
+  }
+
+  /** The reasons why it takes no work, in people's words; empty when it is ready. */
+  get holds(): ReadonlyMap<Hold, string> {
+    return this.#holds;
+  }
+
+  get functions(): Set<string> {
+    return nodeFunctions({ name: this.name, classes: this.#labels }, this.#options.context.config().jobs.values());
+  }
+
+  /** Resolves when every executor has registered its functions on at least one job server. */
+  async registered(signal: AbortSignal): Promise<void> {
+    await Promise.all(this.#executors.map((executor) => executor.worker.registered(signal)));
+  }
+
+  /** Resolves when no executor has a build or may still be handed one; lasting while the node is held. */
+  async settled(signal?: AbortSignal): Promise<void> {
+    await Promise.all(this.#executors.map((executor) => executor.worker.settled(signal)));
+  }
+
+  /** Takes no new work for this reason; builds that run go on. */
+  hold(hold: Hold, reason: string): void {
+    this.#holds.set(hold, reason);
+    for (const executor of this.#executors) executor.worker.pause();
+  }
+
+  /** Takes work again, unless another reason holds it. */
+  release(hold: Hold): void {
+    this.#holds.delete(hold);
+    if (this.#holds.size > 0) return;
+    for (const executor of this.#executors) executor.worker.resume();
+  }
+
+  /** Follows a changed configuration: functions, job servers, number of executors. Running builds go on. */
+  apply(labels: readonly string[], servers: readonly ServerAddress[]): void {
+    this.#labels = labels;
+    this.#servers = servers;
+    const surplus = this.#size();
+    for (const executor of this.#executors) {
+      executor.worker.setServers(servers);
+      executor.worker.setFunctions(this.functions);
+    }
+    for (const executor of surplus) void executor.retire();
+  }
+
+  /** Makes the executors that are missing; returns those that are too many, taken out of the list. */
+  #size(): Executor[] {
+    const { context, onOffline } = this.#options;
+    const wanted = context.config().host.executors;
+    for (let index = this.#executors.length; index < wanted; index++) {
+      const node = { name: this.name, labels: () => this.#labels };
+      const executor = new Executor({ index, node, servers: this.#servers, context, onOffline });
+      executor.worker.setFunctions(this.functions);
+      if (this.#holds.size > 0) executor.worker.pause();
+      this.#executors.push(executor);
+    }
+    return this.#executors.splice(wanted);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.#executors.map((executor) => executor[Symbol.asyncDispose]()));
+  }
+}

@@ -1,0 +1,80 @@
+/** The state of the agent as the control socket tells it, and `labgear status` prints it. */
+import type { Agent, AgentState } from "#/agent.ts";
+import type { Build, BuildState } from "#/builds/build.ts";
+import type { Executor } from "#/nodes/executor.ts";
+import { version } from "./version.ts";
+
+export interface AgentStatus {
+  readonly name: string;
+  readonly version: string;
+  readonly pid: number;
+  readonly since: string;
+  readonly state: AgentState;
+  readonly files: readonly string[];
+  readonly servers: readonly ServerStatus[];
+  readonly nodes: readonly NodeStatus[];
+}
+
+/** The manager's line to one job server stands for all of the box. */
+export interface ServerStatus {
+  readonly server: string;
+  readonly state: string;
+  readonly status: string;
+}
+
+export interface NodeStatus {
+  readonly name: string;
+  readonly classes: readonly string[];
+  readonly state: "ready" | "held";
+  /** Why it takes no builds. */
+  readonly reasons: readonly string[];
+  readonly functions: readonly string[];
+  readonly executors: readonly ExecutorStatus[];
+}
+
+export interface ExecutorStatus {
+  readonly index: number;
+  readonly build?: BuildStatus;
+}
+
+export interface BuildStatus {
+  readonly job: string;
+  readonly number: number;
+  readonly uuid: string;
+  readonly phase: BuildState["phase"];
+  /** Percent. */
+  readonly progress: number;
+  readonly assigned: string;
+}
+
+export function agentStatus(agent: Agent): AgentStatus {
+  const { node } = agent;
+  return {
+    name: agent.config.name,
+    version,
+    pid: process.pid,
+    since: agent.since.toISOString(),
+    state: agent.life,
+    files: agent.config.files,
+    servers: agent.manager.worker.links.map(({ server, state, status }) => ({ server, state, status })),
+    nodes: [
+      {
+        name: node.name,
+        classes: node.labels,
+        state: node.holds.size > 0 ? "held" : "ready",
+        reasons: [...node.holds].map(([hold, reason]) => `${hold}: ${reason}`),
+        functions: [...node.functions],
+        executors: node.executors.map(executorStatus),
+      },
+    ],
+  };
+}
+
+function executorStatus({ index, state }: Executor): ExecutorStatus {
+  return state.kind === "busy" ? { index, build: buildStatus(state.build) } : { index };
+}
+
+function buildStatus({ record, state, progress }: Build): BuildStatus {
+  const { job, number, uuid, assigned } = record;
+  return { job, number, uuid, phase: state.phase, progress, assigned };
+}

@@ -1,0 +1,162 @@
+/** Starts the agent as its users do: the command line, in a process of its own. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { EventEmitter, once } from "node:events";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { execa } from "execa";
+import type { AgentStatus } from "#/status.ts";
+
+const main = new URL("../../src/main.ts", import.meta.url).pathname;
+/** How long any one event may take, in milliseconds: a bound against hanging, far above what it takes. */
+const patience = 30_000;
+
+export interface LogLine {
+  readonly msg: string;
+  readonly level: number;
+  readonly [field: string]: unknown;
+}
+
+/** Runs the command line to its end. */
+export function labgear(args: readonly string[], options: { input?: string; env?: NodeJS.ProcessEnv; cwd?: string } = {}) {
+  return execa(process.execPath, ["--disable-warning=ExperimentalWarning", main, ...args], {
+    reject: false,
+    stripFinalNewline: false,
+    timeout: patience,
+    ...(options.input === undefined ? { stdin: "ignore" } : { input: options.input }),
+    env: { LABGEAR_SERVER: undefined, LABGEAR_CONTROL: undefined, ...options.env },
+    ...(options.cwd ? { cwd: options.cwd } : {}),
+  });
+}
+
+export interface AgentOptions {
+  /** The configuration, without `servers:` when ports are given. */
+  readonly yaml: string;
+  /** Ports of job servers on loopback. */
+  readonly ports?: readonly number[];
+  /** A folder that an agent had before; default: a new one. */
+  readonly folder?: string;
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+/** An agent of this test alone. Disposing of it kills it and removes its folder. */
+export class TestAgent extends EventEmitter<{ line: [LogLine]; exit: [] }> implements AsyncDisposable {
+  readonly folder: string;
+  readonly config: string;
+  readonly control: string;
+  readonly stateDir: string;
+  readonly log: LogLine[] = [];
+  readonly child: ChildProcess;
+  /** Removed at the end, unless the folder was handed in. */
+  readonly #ownsFolder: boolean;
+
+  private constructor(folder: string, ownsFolder: boolean, env: NodeJS.ProcessEnv) {
+    super();
+    this.setMaxListeners(0);
+    this.folder = folder;
+    this.#ownsFolder = ownsFolder;
+    this.config = join(folder, "labgear.yaml");
+    this.control = join(folder, "control.sock");
+    this.stateDir = join(folder, "state");
+    const options = ["--config", this.config, "--state-dir", this.stateDir, "--control", this.control];
+    this.child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", main, "agent", ...options], {
+      stdio: ["ignore", "inherit", "pipe"],
+      env: { ...process.env, ...env },
+    });
+    if (!this.child.stderr) throw new Error("no standard error");
+    createInterface(this.child.stderr).on("line", (text) => {
+      const line = parseLine(text);
+      this.log.push(line);
+      this.emit("line", line);
+    });
+    this.child.on("exit", () => this.emit("exit"));
+  }
+
+  /** Starts an agent; resolves when it is up and registered with every one of the given ports. */
+  static async start(options: AgentOptions): Promise<TestAgent> {
+    const agent = await TestAgent.launch(options);
+    try {
+      await agent.logged("is up");
+      for (const port of options.ports ?? []) {
+        for (const node of (await agent.status()).nodes) {
+          for (const { index } of node.executors) {
+            await agent.logged((line) => line.msg.startsWith("registered") && `${line["server"]}`.endsWith(`:${port}`) && line["executor"] === index);
+          }
+        }
+        await agent.logged((line) => line.msg.startsWith("registered") && `${line["server"]}`.endsWith(`:${port}`) && "manager" in line);
+      }
+      return agent;
+    } catch (error) {
+      await agent[Symbol.asyncDispose]();
+      throw new Error(`${(error as Error).message}; the log:\n${agent.log.map((line) => JSON.stringify(line)).join("\n")}`);
+    }
+  }
+
+  /** Starts the process and waits for nothing. */
+  static async launch(options: AgentOptions): Promise<TestAgent> {
+    const folder = options.folder ?? (await mkdtemp(join(tmpdir(), "labgear-agent-")));
+    const servers = options.ports ? `servers: [${options.ports.map((port) => `"127.0.0.1:${port}"`).join(", ")}]\n` : "";
+    await writeFile(join(folder, "labgear.yaml"), servers + options.yaml);
+    return new TestAgent(folder, options.folder === undefined, options.env ?? {});
+  }
+
+  /** The first log line, of those that were and those to come, that says so. */
+  async logged(wanted: string | ((line: LogLine) => boolean)): Promise<LogLine> {
+    const matches = typeof wanted === "string" ? (line: LogLine) => line.msg.includes(wanted) : wanted;
+    const found = this.log.find(matches);
+    if (found) return found;
+    const giveUp = AbortSignal.timeout(patience);
+    for (;;) {
+      if (this.child.exitCode !== null) throw new Error(`the agent ended before it logged ${wanted}`);
+      const [line] = await Promise.race([
+        once(this, "line", { signal: giveUp }) as Promise<[LogLine]>,
+        once(this, "exit", { signal: giveUp }).then(() => [undefined] as const),
+      ]);
+      if (line && matches(line)) return line;
+    }
+  }
+
+  /** A command of the command line, sent to this agent. */
+  command(...args: string[]) {
+    return labgear([...args, "--control", this.control]);
+  }
+
+  async status(): Promise<AgentStatus> {
+    return JSON.parse((await this.command("status", "--json")).stdout);
+  }
+
+  /** A file of a build's folder. */
+  file(job: string, number: number, name: string): Promise<Buffer> {
+    return readFile(join(this.stateDir, "builds", job, String(number), name));
+  }
+
+  async record(job: string, number: number): Promise<Record<string, unknown>> {
+    return JSON.parse((await this.file(job, number, "build.json")).toString());
+  }
+
+  /** Sends a signal and waits for the end. */
+  async end(signal: NodeJS.Signals = "SIGTERM"): Promise<number | null> {
+    if (this.child.exitCode === null && this.child.signalCode === null) {
+      const ended = once(this.child, "exit", { signal: AbortSignal.timeout(patience) });
+      this.child.kill(signal);
+      await ended;
+    }
+    return this.child.exitCode;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    // A second SIGTERM stops what runs, so that the agent itself cleans up behind the builds.
+    if (this.child.exitCode === null) this.child.kill("SIGTERM");
+    await this.end("SIGTERM").catch(() => this.end("SIGKILL"));
+    if (this.#ownsFolder) await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+function parseLine(text: string): LogLine {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return { msg: text, level: 0 };
+  }
+}

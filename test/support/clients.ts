@@ -1,0 +1,64 @@
+/** The real `gearman` and `gearadmin`, and our client recording what comes back of a job. */
+import { execa } from "execa";
+import { Client, type JobEvent, type SubmitOptions } from "#/gearman/client.ts";
+import { part, partsEnv } from "./parts.ts";
+
+/** Runs `gearman` to its end; the last argument is the job's. */
+export function gearman(port: number, args: readonly string[]) {
+  const options = ["-h", "127.0.0.1", "-p", `${port}`, ...args];
+  return execa(part("gearman"), options, { env: partsEnv, reject: false, timeout: 60_000, stdin: "ignore" });
+}
+
+export function gearadmin(port: number, ...args: string[]) {
+  return execa(part("gearadmin"), ["-h", "127.0.0.1", "-p", `${port}`, ...args], { env: partsEnv, timeout: 30_000 });
+}
+
+/** What `gearadmin --status` tells of each function. */
+export async function functions(port: number): Promise<Map<string, { total: number; running: number; workers: number }>> {
+  const { stdout } = await gearadmin(port, "--status");
+  const rows = stdout.split("\n").map((line) => line.split("\t"));
+  return new Map(
+    rows
+      .filter((row) => row.length === 4)
+      .map(([name = "", total, running, workers]) => [
+        name,
+        { total: Number(total), running: Number(running), workers: Number(workers) },
+      ]),
+  );
+}
+
+export interface Watched {
+  /** What has come so far. */
+  readonly events: JobEvent[];
+  /** Resolves with the first data object, once the build has started. */
+  readonly started: Promise<Record<string, unknown>>;
+  /** Resolves with all events at the end. */
+  readonly ended: Promise<JobEvent[]>;
+}
+
+/** Submits a job and records all that comes back. */
+export async function submit(port: number, options: SubmitOptions): Promise<Watched> {
+  const client = await Client.connect({ host: "127.0.0.1", port }, { signal: AbortSignal.timeout(10_000) });
+  const submission = await client.submit(options);
+  const events: JobEvent[] = [];
+  const started = Promise.withResolvers<Record<string, unknown>>();
+  const ended = (async () => {
+    await using _ = client;
+    if (options.background) return events;
+    for await (const event of submission) {
+      events.push(event);
+      if (event.type === "data") started.resolve(JSON.parse(event.data.toString()));
+    }
+    started.reject(new Error("the job ended before it sent data"));
+    return events;
+  })();
+  started.promise.catch(() => {});
+  ended.catch(() => {});
+  return { events, started: started.promise, ended };
+}
+
+/** The object in a data packet. */
+export function object(event: JobEvent | undefined): Record<string, unknown> {
+  if (!event || !("data" in event)) throw new Error(`no data in ${JSON.stringify(event)}`);
+  return JSON.parse(event.data.toString());
+}

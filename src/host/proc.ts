@@ -16,6 +16,8 @@ export interface ProcessStat {
   /** One letter; Z and X are dead. */
   readonly state: string;
   readonly parent: number;
+  /** The process group. */
+  readonly group: number;
   readonly session: number;
   /** Clock ticks from boot to the start: with the pid it names a process for ever, since pids are reused. */
   readonly started: number;
@@ -29,15 +31,15 @@ export function parseStat(text: string): ProcessStat | undefined {
   const open = text.indexOf("(");
   const close = text.lastIndexOf(")");
   const fields = text.slice(close + 2).split(" ");
-  const [state, parent, , session] = fields;
+  const [state, parent, group, session] = fields;
   const started = Number(fields[19]);
   if (open < 0 || close < open || !state || !Number.isFinite(started)) return undefined;
-  const name = text.slice(open + 1, close);
   return {
     pid: Number.parseInt(text, 10),
-    name,
+    name: text.slice(open + 1, close),
     state,
     parent: Number(parent),
+    group: Number(group),
     session: Number(session),
     started,
   };
@@ -72,6 +74,14 @@ export async function environmentValue(pid: number, name: string): Promise<strin
 /** Where a process stands; undefined when that can't be seen. */
 export async function workingDirectory(pid: number): Promise<string | undefined> {
   return await readlink(`/proc/${pid}/cwd`).catch(() => undefined);
+}
+
+/** What a process has open as its stdout and stderr, as far as that can be seen. */
+export async function outputsOf(pid: number): Promise<string[]> {
+  const links = await Promise.all(
+    [1, 2].map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => undefined)),
+  );
+  return links.filter((link) => link !== undefined);
 }
 
 /** Names a process for a record. Control characters become "?": a command line is text from outside. */

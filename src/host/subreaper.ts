@@ -13,8 +13,12 @@ const spawns = tracingChannel<object, object>("child_process.spawn");
 export class Subreaper implements Disposable {
   readonly #calls: SystemCalls;
   readonly #own = new Set<number>();
-  #sweeping = false;
-  #again = false;
+  /**
+   *     idle ──SIGCHLD──> looking ──SIGCHLD──> again ──look done──> looking
+   *      ^                   │ look done
+   *      └───────────────────┘                any ──dispose──> off
+   */
+  #state: "idle" | "looking" | "again" | "off" = "idle";
 
   /** @param children the pids of what this process had already started */
   private constructor(calls: SystemCalls, children: Iterable<number>) {
@@ -36,11 +40,13 @@ export class Subreaper implements Disposable {
 
   /** Whether this process is an orphan that was handed to us. */
   isAdopted(stat: ProcessStat): boolean {
-    return stat.parent === process.pid && !this.#own.has(stat.pid);
+    // Once off, it doesn't hear any more which children are Node's.
+    return this.#state !== "off" && stat.parent === process.pid && !this.#own.has(stat.pid);
   }
 
   /** The orphans stay ours until this process ends; only the watching stops. */
   [Symbol.dispose](): void {
+    this.#state = "off";
     spawns.unsubscribe(this.#watcher);
     process.off("SIGCHLD", this.#onChild);
   }
@@ -57,18 +63,21 @@ export class Subreaper implements Disposable {
   };
 
   readonly #onChild = (): void => {
-    this.#again = true;
-    if (!this.#sweeping) void this.#reapAll();
+    if (this.#state === "idle") void this.#reapAll();
+    else if (this.#state === "looking") this.#state = "again";
   };
 
   async #reapAll(): Promise<void> {
-    this.#sweeping = true;
-    while (this.#again) {
-      this.#again = false;
+    do {
+      this.#state = "looking";
       for (const stat of await listProcesses()) {
         if (isDead(stat) && this.isAdopted(stat)) this.#calls.reap(stat.pid);
       }
-    }
-    this.#sweeping = false;
+    } while (this.#is("again"));
+    if (this.#is("looking")) this.#state = "idle";
+  }
+
+  #is(state: "looking" | "again"): boolean {
+    return this.#state === state;
   }
 }

@@ -42,7 +42,7 @@ export async function runHost(run: HostRun): Promise<HostEnding> {
 
   const child = start(tree.launch(argv), run, pipe.writer);
   pipe.closeWriter();
-  if (child.pid !== undefined) tree.attach(child.pid);
+  if (child.pid !== undefined) tree.attach(child.pid, pipe.link);
   const complaint = readComplaint(child);
   const lost = new AbortController();
   const reading = pipe.read(run.output).catch((error: unknown) => lost.abort(error));

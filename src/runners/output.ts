@@ -24,12 +24,15 @@ const gaveUp = new Error("nothing more came from a process that couldn't be kill
 type State = "reading" | "finishing" | "done";
 
 export class OutputPipe implements Disposable {
+  /** What /proc/PID/fd shows for whoever has it open. */
+  readonly link: string;
   readonly #reader: Socket;
   #writer: number | undefined;
   #state: State = "reading";
   #consuming = false;
 
-  private constructor(reader: Socket, writer: number) {
+  private constructor(path: string, reader: Socket, writer: number) {
+    this.link = `${path} (deleted)`;
     this.#reader = reader;
     this.#writer = writer;
   }
@@ -47,7 +50,7 @@ export class OutputPipe implements Disposable {
       // In this order neither waits for the other.
       const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
       const writer = openSync(path, "w");
-      return new OutputPipe(new Socket({ fd: reader, readable: true, writable: false }), writer);
+      return new OutputPipe(path, new Socket({ fd: reader, readable: true, writable: false }), writer);
     } catch (error) {
       return fail(error);
     } finally {

@@ -1,6 +1,6 @@
 /**
  * Process trees where there are no control groups: found again through /proc, by session, ancestry, a cookie in the
- * environment, and as orphans that the kernel handed to us. What none of these sees is named if it stands in the workspace.
+ * environment, the output they hold, and as orphans that the kernel handed to us. What none of these sees is named if it stands in the workspace.
  */
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
@@ -10,7 +10,9 @@ import {
   type FoundProcess,
   isDead,
   listProcesses,
+  outputsOf,
   type ProcessStat,
+  readStat,
   signalProcess,
   ticksNow,
   workingDirectory,
@@ -57,10 +59,11 @@ export class SweepTrees implements ProcessTrees {
 
   async sweepStale(): Promise<FoundProcess[]> {
     const found = new Map<string, FoundProcess>();
+    const own = await readStat(process.pid);
     await killAll(async () => {
       const stats: ProcessStat[] = [];
       for (const stat of await listProcesses()) {
-        if (isDead(stat) || stat.pid === process.pid) continue;
+        if (isDead(stat) || stat.session === own?.session) continue;
         const cookie = await environmentValue(stat.pid, cookieName);
         if (!cookie?.startsWith(`${this.options.id}.`)) continue;
         stats.push(stat);
@@ -83,6 +86,7 @@ class SweepTree implements ProcessTree {
   /** Sessions of ours. Only those that still have a process are kept: after that the number may pass to another one. */
   readonly #sessions = new Set<number>();
   readonly #members = new Set<string>();
+  #output: string | undefined;
 
   constructor(trees: SweepTrees, workspace: string, created: number, warnings: string[]) {
     this.#trees = trees;
@@ -96,8 +100,9 @@ class SweepTree implements ProcessTree {
     return launcher(argv, { env: { [cookieName]: this.#cookie } });
   }
 
-  attach(pid: number): void {
+  attach(pid: number, output: string): void {
     this.#sessions.add(pid);
+    this.#output = output;
   }
 
   async processes(): Promise<FoundProcess[]> {
@@ -141,7 +146,7 @@ class SweepTree implements ProcessTree {
     this.#trees.live.delete(this);
   }
 
-  /** The living members: what was known, and what session, cookie, ancestry or adoption add to it. */
+  /** The living members: what was known, and what the other traces add to it. */
   async #find(): Promise<ProcessStat[]> {
     const all = await listProcesses();
     const ownSession = all.find((stat) => stat.pid === process.pid)?.session;
@@ -169,6 +174,7 @@ class SweepTree implements ProcessTree {
   async #isMember(stat: ProcessStat): Promise<boolean> {
     if (this.#members.has(identity(stat)) || this.#sessions.has(stat.session)) return true;
     if ((await environmentValue(stat.pid, cookieName)) === this.#cookie) return true;
+    if (this.#output !== undefined && (await outputsOf(stat.pid)).includes(this.#output)) return true;
     return this.#trees.options.subreaper?.isAdopted(stat) === true && (await this.#isMyOrphan(stat));
   }
 
@@ -194,14 +200,30 @@ class SweepTree implements ProcessTree {
   }
 }
 
+/** How often in a row nothing must be found: who forks and exits all the time can be missed by one look. */
+const quietLooks = 3;
+
 /** Kills what find() finds until it finds nothing. Returns what is still there after 5 s. */
 async function killAll(find: () => Promise<ProcessStat[]>): Promise<ProcessStat[]> {
   const until = performance.now() + killBound;
-  for (;;) {
+  for (let quiet = 0; quiet < quietLooks; ) {
     const found = await find();
-    if (found.length === 0 || performance.now() > until) return found;
+    if (performance.now() > until) return found;
+    quiet = found.length === 0 ? quiet + 1 : 0;
+    // A group is signalled in one go, which nobody in it can outrun by forking; a session's groups are all its own.
+    for (const group of new Set(found.map((stat) => stat.group))) killGroup(group);
     for (const stat of found) await signalProcess(stat, "SIGKILL");
-    await delay(1);
+  }
+  return [];
+}
+
+function killGroup(group: number): void {
+  // 0 and 1 would mean our own group, and everybody.
+  if (group <= 1) return;
+  try {
+    process.kill(-group, "SIGKILL");
+  } catch {
+    // Gone meanwhile.
   }
 }
 

@@ -44,8 +44,13 @@ export interface ProcessTree extends AsyncDisposable {
    */
   launch(argv: readonly [string, ...string[]]): Launch;
 
-  /** The process that was started so, leader of a session of its own; in the same turn in which it was started. */
-  attach(pid: number): void;
+  /**
+   * Tells of the process that was started so, in the same turn.
+   *
+   * @param pid leads a session of its own
+   * @param output what /proc shows its output descriptors as
+   */
+  attach(pid: number, output: string): void;
 
   /** Who lives in the tree. */
   processes(): Promise<FoundProcess[]>;

@@ -1,0 +1,103 @@
+/** A place for scripts to run in: a temporary folder, both kinds of process trees, and a proof that nothing survives. */
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { mkdtemp, realpath, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { detectCgroups } from "#/host/cgroup.ts";
+import { CgroupBase } from "#/host/cgroup-base.ts";
+import { Subreaper } from "#/host/subreaper.ts";
+import { loadSystemCalls } from "#/host/syscalls.ts";
+import { CgroupTrees } from "#/runners/cgroup-tree.ts";
+import { type HostRun, runHost } from "#/runners/host.ts";
+import { SweepTrees } from "#/runners/sweep-tree.ts";
+import type { ProcessTrees } from "#/runners/tree.ts";
+import { processesMarked } from "../support/processes.ts";
+
+export type Kind = "cgroup" | "sweep" | "sweep without subreaper";
+
+const home = await detectCgroups();
+
+/** For a test's `skip` option; with CI set a lack is an error. */
+export function lacksKind(kind: Kind): string | false {
+  if (kind !== "cgroup" || !("unavailable" in home)) return false;
+  if (process.env.CI) throw new Error(home.unavailable);
+  return `NOT TESTED HERE: ${home.unavailable}`;
+}
+
+export class Lab implements AsyncDisposable {
+  /** In the path of the folder, and so in the working directory of everything a script starts. */
+  readonly marker: string;
+  readonly folder: string;
+  readonly trees: ProcessTrees;
+  readonly #resources: AsyncDisposableStack;
+
+  private constructor(marker: string, folder: string, trees: ProcessTrees, resources: AsyncDisposableStack) {
+    this.marker = marker;
+    this.folder = folder;
+    this.trees = trees;
+    this.#resources = resources;
+  }
+
+  static async open(kind: Kind): Promise<Lab> {
+    const marker = `lab${randomBytes(6).toString("hex")}`;
+    const folder = await realpath(await mkdtemp(join(tmpdir(), `${marker}-`)));
+    const resources = new AsyncDisposableStack();
+    resources.defer(() => rm(folder, { recursive: true, force: true }));
+    if (kind === "cgroup") {
+      if ("unavailable" in home) throw new Error(home.unavailable);
+      const base = resources.use(await CgroupBase.open(home, marker));
+      return new Lab(marker, folder, new CgroupTrees(base), resources);
+    }
+    const wanted = kind === "sweep" ? loadSystemCalls() : undefined;
+    const subreaper = resources.use(await Subreaper.become(wanted));
+    const trees = new SweepTrees({ id: marker, reason: "this test wants none", subreaper });
+    return new Lab(marker, folder, trees, resources);
+  }
+
+  /** Runs a script with what a test doesn't say filled in; `text` has its output, as far as it has come. */
+  run(script: string, options: Partial<HostRun> = {}) {
+    const chunks: Buffer[] = [];
+    const ending = runHost({
+      script,
+      scriptFile: join(this.folder, "script"),
+      cwd: this.folder,
+      env: { PATH: "/usr/bin:/bin", MARKER: this.marker },
+      grace: 10_000,
+      limits: {},
+      name: "test",
+      trees: this.trees,
+      output: (chunk) => void chunks.push(chunk),
+      signal: new AbortController().signal,
+      ...options,
+    });
+    return { ending, bytes: () => Buffer.concat(chunks), text: () => Buffer.concat(chunks).toString() };
+  }
+
+  /** Fails when any process of this lab still lives. */
+  assertNothingLeft(): void {
+    assert.deepEqual(processesMarked(this.marker), []);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#resources.disposeAsync();
+  }
+}
+
+/** An output that aborts once a word has come: the script says when it is ready to be stopped. */
+export function stopAt(word: string): {
+  signal: AbortSignal;
+  output: (chunk: Buffer) => void;
+  text: () => string;
+} {
+  const controller = new AbortController();
+  let text = "";
+  return {
+    signal: controller.signal,
+    output: (chunk) => {
+      text += chunk.toString();
+      if (text.includes(word)) controller.abort();
+    },
+    text: () => text,
+  };
+}

@@ -1,0 +1,23 @@
+/** Where nothing helps, neither a control group nor the kernel's adoption, a stray process is at least named. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { processesMarked } from "../support/processes.ts";
+import { all } from "./artists.ts";
+import { Lab } from "./lab.ts";
+
+test("sweep without subreaper: what can't be reached is named in the record", async () => {
+  await using lab = await Lab.open("sweep without subreaper");
+  const ending = await lab.run(`${all}\nexit 0`).ending;
+  const stray = processesMarked(lab.marker);
+  try {
+    assert.equal(stray.length, 1, "the one without any trace");
+    const pid = Number.parseInt(stray[0] ?? "", 10);
+    assert.deepEqual(ending.survivors, []);
+    assert.match(
+      ending.warnings.join("\n"),
+      new RegExp(`process ${pid} \\(/usr/bin/perl .*stands in the workspace`),
+    );
+  } finally {
+    for (const line of stray) process.kill(Number.parseInt(line, 10), "SIGKILL");
+  }
+});

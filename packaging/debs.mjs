@@ -23,7 +23,15 @@ export function unpackPackages(names, root) {
     ["APT::Sandbox::User", "root"],
   ].flatMap(([key, value]) => ["-o", `${key}=${value}`]);
   run("apt-get", [...options, "update", "-qq"]);
-  run("apt-get", [...options, "install", "-y", "-qq", "--download-only", "--no-install-recommends", ...names]);
+  run("apt-get", [
+    ...options,
+    "install",
+    "-y",
+    "-qq",
+    "--download-only",
+    "--no-install-recommends",
+    ...names,
+  ]);
   const archives = join(apt, "cache/archives");
   for (const file of readdirSync(archives).filter((name) => name.endsWith(".deb"))) {
     run("dpkg-deb", ["-x", join(archives, file), root]);

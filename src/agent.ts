@@ -156,7 +156,10 @@ export class Agent implements AsyncDisposable {
     const servers = await serverAddresses(config);
     const labels = await resolveClasses(config);
     if (config.name !== this.config.name) {
-      this.log.warn({}, "a changed name is only taken up by a restart; the rest of the configuration is in force");
+      this.log.warn(
+        {},
+        "a changed name is only taken up by a restart; the rest of the configuration is in force",
+      );
     }
     this.#parts.inForce.config = config;
     this.node.apply(labels, servers);
@@ -247,10 +250,16 @@ async function resolveClasses(config: Config): Promise<string[]> {
 
 /** The embedded job server, or nothing where another one already listens on its port. */
 async function embeddedServer(log: Log): Promise<AsyncDisposable | undefined> {
-  const server = new JobServer({ log: (event) => log.debug({ event }, "embedded job server") });
+  const server = new JobServer({
+    software: `labgear ${version}`,
+    log: ({ kind, address, message }) => log.warn({ kind, address }, `embedded job server: ${message}`),
+  });
   try {
     await server.listen(defaultServer);
-    log.info({}, `no job server is configured: an embedded one listens on ${defaultServer.host}:${defaultServer.port}`);
+    log.info(
+      {},
+      `no job server is configured: an embedded one listens on ${defaultServer.host}:${defaultServer.port}`,
+    );
     return server;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;

@@ -17,6 +17,12 @@ export async function createLog(out: NodeJS.WriteStream & { fd: number }, level:
   };
   if (!out.isTTY) return pino(options, pino.destination({ fd: out.fd, sync: true }));
   const { default: pretty } = await import("pino-pretty");
-  const stream = pretty({ destination: out.fd, sync: true, colorize: true, translateTime: "SYS:HH:MM:ss", singleLine: true });
+  const stream = pretty({
+    destination: out.fd,
+    sync: true,
+    colorize: true,
+    translateTime: "SYS:HH:MM:ss",
+    singleLine: true,
+  });
   return pino(options, stream);
 }

@@ -20,6 +20,8 @@ export async function serverAddresses(config: Config): Promise<ServerAddress[]> 
 }
 
 async function readTls(tls: TlsConfig): Promise<NonNullable<ServerAddress["tls"]>> {
-  const entries = Object.entries(tls).map(async ([name, file]) => [name, await readFile(file as string)] as const);
+  const entries = Object.entries(tls).map(
+    async ([name, file]) => [name, await readFile(file as string)] as const,
+  );
   return Object.fromEntries(await Promise.all(entries));
 }

@@ -60,7 +60,10 @@ export class Executor implements AsyncDisposable {
     const config = asked?.kind === "build" ? context.config().jobs.get(asked.job) : undefined;
     if (asked?.kind !== "build" || !config) {
       // Only a reload that removed the job just now brings us here: elsewhere the build can still run.
-      this.#log.warn({ function: job.function }, "a job was handed out that is no longer configured: given back");
+      this.#log.warn(
+        { function: job.function },
+        "a job was handed out that is no longer configured: given back",
+      );
       return job.fail();
     }
     const labels = node.labels();
@@ -90,7 +93,13 @@ export class Executor implements AsyncDisposable {
     }
     this.#state = { kind: "busy", build };
     const { number, url } = build.record;
-    const reporter = new Reporter(job, context.worker(), { job: asked.job, number, url, node: node.name, labels });
+    const reporter = new Reporter(job, context.worker(), {
+      job: asked.job,
+      number,
+      url,
+      node: node.name,
+      labels,
+    });
     reporter.assigned();
     reporter.follow(build);
     try {
@@ -115,9 +124,11 @@ export class Executor implements AsyncDisposable {
     let streamed: Promise<void> | undefined;
     const stream = () => {
       if (!build.console || streamed) return;
-      streamed = streamConsole(build.console, (text, offset) => reporter.output(text, offset)).catch((error) => {
-        log.warn({}, `the console can't be streamed: ${error.message}`);
-      });
+      streamed = streamConsole(build.console, (text, offset) => reporter.output(text, offset)).catch(
+        (error) => {
+          log.warn({}, `the console can't be streamed: ${error.message}`);
+        },
+      );
     };
     if (parameters.get("LABGEAR_STREAM") === "1") build.on("changed", stream);
     const progress = estimateProgress(build, context.store.estimate(job, labels));
@@ -125,7 +136,8 @@ export class Executor implements AsyncDisposable {
     progress[Symbol.dispose]();
     await build.console?.close();
     await streamed;
-    if (/^(1|true)$/i.test(parameters.get("OFFLINE_NODE_WHEN_COMPLETE") ?? "")) this.#options.onOffline(build);
+    if (/^(1|true)$/i.test(parameters.get("OFFLINE_NODE_WHEN_COMPLETE") ?? ""))
+      this.#options.onOffline(build);
     let ending = ended;
     try {
       ending = await build.end(ended, result);

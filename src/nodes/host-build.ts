@@ -32,7 +32,8 @@ export async function runHostBuild(
     return await carryOut(build, job, parameters, context);
   } catch (error) {
     // A refused checkout is the change's own fault, and running it again elsewhere would end the same way.
-    const kind = error instanceof BuildError && error.code === "CHECKOUT_REFUSED" ? "failed" : "infrastructure";
+    const kind =
+      error instanceof BuildError && error.code === "CHECKOUT_REFUSED" ? "failed" : "infrastructure";
     const reason = (error as Error).message;
     await build.console?.note(reason).catch(() => {});
     return { kind, reason };
@@ -63,7 +64,10 @@ async function carryOut(
     allowed: job.parameters,
     own: { ...ownVariables(build, workspace), LABGEAR_PARAMETERS: await keepParameters(build, parameters) },
   });
-  warn(build, refused.map((name) => `the parameter ${name} was not put into the environment`));
+  warn(
+    build,
+    refused.map((name) => `the parameter ${name} was not put into the environment`),
+  );
   build.enter("running");
   const ending = await runHost({
     script: job.run,
@@ -83,7 +87,8 @@ async function carryOut(
   build.enter("collecting");
   await collect(build, job, workspace, console);
   if (ending.oom) return { kind: "failed", reason: "the job ran out of the memory that its limits allow" };
-  if (ending.signal) return { kind: "failed", reason: `the job was ended by ${ending.signal}`, signal: ending.signal };
+  if (ending.signal)
+    return { kind: "failed", reason: `the job was ended by ${ending.signal}`, signal: ending.signal };
   const exitCode = ending.code ?? 0;
   if (exitCode === 0) return { kind: "passed", reason: "the job passed" };
   return { kind: "failed", reason: `the job ended with exit code ${exitCode}`, exitCode };
@@ -118,12 +123,11 @@ async function keepParameters(build: Build, parameters: ReadonlyMap<string, stri
 }
 
 async function collect(build: Build, job: JobConfig, workspace: string, console: ConsoleLog): Promise<void> {
-  if (job.artifacts.length > 0) {
-    const into = join(build.folder, "artifacts");
-    const { files, warnings } = await collectArtifacts({ workspace, globs: job.artifacts, into });
-    build.record.artifacts = files;
-    warn(build, warnings);
-  }
+  // Also without globs: what the job itself put there is listed, and its links and devices are removed.
+  const into = join(build.folder, "artifacts");
+  const collected = await collectArtifacts({ workspace, globs: job.artifacts, into });
+  build.record.artifacts = collected.files;
+  warn(build, collected.warnings);
   if (job.junit.length > 0) {
     const report = await readJunit({ workspace, globs: job.junit });
     build.record.tests = report.totals;

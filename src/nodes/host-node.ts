@@ -58,7 +58,10 @@ export class HostNode implements AsyncDisposable {
   }
 
   get functions(): Set<string> {
-    return nodeFunctions({ name: this.name, classes: this.#labels }, this.#options.context.config().jobs.values());
+    return nodeFunctions(
+      { name: this.name, classes: this.#labels },
+      this.#options.context.config().jobs.values(),
+    );
   }
 
   /** Resolves when every executor has registered its functions on at least one job server. */

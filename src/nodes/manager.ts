@@ -53,7 +53,8 @@ export class Manager implements AsyncDisposable {
 
   async #describe(job: Job): Promise<boolean> {
     const { build, html } = parseDescriptionArgument(job.argument);
-    if (html.length > maxDescription) throw new RangeError(`a description of ${html.length} characters is refused`);
+    if (html.length > maxDescription)
+      throw new RangeError(`a description of ${html.length} characters is refused`);
     return this.#store.describe(build, html);
   }
 

@@ -4,7 +4,7 @@
  */
 import type { Build } from "#/builds/build.ts";
 import type { EndingKind } from "#/builds/ending.ts";
-import { buildData, type BuildFacts, type WorkerFacts } from "#/zuul/data.ts";
+import { type BuildFacts, buildData, type WorkerFacts } from "#/zuul/data.ts";
 
 /** The client's end of a job, as gearmand's PROTOCOL has it. */
 export interface JobChannel {

@@ -19,7 +19,10 @@ export function parseBuildArgument(argument: Uint8Array): Map<string, string> {
   if (argument.length === 0) return new Map();
   const object = parseObject(argument, "a build's argument");
   return new Map(
-    Object.entries(object).map(([key, value]) => [key, typeof value === "string" ? value : JSON.stringify(value)]),
+    Object.entries(object).map(([key, value]) => [
+      key,
+      typeof value === "string" ? value : JSON.stringify(value),
+    ]),
   );
 }
 
@@ -42,13 +45,13 @@ export function parseStopArgument(argument: Uint8Array): BuildSelector {
 export function parseDescriptionArgument(argument: Uint8Array): { build: BuildSelector; html: string } {
   const what = "set_description's argument";
   const object = parseObject(argument, what);
-  const html = object["html_description"];
+  const html = object.html_description;
   if (typeof html !== "string") throw new ZuulError("ARGUMENT", `${what} has no html_description string`);
   return { build: parseSelector(object, what), html };
 }
 
 function parseSelector(object: Record<string, unknown>, what: string): BuildSelector {
-  const uuid = object["unique_id"] ?? object["uuid"];
+  const uuid = object.unique_id ?? object.uuid;
   if (typeof uuid === "string") return { uuid: checkUuid(uuid, what) };
   const { name, number } = object;
   // Zuul echoes the number with the JSON type it got, which from us is an integer; people type strings.
@@ -70,7 +73,8 @@ function parseObject(argument: Uint8Array, what: string): Record<string, unknown
   } catch (cause) {
     throw new ZuulError("ARGUMENT", `${what} is not JSON: ${JSON.stringify(text.slice(0, 40))}`, { cause });
   }
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  if (typeof value === "object" && value !== null && !Array.isArray(value))
+    return value as Record<string, unknown>;
   throw new ZuulError("ARGUMENT", `${what} is not a JSON object: ${JSON.stringify(text.slice(0, 40))}`);
 }
 

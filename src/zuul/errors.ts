@@ -2,7 +2,7 @@
 
 export type ZuulErrorCode =
   /** A job's, stop's or description's argument that can't be understood. */
-  | "ARGUMENT";
+  "ARGUMENT";
 
 export class ZuulError extends Error {
   override readonly name = "ZuulError";

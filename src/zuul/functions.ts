@@ -25,8 +25,10 @@ export function managerFunctions(manager: string): Set<string> {
 export function parseFunction(name: string): ZuulFunction | undefined {
   const [kind, first, second, ...rest] = name.split(":");
   if (!first || rest.length > 0) return undefined;
-  if (kind === "build") return second === undefined ? { kind, job: first } : { kind, job: first, target: second };
-  if ((kind === "stop" || kind === "set_description") && second === undefined) return { kind, manager: first };
+  if (kind === "build")
+    return second === undefined ? { kind, job: first } : { kind, job: first, target: second };
+  if ((kind === "stop" || kind === "set_description") && second === undefined)
+    return { kind, manager: first };
   return undefined;
 }
 

@@ -12,20 +12,17 @@ test("a node registers build:JOB, one for each admitted class, and its own name"
     { name: "here", nodes: ["rack7"] },
     { name: "elsewhere", nodes: ["rpi4"] },
   ];
-  assert.deepEqual(
-    [...nodeFunctions(node, jobs)].sort(),
-    [
-      "build:any",
-      "build:any:fast-disk",
-      "build:any:rack7",
-      "build:any:x86-64",
-      "build:here",
-      "build:here:rack7",
-      "build:x",
-      "build:x:rack7",
-      "build:x:x86-64",
-    ],
-  );
+  assert.deepEqual([...nodeFunctions(node, jobs)].sort(), [
+    "build:any",
+    "build:any:fast-disk",
+    "build:any:rack7",
+    "build:any:x86-64",
+    "build:here",
+    "build:here:rack7",
+    "build:x",
+    "build:x:rack7",
+    "build:x:x86-64",
+  ]);
 });
 
 test("function names that aren't Zuul's are none of ours", () => {
@@ -37,7 +34,9 @@ test("function names that aren't Zuul's are none of ours", () => {
 });
 
 test("a build's values that aren't strings are written as JSON", () => {
-  const parameters = parseBuildArgument(Buffer.from('{"a":"1","b":2,"c":null,"d":{"e":[1]},"__proto__":"x"}'));
+  const parameters = parseBuildArgument(
+    Buffer.from('{"a":"1","b":2,"c":null,"d":{"e":[1]},"__proto__":"x"}'),
+  );
   assert.deepEqual(
     [...parameters],
     [
@@ -48,7 +47,7 @@ test("a build's values that aren't strings are written as JSON", () => {
       ["__proto__", "x"],
     ],
   );
-  assert.equal(({} as Record<string, unknown>)["x"], undefined);
+  assert.equal(({} as Record<string, unknown>).x, undefined);
 });
 
 test("arguments that can't be understood say why in one line", () => {
@@ -76,7 +75,10 @@ test("stop takes a bare uuid, name and number, unique_id, uuid", () => {
 
 test("a description names its build in both dialects", () => {
   const parse = (text: string) => parseDescriptionArgument(Buffer.from(text));
-  assert.deepEqual(parse('{"unique_id":"u","html_description":"<b>"}'), { build: { uuid: "u" }, html: "<b>" });
+  assert.deepEqual(parse('{"unique_id":"u","html_description":"<b>"}'), {
+    build: { uuid: "u" },
+    html: "<b>",
+  });
   assert.deepEqual(parse('{"name":"j","number":3,"html_description":""}'), {
     build: { job: "j", number: 3 },
     html: "",
@@ -86,7 +88,9 @@ test("a description names its build in both dialects", () => {
 
 test("results are the contract's", () => {
   assert.deepEqual(
-    (["passed", "failed", "stopped", "timed-out", "infrastructure", "lost"] as const).map((kind) => resultOf(kind)),
+    (["passed", "failed", "stopped", "timed-out", "infrastructure", "lost"] as const).map((kind) =>
+      resultOf(kind),
+    ),
     ["SUCCESS", "FAILURE", "ABORTED", "TIMED_OUT", undefined, undefined],
   );
   assert.equal(resultOf("infrastructure", "NODE_FAILURE"), "NODE_FAILURE");

@@ -35,7 +35,8 @@ export function locateCgroup(
     const [, , , root, mount] = front.split(" ").map(unescapeOctal);
     if (!back.startsWith("cgroup2 ") || !root || !mount) continue;
     const below = posix.relative(root, group);
-    if (below === ".." || below.startsWith("../")) {
+    // A group above the root of our namespace is shown as /.. by the kernel; relative() would lose that.
+    if (/^\.\.(\/|$)/.test(below) || /^\/\.\.(\/|$)/.test(group)) {
       return {
         unavailable: `this process's control group ${group} is outside of what is mounted at ${mount}`,
       };

@@ -127,11 +127,12 @@ export class Client implements AsyncDisposable {
 
   #received(item: Packet | TextLine): void {
     if ("line" in item) return;
-    const handle = String(item.args[0]);
+    // gearmand 1.1.20 ends the handle with a NUL in the WORK_FAIL that it makes of a WORK_EXCEPTION.
+    const handle = String(item.args[0]).replace(/\0+$/, "");
     const followers = item.type.startsWith("WORK_") ? this.#submissions.get(handle) : undefined;
     if (followers) {
       for (const submission of followers) submission.take(item);
-      if (item.type === "WORK_COMPLETE" || item.type === "WORK_FAIL") this.#submissions.delete(handle);
+      if (followers.every((submission) => submission.ended)) this.#submissions.delete(handle);
     } else if (this.#pending[0]?.take(item)) {
       this.#pending.shift();
     }

@@ -22,7 +22,10 @@ export interface Job {
   data(bytes: string | Uint8Array): void;
   /** Sends WORK_STATUS. */
   status(numerator: number, denominator: number): void;
-  /** Sends WORK_EXCEPTION. geard takes it as the end, gearmand doesn't: follow it with `fail`. */
+  /**
+   * Sends WORK_EXCEPTION, which ends the job in geard and gearmand, but not in the Perl server: follow it with `fail`. The
+   * ERROR that this brings from gearmand is borne.
+   */
   exception(bytes: string | Uint8Array): void;
   /** Ends it with WORK_COMPLETE. */
   complete(bytes?: string | Uint8Array): void;

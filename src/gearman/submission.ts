@@ -9,12 +9,13 @@ export type JobEvent =
   | { readonly type: "fail" };
 
 /**
- * One submission. Iterating over it gives its events, once, to the last: `complete` or `fail`; behind geard an
- * `exception` is the last one, and nothing follows. A background submission has no events. It throws GearmanError when
- * the connection is lost before the end.
+ * One submission. Iterating over it gives its events, once, to the last: `complete`, `fail` or `exception` (after an
+ * exception geard and gearmand send nothing more; what the Perl server sends is dropped). A background submission has
+ * no events. It throws GearmanError CLOSED when the connection is lost before the end.
  *
- *     open ──WORK_COMPLETE, WORK_FAIL──> ended
- *      └──connection gone──> lost      └ left by its reader: dropped
+ *     open ──WORK_COMPLETE, WORK_FAIL, WORK_EXCEPTION──> ended
+ *      ├──left by its reader──> dropped
+ *      └──connection gone──> lost
  */
 export class Submission implements AsyncIterable<JobEvent> {
   readonly handle: string;
@@ -35,12 +36,17 @@ export class Submission implements AsyncIterable<JobEvent> {
     this.#state = { kind: ended ? "ended" : "open" };
   }
 
+  /** True when it takes no more packets: its last has come, or its reader has left. */
+  get ended(): boolean {
+    return this.#state.kind !== "open";
+  }
+
   /** A WORK packet of this job has come. */
   take(packet: Packet): void {
     const event = readEvent(packet);
     if (!event || this.#state.kind !== "open") return;
     this.#queue.push(event);
-    if (event.type === "complete" || event.type === "fail") this.#state = { kind: "ended" };
+    if (["complete", "fail", "exception"].includes(event.type)) this.#state = { kind: "ended" };
     this.#wake();
     this.#count(sizeOf(event));
   }

@@ -31,6 +31,8 @@ export class Connection {
   readonly #socket: Socket;
   readonly #parser: PacketParser;
   readonly #gone: Promise<void>;
+  /** Who waits for room to send; a list of our own, since what waits on `closed` is kept for as long as that is open. */
+  readonly #full: (() => void)[] = [];
   #resolveClosed: (reason: GearmanError) => void = () => {};
   #state: { readonly kind: "open" } | { readonly kind: "ended"; readonly reason: GearmanError } = {
     kind: "open",
@@ -56,6 +58,7 @@ export class Connection {
       });
     });
     socket.on("error", (error) => this.#finish(lossFailure(this.server, error)));
+    socket.on("drain", () => this.#release());
     socket.on("end", () => {
       const where = this.#parser.idle ? "" : " in the middle of a packet";
       this.#finish(new GearmanError("CLOSED", `${this.server} closed the connection${where}`));
@@ -94,8 +97,7 @@ export class Connection {
   /** Resolves when the server has taken enough to send more without piling it up here, or has gone. */
   async drained(): Promise<void> {
     if (!this.open || !this.#socket.writableNeedDrain) return;
-    const drain = new Promise<void>((resolve) => this.#socket.once("drain", resolve));
-    await Promise.race([drain, this.closed]);
+    await new Promise<void>((resolve) => this.#full.push(resolve));
   }
 
   /** Stops reading until `resume`, so that a peer that sends faster than its packets are used has to wait. */
@@ -147,5 +149,10 @@ export class Connection {
     if (!this.open) return;
     this.#state = { kind: "ended", reason };
     this.#resolveClosed(reason);
+    this.#release();
+  }
+
+  #release(): void {
+    for (const resolve of this.#full.splice(0)) resolve();
   }
 }

@@ -1,5 +1,6 @@
 /** A job that a server gave to a worker, and what the worker says about it. */
 import type { Connection } from "./connection.ts";
+import type { GearmanError } from "./errors.ts";
 import type { Packet } from "./packet.ts";
 
 /**
@@ -71,11 +72,13 @@ export class AssignedJob implements Job {
     this.function = assignment.function.toString();
     this.unique = assignment.unique.toString();
     this.argument = assignment.argument;
-    void connection.closed.then((reason) => {
-      if (this.#state !== "running") return;
-      this.#state = "lost";
-      this.#lost.abort(reason);
-    });
+  }
+
+  /** The connection has gone. */
+  lose(reason: GearmanError): void {
+    if (this.#state !== "running") return;
+    this.#state = "lost";
+    this.#lost.abort(reason);
   }
 
   get lost(): AbortSignal {

@@ -24,7 +24,8 @@ import { Registration } from "./registration.ts";
 export type LinkState =
   | { readonly kind: "waiting" }
   | { readonly kind: "connecting" }
-  | ({ readonly kind: "registering" | "awake" | "grabbing" | "working" | "asleep" } & Conversation)
+  | ({ readonly kind: "registering" | "awake" | "grabbing" | "asleep" } & Conversation)
+  | ({ readonly kind: "working"; readonly job: AssignedJob } & Conversation)
   | { readonly kind: "closed" };
 
 interface Conversation {
@@ -102,7 +103,9 @@ export class Link {
   /** The job of this connection has ended, and the slot is free. */
   release(): void {
     const state = this.#state;
-    if (state.kind === "working") this.#settle({ ...state, kind: "awake" });
+    if (state.kind !== "working") return;
+    const { connection, registration } = state;
+    this.#settle({ kind: "awake", connection, registration });
   }
 
   /** Closes when it holds no job and none can be on its way. A server that comes back is kept. */
@@ -116,6 +119,8 @@ export class Link {
     if (state.kind === "closed") return;
     this.#enter({ kind: "closed" });
     this.#closing.abort();
+    if (state.kind === "working")
+      state.job.lose(new GearmanError("CLOSED", `the worker of ${this.server} is closed`));
     if ("connection" in state) await state.connection[Symbol.asyncDispose]();
   }
 
@@ -138,8 +143,10 @@ export class Link {
   }
 
   #lost(connection: Connection, reason: GearmanError): void {
-    if (!("connection" in this.#state) || this.#state.connection !== connection) return;
+    const state = this.#state;
+    if (!("connection" in state) || state.connection !== connection) return;
     this.#waitAndRetry(reason);
+    if (state.kind === "working") state.job.lose(reason);
   }
 
   #waitAndRetry(reason: GearmanError): void {
@@ -197,8 +204,9 @@ export class Link {
       return;
     }
     this.#grab = { ...this.#grab, proved: true };
-    this.#enter({ ...state, kind: "working" });
-    this.#options.owner.assigned(new AssignedJob(state.connection, readAssignment(packet)));
+    const job = new AssignedJob(state.connection, readAssignment(packet));
+    this.#enter({ ...state, kind: "working", job });
+    this.#options.owner.assigned(job);
   }
 
   /** No job is held nor on its way: does what had to wait for that, then sleeps if nothing is to be expected. */

@@ -1,10 +1,13 @@
 /** Connecting, over TCP and TLS, to real servers and to peers that are none. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { readFile } from "node:fs/promises";
+import { connect } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { Admin } from "#/gearman/admin.ts";
 import { dial, parseAddress, serverName } from "#/gearman/dial.ts";
 import type { GearmanError, GearmanErrorCode } from "#/gearman/errors.ts";
+import { watchPeer } from "#/gearman/keepalive.ts";
 import { type Certificate, makeCa, makeCertificate } from "../support/certificates.ts";
 import { lacks } from "../support/parts.ts";
 import {
@@ -34,6 +37,17 @@ test("addresses are read and written", () => {
   for (const bad of ["", ":1", "a:0", "a:65536", "a:b", "a b", "::1", "http://a", "a/b", "[::1"]) {
     assert.throws(() => parseAddress(bad), TypeError, bad);
   }
+});
+
+test("TCP is told to give a silent peer up", {
+  skip: process.platform !== "linux" && "TCP_USER_TIMEOUT is Linux's",
+}, async () => {
+  await using peer = await startRawServer(() => {});
+  const socket = connect(peer.port, peer.host);
+  await once(socket, "connect");
+  assert.equal(watchPeer(socket), true);
+  socket.destroy();
+  assert.equal(watchPeer(socket), false, "nothing to set on a closed socket");
 });
 
 test("a port that nobody listens on is UNREACHABLE", async () => {

@@ -114,10 +114,10 @@ export class Admin implements AsyncDisposable {
     return (await this.#ask("show unique jobs", "list", /^(.*)$/)).map(([unique = ""]) => unique);
   }
 
-  /** The server's version; geard leaves this unanswered (TIMEOUT). */
+  /** The server's version, as it writes it; geard leaves this unanswered (TIMEOUT). */
   async version(): Promise<string> {
-    const [row] = await this.#ask("version", "line", /^(?:OK )?(v?[0-9].*)$/);
-    return row?.[0] ?? "";
+    const [row] = await this.#ask("version", "line", /^(?:OK (\S.*)|(v?[0-9].*))$/);
+    return row?.[0] ?? row?.[1] ?? "";
   }
 
   /**

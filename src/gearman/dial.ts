@@ -8,7 +8,7 @@ import { connectFailure } from "./failures.ts";
 import { watchPeer } from "./keepalive.ts";
 
 /** PEM contents, not paths. An empty object is TLS with the CAs that the system trusts. */
-export interface TlsOptions {
+interface TlsOptions {
   /** The CAs that may have signed the server's certificate, in place of the system's. */
   readonly ca?: string | Buffer;
   /** This side's certificate and key, for servers that demand one. */
@@ -39,7 +39,7 @@ export function serverName({ host, port }: ServerAddress): string {
 }
 
 /** Where job servers listen unless told otherwise. */
-export const defaultPort = 4730;
+const defaultPort = 4730;
 
 /**
  * Reads `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`.

@@ -5,7 +5,7 @@ import type { GearmanError } from "./errors.ts";
 import type { AssignedJob } from "./job.ts";
 
 /** The worker that a link belongs to. */
-export interface LinkOwner {
+interface LinkOwner {
   /** The functions to be registered. */
   readonly wanted: ReadonlySet<string>;
   /** The link's state or registration changed. */

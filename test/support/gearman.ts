@@ -95,3 +95,9 @@ export async function submitDetached(server: ServerAddress, name: string, data =
   await using client = await Client.connect(server);
   return (await client.submit({ function: name, data, background: true })).handle;
 }
+
+/** Resolves when the worker has told that a server came, or went, that often in all. */
+export const told = (box: TestWorker, type: "up" | "down", port: number, times = 1) =>
+  box.events.until((all) => {
+    return all.filter((event) => event.type === type && event.server === `127.0.0.1:${port}`).length >= times;
+  });

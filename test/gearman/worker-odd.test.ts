@@ -1,0 +1,103 @@
+/** A worker with the Perl server, with servers that hang, and with peers that do what no server should. */
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { Client } from "#/gearman/client.ts";
+import { encode } from "#/gearman/packet.ts";
+import { PacketParser } from "#/gearman/parser.ts";
+import { eventsOf, startWorker, submitDetached, told } from "../support/gearman.ts";
+import { lacks } from "../support/parts.ts";
+import { startGearmand, startPerlServer, startRawServer } from "../support/servers.ts";
+
+/** A server that answers a registration as real ones do, and everything else as the test says. */
+const startScriptedServer = (answer: (type: string, send: (bytes: Buffer) => void) => void) =>
+  startRawServer((socket) => {
+    const parser = new PacketParser({ magic: "REQ" });
+    socket.on("data", (chunk: Buffer) => {
+      for (const item of parser.push(chunk)) {
+        if ("line" in item) continue;
+        if (item.type === "GET_STATUS")
+          socket.write(encode("RES", "STATUS_RES", "H:none:0", "0", "0", "0", "0"));
+        else answer(item.type, (bytes) => void socket.write(bytes));
+      }
+    });
+  });
+
+test("a server that hangs when it is asked for a job loses its connection, and the slot goes on", {
+  skip: lacks("gearmand"),
+}, async () => {
+  await using hung = await startScriptedServer(() => {});
+  await using gearmand = await startGearmand();
+  await using box = await startWorker([hung], ["f"], { answerTimeout: 300 });
+  await submitDetached(gearmand, "f");
+  box.worker.setServers([hung, gearmand]);
+  const job = await box.jobs.next();
+  assert.equal(job.server, `127.0.0.1:${gearmand.port}`);
+  const down = box.events.all.find((event) => event.type === "down");
+  assert.match(
+    down?.type === "down" ? down.error.message : "",
+    /no answer to a request for a job within 0\.3 s/,
+  );
+  job.complete();
+  job.done();
+});
+
+describe("a worker of the Perl server", { skip: lacks("perlGearmand") }, () => {
+  test("falls back to GRAB_JOB, and bears the ERROR that WORK_DATA brings", async () => {
+    await using server = await startPerlServer();
+    await using box = await startWorker([server], ["f"]);
+    await using client = await Client.connect(server);
+    for (const round of ["one", "two"]) {
+      const submission = await client.submit({ function: "f", unique: "u", data: round });
+      const job = await box.jobs.next();
+      assert.deepEqual([job.handle, job.unique, String(job.argument)], [submission.handle, "", round]);
+      job.data("lost on this server");
+      job.status(1, 2);
+      job.complete(round);
+      job.done();
+      assert.deepEqual(await eventsOf(submission), ["status 1/2", `complete ${round}`]);
+    }
+    await box.events.until((all) =>
+      all.some((event) => event.type === "oddity" && /CMD_work_data/.test(event.text)),
+    );
+  });
+});
+
+describe("a worker of odd servers", () => {
+  test("a job that nobody asked for ends the connection with a reason", async () => {
+    await using pushy = await startScriptedServer((type, send) => {
+      if (type === "GRAB_JOB_UNIQ") send(encode("RES", "NO_JOB"));
+      if (type === "PRE_SLEEP") send(encode("RES", "JOB_ASSIGN", "H:x:1", "f", ""));
+    });
+    await using box = await startWorker([pushy], ["f"]);
+    await told(box, "down", pushy.port);
+    assert.match(box.worker.links[0]?.lastError?.message ?? "", /gave a job that nobody asked for/);
+    assert.equal(box.jobs.all.length, 0);
+  });
+
+  test("packets that no state expects are told and borne", async () => {
+    await using chatty = await startScriptedServer((type, send) => {
+      if (type !== "PRE_SLEEP") return send(encode("RES", "NO_JOB"));
+      send(
+        Buffer.concat([
+          encode("RES", "NO_JOB"),
+          encode("RES", "ECHO_RES", "x"),
+          encode("RES", "ERROR", "E", "a\nb"),
+        ]),
+      );
+    });
+    await using box = await startWorker([chatty], ["f"]);
+    await box.events.until((all) =>
+      all.some((event) => event.type === "oddity" && event.text.endsWith("ERROR: E a\\nb")),
+    );
+    assert.equal(box.worker.links[0]?.state, "asleep");
+  });
+
+  test("a peer that speaks something else is given up with what it said", async () => {
+    await using http = await startRawServer((socket) => socket.write("HTTP/1.1 400 Bad Request\r\n\r\n"));
+    await using good = await startScriptedServer(() => {});
+    await using box = await startWorker([http, good], ["f"]);
+    await told(box, "down", http.port);
+    const link = box.worker.links.find(({ server }) => server.endsWith(`:${http.port}`));
+    assert.match(link?.lastError?.message ?? "", /the peer speaks HTTP: "HTTP\/1\.1 400/);
+  });
+});

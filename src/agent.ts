@@ -207,9 +207,11 @@ export class Agent implements AsyncDisposable {
     if (this.#life === "stopping" || this.#life === "stopped") return;
     this.#life = "stopping";
     if (patience) await this.drain(patience).catch(() => {});
-    for (const build of this.builds.running) {
-      build.stop({ kind: "infrastructure", reason: "the agent is going down" });
-    }
+    const goDown = (build: Build) =>
+      void build.stop({ kind: "infrastructure", reason: "the agent is going down" });
+    // Also one that a server is just about to hand out.
+    this.builds.on("created", goDown);
+    for (const build of this.builds.running) goDown(build);
     await this.drain();
     await this.#parts.resources.disposeAsync();
     this.#life = "stopped";

@@ -149,10 +149,10 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     return [...this.#running.values()];
   }
 
-  /** The running build that a selector means. */
+  /** The running build that a selector means; of several runs under one uuid the last. */
   findRunning(selector: Selector): Build | undefined {
     if ("job" in selector) return this.#running.get(`${selector.job}#${selector.number}`);
-    return this.running.find((build) => build.record.uuid === selector.uuid);
+    return this.running.findLast((build) => build.record.uuid === selector.uuid);
   }
 
   /** The finished build that a selector means; of several runs under one uuid the last. */

@@ -9,7 +9,7 @@ import { parseFunction } from "#/zuul/functions.ts";
 import { resultOf } from "#/zuul/results.ts";
 import type { NodeContext } from "./context.ts";
 import { runHostBuild } from "./host-build.ts";
-import { type Log, logWorkerEvent } from "./log.ts";
+import { type Log, workerEventLogger } from "./log.ts";
 import { estimateProgress } from "./progress.ts";
 import { Reporter } from "./reporter.ts";
 import { streamConsole } from "./stream.ts";
@@ -45,7 +45,7 @@ export class Executor implements AsyncDisposable {
       servers,
       clientId: `${context.config().name}/${node.name}/${index}`,
       onJob: (job) => this.#work(job),
-      onEvent: (event) => logWorkerEvent(this.#log, event),
+      onEvent: workerEventLogger(this.#log),
     });
   }
 
@@ -102,6 +102,11 @@ export class Executor implements AsyncDisposable {
     });
     reporter.assigned();
     reporter.follow(build);
+    job.lost.addEventListener("abort", () => {
+      // The server gives the job to another node, or Zuul asks for it again: this run is nobody's any more.
+      const { message } = job.lost.reason as Error;
+      build.stop({ kind: "infrastructure", reason: `${message}: nobody would hear how the build ends` });
+    });
     try {
       await this.#run(build, reporter, () => runHostBuild(build, config, parameters, context), parameters);
     } finally {
@@ -123,7 +128,7 @@ export class Executor implements AsyncDisposable {
     const result = (ending: Ending) => resultOf(ending.kind, infrastructureResult);
     let streamed: Promise<void> | undefined;
     const stream = () => {
-      if (!build.console || streamed) return;
+      if (!build.console || streamed !== undefined) return;
       streamed = streamConsole(build.console, (text, offset) => reporter.output(text, offset)).catch(
         (error) => {
           log.warn({}, `the console can't be streamed: ${error.message}`);

@@ -33,6 +33,8 @@ export class HostNode implements AsyncDisposable {
   readonly #options: HostNodeOptions;
   readonly #holds = new Map<Hold, string>();
   readonly #executors: Executor[] = [];
+  /** Too many since a reload, and still at their last build. */
+  readonly #retiring = new Set<Executor>();
   #labels: readonly string[];
   #servers: readonly ServerAddress[];
 
@@ -71,7 +73,8 @@ export class HostNode implements AsyncDisposable {
 
   /** Resolves when no executor has a build or may still be handed one; lasting while the node is held. */
   async settled(signal?: AbortSignal): Promise<void> {
-    await Promise.all(this.#executors.map((executor) => executor.worker.settled(signal)));
+    const all = [...this.#executors, ...this.#retiring];
+    await Promise.all(all.map((executor) => executor.worker.settled(signal)));
   }
 
   /** Takes no new work for this reason; builds that run go on. */
@@ -91,29 +94,48 @@ export class HostNode implements AsyncDisposable {
   apply(labels: readonly string[], servers: readonly ServerAddress[]): void {
     this.#labels = labels;
     this.#servers = servers;
-    const surplus = this.#size();
+    this.#size();
     for (const executor of this.#executors) {
       executor.worker.setServers(servers);
       executor.worker.setFunctions(this.functions);
     }
-    for (const executor of surplus) void executor.retire();
   }
 
-  /** Makes the executors that are missing; returns those that are too many, taken out of the list. */
-  #size(): Executor[] {
-    const { context, onOffline } = this.#options;
-    const wanted = context.config().host.executors;
-    for (let index = this.#executors.length; index < wanted; index++) {
-      const node = { name: this.name, labels: () => this.#labels };
-      const executor = new Executor({ index, node, servers: this.#servers, context, onOffline });
-      executor.worker.setFunctions(this.functions);
-      if (this.#holds.size > 0) executor.worker.pause();
-      this.#executors.push(executor);
+  /** Makes the executors that are missing, and retires those that are too many. */
+  #size(): void {
+    const wanted = this.#options.context.config().host.executors;
+    for (const executor of this.#executors.splice(wanted)) {
+      this.#retiring.add(executor);
+      void executor.retire().finally(() => this.#retiring.delete(executor));
     }
-    return this.#executors.splice(wanted);
+    while (this.#executors.length < wanted) this.#executors.push(this.#newExecutor());
+  }
+
+  #newExecutor(): Executor {
+    const { context, onOffline } = this.#options;
+    const node = { name: this.name, labels: () => this.#labels };
+    const executor = new Executor({
+      index: this.#freeIndex(),
+      node,
+      servers: this.#servers,
+      context,
+      onOffline,
+    });
+    executor.worker.setFunctions(this.functions);
+    if (this.#holds.size > 0) executor.worker.pause();
+    return executor;
+  }
+
+  /** The lowest that no executor has, nor one that is retiring: it names the workspaces. */
+  #freeIndex(): number {
+    const taken = new Set([...this.#executors, ...this.#retiring].map((executor) => executor.index));
+    let index = 0;
+    while (taken.has(index)) index++;
+    return index;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.#executors.map((executor) => executor[Symbol.asyncDispose]()));
+    const all = [...this.#executors, ...this.#retiring];
+    await Promise.all(all.map((executor) => executor[Symbol.asyncDispose]()));
   }
 }

@@ -10,17 +10,26 @@ export interface Log {
   child(fields: object): Log;
 }
 
-/** Logs what happens between a worker and its job servers. */
-export function logWorkerEvent(log: Log, event: WorkerEvent): void {
-  const { server } = event;
-  switch (event.type) {
-    case "up":
-      return log.info({ server }, `registered with ${server}`);
-    case "down":
-      return log.warn({ server, code: event.error.code }, `${event.error.message}; trying again`);
-    case "oddity":
-      return log.warn({ server }, `${server}: ${event.text}`);
-    case "job-error":
-      return log.error({ server, handle: event.handle, err: event.error }, "a job ended by a fault of ours");
-  }
+/** Logs what happens between one worker and its job servers; an oddity that comes again and again is told once. */
+export function workerEventLogger(log: Log): (event: WorkerEvent) => void {
+  let told: string | undefined;
+  return (event) => {
+    const { server } = event;
+    switch (event.type) {
+      case "up":
+        return log.info({ server }, `registered with ${server}`);
+      case "down":
+        return log.warn({ server, code: event.error.code }, `${event.error.message}; trying again`);
+      case "oddity":
+        // Some servers send one for each build: the Perl server doesn't know WORK_DATA.
+        if (event.text === told) return log.debug({ server }, event.text);
+        told = event.text;
+        return log.warn({ server }, event.text);
+      case "job-error":
+        return log.error(
+          { server, handle: event.handle, err: event.error },
+          "a job ended by a fault of ours",
+        );
+    }
+  };
 }

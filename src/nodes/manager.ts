@@ -7,7 +7,7 @@ import type { ServerAddress } from "#/gearman/dial.ts";
 import { type Job, Worker } from "#/gearman/worker.ts";
 import { parseDescriptionArgument, parseStopArgument } from "#/zuul/arguments.ts";
 import { managerFunctions, parseFunction } from "#/zuul/functions.ts";
-import { type Log, logWorkerEvent } from "./log.ts";
+import { type Log, workerEventLogger } from "./log.ts";
 
 /** The longest description that is kept, in characters: a page of HTML, not a disk full. */
 const maxDescription = 64 * 1024;
@@ -24,7 +24,7 @@ export class Manager implements AsyncDisposable {
       servers: options.servers,
       clientId: `${options.name}/manager`,
       onJob: (job) => this.#answer(job),
-      onEvent: (event) => logWorkerEvent(this.#log, event),
+      onEvent: workerEventLogger(this.#log),
     });
     this.worker.setFunctions(managerFunctions(options.name));
   }

@@ -10,7 +10,7 @@ import type { AgentStatus } from "#/status.ts";
 
 const main = new URL("../../src/main.ts", import.meta.url).pathname;
 /** How long any one event may take, in milliseconds: a bound against hanging, far above what it takes. */
-const patience = 30_000;
+const patience = 20_000;
 
 export interface LogLine {
   readonly msg: string;
@@ -19,7 +19,10 @@ export interface LogLine {
 }
 
 /** Runs the command line to its end. */
-export function labgear(args: readonly string[], options: { input?: string; env?: NodeJS.ProcessEnv; cwd?: string } = {}) {
+export function labgear(
+  args: readonly string[],
+  options: { input?: string; env?: NodeJS.ProcessEnv; cwd?: string } = {},
+) {
   return execa(process.execPath, ["--disable-warning=ExperimentalWarning", main, ...args], {
     reject: false,
     stripFinalNewline: false,
@@ -50,6 +53,7 @@ export class TestAgent extends EventEmitter<{ line: [LogLine]; exit: [] }> imple
   readonly child: ChildProcess;
   /** Removed at the end, unless the folder was handed in. */
   readonly #ownsFolder: boolean;
+  #closed = false;
 
   private constructor(folder: string, ownsFolder: boolean, env: NodeJS.ProcessEnv) {
     super();
@@ -60,17 +64,25 @@ export class TestAgent extends EventEmitter<{ line: [LogLine]; exit: [] }> imple
     this.control = join(folder, "control.sock");
     this.stateDir = join(folder, "state");
     const options = ["--config", this.config, "--state-dir", this.stateDir, "--control", this.control];
-    this.child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", main, "agent", ...options], {
-      stdio: ["ignore", "inherit", "pipe"],
-      env: { ...process.env, ...env },
-    });
+    this.child = spawn(
+      process.execPath,
+      ["--disable-warning=ExperimentalWarning", main, "agent", ...options],
+      {
+        stdio: ["ignore", "inherit", "pipe"],
+        env: { ...process.env, ...env },
+      },
+    );
     if (!this.child.stderr) throw new Error("no standard error");
     createInterface(this.child.stderr).on("line", (text) => {
       const line = parseLine(text);
       this.log.push(line);
       this.emit("line", line);
     });
-    this.child.on("exit", () => this.emit("exit"));
+    // Only then is the last line read.
+    this.child.on("close", () => {
+      this.#closed = true;
+      this.emit("exit");
+    });
   }
 
   /** Starts an agent; resolves when it is up and registered with every one of the given ports. */
@@ -81,22 +93,34 @@ export class TestAgent extends EventEmitter<{ line: [LogLine]; exit: [] }> imple
       for (const port of options.ports ?? []) {
         for (const node of (await agent.status()).nodes) {
           for (const { index } of node.executors) {
-            await agent.logged((line) => line.msg.startsWith("registered") && `${line["server"]}`.endsWith(`:${port}`) && line["executor"] === index);
+            await agent.logged(
+              (line) =>
+                line.msg.startsWith("registered") &&
+                `${line.server}`.endsWith(`:${port}`) &&
+                line.executor === index,
+            );
           }
         }
-        await agent.logged((line) => line.msg.startsWith("registered") && `${line["server"]}`.endsWith(`:${port}`) && "manager" in line);
+        await agent.logged(
+          (line) =>
+            line.msg.startsWith("registered") && `${line.server}`.endsWith(`:${port}`) && "manager" in line,
+        );
       }
       return agent;
     } catch (error) {
       await agent[Symbol.asyncDispose]();
-      throw new Error(`${(error as Error).message}; the log:\n${agent.log.map((line) => JSON.stringify(line)).join("\n")}`);
+      throw new Error(
+        `${(error as Error).message}; the log:\n${agent.log.map((line) => JSON.stringify(line)).join("\n")}`,
+      );
     }
   }
 
   /** Starts the process and waits for nothing. */
   static async launch(options: AgentOptions): Promise<TestAgent> {
     const folder = options.folder ?? (await mkdtemp(join(tmpdir(), "labgear-agent-")));
-    const servers = options.ports ? `servers: [${options.ports.map((port) => `"127.0.0.1:${port}"`).join(", ")}]\n` : "";
+    const servers = options.ports
+      ? `servers: [${options.ports.map((port) => `"127.0.0.1:${port}"`).join(", ")}]\n`
+      : "";
     await writeFile(join(folder, "labgear.yaml"), servers + options.yaml);
     return new TestAgent(folder, options.folder === undefined, options.env ?? {});
   }
@@ -104,16 +128,19 @@ export class TestAgent extends EventEmitter<{ line: [LogLine]; exit: [] }> imple
   /** The first log line, of those that were and those to come, that says so. */
   async logged(wanted: string | ((line: LogLine) => boolean)): Promise<LogLine> {
     const matches = typeof wanted === "string" ? (line: LogLine) => line.msg.includes(wanted) : wanted;
-    const found = this.log.find(matches);
-    if (found) return found;
     const giveUp = AbortSignal.timeout(patience);
-    for (;;) {
-      if (this.child.exitCode !== null) throw new Error(`the agent ended before it logged ${wanted}`);
-      const [line] = await Promise.race([
-        once(this, "line", { signal: giveUp }) as Promise<[LogLine]>,
-        once(this, "exit", { signal: giveUp }).then(() => [undefined] as const),
-      ]);
-      if (line && matches(line)) return line;
+    for (let looked = 0; ; ) {
+      // Several lines may come at once, so the log itself is looked through, not each event.
+      for (; looked < this.log.length; looked++) {
+        const line = this.log[looked];
+        if (line && matches(line)) return line;
+      }
+      if (this.#closed) throw new Error(`the agent ended before it logged ${wanted}`);
+      const waiting = new AbortController();
+      const signal = AbortSignal.any([giveUp, waiting.signal]);
+      await Promise.race([once(this, "line", { signal }), once(this, "exit", { signal })]).finally(() =>
+        waiting.abort(),
+      );
     }
   }
 
@@ -137,18 +164,22 @@ export class TestAgent extends EventEmitter<{ line: [LogLine]; exit: [] }> imple
 
   /** Sends a signal and waits for the end. */
   async end(signal: NodeJS.Signals = "SIGTERM"): Promise<number | null> {
-    if (this.child.exitCode === null && this.child.signalCode === null) {
-      const ended = once(this.child, "exit", { signal: AbortSignal.timeout(patience) });
-      this.child.kill(signal);
-      await ended;
-    }
+    this.child.kill(signal);
+    return this.ended();
+  }
+
+  /** Waits for the end and the last line of the log; null when a signal ended it. */
+  async ended(): Promise<number | null> {
+    if (!this.#closed) await once(this, "exit", { signal: AbortSignal.timeout(patience) });
     return this.child.exitCode;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // A second SIGTERM stops what runs, so that the agent itself cleans up behind the builds.
-    if (this.child.exitCode === null) this.child.kill("SIGTERM");
-    await this.end("SIGTERM").catch(() => this.end("SIGKILL"));
+    if (!this.#closed) {
+      // A second SIGTERM stops what runs, so that the agent itself cleans up behind the builds.
+      const second = this.logged("once more stops them").then(() => this.end("SIGTERM"));
+      await Promise.race([this.end("SIGTERM"), second]).catch(() => this.end("SIGKILL"));
+    }
     if (this.#ownsFolder) await rm(this.folder, { recursive: true, force: true });
   }
 }

@@ -1,8 +1,9 @@
 /** The record of a build, `build.json`: what is known of it, written so that a crash leaves the last state readable. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { writeFile } from "atomically";
 import type { Ending } from "./ending.ts";
+import { parseRecord } from "./record-schema.ts";
+import { replaceFile } from "./replace-file.ts";
 
 /** The shape of `build.json`. Times are ISO 8601 in UTC. */
 export interface BuildRecord {
@@ -47,9 +48,12 @@ export function recordFile(folder: string): string {
   return join(folder, "build.json");
 }
 
-/** Writes the record: to a new file, synced, renamed over the old one. */
+/**
+ * Writes the record, over the old one as a whole.
+ * @throws the file system's error; the old record is then still there
+ */
 export async function writeRecord(folder: string, record: BuildRecord): Promise<void> {
-  await writeFile(recordFile(folder), `${JSON.stringify(record, null, 2)}\n`, { mode: 0o644 });
+  await replaceFile(recordFile(folder), `${JSON.stringify(record, null, 2)}\n`);
 }
 
 /**
@@ -57,28 +61,23 @@ export async function writeRecord(folder: string, record: BuildRecord): Promise<
  * @throws the file system's error, or SyntaxError for a damaged one
  */
 export async function readRecord(folder: string): Promise<BuildRecord> {
-  const record: unknown = JSON.parse(await readFile(recordFile(folder), "utf8"));
-  if (isRecord(record)) return record;
-  throw new SyntaxError("this is JSON, but no build record");
+  return parseRecord(JSON.parse(await readFile(recordFile(folder), "utf8")));
 }
 
-function isRecord(value: unknown): value is BuildRecord {
-  if (typeof value !== "object" || value === null) return false;
-  const { version, job, number, uuid, assigned } = value as Partial<BuildRecord>;
-  return (
-    version === 1 &&
-    typeof job === "string" &&
-    Number.isSafeInteger(number) &&
-    typeof uuid === "string" &&
-    typeof assigned === "string"
-  );
-}
+const secret = /secret|token|passw|passphrase|(^|_)pass($|_)|hmac|credential|private|(api|access)_?key/i;
 
-const secret = /secret|token|passw|hmac|credential|private|api_?key/i;
+/** The user, password or token in a URL. */
+const login = /(:\/\/)[^/?#@\s]+@/g;
 
-/** The parameters as they may be shown and kept: values whose names speak of secrets are masked. */
+/**
+ * The parameters as they may be shown and kept: values whose names speak of secrets are masked, and so are the logins
+ * in URLs.
+ */
 export function maskSecrets(parameters: ReadonlyMap<string, string>): Record<string, string> {
   return Object.fromEntries(
-    [...parameters].map(([name, value]) => [name, secret.test(name) ? "[masked]" : value]),
+    [...parameters].map(([name, value]) => [
+      name,
+      secret.test(name) ? "[masked]" : value.replace(login, "$1[masked]@"),
+    ]),
   );
 }

@@ -1,0 +1,49 @@
+/** Folders for tests: in the temporary directory, and on a disk so small that it is soon full. */
+import { execFileSync } from "node:child_process";
+import { chmodSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+export interface TestFolder extends Disposable {
+  readonly path: string;
+}
+
+/** An empty folder, removed in the end with all that is in it. */
+export function testFolder(): TestFolder {
+  const path = realpathSync(mkdtempSync(join(tmpdir(), "labgear-test-")));
+  return {
+    path,
+    [Symbol.dispose]() {
+      chmodSync(path, 0o700);
+      rmSync(path, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A folder on a disk of its own with so many KiB; only root can mount it. */
+export function smallDisk(kibibytes: number): TestFolder {
+  const folder = testFolder();
+  try {
+    execFileSync("mount", ["-t", "tmpfs", "-o", `size=${kibibytes}k`, "labgear-test", folder.path]);
+  } catch (error) {
+    folder[Symbol.dispose]();
+    throw error;
+  }
+  return {
+    path: folder.path,
+    [Symbol.dispose]() {
+      execFileSync("umount", [folder.path]);
+      folder[Symbol.dispose]();
+    },
+  };
+}
+
+/** For a test's `skip` option: false where a disk can be mounted, else the reason. */
+export function lacksMount(): string | false {
+  try {
+    smallDisk(64)[Symbol.dispose]();
+    return false;
+  } catch (error) {
+    return `NOT TESTED HERE: no small disk can be mounted: ${(error as Error).message.trim()}`;
+  }
+}

@@ -6,8 +6,8 @@ import type { Packet } from "./packet.ts";
 /**
  * One assigned job. What is said after its end, or after its connection was lost, is dropped.
  *
- *     running ──complete(), fail()──> ended
- *        └──────connection gone──────> lost
+ *     running ──complete(), fail()──> ended ──the server has read on──> delivered
+ *        └──────connection gone───────> lost <──connection gone──┘ (ended)
  */
 export interface Job {
   /** Host and port of the server that gave it. */
@@ -19,6 +19,11 @@ export interface Job {
   readonly argument: Buffer;
   /** Aborted, with a GearmanError as the reason, when the connection goes while the job runs: nobody listens any more. */
   readonly lost: AbortSignal;
+  /**
+   * Settles some time after the end: true when the server has taken it. False: the connection went before that was sure, or
+   * before the end, and a server that requeues will hand the job out again.
+   */
+  readonly delivered: Promise<boolean>;
   /** Sends WORK_DATA. */
   data(bytes: string | Uint8Array): void;
   /** Sends WORK_STATUS. */
@@ -62,7 +67,8 @@ export class AssignedJob implements Job {
   /** As it came: it goes back byte for byte. */
   readonly #handle: Buffer;
   readonly #lost = new AbortController();
-  #state: "running" | "ended" | "lost" = "running";
+  readonly #delivered = Promise.withResolvers<boolean>();
+  #state: "running" | "ended" | "delivered" | "lost" = "running";
 
   constructor(connection: Connection, assignment: Assignment) {
     this.#connection = connection;
@@ -76,9 +82,22 @@ export class AssignedJob implements Job {
 
   /** The connection has gone. */
   lose(reason: GearmanError): void {
-    if (this.#state !== "running") return;
+    const before = this.#state;
+    if (before === "lost" || before === "delivered") return;
     this.#state = "lost";
-    this.#lost.abort(reason);
+    this.#delivered.resolve(false);
+    if (before === "running") this.#lost.abort(reason);
+  }
+
+  /** The server has answered something that was sent after the end, so it has read the end. */
+  confirm(): void {
+    if (this.#state !== "ended") return;
+    this.#state = "delivered";
+    this.#delivered.resolve(true);
+  }
+
+  get delivered(): Promise<boolean> {
+    return this.#delivered.promise;
   }
 
   get lost(): AbortSignal {

@@ -43,6 +43,8 @@ export class Link {
   readonly #closing = new AbortController();
   #state: LinkState = { kind: "waiting" };
   #cancelTimer = () => {};
+  /** The last job that ended here, until the server is known to have read that. */
+  #unconfirmed: AssignedJob | undefined;
   #retiring = false;
   /** How this connection is asked for a job, and whether its server has shown that it knows that. */
   #grab: { readonly type: "GRAB_JOB_UNIQ" | "GRAB_JOB"; readonly proved: boolean } = unproved;
@@ -100,11 +102,14 @@ export class Link {
     this.#expectAnswer(state.connection, "to a request for a job");
   }
 
-  /** The job of this connection has ended, and the slot is free. */
-  release(): void {
+  /** The job has ended, and the slot is free. One whose connection has gone is no longer this link's. */
+  release(job: AssignedJob): void {
     const state = this.#state;
-    if (state.kind !== "working") return;
+    if (state.kind !== "working" || state.job !== job) return;
     const { connection, registration } = state;
+    // An ending has no answer; this has one, and servers answer a connection in order.
+    this.#unconfirmed = job;
+    registration.ask();
     this.#settle({ kind: "awake", connection, registration });
   }
 
@@ -119,8 +124,7 @@ export class Link {
     if (state.kind === "closed") return;
     this.#enter({ kind: "closed" });
     this.#closing.abort();
-    if (state.kind === "working")
-      state.job.lose(new GearmanError("CLOSED", `the worker of ${this.server} is closed`));
+    this.#lose(state, new GearmanError("CLOSED", `the worker of ${this.server} is closed`));
     if ("connection" in state) await state.connection[Symbol.asyncDispose]();
   }
 
@@ -146,7 +150,13 @@ export class Link {
     const state = this.#state;
     if (!("connection" in state) || state.connection !== connection) return;
     this.#waitAndRetry(reason);
+    this.#lose(state, reason);
+  }
+
+  #lose(state: LinkState, reason: GearmanError): void {
     if (state.kind === "working") state.job.lose(reason);
+    this.#unconfirmed?.lose(reason);
+    this.#unconfirmed = undefined;
   }
 
   #waitAndRetry(reason: GearmanError): void {
@@ -163,6 +173,7 @@ export class Link {
     switch (item.type) {
       case "STATUS_RES":
         state.registration.answered();
+        if (state.registration.confirmed) this.#unconfirmed?.confirm();
         if (state.kind !== "registering") this.#options.owner.changed();
         else if (state.registration.confirmed) {
           this.#backoff.reset();

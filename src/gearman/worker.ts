@@ -25,7 +25,8 @@ export interface WorkerOptions {
   readonly clientId: string;
   /**
    * Does one job and settles when the slot is free for the next; a job that it left without an end is failed then. The
-   * job's function may be one that was withdrawn a moment ago, or, from a bad server, any.
+   * job's function may be one that was withdrawn a moment ago, or, from a bad server, any. When its job is lost, it may
+   * be called again before it has settled, with the same job handed out anew or with another one.
    */
   readonly onJob: (job: Job) => Promise<void>;
   readonly onEvent?: (event: WorkerEvent) => void;
@@ -48,13 +49,16 @@ export interface LinkInfo {
 /**
  * The slot, over all servers. One request for a job is under way at most, so that two servers can't both give one.
  *
- *     idle ──an awake link's turn──> grabbing ──JOB_ASSIGN──> busy ──onJob settled──> idle
+ *     idle ──an awake link's turn──> grabbing ──JOB_ASSIGN──> busy ──onJob settled, job lost──> idle
  *       ^──────NO_JOB, lost, too late────┘
+ *
+ * A lost job is no longer held: its `onJob` may go on, and the slot asks for jobs beside it, since a server that requeues
+ * hands the same one out again.
  */
 type Slot =
   | { readonly kind: "idle" }
   | { readonly kind: "grabbing"; readonly link: Link }
-  | { readonly kind: "busy" };
+  | { readonly kind: "busy"; readonly job: AssignedJob };
 
 export class Worker implements AsyncDisposable {
   readonly #options: WorkerOptions;
@@ -62,6 +66,8 @@ export class Worker implements AsyncDisposable {
   #wanted: ReadonlySet<string> = new Set();
   #state: "accepting" | "paused" | "closed" = "accepting";
   #slot: Slot = { kind: "idle" };
+  /** How many `onJob` are under way whose job was lost. */
+  #stranded = 0;
   /** In the order of their turns: the one that asked last is at the end. */
   #links: Link[] = [];
 
@@ -84,9 +90,9 @@ export class Worker implements AsyncDisposable {
     }));
   }
 
-  /** False while a job is held or one may be on its way. */
+  /** False while a job is held or one may be on its way, and while an `onJob` is under way. */
   get idle(): boolean {
-    return this.#slot.kind === "idle";
+    return this.#slot.kind === "idle" && this.#stranded === 0;
   }
 
   /**
@@ -130,7 +136,7 @@ export class Worker implements AsyncDisposable {
     return this.#until(() => this.#links.some((link) => link.registered), signal);
   }
 
-  /** Resolves when no job is held and none can be on its way; lasting while paused. */
+  /** Resolves when no `onJob` is under way and no job can be on its way; lasting while paused. */
   settled(signal?: AbortSignal): Promise<void> {
     return this.#until(() => this.idle, signal);
   }
@@ -201,15 +207,28 @@ export class Worker implements AsyncDisposable {
   }
 
   async #work(link: Link, job: AssignedJob): Promise<void> {
-    this.#slot = { kind: "busy" };
+    this.#slot = { kind: "busy", job };
+    const strand = () => {
+      this.#stranded += 1;
+      this.#letGo(job);
+    };
+    job.lost.addEventListener("abort", strand);
     try {
       await this.#options.onJob(job);
     } catch (error) {
       this.#report({ type: "job-error", server: job.server, handle: job.handle, error });
     }
+    job.lost.removeEventListener("abort", strand);
+    if (job.lost.aborted) this.#stranded -= 1;
     job.fail();
-    this.#slot = { kind: "idle" };
-    link.release();
+    this.#letGo(job);
+    link.release(job);
+    this.#changed();
+  }
+
+  /** The slot holds this job no longer. */
+  #letGo(job: AssignedJob): void {
+    if (this.#slot.kind === "busy" && this.#slot.job === job) this.#slot = { kind: "idle" };
     this.#changed();
   }
 

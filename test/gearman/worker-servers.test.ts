@@ -125,7 +125,7 @@ describe("a worker of several servers", { skip: lacks("gearmand") }, () => {
     job.done();
   });
 
-  test("a connection lost with a job: the job knows, the functions come back, no job is asked for until it is over", async () => {
+  test("a connection lost with a job: the job knows, and the same one is handed out again beside its onJob", async () => {
     await using gearmand = await startGearmand();
     await using recorder = await startRecorder(gearmand);
     await using box = await startWorker([recorder], ["f"]);
@@ -135,20 +135,40 @@ describe("a worker of several servers", { skip: lacks("gearmand") }, () => {
     await told(box, "up", recorder.port, 2);
     assert.equal(job.lost.aborted, true);
     assert.equal(job.lost.reason.code, "CLOSED");
-    assert.equal(await statusOf(gearmand, "f"), "1 0 1", "requeued, registered, not taken");
-    job.data("late");
-    job.complete("late");
-    assert.equal(box.worker.idle, false);
-    job.done();
+    assert.equal(await job.delivered, false);
     const again = await box.jobs.next();
     assert.equal(again.handle, handle);
+    job.data("late");
+    job.complete("late");
     again.complete();
     again.done();
-    await recorder.until((lines) => lines.includes(`worker WORK_COMPLETE ${handle} `));
+    assert.equal(await again.delivered, true);
+    assert.equal(box.worker.idle, false, "the first onJob is still under way");
+    job.done();
+    await bounded(box.worker.settled());
     const said = recorder.packets.filter(({ packet }) => packet.type.startsWith("WORK_"));
     assert.deepEqual(
       said.map(({ connection, packet }) => [connection, packet.type]),
       [[2, "WORK_COMPLETE"]],
     );
+  });
+
+  test("an ending is known to be delivered, also while paused, and known not to be when the connection goes", async () => {
+    await using gearmand = await startGearmand();
+    await using box = await startWorker([gearmand], ["f"]);
+    await submitDetached(gearmand, "f");
+    const job = await box.jobs.next();
+    box.worker.pause();
+    job.complete();
+    job.done();
+    assert.equal(await bounded(job.delivered), true);
+    box.worker.resume();
+    await submitDetached(gearmand, "f");
+    const unheard = await box.jobs.next();
+    gearmand.signal("SIGSTOP");
+    unheard.complete();
+    unheard.done();
+    gearmand.signal("SIGKILL");
+    assert.equal(await bounded(unheard.delivered), false);
   });
 });

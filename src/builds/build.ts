@@ -1,6 +1,6 @@
 /** One build's life: its record, its console, its folder, and the signal that stops it. */
 import { EventEmitter } from "node:events";
-import { mkdir, rename } from "node:fs/promises";
+import { mkdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ConsoleLog } from "./console.ts";
 import type { Ending } from "./ending.ts";
@@ -10,9 +10,9 @@ import { type BuildRecord, writeRecord } from "./record.ts";
  * The life cycle. A stop may come in any phase before the end: the work under way hears it by the signal, winds up, and
  * the build ends as the stop says.
  *
- *     assigned ──▶ preparing ──▶ running ──▶ collecting ──▶ ended
- *         └────────────┴────────────┴──▶ stopping ─────────────▲
- *                                            └─────────────────┘
+ *     assigned ──▶ preparing ──▶ running ──▶ collecting
+ *        ├─────────────┼────────────┼────────────┼──end──────▶ ended
+ *        └─────────────┴────────────┴────────────┴──stop──▶ stopping ──end──▶ ended
  */
 export type BuildState =
   /** It has a number and the client knows; nothing is on disk yet. */
@@ -25,12 +25,17 @@ export type BuildState =
   | { readonly phase: "stopping"; readonly ending: Ending }
   | { readonly phase: "ended"; readonly ending: Ending };
 
-export class Build extends EventEmitter<{ changed: [] }> {
+/** `ended` comes once, when the record is on disk, or can't be. */
+export class Build extends EventEmitter<{ changed: []; ended: [] }> {
   readonly folder: string;
   readonly record: BuildRecord;
   readonly #stop = new AbortController();
   #state: BuildState = { phase: "assigned" };
   #console: ConsoleLog | undefined;
+  /** True once the folder is in its place. */
+  #stored = false;
+  /** The record is written by one after the other, so that the newest stays. */
+  #saving: Promise<void> = Promise.resolve();
   /** Percent, estimated; never going back. */
   #progress = 0;
 
@@ -62,7 +67,7 @@ export class Build extends EventEmitter<{ changed: [] }> {
   /** Raises the progress; 99 at most before the end. */
   set progress(percent: number) {
     const next = Math.min(99, Math.floor(percent));
-    if (next <= this.#progress || this.#state.phase === "ended") return;
+    if (!(next > this.#progress) || this.#state.phase === "ended") return;
     this.#progress = next;
     this.emit("changed");
   }
@@ -75,14 +80,20 @@ export class Build extends EventEmitter<{ changed: [] }> {
   /**
    * Makes the folder, complete with its record, and opens the console.
    * @param maxConsole bytes of console that are kept
-   * @throws the file system's error
+   * @throws the file system's error; the build can still be ended
    */
   async open(maxConsole: number): Promise<ConsoleLog> {
     // Made aside and renamed, so that no crash leaves a build's folder without a record.
     const fresh = join(dirname(this.folder), `.new-${this.record.number}`);
-    await mkdir(join(fresh, "artifacts"), { recursive: true });
-    await writeRecord(fresh, this.record);
-    await rename(fresh, this.folder);
+    try {
+      await mkdir(join(fresh, "artifacts"), { recursive: true });
+      await writeRecord(fresh, this.record);
+      await rename(fresh, this.folder);
+    } catch (error) {
+      await rm(fresh, { recursive: true, force: true });
+      throw error;
+    }
+    this.#stored = true;
     this.#console = await ConsoleLog.open(this.folder, maxConsole);
     return this.#console;
   }
@@ -107,34 +118,46 @@ export class Build extends EventEmitter<{ changed: [] }> {
     return true;
   }
 
-  /** Sets the description, a client's HTML, on a build that has not ended. */
+  /**
+   * Sets the description, a client's HTML.
+   * @throws the file system's error
+   */
   async describe(html: string): Promise<void> {
     this.record.description = html;
     this.emit("changed");
-    if (this.#console) await writeRecord(this.folder, this.record);
+    await this.#save();
   }
 
   /**
    * Ends the build: closes the console and writes the record. A stop that was asked for decides how it ended.
-   * @param ending how the work ended
-   * @param result what the client is told
+   * @param ending how the work ended; without effect when the build has ended before
+   * @param resultOf what the client is told of an ending
    * @returns how the build ended
    * @throws the file system's error, when the record can't be written; the build has ended all the same
    */
   async end(ending: Ending, resultOf: (ending: Ending) => string | undefined): Promise<Ending> {
+    if (this.#state.phase === "ended") return this.#state.ending;
     const final = this.#state.phase === "stopping" ? this.#state.ending : ending;
     this.#state = { phase: "ended", ending: final };
     this.record.ended = new Date().toISOString();
     this.record.ending = final;
     const result = resultOf(final);
     if (result !== undefined) this.record.result = result;
-    if (this.#console) this.record.console = { bytes: this.#console.size, cut: this.#console.cut };
     try {
       await this.#console?.close();
-      if (this.#console) await writeRecord(this.folder, this.record);
+      if (this.#console) this.record.console = { bytes: this.#console.size, cut: this.#console.cut };
+      await this.#save();
     } finally {
       this.emit("changed");
+      this.emit("ended");
     }
     return final;
+  }
+
+  /** Writes the record as it is when its turn comes; nothing while there is no folder for it. */
+  #save(): Promise<void> {
+    const saved = this.#saving.then(() => (this.#stored ? writeRecord(this.folder, this.record) : undefined));
+    this.#saving = saved.catch(() => {});
+    return saved;
   }
 }

@@ -19,7 +19,9 @@ export type BuildErrorCode =
   /** The artifacts can't be stored, e.g. the disk is full. Infrastructure: no result. */
   | "ARTIFACTS"
   /** The folder of all builds can't be used: the agent can't start. */
-  | "STORE";
+  | "STORE"
+  /** Old builds can't be removed. */
+  | "PRUNE";
 
 export class BuildError extends Error {
   override readonly name = "BuildError";

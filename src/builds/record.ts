@@ -1,5 +1,6 @@
 /** The record of a build, `build.json`: what is known of it, written so that a crash leaves the last state readable. */
-import { readFile } from "node:fs/promises";
+import { constants } from "node:fs";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import type { Ending } from "./ending.ts";
 import { parseRecord } from "./record-schema.ts";
@@ -56,12 +57,21 @@ export async function writeRecord(folder: string, record: BuildRecord): Promise<
   await replaceFile(recordFile(folder), `${JSON.stringify(record, null, 2)}\n`);
 }
 
+/** The largest record that is believed, in bytes: more than the largest launch can make of it. */
+const maxRecord = 256 * 1024 * 1024;
+
 /**
  * Reads a record back.
  * @throws the file system's error, or SyntaxError for a damaged one
  */
 export async function readRecord(folder: string): Promise<BuildRecord> {
-  return parseRecord(JSON.parse(await readFile(recordFile(folder), "utf8")));
+  // Not blocking, since a job may have put a pipe in its place.
+  const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
+  await using file = await open(recordFile(folder), flags);
+  const stat = await file.stat();
+  if (!stat.isFile()) throw new SyntaxError("it is no regular file");
+  if (stat.size > maxRecord) throw new SyntaxError(`it is ${stat.size} bytes long`);
+  return parseRecord(JSON.parse(await file.readFile("utf8")));
 }
 
 const secret = /secret|token|passw|passphrase|(^|_)pass($|_)|hmac|credential|private|(api|access)_?key/i;

@@ -1,11 +1,12 @@
 /** All builds of the box: the running ones, and the finished ones under `STATE/builds/JOB/NUMBER/`. */
 import { EventEmitter } from "node:events";
-import { mkdirSync } from "node:fs";
-import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { rename } from "node:fs/promises";
 import { join } from "node:path";
 import { Build } from "./build.ts";
 import { BuildError } from "./errors.ts";
-import { type BuildRecord, readRecord, recordFile, writeRecord } from "./record.ts";
+import { loadBuilds } from "./load.ts";
+import { type BuildRecord, readRecord, writeRecord } from "./record.ts";
+import { removeTree } from "./workspace.ts";
 
 /** Which build: by its Gearman unique, or by job and number. */
 export type Selector = { readonly uuid: string } | { readonly job: string; readonly number: number };
@@ -42,7 +43,8 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   readonly #options: StoreOptions;
   readonly #running = new Map<string, Build>();
   readonly #finished = new Map<string, Map<number, BuildSummary>>();
-  readonly #byUuid = new Map<string, BuildSummary>();
+  /** The highest number that a job has given to a folder or a build, readable or not. */
+  readonly #highest = new Map<string, number>();
 
   private constructor(options: StoreOptions) {
     super();
@@ -51,53 +53,17 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   }
 
   /**
-   * Reads what is there. A build that has no end is recorded as lost; a damaged record is set aside.
-   * @returns the store, and a line for each thing that wasn't as it should be
+   * Reads what is there, as loadBuilds does.
+   * @returns the store, the builds that were lost, and a line for each thing that wasn't as it should be
    * @throws BuildError STORE when the folder can't be used at all
    */
   static async open(
     options: StoreOptions,
-  ): Promise<{ store: BuildStore; lost: BuildSummary[]; warnings: string[] }> {
+  ): Promise<{ store: BuildStore; lost: readonly BuildSummary[]; warnings: readonly string[] }> {
     const store = new BuildStore(options);
-    const lost: BuildSummary[] = [];
-    const warnings: string[] = [];
-    try {
-      mkdirSync(options.folder, { recursive: true });
-      for (const job of await readdir(options.folder)) {
-        for (const name of await readdir(join(options.folder, job))) {
-          await store.#load(job, name, lost, warnings);
-        }
-      }
-    } catch (cause) {
-      const reason = (cause as Error).message;
-      throw new BuildError("STORE", `the builds' folder ${options.folder} can't be used: ${reason}`, {
-        cause,
-      });
-    }
+    const { highest, lost, warnings } = await loadBuilds(options.folder, (record) => store.#remember(record));
+    for (const [job, number] of highest) store.#highest.set(job, number);
     return { store, lost, warnings };
-  }
-
-  async #load(job: string, name: string, lost: BuildSummary[], warnings: string[]): Promise<void> {
-    const folder = join(this.#options.folder, job, name);
-    // What a crash left half made (.new-N) or half removed (.old-N) was never, or is no longer, a build.
-    if (/^\.(new|old)-/.test(name)) return rm(folder, { recursive: true, force: true });
-    if (!/^[1-9][0-9]*$/.test(name)) return;
-    try {
-      const record = await readRecord(folder);
-      if (!record.ended) {
-        record.ended = new Date().toISOString();
-        record.ending = { kind: "lost", reason: "the agent ended while the build ran" };
-        await writeRecord(folder, record);
-        lost.push(record);
-      }
-      this.#remember(record);
-    } catch (error) {
-      if (!(error instanceof SyntaxError)) throw error;
-      await rename(recordFile(folder), `${recordFile(folder)}.damaged`);
-      warnings.push(
-        `${recordFile(folder)} is damaged (${error.message}) and was set aside as build.json.damaged`,
-      );
-    }
   }
 
   #remember(record: BuildRecord): void {
@@ -112,7 +78,6 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     };
     const ofJob = this.#finished.get(job) ?? new Map<number, BuildSummary>();
     this.#finished.set(job, ofJob.set(number, summary));
-    this.#byUuid.set(uuid, summary);
   }
 
   /**
@@ -120,24 +85,20 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
    * @throws the state store's error, when the number can't be kept
    */
   create(facts: NewBuild): Build {
-    const number = this.#options.nextNumber(facts.job, this.highest(facts.job));
+    const number = this.#options.nextNumber(facts.job, this.#highest.get(facts.job) ?? 0);
+    this.#highest.set(facts.job, number);
     const url = this.#options.url(facts.job, number);
     const assigned = new Date().toISOString();
     const folder = this.folder(facts.job, number);
     const build = new Build(folder, { version: 1, number, url, assigned, ...facts });
     this.#running.set(build.title, build);
-    build.on("changed", () => {
-      if (build.state.phase !== "ended" || !this.#running.delete(build.title)) return;
+    build.once("ended", () => {
+      this.#running.delete(build.title);
       this.#remember(build.record);
       this.emit("ended", build);
     });
     this.emit("created", build);
     return build;
-  }
-
-  /** The highest number among the finished builds of a job; 0 for none. */
-  highest(job: string): number {
-    return Math.max(0, ...(this.#finished.get(job)?.keys() ?? []));
   }
 
   /** Where a build lies on disk. */
@@ -157,16 +118,19 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
 
   /** The finished build that a selector means; of several runs under one uuid the last. */
   findFinished(selector: Selector): BuildSummary | undefined {
-    if ("uuid" in selector) return this.#byUuid.get(selector.uuid);
-    return this.#finished.get(selector.job)?.get(selector.number);
+    if ("job" in selector) return this.#finished.get(selector.job)?.get(selector.number);
+    return this.finished().find((build) => build.uuid === selector.uuid);
   }
 
   /** Finished builds, the newest first, of one job or of all. */
   finished(job?: string): BuildSummary[] {
-    const jobs = job === undefined ? [...this.#finished.values()] : [this.#finished.get(job) ?? new Map()];
-    return jobs
+    // Numbers are right even when the clock was not; between jobs there is only the clock.
+    if (job !== undefined) {
+      return [...(this.#finished.get(job)?.values() ?? [])].sort((a, b) => b.number - a.number);
+    }
+    return [...this.#finished.values()]
       .flatMap((builds) => [...builds.values()])
-      .sort((a, b) => b.assigned.localeCompare(a.assigned) || b.number - a.number);
+      .sort((a, b) => compare(b.assigned, a.assigned) || b.number - a.number);
   }
 
   /** How long the job takes on nodes with the same labels: the median of its last ten passed runs, in milliseconds. */
@@ -175,6 +139,7 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
       .filter((build) => build.ending?.kind === "passed" && build.labels.join() === labels.join())
       .slice(0, 10)
       .map((build) => Date.parse(build.ended ?? "") - Date.parse(build.started ?? build.assigned))
+      .filter((duration) => duration > 0)
       .sort((a, b) => a - b);
     return durations[Math.floor(durations.length / 2)];
   }
@@ -198,24 +163,41 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     return true;
   }
 
-  /** Removes the builds of a job beyond the newest `keep`, and all that ended before `since` (Unix time in ms). */
+  /**
+   * Removes the builds of a job beyond the newest `keep`, and all that ended before `since` (Unix time in ms).
+   * @throws BuildError PRUNE when some can't be removed; all others are
+   */
   async prune(keep: number, since: number): Promise<void> {
-    for (const [job, builds] of this.#finished) {
-      const newestFirst = [...builds.values()].sort((a, b) => b.number - a.number);
-      const old = newestFirst.filter(
+    const failures: string[] = [];
+    for (const job of [...this.#finished.keys()]) {
+      const old = this.finished(job).filter(
         (build, index) => index >= keep || Date.parse(build.ended ?? "") < since,
       );
-      for (const build of old) await this.#remove(job, build);
+      for (const build of old) {
+        await this.#remove(build).catch((error: Error) => failures.push(error.message));
+      }
     }
+    if (failures.length === 0) return;
+    throw new BuildError("PRUNE", `${failures.length} old builds can't be removed, first: ${failures[0]}`);
   }
 
-  async #remove(job: string, build: BuildSummary): Promise<void> {
-    this.#finished.get(job)?.delete(build.number);
-    if (this.#byUuid.get(build.uuid) === build) this.#byUuid.delete(build.uuid);
+  async #remove(build: BuildSummary): Promise<void> {
+    const ofJob = this.#finished.get(build.job);
+    if (!ofJob?.delete(build.number)) return;
     // Renamed first, so that a crash leaves no half of a build behind that looks whole.
-    const aside = join(this.#options.folder, job, `.old-${build.number}`);
-    await mkdir(this.#options.folder, { recursive: true });
-    await rename(this.folder(job, build.number), aside);
-    await rm(aside, { recursive: true, force: true });
+    const aside = join(this.#options.folder, build.job, `.old-${build.number}`);
+    try {
+      await rename(this.folder(build.job, build.number), aside);
+    } catch (error) {
+      // One that a full disk kept from being stored, or that someone removed by hand.
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+      ofJob.set(build.number, build);
+      throw error;
+    }
+    await removeTree(aside);
   }
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }

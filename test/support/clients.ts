@@ -10,11 +10,16 @@ export function gearman(port: number, args: readonly string[]) {
 }
 
 export function gearadmin(port: number, ...args: string[]) {
-  return execa(part("gearadmin"), ["-h", "127.0.0.1", "-p", `${port}`, ...args], { env: partsEnv, timeout: 30_000 });
+  return execa(part("gearadmin"), ["-h", "127.0.0.1", "-p", `${port}`, ...args], {
+    env: partsEnv,
+    timeout: 30_000,
+  });
 }
 
 /** What `gearadmin --status` tells of each function. */
-export async function functions(port: number): Promise<Map<string, { total: number; running: number; workers: number }>> {
+export async function functions(
+  port: number,
+): Promise<Map<string, { total: number; running: number; workers: number }>> {
   const { stdout } = await gearadmin(port, "--status");
   const rows = stdout.split("\n").map((line) => line.split("\t"));
   return new Map(
@@ -28,6 +33,7 @@ export async function functions(port: number): Promise<Map<string, { total: numb
 }
 
 export interface Watched {
+  readonly handle: string;
   /** What has come so far. */
   readonly events: JobEvent[];
   /** Resolves with the first data object, once the build has started. */
@@ -54,7 +60,7 @@ export async function submit(port: number, options: SubmitOptions): Promise<Watc
   })();
   started.promise.catch(() => {});
   ended.catch(() => {});
-  return { events, started: started.promise, ended };
+  return { handle: submission.handle, events, started: started.promise, ended };
 }
 
 /** The object in a data packet. */

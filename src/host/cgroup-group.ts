@@ -28,31 +28,31 @@ export class Cgroup {
 
   /** The living processes here and in the groups below, which a job may have made. */
   async processes(): Promise<FoundProcess[]> {
-    return await describePids(await this.#pids());
+    for (let look = 0; look < 20; look++) {
+      const found = await describePids(await this.#pids());
+      // Who forks and exits between listing and describing is missed: somebody is there, so look again.
+      if (found.length > 0 || !(await this.#populated())) return found;
+    }
+    return [];
   }
 
-  /** Sends a signal once to every process, also to those that are started while this is under way. */
+  /**
+   * Sends a signal to every process that is here now, and not to those that they start because of it, such as the
+   * commands of a shell's trap.
+   */
   async signal(signal: NodeJS.Signals): Promise<void> {
-    const signalled = new Set<string>();
-    for (let round = 0; round < 20; round++) {
-      let fresh = false;
-      for (const pid of await this.#pids()) {
-        const stat = await readStat(pid);
-        const key = `${pid} ${stat?.started}`;
-        if (!stat || isDead(stat) || signalled.has(key)) continue;
-        signalled.add(key);
-        fresh = true;
-        await signalProcess(stat, signal);
-      }
-      if (!fresh) return;
+    const stats = await Promise.all((await this.#pids()).map((pid) => readStat(pid)));
+    for (const stat of stats) {
+      if (stat && !isDead(stat)) await signalProcess(stat, signal);
     }
   }
 
   /** Kills every process at once and waits until they are gone. Returns those that aren't after 5 s, normally none. */
   async kill(): Promise<FoundProcess[]> {
     const refused = await this.set("cgroup.kill", "1");
-    // Linux before 5.14 has no cgroup.kill.
-    if (refused) await this.signal("SIGKILL");
+    // Linux before 5.14 has no cgroup.kill; whoever forks meanwhile is caught in the next round.
+    for (let round = 0; refused && round < 100 && (await this.#populated()); round++)
+      await this.signal("SIGKILL");
     return (await this.emptied(killBound)) ? [] : await this.processes();
   }
 

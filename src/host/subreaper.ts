@@ -51,16 +51,20 @@ export class Subreaper implements Disposable {
     process.off("SIGCHLD", this.#onChild);
   }
 
-  /** Node tells of each child in the same turn in which it is started. */
+  /** Node tells of each child in the turn in which it is started, just before it knows the pid. */
   readonly #watcher = {
     end: (message: unknown): void => {
       const { process: child } = message as { process: ChildProcess };
-      const { pid } = child;
-      if (pid === undefined) return;
-      this.#own.add(pid);
-      child.once("exit", () => this.#own.delete(pid));
+      queueMicrotask(() => this.#keep(child));
     },
   };
+
+  #keep(child: ChildProcess): void {
+    const { pid } = child;
+    if (pid === undefined) return;
+    this.#own.add(pid);
+    child.once("exit", () => this.#own.delete(pid));
+  }
 
   readonly #onChild = (): void => {
     if (this.#state === "idle") void this.#reapAll();

@@ -3,7 +3,7 @@ import type { CgroupBase, Controller } from "#/host/cgroup-base.ts";
 import type { Cgroup } from "#/host/cgroup-group.ts";
 import type { FoundProcess } from "#/host/proc.ts";
 import { launcher } from "./launcher.ts";
-import type { Launch, Limits, ProcessTree, ProcessTrees } from "./tree.ts";
+import type { Killed, Launch, Limits, ProcessTree, ProcessTrees } from "./tree.ts";
 
 /** The period in which cpu.max counts, in microseconds: the kernel's default. */
 const cpuPeriod = 100_000;
@@ -67,8 +67,9 @@ class CgroupTree implements ProcessTree {
     return await this.#group.emptied(milliseconds, signal);
   }
 
-  async kill(): Promise<FoundProcess[]> {
-    return await this.#group.kill();
+  async kill(): Promise<Killed> {
+    const found = await this.#group.processes();
+    return { found, survivors: await this.#group.kill() };
   }
 
   async outOfMemory(): Promise<boolean> {

@@ -49,8 +49,7 @@ export async function runHost(run: HostRun): Promise<HostEnding> {
 
   const how = await firstOf(child, run.signal, lost.signal);
   if (how === "stopped") await stop(tree, run.grace, complaint, lost.signal);
-  const leftovers = await tree.processes();
-  const survivors = await tree.kill();
+  const { found: leftovers, survivors } = await tree.kill();
   pipe.finish();
   // A survivor may be the script's own process, whose end nobody can wait for.
   const result = how === "ended" || survivors.length === 0 ? await child : undefined;

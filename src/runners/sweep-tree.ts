@@ -19,7 +19,7 @@ import {
 } from "#/host/proc.ts";
 import type { Subreaper } from "#/host/subreaper.ts";
 import { launcher } from "./launcher.ts";
-import type { Launch, Limits, ProcessTree, ProcessTrees } from "./tree.ts";
+import type { Killed, Launch, Limits, ProcessTree, ProcessTrees } from "./tree.ts";
 
 const cookieName = "LABGEAR_COOKIE";
 
@@ -58,21 +58,17 @@ export class SweepTrees implements ProcessTrees {
   }
 
   async sweepStale(): Promise<FoundProcess[]> {
-    const found = new Map<string, FoundProcess>();
     const own = await readStat(process.pid);
-    await killAll(async () => {
+    const { found } = await killAll(async () => {
       const stats: ProcessStat[] = [];
       for (const stat of await listProcesses()) {
         if (isDead(stat) || stat.session === own?.session) continue;
         const cookie = await environmentValue(stat.pid, cookieName);
-        if (!cookie?.startsWith(`${this.options.id}.`)) continue;
-        stats.push(stat);
-        const key = identity(stat);
-        if (!found.has(key)) found.set(key, await describeProcess(stat));
+        if (cookie?.startsWith(`${this.options.id}.`)) stats.push(stat);
       }
       return stats;
     });
-    return [...found.values()];
+    return found;
   }
 }
 
@@ -110,15 +106,7 @@ class SweepTree implements ProcessTree {
   }
 
   async terminate(): Promise<void> {
-    const signalled = new Set<string>();
-    for (let round = 0; round < 20; round++) {
-      const fresh = (await this.#find()).filter((stat) => !signalled.has(identity(stat)));
-      if (fresh.length === 0) return;
-      for (const stat of fresh) {
-        signalled.add(identity(stat));
-        await signalProcess(stat, "SIGTERM");
-      }
-    }
+    for (const stat of await this.#find()) await signalProcess(stat, "SIGTERM");
   }
 
   async emptied(milliseconds: number, signal?: AbortSignal): Promise<boolean> {
@@ -131,10 +119,10 @@ class SweepTree implements ProcessTree {
     return true;
   }
 
-  async kill(): Promise<FoundProcess[]> {
-    const survivors = await killAll(() => this.#find());
+  async kill(): Promise<Killed> {
+    const killed = await killAll(() => this.#find());
     await this.#nameStrangers();
-    return await Promise.all(survivors.map(describeProcess));
+    return killed;
   }
 
   async outOfMemory(): Promise<boolean> {
@@ -200,21 +188,31 @@ class SweepTree implements ProcessTree {
   }
 }
 
+/** How many processes a record names. */
+const maxFound = 1000;
+
 /** How often in a row nothing must be found: who forks and exits all the time can be missed by one look. */
 const quietLooks = 3;
 
-/** Kills what find() finds until it finds nothing. Returns what is still there after 5 s. */
-async function killAll(find: () => Promise<ProcessStat[]>): Promise<ProcessStat[]> {
+/** Kills what find() finds until it finds nothing, 5 s at most. */
+async function killAll(find: () => Promise<ProcessStat[]>) {
   const until = performance.now() + killBound;
+  const found = new Map<string, FoundProcess>();
   for (let quiet = 0; quiet < quietLooks; ) {
-    const found = await find();
-    if (performance.now() > until) return found;
-    quiet = found.length === 0 ? quiet + 1 : 0;
+    const stats = await find();
+    if (performance.now() > until) {
+      return { found: [...found.values()], survivors: await Promise.all(stats.map(describeProcess)) };
+    }
+    quiet = stats.length === 0 ? quiet + 1 : 0;
+    for (const stat of stats) {
+      if (found.size < maxFound && !found.has(identity(stat)))
+        found.set(identity(stat), await describeProcess(stat));
+    }
     // A group is signalled in one go, which nobody in it can outrun by forking; a session's groups are all its own.
-    for (const group of new Set(found.map((stat) => stat.group))) killGroup(group);
-    for (const stat of found) await signalProcess(stat, "SIGKILL");
+    for (const group of new Set(stats.map((stat) => stat.group))) killGroup(group);
+    for (const stat of stats) await signalProcess(stat, "SIGKILL");
   }
-  return [];
+  return { found: [...found.values()], survivors: [] };
 }
 
 function killGroup(group: number): void {

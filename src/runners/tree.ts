@@ -34,6 +34,13 @@ export interface ProcessTrees {
   sweepStale(): Promise<FoundProcess[]>;
 }
 
+export interface Killed {
+  /** Who lived in the tree, by the names they had then. */
+  readonly found: readonly FoundProcess[];
+  /** Who still does; normally nobody. */
+  readonly survivors: readonly FoundProcess[];
+}
+
 export interface ProcessTree extends AsyncDisposable {
   /** One line each, such as a limit that isn't enforced; complete after kill(). */
   readonly warnings: readonly string[];
@@ -55,14 +62,14 @@ export interface ProcessTree extends AsyncDisposable {
   /** Who lives in the tree. */
   processes(): Promise<FoundProcess[]>;
 
-  /** Sends SIGTERM to every process. */
+  /** Sends SIGTERM to every process there is now; what they start to clean up with is spared. */
   terminate(): Promise<void>;
 
   /** Waits until none is left. False: the milliseconds have passed, or the signal was aborted, before. */
   emptied(milliseconds: number, signal?: AbortSignal): Promise<boolean>;
 
-  /** Kills every process and waits until they are gone, 5 s at most. Returns survivors, normally none. */
-  kill(): Promise<FoundProcess[]>;
+  /** Kills every process and waits until they are gone, 5 s at most. */
+  kill(): Promise<Killed>;
 
   /** Whether the kernel killed one of its processes because the memory limit was reached. */
   outOfMemory(): Promise<boolean>;

@@ -10,7 +10,7 @@ import { CgroupTrees } from "./cgroup-tree.ts";
 import { SweepTrees } from "./sweep-tree.ts";
 import type { ProcessTrees } from "./tree.ts";
 
-export type { Limits, ProcessTree, ProcessTrees } from "./tree.ts";
+export type { ProcessTrees } from "./tree.ts";
 
 export interface OpenTrees extends ProcessTrees, AsyncDisposable {
   /** One line each: why there are no control groups, and what an earlier agent had left. */

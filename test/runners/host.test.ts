@@ -74,7 +74,8 @@ echo again >/dev/stderr; echo again >/dev/stdout`);
   test(`${kind}: cleaning up within the grace is heard to the end`, options, async () => {
     await using lab = await Lab.open(kind);
     const stop = stopAt("ready");
-    const script = "trap 'seq 20000; echo cleaned; exit 9' TERM\nsetsid sleep 3600 &\necho ready\nwait";
+    const script =
+      "trap 'seq 20000; echo cleaned; exit 9' TERM\nsetsid sh -c 'echo ready; exec sleep 3600' &\nwait";
     const ending = await lab.run(script, stop).ending;
     assert.deepEqual([ending.code, ending.stopped, ending.leftovers], [9, true, []]);
     assert.match(stop.text(), /\n19999\n20000\ncleaned\n$/);

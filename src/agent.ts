@@ -14,6 +14,7 @@ import type { NodeContext } from "#/nodes/context.ts";
 import { HostNode } from "#/nodes/host-node.ts";
 import type { Log } from "#/nodes/log.ts";
 import { Manager } from "#/nodes/manager.ts";
+import { Reports } from "#/nodes/reports.ts";
 import { openTrees } from "#/runners/trees.ts";
 import { controlRoutes } from "./routes.ts";
 import { defaultServer, serverAddresses } from "./servers.ts";
@@ -37,12 +38,15 @@ export interface AgentOptions {
 
 /** How often the free space is looked at, in milliseconds. */
 const diskInterval = 10_000;
+/** How long the way down waits for job servers to take the last endings, in milliseconds. */
+const deliveryTime = 2000;
 const day = 24 * 60 * 60 * 1000;
 
 interface Parts {
   readonly inForce: { config: Config };
   readonly state: StateStore;
   readonly builds: BuildStore;
+  readonly reports: Reports;
   readonly node: HostNode;
   readonly manager: Manager;
   readonly resources: AsyncDisposableStack;
@@ -96,10 +100,16 @@ export class Agent implements AsyncDisposable {
     if (config.servers.length === 0) resources.use(await embeddedServer(log));
     const servers = await serverAddresses(config);
     const host = await hostFacts();
-    const context: NodeContext = {
+    const reports = new Reports({
+      store: opened.store,
       config: () => inForce.config,
       worker: () => ({ manager: config.name, version, ...host }),
+      log,
+    });
+    const context: NodeContext = {
+      config: () => inForce.config,
       store: opened.store,
+      reports,
       stateDir,
       trees,
       log,
@@ -108,7 +118,15 @@ export class Agent implements AsyncDisposable {
     const onOffline = (build: Build) => agent.pause(`OFFLINE_NODE_WHEN_COMPLETE of ${build.title}`);
     const labels = await resolveClasses(config);
     const node = resources.use(new HostNode({ name: config.name, labels, servers, context, onOffline }));
-    const parts = { inForce, state, builds: opened.store, node, manager, resources: resources.move() };
+    const parts = {
+      inForce,
+      state,
+      builds: opened.store,
+      reports,
+      node,
+      manager,
+      resources: resources.move(),
+    };
     const agent = new Agent(options, parts);
     try {
       await agent.#begin();
@@ -213,6 +231,7 @@ export class Agent implements AsyncDisposable {
     this.builds.on("created", goDown);
     for (const build of this.builds.running) goDown(build);
     await this.drain();
+    await this.#parts.reports.settled(AbortSignal.timeout(deliveryTime));
     await this.#parts.resources.disposeAsync();
     this.#life = "stopped";
     this.log.info({}, "labgear has stopped");

@@ -30,6 +30,7 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
   readonly folder: string;
   readonly record: BuildRecord;
   readonly #stop = new AbortController();
+  readonly #opened = Promise.withResolvers<ConsoleLog | undefined>();
   #state: BuildState = { phase: "assigned" };
   #console: ConsoleLog | undefined;
   /** True once the folder is in its place. */
@@ -58,6 +59,11 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
   /** Absent until the folder is there. */
   get console(): ConsoleLog | undefined {
     return this.#console;
+  }
+
+  /** Resolves with the console once it is there; with nothing when the build has ended before. */
+  get opened(): Promise<ConsoleLog | undefined> {
+    return this.#opened.promise;
   }
 
   get progress(): number {
@@ -95,6 +101,7 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     }
     this.#stored = true;
     this.#console = await ConsoleLog.open(this.folder, maxConsole);
+    this.#opened.resolve(this.#console);
     return this.#console;
   }
 
@@ -139,6 +146,7 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     if (this.#state.phase === "ended") return this.#state.ending;
     const final = this.#state.phase === "stopping" ? this.#state.ending : ending;
     this.#state = { phase: "ended", ending: final };
+    this.#opened.resolve(undefined);
     this.record.ended = new Date().toISOString();
     this.record.ending = final;
     const result = resultOf(final);

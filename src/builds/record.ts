@@ -30,6 +30,8 @@ export interface BuildRecord {
   ending?: Ending;
   /** What was told to the client; absent for none. */
   result?: string;
+  /** The client hasn't got the ending: it is told when the job is handed out again. */
+  undelivered?: true;
   /** HTML from the client, not yet sanitised. */
   description?: string;
   /** The commit that was checked out. */

@@ -25,6 +25,7 @@ export type BuildSummary = Pick<
   | "ended"
   | "ending"
   | "result"
+  | "undelivered"
 >;
 
 /** The part of a record that the store fills in itself comes from the caller's facts and the next number. */
@@ -43,6 +44,9 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   readonly #options: StoreOptions;
   readonly #running = new Map<string, Build>();
   readonly #finished = new Map<string, Map<number, BuildSummary>>();
+  readonly #undelivered = new Set<BuildSummary>();
+  /** Records of finished builds are changed one after the other. */
+  #amending: Promise<void> = Promise.resolve();
   /** The highest number that a job has given to a folder or a build, readable or not. */
   readonly #highest = new Map<string, number>();
 
@@ -75,7 +79,9 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
       ...(record.ended === undefined ? {} : { ended: record.ended }),
       ...(record.ending === undefined ? {} : { ending: record.ending }),
       ...(record.result === undefined ? {} : { result: record.result }),
+      ...(record.undelivered === undefined ? {} : { undelivered: record.undelivered }),
     };
+    if (summary.undelivered) this.#undelivered.add(summary);
     const ofJob = this.#finished.get(job) ?? new Map<number, BuildSummary>();
     this.#finished.set(job, ofJob.set(number, summary));
   }
@@ -99,6 +105,11 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     });
     this.emit("created", build);
     return build;
+  }
+
+  /** Where a person can look at a build. */
+  url(job: string, number: number): string {
+    return this.#options.url(job, number);
   }
 
   /** Where a build lies on disk. */
@@ -156,11 +167,41 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     }
     const found = this.findFinished(selector);
     if (!found) return false;
-    const folder = this.folder(found.job, found.number);
-    const record = await readRecord(folder);
-    record.description = html;
-    await writeRecord(folder, record);
+    await this.#amend(found, (record) => {
+      record.description = html;
+    });
     return true;
+  }
+
+  /** The finished build of a job and uuid whose client hasn't got the ending. */
+  findUndelivered(job: string, uuid: string): BuildSummary | undefined {
+    return [...this.#undelivered].findLast((build) => build.job === job && build.uuid === uuid);
+  }
+
+  /**
+   * Notes, for good, whether a finished build's client still lacks the ending.
+   * @throws the file system's error; the note is then kept until the agent ends
+   */
+  async setUndelivered(job: string, number: number, undelivered: boolean): Promise<void> {
+    const build = this.findFinished({ job, number });
+    if (!build || this.#undelivered.has(build) === undelivered) return;
+    if (undelivered) this.#undelivered.add(build);
+    else this.#undelivered.delete(build);
+    await this.#amend(build, (record) => {
+      if (undelivered) record.undelivered = true;
+      else delete record.undelivered;
+    });
+  }
+
+  #amend({ job, number }: BuildSummary, change: (record: BuildRecord) => void): Promise<void> {
+    const amended = this.#amending.then(async () => {
+      const folder = this.folder(job, number);
+      const record = await readRecord(folder);
+      change(record);
+      await writeRecord(folder, record);
+    });
+    this.#amending = amended.catch(() => {});
+    return amended;
   }
 
   /**
@@ -184,6 +225,7 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   async #remove(build: BuildSummary): Promise<void> {
     const ofJob = this.#finished.get(build.job);
     if (!ofJob?.delete(build.number)) return;
+    this.#undelivered.delete(build);
     // Renamed first, so that a crash leaves no half of a build behind that looks whole.
     const aside = join(this.#options.folder, build.job, `.old-${build.number}`);
     try {

@@ -11,4 +11,5 @@ export const defaults = {
   timeout: "2h",
   grace: "10s",
   stopTimeout: "1h",
+  orphanTimeout: "2m",
 } as const;

@@ -61,6 +61,8 @@ export interface Config {
   readonly jobs: ReadonlyMap<string, JobConfig>;
   /** Milliseconds that a first SIGTERM waits for running builds. */
   readonly stopTimeout: number;
+  /** Milliseconds that a build whose job server was lost waits to be asked for again before it is stopped. */
+  readonly orphanTimeout: number;
   /** The result string sent for infrastructure endings; undefined: none, so that Zuul runs the build again. */
   readonly infrastructureResult?: string;
 }

@@ -38,6 +38,7 @@ export function resolveConfig(
     },
     jobs: new Map(Object.entries(document.jobs ?? {}).map(([name, entry]) => [name, job(name, entry)])),
     stopTimeout: milliseconds(document["stop-timeout"] ?? defaults.stopTimeout),
+    orphanTimeout: milliseconds(document["orphan-timeout"] ?? defaults.orphanTimeout),
     ...(result !== undefined && { infrastructureResult: result }),
   };
 }

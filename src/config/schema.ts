@@ -27,6 +27,7 @@ export interface ConfigDocument {
   } | null;
   readonly jobs?: Readonly<Record<string, JobDocument>> | null;
   readonly "stop-timeout"?: string;
+  readonly "orphan-timeout"?: string;
   readonly "infrastructure-result"?: string;
 }
 
@@ -164,6 +165,13 @@ export const configSchema = {
       kind: "duration-or-none",
       default: defaults.stopTimeout,
       description: "How long the first SIGTERM waits for running builds before it stops them.",
+    },
+    "orphan-timeout": {
+      type: "string",
+      kind: "duration-or-none",
+      default: defaults.orphanTimeout,
+      description:
+        "How long a build runs on whose job server was lost, before it is stopped because no server asked for it again.",
     },
     "infrastructure-result": {
       type: "string",

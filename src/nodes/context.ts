@@ -2,14 +2,14 @@
 import type { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import type { ProcessTrees } from "#/runners/trees.ts";
-import type { WorkerFacts } from "#/zuul/data.ts";
 import type { Log } from "./log.ts";
+import type { Reports } from "./reports.ts";
 
 export interface NodeContext {
   /** The configuration in force; a running build keeps what it started with. */
   readonly config: () => Config;
-  readonly worker: () => WorkerFacts;
   readonly store: BuildStore;
+  readonly reports: Reports;
   readonly stateDir: string;
   readonly trees: ProcessTrees;
   readonly log: Log;

@@ -2,6 +2,7 @@
 import type { Build } from "#/builds/build.ts";
 import type { Ending } from "#/builds/ending.ts";
 import { maskSecrets } from "#/builds/record.ts";
+import type { JobConfig } from "#/config/model.ts";
 import type { ServerAddress } from "#/gearman/dial.ts";
 import { type Job, Worker } from "#/gearman/worker.ts";
 import { parseBuildArgument } from "#/zuul/arguments.ts";
@@ -11,10 +12,13 @@ import type { NodeContext } from "./context.ts";
 import { runHostBuild } from "./host-build.ts";
 import { type Log, workerEventLogger } from "./log.ts";
 import { estimateProgress } from "./progress.ts";
-import { Reporter } from "./reporter.ts";
+import type { Reporter } from "./reporter.ts";
 import { streamConsole } from "./stream.ts";
 
 /**
+ * A busy executor whose line was lost runs its build on, and may be handed another job meanwhile: that one waits for
+ * its turn. A job of a build that runs already, here or on another executor, is attached to it.
+ *
  *     idle ──assigned──▶ busy ──told the client──▶ idle
  */
 export type ExecutorState = { readonly kind: "idle" } | { readonly kind: "busy"; readonly build: Build };
@@ -29,12 +33,23 @@ export interface ExecutorOptions {
   readonly onOffline: (build: Build) => void;
 }
 
+/** What a job server asked for, understood. */
+interface Request {
+  readonly config: JobConfig;
+  /** The class or name that was asked for. */
+  readonly target?: string;
+  readonly parameters: ReadonlyMap<string, string>;
+  readonly uuid: string;
+}
+
 export class Executor implements AsyncDisposable {
   readonly index: number;
   readonly worker: Worker;
   readonly #options: ExecutorOptions;
   readonly #log: Log;
   #state: ExecutorState = { kind: "idle" };
+  /** The build that runs, and those that wait behind it. */
+  #turn: Promise<void> = Promise.resolve();
 
   constructor(options: ExecutorOptions) {
     const { index, node, servers, context } = options;
@@ -55,6 +70,34 @@ export class Executor implements AsyncDisposable {
 
   /** One Gearman job, from its assignment to the packet that ends it. Never throws. */
   async #work(job: Job): Promise<void> {
+    const { reports } = this.#options.context;
+    const request = this.#understand(job);
+    if (!request) return;
+    const { config, uuid } = request;
+    const running = reports.find(config.name, uuid);
+    if (running) {
+      this.#log.info({ job: config.name, uuid }, `${running.build.title} is handed out again, and goes on`);
+      return running.attach(job);
+    }
+    const kept = reports.kept(config.name, uuid);
+    if (kept) {
+      this.#log.info(
+        { job: config.name, uuid },
+        `${kept.job}#${kept.number} has ended meanwhile: its ending is told`,
+      );
+      return reports.deliver(kept, job);
+    }
+    const build = this.#create(job, request);
+    if (!build) return job.fail();
+    const reporter = reports.open(build);
+    void reporter.attach(job);
+    const before = this.#turn;
+    this.#turn = before.then(() => this.#run(request, reporter));
+    await this.#turn;
+  }
+
+  /** What the job asks for; undefined when it was answered without a build. */
+  #understand(job: Job): Request | undefined {
     const { context, node } = this.#options;
     const asked = parseFunction(job.function);
     const config = asked?.kind === "build" ? context.config().jobs.get(asked.job) : undefined;
@@ -62,95 +105,77 @@ export class Executor implements AsyncDisposable {
       // Only a reload that removed the job just now brings us here: elsewhere the build can still run.
       this.#log.warn(
         { function: job.function },
-        "a job was handed out that is no longer configured: given back",
+        "a job that is no longer configured was handed out: given back",
       );
-      return job.fail();
+      job.fail();
+      return undefined;
     }
-    const labels = node.labels();
-    let parameters: Map<string, string>;
     try {
-      parameters = parseBuildArgument(job.argument);
+      const parameters = parseBuildArgument(job.argument);
+      const uuid = job.unique || parameters.get("ZUUL_UUID") || crypto.randomUUID();
+      return { config, parameters, uuid, ...(asked.target === undefined ? {} : { target: asked.target }) };
     } catch (error) {
-      const facts = { job: asked.job, url: context.config().http.url, node: node.name, labels };
-      this.#log.warn({ job: asked.job, uuid: job.unique }, (error as Error).message);
-      return new Reporter(job, context.worker(), facts).refused((error as Error).message);
+      const reason = (error as Error).message;
+      this.#log.warn({ job: asked.job, uuid: job.unique }, reason);
+      context.reports.refuse({ job: asked.job, node: node.name, labels: node.labels() }, job, reason);
+      return undefined;
     }
-    let build: Build;
+  }
+
+  #create(job: Job, { config, uuid, target, parameters }: Request): Build | undefined {
+    const { context, node } = this.#options;
     try {
-      build = context.store.create({
-        job: asked.job,
-        uuid: job.unique || parameters.get("ZUUL_UUID") || crypto.randomUUID(),
+      return context.store.create({
+        job: config.name,
+        uuid,
         node: node.name,
-        ...(asked.target === undefined ? {} : { target: asked.target }),
-        labels,
+        ...(target === undefined ? {} : { target }),
+        labels: node.labels(),
         executor: this.index,
         server: job.server,
         parameters: maskSecrets(parameters),
       });
     } catch (error) {
-      this.#log.error({ job: asked.job, uuid: job.unique }, `no build: ${(error as Error).message}`);
-      return job.fail();
-    }
-    this.#state = { kind: "busy", build };
-    const { number, url } = build.record;
-    const reporter = new Reporter(job, context.worker(), {
-      job: asked.job,
-      number,
-      url,
-      node: node.name,
-      labels,
-    });
-    reporter.assigned();
-    reporter.follow(build);
-    job.lost.addEventListener("abort", () => {
-      // The server gives the job to another node, or Zuul asks for it again: this run is nobody's any more.
-      const { message } = job.lost.reason as Error;
-      build.stop({ kind: "infrastructure", reason: `${message}: nobody would hear how the build ends` });
-    });
-    try {
-      await this.#run(build, reporter, () => runHostBuild(build, config, parameters, context), parameters);
-    } finally {
-      this.#state = { kind: "idle" };
+      this.#log.error({ job: config.name, uuid }, `no build: ${(error as Error).message}`);
+      return undefined;
     }
   }
 
-  async #run(
-    build: Build,
-    reporter: Reporter,
-    work: () => Promise<Ending>,
-    parameters: ReadonlyMap<string, string>,
-  ): Promise<void> {
-    const { context } = this.#options;
+  async #run({ config, parameters }: Request, reporter: Reporter): Promise<void> {
+    const { context, onOffline } = this.#options;
+    const { build } = reporter;
+    this.#state = { kind: "busy", build };
     const { job, uuid, number, labels } = build.record;
     const log = this.#log.child({ job, number, uuid });
     log.info({ server: build.record.server }, `${build.title} assigned`);
-    const { infrastructureResult } = context.config();
-    const result = (ending: Ending) => resultOf(ending.kind, infrastructureResult);
-    let streamed: Promise<void> | undefined;
-    const stream = () => {
-      if (!build.console || streamed !== undefined) return;
-      streamed = streamConsole(build.console, (text, offset) => reporter.output(text, offset)).catch(
-        (error) => {
-          log.warn({}, `the console can't be streamed: ${error.message}`);
-        },
-      );
-    };
-    if (parameters.get("LABGEAR_STREAM") === "1") build.on("changed", stream);
+    const streamed = parameters.get("LABGEAR_STREAM") === "1" ? this.#stream(reporter, log) : undefined;
     const progress = estimateProgress(build, context.store.estimate(job, labels));
-    const ended = await work();
+    const ended = await runHostBuild(build, config, parameters, context);
     progress[Symbol.dispose]();
     await build.console?.close();
     await streamed;
-    if (/^(1|true)$/i.test(parameters.get("OFFLINE_NODE_WHEN_COMPLETE") ?? ""))
-      this.#options.onOffline(build);
+    if (/^(1|true)$/i.test(parameters.get("OFFLINE_NODE_WHEN_COMPLETE") ?? "")) onOffline(build);
+    const { infrastructureResult } = context.config();
+    const result = (ending: Ending) => resultOf(ending.kind, infrastructureResult);
     let ending = ended;
     try {
       ending = await build.end(ended, result);
     } catch (error) {
       log.error({}, `the record can't be written: ${(error as Error).message}`);
     }
-    reporter.ended(ending.kind, result(ending));
+    context.reports.ended(reporter, ending, result(ending));
+    this.#state = { kind: "idle" };
     log.info({ ending: ending.kind, result: result(ending) }, `${build.title} ended: ${ending.reason}`);
+  }
+
+  /** Streams the console once it is there; resolves when all of it is sent. */
+  async #stream(reporter: Reporter, log: Log): Promise<void> {
+    try {
+      const console = await reporter.build.opened;
+      if (console) await streamConsole(console, reporter);
+    } catch (error) {
+      log.warn({}, `the console can't be streamed: ${(error as Error).message}`);
+    }
   }
 
   /** Takes no more work, and closes its connections when what it has is done. */

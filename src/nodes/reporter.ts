@@ -1,5 +1,5 @@
 /**
- * What one build tells its Gearman client: the first data at once, progress, the end; and to a client that asked for it
+ * What one build tells its Gearman clients: the first data at once, progress, the end; and to a client that asked for it
  * the console. The order of packets is the contract's; Zuul's side of it is in zuul/data.ts.
  */
 import type { Build } from "#/builds/build.ts";
@@ -8,6 +8,10 @@ import { type BuildFacts, buildData, type WorkerFacts } from "#/zuul/data.ts";
 
 /** The client's end of a job, as gearmand's PROTOCOL has it. */
 export interface JobChannel {
+  /** Aborted when the connection to the job server has gone. */
+  readonly lost: AbortSignal;
+  /** Settles after the end: whether the job server has taken it. */
+  readonly delivered: Promise<boolean>;
   data(bytes: string | Uint8Array): void;
   status(numerator: number, denominator: number): void;
   complete(bytes?: string | Uint8Array): void;
@@ -15,51 +19,126 @@ export interface JobChannel {
   exception(bytes: string | Uint8Array): void;
 }
 
-export class Reporter {
-  readonly #channel: JobChannel;
+/** The data objects of a build, first and last, and the packets around them. */
+export class Report {
   readonly #object: Record<string, unknown>;
 
-  constructor(channel: JobChannel, worker: WorkerFacts, build: BuildFacts) {
-    this.#channel = channel;
+  constructor(worker: WorkerFacts, build: BuildFacts) {
     this.#object = buildData(worker, build);
   }
 
-  /** The first data, then 0 %: Zuul 2.6 can't cancel a build before it has the data, so nothing goes before it. */
-  assigned(): void {
-    this.#channel.data(JSON.stringify(this.#object));
-    this.#channel.status(0, 100);
+  /**
+   * The first data, then the progress: Zuul 2.6 can't cancel a build before it has the data, so nothing goes before it.
+   * @param percent 0, or for a build that is handed out again what it has reached
+   */
+  begin(channel: JobChannel, percent = 0): void {
+    channel.data(JSON.stringify(this.#object));
+    channel.status(percent, 100);
   }
 
-  /** Sends the build's progress whenever it grows, until the build ends. */
-  follow(build: Build): void {
+  /** The last data, and the packet that ends the job. */
+  end(channel: JobChannel, kind: EndingKind, result: string | undefined): void {
+    const last = JSON.stringify(result === undefined ? this.#object : { ...this.#object, result });
+    channel.data(last);
+    if (kind === "passed") channel.complete(last);
+    else channel.fail();
+  }
+
+  /**
+   * The end of a request that no build came of, because its argument can't be understood. gearmand 1.1 and geard take the
+   * exception as the end, other servers the fail.
+   */
+  refuse(channel: JobChannel, reason: string): void {
+    channel.data(JSON.stringify({ ...this.#object, result: "FAILURE" }));
+    channel.exception(reason);
+    channel.fail();
+  }
+}
+
+export interface ReporterOptions {
+  readonly build: Build;
+  readonly report: Report;
+  /** Milliseconds that a build without a line may wait for one. */
+  readonly orphanTimeout: number;
+}
+
+/**
+ * The lines of one running build to those who asked for it. A build outlives its line: a server that requeues hands the job
+ * out again, and the new line is attached. Without one for too long the build is nobody's and is stopped.
+ *
+ *     attached ──the last line lost──▶ orphaned ──orphan-timeout──▶ the build is stopped
+ *        │ ▲────────attach────────────────┘ │
+ *        └──────────────ended───────────────┴──▶ ended
+ */
+export class Reporter {
+  readonly #options: ReporterOptions;
+  readonly #channels = new Set<JobChannel>();
+  readonly #ended = Promise.withResolvers<void>();
+  #attached = Promise.withResolvers<void>();
+  #orphanTimer: NodeJS.Timeout | undefined;
+
+  constructor(options: ReporterOptions) {
+    this.#options = options;
+    const { build } = options;
     let sent = 0;
     build.on("changed", () => {
       if (build.state.phase === "ended" || build.progress <= sent) return;
       sent = build.progress;
-      this.#channel.status(sent, 100);
+      for (const channel of this.#channels) channel.status(sent, 100);
     });
+  }
+
+  /** The build that is told of. */
+  get build(): Build {
+    return this.#options.build;
+  }
+
+  /** Begins to tell this line too; resolves when it has the end, or is lost. */
+  async attach(channel: JobChannel): Promise<void> {
+    const { report, build } = this.#options;
+    clearTimeout(this.#orphanTimer);
+    this.#channels.add(channel);
+    report.begin(channel, build.progress);
+    this.#attached.resolve();
+    const lost = Promise.withResolvers<void>();
+    const onLost = () => {
+      this.#channels.delete(channel);
+      if (this.#channels.size === 0) this.#orphaned();
+      lost.resolve();
+    };
+    channel.lost.addEventListener("abort", onLost, { once: true });
+    await Promise.race([this.#ended.promise, lost.promise]);
+    channel.lost.removeEventListener("abort", onLost);
+  }
+
+  #orphaned(): void {
+    const { build, orphanTimeout } = this.#options;
+    this.#attached = Promise.withResolvers();
+    const reason = `its job server was lost and didn't ask for it again within ${orphanTimeout / 1000} s`;
+    this.#orphanTimer = setTimeout(() => build.stop({ kind: "infrastructure", reason }), orphanTimeout);
+  }
+
+  /** Resolves when there is a line to tell something to. */
+  attached(): Promise<void> {
+    return this.#attached.promise;
   }
 
   /** A piece of console, for a client that asked for the stream. */
   output(text: string, offset: number): void {
-    this.#channel.data(JSON.stringify({ output: text, offset }));
-  }
-
-  /** The last data, and the packet that ends the job. */
-  ended(kind: EndingKind, result: string | undefined): void {
-    const last = JSON.stringify(result === undefined ? this.#object : { ...this.#object, result });
-    this.#channel.data(last);
-    if (kind === "passed") this.#channel.complete(last);
-    else this.#channel.fail();
+    const object = JSON.stringify({ output: text, offset });
+    for (const channel of this.#channels) channel.data(object);
   }
 
   /**
-   * The end of a request that no build came of, because its argument can't be understood. geard takes the exception
-   * as the end, gearmand the fail.
+   * Tells the end to all lines.
+   * @returns false when there was none, or when one was lost before its server had taken the end
    */
-  refused(reason: string): void {
-    this.#channel.data(JSON.stringify({ ...this.#object, result: "FAILURE" }));
-    this.#channel.exception(reason);
-    this.#channel.fail();
+  async ended(kind: EndingKind, result: string | undefined): Promise<boolean> {
+    clearTimeout(this.#orphanTimer);
+    const channels = [...this.#channels];
+    for (const channel of channels) this.#options.report.end(channel, kind, result);
+    this.#ended.resolve();
+    const delivered = await Promise.all(channels.map((channel) => channel.delivered));
+    return delivered.length > 0 && delivered.every(Boolean);
   }
 }

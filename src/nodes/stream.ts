@@ -3,6 +3,7 @@
  * It follows the file, so a build is never held back; a client that is left behind misses a piece, and sees by the
  * offsets which one.
  */
+import { once } from "node:events";
 import { open } from "node:fs/promises";
 import type { ConsoleLog } from "#/builds/console.ts";
 import { consoleChange } from "#/builds/follow.ts";
@@ -12,14 +13,16 @@ const packetSize = 64 * 1024;
 /** How far the stream may lag, in bytes: four seconds' worth, which is also what the build's end waits at most. */
 const maxLag = 16 * packetSize;
 
-/**
- * Streams a console until it is closed and all of it is sent.
- * @param send gets the text, and the offset of its first byte in the console
- */
-export async function streamConsole(
-  console: ConsoleLog,
-  send: (text: string, offset: number) => void,
-): Promise<void> {
+/** Where the stream goes to. */
+export interface StreamLine {
+  /** Resolves when somebody listens. */
+  attached(): Promise<void>;
+  /** @param offset where in the console the text begins, in bytes */
+  output(text: string, offset: number): void;
+}
+
+/** Streams a console until it is closed and all of it is sent, or nobody is left to send it to. */
+export async function streamConsole(console: ConsoleLog, line: StreamLine): Promise<void> {
   await using file = await open(console.file, "r");
   let at = 0;
   let sent = Number.NEGATIVE_INFINITY;
@@ -31,12 +34,19 @@ export async function streamConsole(
     const piece = fitting(buffer.subarray(0, bytesRead), closed && at + bytesRead === size);
     if (piece.length > 0) {
       await delay(sent + interval - performance.now());
-      send(piece.toString("utf8"), at);
+      if (!(await listens(console, line))) return;
+      line.output(piece.toString("utf8"), at);
       sent = performance.now();
       at += piece.length;
     } else if (closed) return;
     else await consoleChange(console, size);
   }
+}
+
+/** Waits for somebody to listen, at most until the console is closed: the end isn't held up for the stream. */
+async function listens(console: ConsoleLog, line: StreamLine): Promise<boolean> {
+  const closed = console.closed ? undefined : once(console, "closed").then(() => false);
+  return Promise.race([line.attached().then(() => true), closed ?? false]);
 }
 
 /** The rate's limit: the packets' distance is the contract's, there is nothing to wait for instead. */

@@ -17,6 +17,7 @@ test("an empty file: every default", async () => {
     builds: { keep: 200, keepDays: 30, minFree: 2 * 2 ** 30, maxConsole: 256 * 2 ** 20 },
     jobs: new Map(),
     stopTimeout: 3_600_000,
+    orphanTimeout: 120_000,
   });
 });
 
@@ -46,6 +47,7 @@ http: { listen: "0.0.0.0:80", url: https://rack7.example/labgear/ }
 host: { classes: [auto, fast-disk], executors: 2 }
 builds: { keep: 3, keep-days: 4, min-free: 0, max-console: 1.5MiB }
 stop-timeout: 0s
+orphan-timeout: 45s
 infrastructure-result: NODE_FAILURE
 jobs:
   unit-tests:
@@ -80,6 +82,7 @@ jobs:
     host: { classes: ["auto", "fast-disk"], executors: 2 },
     builds: { keep: 3, keepDays: 4, minFree: 0, maxConsole: 1.5 * 2 ** 20 },
     stopTimeout: 0,
+    orphanTimeout: 45_000,
     infrastructureResult: "NODE_FAILURE",
     jobs: new Map([
       [

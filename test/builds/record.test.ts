@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { execFile, execFileSync } from "node:child_process";
+import { mkdirSync, readdirSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
@@ -145,12 +145,27 @@ test("what a later version adds is kept", async () => {
   assert.equal(((await readRecord(folder.path)) as BuildRecord & { colour?: string }).colour, "blue");
 });
 
-test("a folder in the record's place is the file system's error", async () => {
+test("what is no file in the record's place is neither waited for nor followed", async () => {
   using folder = testFolder();
+  execFileSync("mkfifo", [recordFile(folder.path)]);
+  await assert.rejects(readRecord(folder.path), new SyntaxError("it is no regular file"));
+  rmSync(recordFile(folder.path));
+  symlinkSync("/etc/hostname", recordFile(folder.path));
+  await assert.rejects(readRecord(folder.path), { code: "ELOOP" });
+  await writeRecord(folder.path, record());
+  assert.deepEqual(await readRecord(folder.path), record());
+  rmSync(recordFile(folder.path));
   mkdirSync(recordFile(folder.path));
-  await assert.rejects(readRecord(folder.path), { code: "EISDIR" });
+  await assert.rejects(readRecord(folder.path), SyntaxError);
   await assert.rejects(writeRecord(folder.path, record()), { syscall: "rename" });
   assert.deepEqual(readdirSync(folder.path), ["build.json"]);
+});
+
+test("a record larger than memory isn't read", async () => {
+  using folder = testFolder();
+  writeFileSync(recordFile(folder.path), "{");
+  truncateSync(recordFile(folder.path), 1024 ** 4);
+  await assert.rejects(readRecord(folder.path), SyntaxError);
 });
 
 test("secrets are masked by their names, and logins in URLs wherever they are", () => {

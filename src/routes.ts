@@ -47,7 +47,10 @@ function text({ body }: ControlRequest, key: string): string | undefined {
 function listBuilds(agent: Agent, { query }: ControlRequest): BuildSummary[] {
   const job = query.get("job") ?? undefined;
   const running = agent.builds.running.map((build) => build.record);
-  const all = [...running.filter((build) => !job || build.job === job).reverse(), ...agent.builds.finished(job)];
+  const all = [
+    ...running.filter((build) => !job || build.job === job).reverse(),
+    ...agent.builds.finished(job),
+  ];
   return all.slice(0, Number(query.get("limit") ?? listed)).map(withoutParameters);
 }
 
@@ -60,14 +63,19 @@ function withoutParameters(build: BuildSummary & Partial<BuildRecord>): BuildSum
 function findBuild(agent: Agent, { query }: ControlRequest): { job: string; number: number } {
   const job = query.get("job") ?? "";
   const newest = () => {
-    const running = agent.builds.running.filter((build) => build.record.job === job).map((build) => build.record.number);
+    const running = agent.builds.running
+      .filter((build) => build.record.job === job)
+      .map((build) => build.record.number);
     return Math.max(0, ...running, agent.builds.finished(job)[0]?.number ?? 0);
   };
   const number = Number(query.get("number") ?? newest());
   const selector = { job, number };
   if (agent.builds.findRunning(selector) ?? agent.builds.findFinished(selector)) return selector;
   const known = agent.config.jobs.has(job) ? `there is no build ${job}#${number}` : `there is no job ${job}`;
-  throw new ControlError("REFUSED", number > 0 ? `there is no build ${job}#${number}` : `${known} with builds`);
+  throw new ControlError(
+    "REFUSED",
+    number > 0 ? `there is no build ${job}#${number}` : `${known} with builds`,
+  );
 }
 
 async function oneBuild(agent: Agent, request: ControlRequest): Promise<BuildRecord> {
@@ -79,5 +87,8 @@ async function consoleBytes(agent: Agent, request: ControlRequest): Promise<Asyn
   const selector = findBuild(agent, request);
   const follow = request.query.has("follow");
   const live = follow ? agent.builds.findRunning(selector)?.console : undefined;
-  return readConsole(agent.builds.folder(selector.job, selector.number), { ...(live ? { live } : {}), signal: request.signal });
+  return readConsole(agent.builds.folder(selector.job, selector.number), {
+    ...(live ? { live } : {}),
+    signal: request.signal,
+  });
 }

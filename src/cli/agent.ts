@@ -1,5 +1,5 @@
 /** `labgear agent`: the agent in the foreground, as its systemd unit runs it. */
-import { Command, Option } from "commander";
+import { type Command, Option } from "commander";
 import { Agent } from "#/agent.ts";
 import { defaultConfigFile, loadConfig } from "#/config/load.ts";
 import { defaultControl } from "#/control/client.ts";
@@ -17,9 +17,19 @@ interface AgentCommandOptions {
 export function command(): Command {
   return newCommand("agent [OPTIONS]", "Runs the agent in the foreground until it is told to end.")
     .option("--config <file>", `the configuration (default: ${defaultConfigFile})`)
-    .option("--state-dir <folder>", "builds, workspaces and what the agent has to remember", "/var/lib/labgear")
-    .option("--control <socket>", "the control socket to make", process.env["LABGEAR_CONTROL"] ?? defaultControl)
-    .addOption(new Option("--log-level <level>", "the least serious lines to log").choices(logLevels).default("info"))
+    .option(
+      "--state-dir <folder>",
+      "builds, workspaces and what the agent has to remember",
+      "/var/lib/labgear",
+    )
+    .option(
+      "--control <socket>",
+      "the control socket to make",
+      process.env.LABGEAR_CONTROL ?? defaultControl,
+    )
+    .addOption(
+      new Option("--log-level <level>", "the least serious lines to log").choices(logLevels).default("info"),
+    )
     .addHelpText(
       "after",
       "\nSIGTERM, or Ctrl-C, lets running builds end first (for as long as stop-timeout says); a second one stops them." +
@@ -39,7 +49,11 @@ async function run(options: AgentCommandOptions): Promise<void> {
   followSignals(agent, log);
   if ((await agent.stopped) === "restart") {
     log.info({}, "labgear starts again");
-    process.execve?.(process.execPath, [process.execPath, ...process.execArgv, ...process.argv.slice(1)], process.env);
+    process.execve?.(
+      process.execPath,
+      [process.execPath, ...process.execArgv, ...process.argv.slice(1)],
+      process.env,
+    );
   }
 }
 
@@ -52,7 +66,10 @@ export function followSignals(agent: Agent, log: Log): void {
     const running = agent.builds.running.length;
     if (running > 0) {
       const limit = agent.config.stopTimeout / 1000;
-      log.info({ running }, `ending when the running builds have ended, in ${limit} s at most; once more stops them`);
+      log.info(
+        { running },
+        `ending when the running builds have ended, in ${limit} s at most; once more stops them`,
+      );
     }
     const timeout = AbortSignal.timeout(agent.config.stopTimeout);
     agent.stop("stop", AbortSignal.any([patience.signal, timeout])).catch((error) => {

@@ -6,8 +6,8 @@ import { buildFunction } from "#/zuul/functions.ts";
 import { exitCodes } from "./exit.ts";
 import { followBuild } from "./follow.ts";
 import { findServers, newCommand, type ServerOptions, withServers } from "./options.ts";
-import { chooseRenderer } from "./render.ts";
 import { findFunction } from "./registered.ts";
+import { chooseRenderer } from "./render.ts";
 import { stopBuild } from "./stop.ts";
 
 interface BuildOptions extends ServerOptions {
@@ -18,7 +18,9 @@ interface BuildOptions extends ServerOptions {
 }
 
 export function command(): Command {
-  return withServers(newCommand("build JOB [OPTIONS]", "Runs a build and follows its output; Ctrl-C stops the build."))
+  return withServers(
+    newCommand("build JOB [OPTIONS]", "Runs a build and follows its output; Ctrl-C stops the build."),
+  )
     .argument("<job>", "one of the jobs that `labgear functions` shows")
     .option("--node <class>", "a class of nodes, or one node's name (default: any node that runs the job)")
     .option("-p, --parameter <key=value>", "a parameter of the build; may be given again", parameter, [])
@@ -46,11 +48,19 @@ async function run(job: string, options: BuildOptions): Promise<number> {
   };
   await using client = await Client.connect(server, { signal: AbortSignal.timeout(10_000) });
   const data = JSON.stringify(parameters);
-  const submitted = await client.submit({ function: name, unique: uuid, data, background: options.detach === true });
+  const submitted = await client.submit({
+    function: name,
+    unique: uuid,
+    data,
+    background: options.detach === true,
+  });
   await using renderer = chooseRenderer(process.stdout, options.json === true);
   renderer.show({ event: "created", job, uuid, handle: submitted.handle });
   if (options.detach) return exitCodes.success;
-  return await followBuild(submitted, { renderer, stop: (manager) => stopBuild(server, { uuid, manager, handle: submitted.handle }) });
+  return await followBuild(submitted, {
+    renderer,
+    stop: (manager) => stopBuild(server, { uuid, manager, handle: submitted.handle }),
+  });
 }
 
 function parameter(text: string, former: [string, string][]): [string, string][] {

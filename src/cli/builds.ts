@@ -5,7 +5,9 @@ import { findAgent, newCommand, withControl } from "./options.ts";
 import { duration, plain, table } from "./print.ts";
 
 export function command(): Command {
-  return withControl(newCommand("builds [JOB] [OPTIONS]", "Lists running and finished builds, the newest first."))
+  return withControl(
+    newCommand("builds [JOB] [OPTIONS]", "Lists running and finished builds, the newest first."),
+  )
     .argument("[job]", "only this job's")
     .option("-n, --limit <count>", "how many at most", "50")
     .option("--json", "one JSON array")

@@ -4,7 +4,10 @@ import { defaultConfigFile, loadConfig } from "#/config/load.ts";
 import { newCommand } from "./options.ts";
 
 export function command(): Command {
-  return newCommand("check [OPTIONS]", "Validates the configuration: says file, line, key and what was expected.")
+  return newCommand(
+    "check [OPTIONS]",
+    "Validates the configuration: says file, line, key and what was expected.",
+  )
     .option("--config <file>", `the configuration (default: ${defaultConfigFile})`)
     .action(async ({ config: file }: { config?: string }) => {
       const config = await loadConfig(file ? { file } : {});

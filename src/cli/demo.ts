@@ -9,6 +9,7 @@ import { Client } from "#/gearman/client.ts";
 import type { ServerAddress } from "#/gearman/dial.ts";
 import { JobServer } from "#/gearman/server.ts";
 import { createLog } from "#/log.ts";
+import { version } from "#/version.ts";
 import { buildFunction } from "#/zuul/functions.ts";
 import { followSignals } from "./agent.ts";
 import { exitCodes } from "./exit.ts";
@@ -36,7 +37,10 @@ jobs:
 `;
 
 export function command(): Command {
-  return newCommand("demo [--once]", "Runs a whole lab on loopback: a job server, the agent, and a build on this box.")
+  return newCommand(
+    "demo [--once]",
+    "Runs a whole lab on loopback: a job server, the agent, and a build on this box.",
+  )
     .option("--once", "end when the build has passed, instead of staying up until Ctrl-C")
     .action(async ({ once }: { once?: true }) => {
       process.exitCode = await run(once === true);
@@ -47,7 +51,7 @@ async function run(once: boolean): Promise<number> {
   const folder = await mkdtemp(join(tmpdir(), "labgear-demo-"));
   await using cleanUp = new AsyncDisposableStack();
   cleanUp.defer(() => rm(folder, { recursive: true, force: true }));
-  const server = cleanUp.use(new JobServer());
+  const server = cleanUp.use(new JobServer({ software: `labgear ${version}` }));
   const address = await server.listen({ host: "127.0.0.1", port: 0 });
   const file = join(folder, "labgear.yaml");
   await writeFile(file, configuration(address.port));
@@ -56,7 +60,9 @@ async function run(once: boolean): Promise<number> {
   const load = () => loadConfig({ file });
   const agent = cleanUp.use(await Agent.start({ load, stateDir: join(folder, "state"), control, log }));
   await agent.node.registered(AbortSignal.timeout(10_000));
-  process.stdout.write(`A lab on loopback: the job server on port ${address.port}, and the agent ${agent.config.name}.\n\n`);
+  process.stdout.write(
+    `A lab on loopback: the job server on port ${address.port}, and the agent ${agent.config.name}.\n\n`,
+  );
   const code = await build(address, "hello", "demo-box");
   if (once) return code;
   process.stdout.write(lookAround(address.port, control, file));
@@ -73,7 +79,10 @@ async function build(server: ServerAddress, job: string, node: string): Promise<
   const submitted = await client.submit({ function: buildFunction(job, node), unique: uuid, data });
   await using renderer = chooseRenderer(process.stdout, false);
   const { handle } = submitted;
-  return await followBuild(submitted, { renderer, stop: (manager) => stopBuild(server, { uuid, handle, manager }) });
+  return await followBuild(submitted, {
+    renderer,
+    stop: (manager) => stopBuild(server, { uuid, handle, manager }),
+  });
 }
 
 function lookAround(port: number, control: string, file: string): string {

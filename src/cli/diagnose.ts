@@ -9,9 +9,9 @@ import { Admin } from "#/gearman/admin.ts";
 import { type ServerAddress, serverName } from "#/gearman/dial.ts";
 import { detectCgroups } from "#/host/cgroup.ts";
 import { freeSpace } from "#/host/disk.ts";
-import { managerFunctions } from "#/zuul/functions.ts";
 import { defaultServer, serverAddresses } from "#/servers.ts";
 import type { AgentStatus } from "#/status.ts";
+import { managerFunctions } from "#/zuul/functions.ts";
 import { findAgent } from "./options.ts";
 
 export interface Finding {
@@ -46,7 +46,10 @@ async function checkConfiguration(file?: string): Promise<[Config | undefined, .
     const config = await loadConfig(file ? { file } : {});
     const text = `${config.files.join(", ")}: ${config.jobs.size} jobs`;
     if (config.jobs.size > 0) return [config, { about, state: "good", text }];
-    return [config, { about, state: "warning", text, advice: "without jobs nothing is offered: add one under jobs:" }];
+    return [
+      config,
+      { about, state: "warning", text, advice: "without jobs nothing is offered: add one under jobs:" },
+    ];
   } catch (error) {
     const advice = "mend it, and see `labgear check`";
     const lines = (error as Error).message.split("\n");
@@ -72,10 +75,15 @@ async function checkServer(server: ServerAddress, manager: string): Promise<Find
   const about = "job server";
   const name = serverName(server);
   try {
-    await using admin = await Admin.connect(server, { signal: AbortSignal.timeout(5000), answerTimeout: 5000 });
+    await using admin = await Admin.connect(server, {
+      signal: AbortSignal.timeout(5000),
+      answerTimeout: 5000,
+    });
     const functions = await admin.status();
     const wanted = [...managerFunctions(manager)];
-    const registered = wanted.every((name) => functions.some((entry) => entry.function === name && entry.workers > 0));
+    const registered = wanted.every((name) =>
+      functions.some((entry) => entry.function === name && entry.workers > 0),
+    );
     if (registered) return { about, state: "good", text: `${name} answers, and has this box registered` };
     const advice = "start the agent; if it runs, its log says why it isn't registered";
     return { about, state: "warning", text: `${name} answers, but doesn't know ${manager}`, advice };
@@ -84,7 +92,12 @@ async function checkServer(server: ServerAddress, manager: string): Promise<Find
       server === defaultServer
         ? "no server is configured and none listens here: the agent will bring its own, or name one under servers:"
         : "check the address under servers:, the network, and that a Gearman job server listens there";
-    return { about, state: server === defaultServer ? "warning" : "bad", text: (error as Error).message, advice };
+    return {
+      about,
+      state: server === defaultServer ? "warning" : "bad",
+      text: (error as Error).message,
+      advice,
+    };
   }
 }
 
@@ -92,7 +105,8 @@ async function checkCgroup(): Promise<Finding> {
   const about = "cgroup";
   const home = await detectCgroups();
   if ("unavailable" in home) {
-    const advice = "run the agent from its systemd unit, which delegates a cgroup; else builds are searched for in /proc";
+    const advice =
+      "run the agent from its systemd unit, which delegates a cgroup; else builds are searched for in /proc";
     return { about, state: "warning", text: home.unavailable, advice };
   }
   return { about, state: "good", text: `each build gets a group of its own below ${home.directory}` };
@@ -106,7 +120,8 @@ async function checkDisk(stateDir: string, minFree: number): Promise<Finding> {
   try {
     const free = await freeSpace(folder);
     const text = `${formatSize(free)} free at ${folder}, min-free is ${formatSize(minFree)}`;
-    if (free < minFree) return { about, state: "bad", text, advice: "no build is taken: free some, or lower builds.min-free" };
+    if (free < minFree)
+      return { about, state: "bad", text, advice: "no build is taken: free some, or lower builds.min-free" };
     await access(folder, constants.W_OK);
     return { about, state: "good", text };
   } catch (error) {

@@ -6,7 +6,9 @@ import { newCommand, withControl } from "./options.ts";
 import { plain, table } from "./print.ts";
 
 export function command(): Command {
-  return withControl(newCommand("doctor [OPTIONS]", "Looks for what keeps the agent from working, and says what to do."))
+  return withControl(
+    newCommand("doctor [OPTIONS]", "Looks for what keeps the agent from working, and says what to do."),
+  )
     .option("--config <file>", "the configuration to look at")
     .option("--state-dir <folder>", "the agent's state directory", "/var/lib/labgear")
     .option("--json", "the findings as one JSON array")

@@ -5,7 +5,8 @@ import { orderCommand } from "./order.ts";
 export function command(): Command {
   return orderCommand({
     usage: "drain [OPTIONS]",
-    description: "Takes no new builds, and returns when those that run have ended. `labgear resume` takes it back.",
+    description:
+      "Takes no new builds, and returns when those that run have ended. `labgear resume` takes it back.",
     path: "/drain",
   });
 }

@@ -31,25 +31,34 @@ export async function followBuild(events: AsyncIterable<JobEvent>, options: Foll
     if (interrupted) process.exit(130);
     interrupted = true;
     renderer.show({ event: "stopping", again: "Ctrl-C once more leaves without waiting for the end" });
-    options.stop(manager).catch((error) => renderer.show({ event: "notice", text: `no stop: ${error.message}` }));
+    options
+      .stop(manager)
+      .catch((error) => renderer.show({ event: "notice", text: `no stop: ${error.message}` }));
   };
   process.on("SIGINT", onInterrupt);
   try {
     for await (const event of events) {
       if (event.type === "status" && event.denominator > 0) {
-        renderer.show({ event: "progress", percent: Math.floor((100 * event.numerator) / event.denominator) });
+        renderer.show({
+          event: "progress",
+          percent: Math.floor((100 * event.numerator) / event.denominator),
+        });
       } else if (event.type === "data" || event.type === "complete") {
         const data = parse(event.data);
-        if (typeof data["output"] === "string") {
-          const at = Number(data["offset"]);
-          if (at > offset) renderer.show({ event: "notice", text: `${at - offset} bytes came too fast and are left out here` });
-          offset = at + Buffer.byteLength(data["output"]);
-          renderer.show({ event: "output", text: data["output"] });
-        } else if (manager === undefined && typeof data["manager"] === "string") {
-          manager = data["manager"];
+        if (typeof data.output === "string") {
+          const at = Number(data.offset);
+          if (at > offset)
+            renderer.show({
+              event: "notice",
+              text: `${at - offset} bytes came too fast and are left out here`,
+            });
+          offset = at + Buffer.byteLength(data.output);
+          renderer.show({ event: "output", text: data.output });
+        } else if (manager === undefined && typeof data.manager === "string") {
+          manager = data.manager;
           renderer.show({ event: "started", ...pick(data, "name", "number", "manager", "node_name", "url") });
         }
-        if (typeof data["result"] === "string") result = data["result"];
+        if (typeof data.result === "string") result = data.result;
       } else if (event.type === "exception") {
         renderer.show({ event: "notice", text: event.data.toString() });
       }

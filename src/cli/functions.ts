@@ -18,7 +18,11 @@ export function command(): Command {
       }
       rows.sort((a, b) => a.server.localeCompare(b.server) || a.function.localeCompare(b.function));
       if (options.json) return void process.stdout.write(`${JSON.stringify(rows)}\n`);
-      const cells = rows.map((row) => [plain(row.function), ...[row.queued, row.running, row.workers].map(String), row.server]);
+      const cells = rows.map((row) => [
+        plain(row.function),
+        ...[row.queued, row.running, row.workers].map(String),
+        row.server,
+      ]);
       process.stdout.write(table([["FUNCTION", "QUEUED", "RUNNING", "WORKERS", "SERVER"], ...cells]));
     });
 }

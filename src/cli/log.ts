@@ -1,6 +1,7 @@
 /** `labgear log`: the console of a build, finished or running. */
-import type { Command } from "commander";
+
 import { pipeline } from "node:stream/promises";
+import type { Command } from "commander";
 import { buildName, findAgent, newCommand, withControl } from "./options.ts";
 
 export function command(): Command {

@@ -30,7 +30,11 @@ export interface ServerOptions {
 /** Adds the options by which a command finds its job servers. */
 export function withServers(command: Command): Command {
   return command
-    .option("--server <host[:port]>", "the job server (default: LABGEAR_SERVER, or the configured ones)", address)
+    .option(
+      "--server <host[:port]>",
+      "the job server (default: LABGEAR_SERVER, or the configured ones)",
+      address,
+    )
     .option("--config <file>", "the configuration that names the servers")
     .option("--tls-ca <file>", "with --server: use TLS, and check the server against this certificate")
     .option("--tls-cert <file>", "with --tls-ca: the certificate to show to the server")
@@ -42,9 +46,12 @@ export function withServers(command: Command): Command {
  * @throws ConfigError, or the file system's error for a TLS file
  */
 export async function findServers(options: ServerOptions): Promise<ServerAddress[]> {
-  const { server = process.env["LABGEAR_SERVER"] ? address(process.env["LABGEAR_SERVER"]) : undefined } = options;
+  const { server = process.env.LABGEAR_SERVER ? address(process.env.LABGEAR_SERVER) : undefined } =
+    options;
   if (!server) {
-    return serverAddresses(await loadConfig({ optional: true, ...(options.config ? { file: options.config } : {}) }));
+    return serverAddresses(
+      await loadConfig({ optional: true, ...(options.config ? { file: options.config } : {}) }),
+    );
   }
   if (!options.tlsCa) return [server];
   const read = async (file: string | undefined) => (file ? await readFile(file) : undefined);
@@ -70,7 +77,7 @@ export function withControl(command: Command): Command {
 
 /** The agent that a command's options name. */
 export function findAgent(options: { control?: string }): ControlClient {
-  return new ControlClient(options.control ?? process.env["LABGEAR_CONTROL"] ?? defaultControl);
+  return new ControlClient(options.control ?? process.env.LABGEAR_CONTROL ?? defaultControl);
 }
 
 /** `JOB` or `JOB#NUMBER`. */

@@ -5,7 +5,8 @@ import { orderCommand } from "./order.ts";
 export function command(): Command {
   return orderCommand({
     usage: "pause [NODE] [OPTIONS]",
-    description: "Takes no new builds until `labgear resume`, also after a restart. Builds that run go on; queued ones wait.",
+    description:
+      "Takes no new builds until `labgear resume`, also after a restart. Builds that run go on; queued ones wait.",
     path: "/pause",
   })
     .argument("[node]", "the node (default: the host)")

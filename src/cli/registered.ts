@@ -21,7 +21,11 @@ export async function registeredFunctions(server: ServerAddress): Promise<Functi
  * @param lack what to say when there is none
  * @throws CommandError notRegistered; GearmanError when no server at all can be asked
  */
-export async function findFunction(servers: readonly ServerAddress[], name: string, lack: string): Promise<ServerAddress> {
+export async function findFunction(
+  servers: readonly ServerAddress[],
+  name: string,
+  lack: string,
+): Promise<ServerAddress> {
   const failures: GearmanError[] = [];
   for (const server of servers) {
     try {
@@ -34,5 +38,8 @@ export async function findFunction(servers: readonly ServerAddress[], name: stri
   }
   const [first] = failures;
   if (first && failures.length === servers.length) throw first;
-  throw new CommandError("notRegistered", `${lack}: ${name} is not registered; \`labgear functions\` shows what is`);
+  throw new CommandError(
+    "notRegistered",
+    `${lack}: ${name} is not registered; \`labgear functions\` shows what is`,
+  );
 }

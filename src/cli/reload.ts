@@ -5,7 +5,8 @@ import { orderCommand } from "./order.ts";
 export function command(): Command {
   return orderCommand({
     usage: "reload [OPTIONS]",
-    description: "Reads the configuration again. Running builds keep what they started with; a broken file changes nothing.",
+    description:
+      "Reads the configuration again. Running builds keep what they started with; a broken file changes nothing.",
     path: "/reload",
   });
 }

@@ -65,7 +65,9 @@ class PlainLines implements Renderer {
       case "created":
         return `${event.job} is queued as ${event.uuid}`;
       case "started": {
-        const [name, number, node, url] = ["name", "number", "node_name", "url"].map((key) => plain(String(event[key])));
+        const [name, number, node, url] = ["name", "number", "node_name", "url"].map((key) =>
+          plain(String(event[key])),
+        );
         return `${name}#${number} runs on ${node}: ${url}`;
       }
       case "stopping":
@@ -106,7 +108,7 @@ class Terminal implements Renderer {
   show(event: ShownEvent): void {
     this.#erase();
     if (event.event === "progress") this.#percent = event.percent;
-    if (event.event === "started") this.#title = `${plain(String(event["name"]))}#${event["number"]}`;
+    if (event.event === "started") this.#title = `${plain(String(event.name))}#${event.number}`;
     if (event.event === "output") this.#midLine = !event.text.endsWith("\n");
     else if (event.event !== "progress") this.#midLine = false;
     this.#lines.show(event);

@@ -5,7 +5,9 @@ import { findAgent, newCommand, withControl } from "./options.ts";
 import { plain, table } from "./print.ts";
 
 export function command(): Command {
-  return withControl(newCommand("status [OPTIONS]", "Shows the agent on this box, its nodes and what they do."))
+  return withControl(
+    newCommand("status [OPTIONS]", "Shows the agent on this box, its nodes and what they do."),
+  )
     .option("--json", "the same as JSON")
     .action(async (options: { json?: true; control?: string }) => {
       const status = await findAgent(options).json<AgentStatus>("GET", "/status");

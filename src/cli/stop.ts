@@ -14,7 +14,11 @@ export function command(): Command {
     .argument("<build>", "JOB#NUMBER, or the build's uuid")
     .action(async (manager: string, build: string, options: object) => {
       const name = stopFunction(manager);
-      const server = await findFunction(await findServers(options), name, `no manager ${manager} is connected`);
+      const server = await findFunction(
+        await findServers(options),
+        name,
+        `no manager ${manager} is connected`,
+      );
       await askManager(server, manager, build);
       process.stdout.write(`${build} is being stopped\n`);
     });
@@ -37,7 +41,11 @@ export async function stopBuild(
 async function askManager(server: ServerAddress, manager: string, build: string): Promise<void> {
   await using client = await Client.connect(server, { signal: AbortSignal.timeout(10_000) });
   const data = stopArgument(build);
-  for await (const event of await client.submit({ function: stopFunction(manager), data, priority: "high" })) {
+  for await (const event of await client.submit({
+    function: stopFunction(manager),
+    data,
+    priority: "high",
+  })) {
     if (event.type === "fail") throw new CommandError("failure", `${manager} runs no build ${build}`);
   }
 }

@@ -86,6 +86,7 @@ async function carryOut(
   warn(build, ending.warnings);
   build.enter("collecting");
   await collect(build, job, workspace, console);
+  if (ending.stopped) return { kind: "stopped", reason: "the job was stopped" };
   if (ending.oom) return { kind: "failed", reason: "the job ran out of the memory that its limits allow" };
   if (ending.signal)
     return { kind: "failed", reason: `the job was ended by ${ending.signal}`, signal: ending.signal };

@@ -125,15 +125,15 @@ export class TestAgent extends EventEmitter<{ line: [LogLine]; exit: [] }> imple
     return new TestAgent(folder, options.folder === undefined, options.env ?? {});
   }
 
-  /** The first log line, of those that were and those to come, that says so. */
-  async logged(wanted: string | ((line: LogLine) => boolean)): Promise<LogLine> {
+  /** The first log line, or the nth, of those that were and those to come, that says so. */
+  async logged(wanted: string | ((line: LogLine) => boolean), nth = 1): Promise<LogLine> {
     const matches = typeof wanted === "string" ? (line: LogLine) => line.msg.includes(wanted) : wanted;
     const giveUp = AbortSignal.timeout(patience);
-    for (let looked = 0; ; ) {
+    for (let looked = 0, found = 0; ; ) {
       // Several lines may come at once, so the log itself is looked through, not each event.
       for (; looked < this.log.length; looked++) {
         const line = this.log[looked];
-        if (line && matches(line)) return line;
+        if (line && matches(line) && ++found === nth) return line;
       }
       if (this.#closed) throw new Error(`the agent ended before it logged ${wanted}`);
       const waiting = new AbortController();

@@ -1,6 +1,7 @@
 /** The real `gearman` and `gearadmin`, and our client recording what comes back of a job. */
 import { execa } from "execa";
 import { Client, type JobEvent, type SubmitOptions } from "#/gearman/client.ts";
+import { Arrivals } from "./gearman.ts";
 import { part, partsEnv } from "./parts.ts";
 
 /** Runs `gearman` to its end; the last argument is the job's. */
@@ -38,6 +39,10 @@ export interface Watched {
   readonly events: JobEvent[];
   /** Resolves with the first data object, once the build has started. */
   readonly started: Promise<Record<string, unknown>>;
+  /** Resolves when the console has this text; for a build that is asked to stream it. */
+  said(text: string): Promise<void>;
+  /** Resolves when so many data packets have come. */
+  dataPackets(count: number): Promise<void>;
   /** Resolves with all events at the end. */
   readonly ended: Promise<JobEvent[]>;
 }
@@ -46,21 +51,37 @@ export interface Watched {
 export async function submit(port: number, options: SubmitOptions): Promise<Watched> {
   const client = await Client.connect({ host: "127.0.0.1", port }, { signal: AbortSignal.timeout(10_000) });
   const submission = await client.submit(options);
-  const events: JobEvent[] = [];
+  const arrivals = new Arrivals<JobEvent>();
   const started = Promise.withResolvers<Record<string, unknown>>();
   const ended = (async () => {
     await using _ = client;
-    if (options.background) return events;
+    if (options.background) return arrivals.all;
     for await (const event of submission) {
-      events.push(event);
-      if (event.type === "data") started.resolve(JSON.parse(event.data.toString()));
+      arrivals.add(event);
+      if (event.type === "data") started.resolve(object(event));
     }
     started.reject(new Error("the job ended before it sent data"));
-    return events;
+    return arrivals.all;
   })();
   started.promise.catch(() => {});
   ended.catch(() => {});
-  return { handle: submission.handle, events, started: started.promise, ended };
+  const dataPackets = (count: number) =>
+    arrivals.until((all) => all.filter(({ type }) => type === "data").length >= count);
+  const said = (text: string) => arrivals.until((all) => outputOf(all).includes(text));
+  return {
+    handle: submission.handle,
+    events: arrivals.all,
+    dataPackets,
+    started: started.promise,
+    said,
+    ended,
+  };
+}
+
+/** What a build that was asked to stream has written to its console. */
+function outputOf(events: readonly JobEvent[]): string {
+  const data = events.filter(({ type }) => type === "data").map(object);
+  return data.map(({ output }) => output ?? "").join("");
 }
 
 /** The object in a data packet. */

@@ -8,7 +8,9 @@ const triplet = process.arch === "arm64" ? "aarch64-linux-gnu" : "x86_64-linux-g
 /** The environment in which an unpacked part finds its libraries and Perl modules; the system's own still work. */
 export const partsEnv: NodeJS.ProcessEnv = {
   ...process.env,
-  LD_LIBRARY_PATH: [join(root, "usr/lib", triplet), process.env["LD_LIBRARY_PATH"] ?? ""].filter(Boolean).join(":"),
+  LD_LIBRARY_PATH: [join(root, "usr/lib", triplet), process.env.LD_LIBRARY_PATH ?? ""]
+    .filter(Boolean)
+    .join(":"),
   PERL5LIB: [join(root, "usr/share/perl5"), join(root, "usr/lib", triplet, "perl5")].join(":"),
 };
 
@@ -42,7 +44,7 @@ export function lacks(...names: Part[]): string | false {
     try {
       part(name);
     } catch (error) {
-      if (process.env["CI"]) throw error;
+      if (process.env.CI) throw error;
       return `NOT TESTED HERE: ${(error as Error).message}`;
     }
   }

@@ -19,6 +19,8 @@ export interface Recorder extends RunningRawServer {
   until(condition: (lines: readonly string[]) => boolean): Promise<void>;
   /** Drops all connections. */
   cut(): void;
+  /** Drops new connections too, or no longer. */
+  refuse(refusing: boolean): void;
 }
 
 export async function startRecorder(to: { host: string; port: number }): Promise<Recorder> {
@@ -26,8 +28,10 @@ export async function startRecorder(to: { host: string; port: number }): Promise
   const waiting = new Set<() => void>();
   const ends = new Set<() => void>();
   let count = 0;
+  let refusing = false;
   const lines = () => packets.map(show);
   const server = await startRawServer((socket) => {
+    if (refusing) return void socket.destroy();
     const connection = ++count;
     const upstream = connect(to.port, to.host);
     const note = (from: Recorded["from"]) => {
@@ -53,6 +57,9 @@ export async function startRecorder(to: { host: string; port: number }): Promise
     cut() {
       for (const end of ends) end();
       ends.clear();
+    },
+    refuse(whether) {
+      refusing = whether;
     },
     until(condition) {
       const held = new Promise<void>((resolve) => {

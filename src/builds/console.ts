@@ -1,6 +1,8 @@
 /**
- * The console of a build: `console.log` holds the bytes as they came, `console.times` when they came, one line a
- * chunk: `OFFSET MILLISECONDS`, the time as Unix time. Readers follow the file, so none of them can slow the build.
+ * The console of a build: `console.log` holds the bytes as they came, `console.times` when they came, in lines of
+ * `OFFSET MILLISECONDS`: from this offset on, bytes came at this Unix time or up to 100 ms later. The time is the clock's
+ * at the console's opening and what passed since, so it goes on evenly when someone sets the clock. Readers follow the
+ * file, so none of them can slow the build.
  */
 import { EventEmitter } from "node:events";
 import { type FileHandle, open } from "node:fs/promises";
@@ -10,16 +12,23 @@ export function consoleFile(folder: string): string {
   return join(folder, "console.log");
 }
 
+/** Between two lines of `console.times`, in milliseconds: a job that prints byte by byte costs 20 bytes each. */
+const timeStep = 100;
+
 /** Written by the build alone; `grown` and `closed` wake those who follow. */
 export class ConsoleLog extends EventEmitter<{ grown: []; closed: [] }> {
   readonly file: string;
   readonly #log: FileHandle;
   readonly #times: FileHandle;
   readonly #max: number;
+  /** What performance.now() lacks to be Unix time. */
+  readonly #epoch = Date.now() - performance.now();
   #size = 0;
   #cut = 0;
-  #lastTime = 0;
+  #timesSize = 0;
+  #lastTime = Number.NEGATIVE_INFINITY;
   #closed = false;
+  #closing: Promise<void> | undefined;
   /** Writes go out one after the other; each waits for the one before. */
   #turn: Promise<void> = Promise.resolve();
 
@@ -81,32 +90,59 @@ export class ConsoleLog extends EventEmitter<{ grown: []; closed: [] }> {
     const kept = chunk.subarray(0, Math.max(0, this.#max - this.#size));
     if (kept.length > 0) await this.#put(kept);
     if (kept.length === chunk.length) return;
-    if (this.#cut === 0) {
-      await this.#put(
-        Buffer.from(`\n[labgear] the console is cut here, at ${this.#max} bytes; the build goes on\n`),
-      );
-    }
+    const first = this.#cut === 0;
     this.#cut += chunk.length - kept.length;
+    if (!first) return;
+    await this.#put(
+      Buffer.from(`\n[labgear] the console is cut here, at ${this.#max} bytes; the build goes on\n`),
+    );
   }
 
   async #put(bytes: Uint8Array): Promise<void> {
-    const now = Date.now();
-    if (now !== this.#lastTime) await this.#times.write(`${this.#size} ${now}\n`);
-    this.#lastTime = now;
-    for (let at = 0; at < bytes.length; ) {
-      const { bytesWritten } = await this.#log.write(bytes, at);
-      at += bytesWritten;
-      this.#size += bytesWritten;
+    await this.#stamp();
+    try {
+      for (let at = 0; at < bytes.length; ) {
+        const { bytesWritten } = await this.#log.write(bytes, at);
+        at += bytesWritten;
+        this.#size += bytesWritten;
+      }
+    } finally {
+      // Also after an error, which may come when a part is written.
+      this.emit("grown");
     }
-    this.emit("grown");
   }
 
-  /** Ends it after the writes under way; what is written later is dropped. */
-  async close(): Promise<void> {
-    await this.#turn;
-    if (this.#closed) return;
-    this.#closed = true;
-    await Promise.allSettled([this.#log.close(), this.#times.close()]);
-    this.emit("closed");
+  async #stamp(): Promise<void> {
+    const now = Math.floor(this.#epoch + performance.now());
+    if (now < this.#lastTime + timeStep) return;
+    const line = `${this.#size} ${now}\n`;
+    try {
+      await this.#times.appendFile(line);
+    } catch (error) {
+      // What did find room is no whole line.
+      await this.#times.truncate(this.#timesSize).catch(() => {});
+      throw error;
+    }
+    this.#timesSize += line.length;
+    this.#lastTime = now;
+  }
+
+  /** Ends it after the writes under way; what is written later is dropped. Never rejects. */
+  close(): Promise<void> {
+    this.#closing ??= this.#turn.then(async () => {
+      this.#closed = true;
+      await Promise.allSettled([synced(this.#log), synced(this.#times)]);
+      this.emit("closed");
+    });
+    return this.#closing;
+  }
+}
+
+/** Closes a file with all of it on the disk, as the record will be that says how long it is. */
+async function synced(file: FileHandle): Promise<void> {
+  try {
+    await file.datasync();
+  } finally {
+    await file.close();
   }
 }

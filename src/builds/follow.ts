@@ -1,5 +1,4 @@
 /** Reading a console, finished or still growing. */
-import { once } from "node:events";
 import { open } from "node:fs/promises";
 import { type ConsoleLog, consoleFile } from "./console.ts";
 
@@ -18,28 +17,30 @@ export async function* readConsole(
 ): AsyncGenerator<Buffer> {
   const { live, signal } = options;
   await using file = await open(consoleFile(folder), "r");
+  const buffer = Buffer.alloc(piece);
   let at = options.from ?? 0;
-  for (;;) {
+  while (!signal?.aborted) {
     // Asked before the read: what was written before the close is then sure to be read.
     const last = !live || live.closed;
-    const { bytesRead, buffer } = await file.read(Buffer.allocUnsafe(piece), 0, piece, at);
-    if (bytesRead > 0) {
-      at += bytesRead;
-      yield buffer.subarray(0, bytesRead);
-    } else if (last) return;
+    const { bytesRead } = await file.read(buffer, 0, piece, at);
+    at += bytesRead;
+    // A copy of its own size: a slow reader may keep many, and they may be single bytes.
+    if (bytesRead > 0) yield Buffer.from(buffer.subarray(0, bytesRead));
+    else if (last) return;
     else await consoleChange(live, at, signal);
-    if (signal?.aborted) return;
   }
 }
 
 /** Resolves when a console has grown past a size, was closed, or the signal is aborted. */
-export async function consoleChange(live: ConsoleLog, size: number, signal?: AbortSignal): Promise<void> {
-  if (live.size > size || live.closed) return;
-  const waiting = new AbortController();
-  const either = signal ? AbortSignal.any([signal, waiting.signal]) : waiting.signal;
-  await Promise.race([
-    once(live, "grown", { signal: either }).catch(() => {}),
-    once(live, "closed", { signal: either }).catch(() => {}),
-  ]);
-  waiting.abort();
+export function consoleChange(live: ConsoleLog, size: number, signal?: AbortSignal): Promise<void> {
+  if (live.size > size || live.closed || signal?.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    const wake = () => {
+      live.off("grown", wake).off("closed", wake);
+      signal?.removeEventListener("abort", wake);
+      resolve();
+    };
+    live.on("grown", wake).on("closed", wake);
+    signal?.addEventListener("abort", wake);
+  });
 }

@@ -11,5 +11,5 @@ export function seeded(seed: number): (bound: number) => number {
 
 /** Bytes of all values. */
 export function seededBytes(random: (bound: number) => number, length: number): Buffer {
-  return Buffer.alloc(length).map(() => random(256));
+  return Buffer.from(Array.from({ length }, () => random(256)));
 }

@@ -1,0 +1,281 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import { ConsoleLog, consoleFile } from "#/builds/console.ts";
+import { lacksMount, smallDisk, testFolder } from "../support/folders.ts";
+import { seeded, seededBytes } from "../support/random.ts";
+
+const plenty = 1024 ** 3;
+
+/** The lines of console.times, each of which has to be whole. */
+function timesOf(folder: string): [offset: number, time: number][] {
+  const text = readFileSync(join(folder, "console.times"), "utf8");
+  assert.match(text, /^([0-9]+ [0-9]+\n)*$/);
+  return text
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => line.split(" ").map(Number) as [number, number]);
+}
+
+/** Both clocks of Node in the test's hands. */
+function clocks(t: TestContext) {
+  const now = { wall: Date.UTC(2026, 0, 1), monotonic: 1000 };
+  t.mock.method(Date, "now", () => now.wall);
+  t.mock.method(performance, "now", () => now.monotonic);
+  return {
+    now,
+    pass(milliseconds: number) {
+      now.wall += milliseconds;
+      now.monotonic += milliseconds;
+    },
+  };
+}
+
+/** How many files below a folder this process has open. */
+function openFiles(folder: string): number {
+  const links = readdirSync("/proc/self/fd").map((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`);
+    } catch {
+      return "";
+    }
+  });
+  return links.filter((link) => link.startsWith(folder)).length;
+}
+
+for (const seed of [1, 2, 3, 4]) {
+  test(`bytes are kept as they came, however they were cut (seed ${seed})`, async () => {
+    using folder = testFolder();
+    const random = seeded(seed);
+    const bytes = seededBytes(random, 300_000);
+    const console = await ConsoleLog.open(folder.path, plenty);
+    const writes: Promise<void>[] = [];
+    for (let at = 0; at < bytes.length; ) {
+      // Empty ones among them, and some far larger than most.
+      const length = random(20) === 0 ? random(50_000) : random(300);
+      writes.push(console.write(bytes.subarray(at, at + length)));
+      at += length;
+      if (random(4) === 0) await writes.at(-1);
+    }
+    await Promise.all(writes);
+    assert.equal(console.size, bytes.length);
+    await console.close();
+    assert.ok(readFileSync(consoleFile(folder.path)).equals(bytes));
+    assert.equal(console.cut, 0);
+  });
+}
+
+test("a write is in the file when it resolves", async () => {
+  using folder = testFolder();
+  const console = await ConsoleLog.open(folder.path, plenty);
+  await console.write(Buffer.from("one\n"));
+  assert.equal(readFileSync(console.file, "utf8"), "one\n");
+  await console.note("two");
+  assert.equal(readFileSync(console.file, "utf8"), "one\n[labgear] two\n");
+  assert.equal(console.size, 18);
+  await console.close();
+});
+
+test("a console that is full keeps exactly what fits, says so once, and counts the rest", async () => {
+  using folder = testFolder();
+  const console = await ConsoleLog.open(folder.path, 10);
+  await console.write(Buffer.from("01234567"));
+  await console.write(Buffer.from("89"));
+  assert.equal(readFileSync(console.file, "utf8"), "0123456789", "full, but nothing is lost yet");
+  await Promise.all(["abc", "", "def", "g"].map((text) => console.write(Buffer.from(text))));
+  const line = "\n[labgear] the console is cut here, at 10 bytes; the build goes on\n";
+  assert.equal(readFileSync(console.file, "utf8"), `0123456789${line}`);
+  assert.equal(console.cut, 7);
+  assert.equal(console.size, 10 + line.length);
+  await console.note("dropped");
+  assert.equal(console.cut, 7 + "[labgear] dropped\n".length);
+  await console.close();
+  assert.equal(readFileSync(console.file, "utf8"), `0123456789${line}`);
+});
+
+test("the cut is at its byte inside of a chunk and of a character", async () => {
+  using folder = testFolder();
+  const console = await ConsoleLog.open(folder.path, 4);
+  await console.write(Buffer.from("ab€cd"));
+  await console.close();
+  const kept = readFileSync(console.file);
+  assert.ok(kept.subarray(0, 5).equals(Buffer.from([97, 98, 0xe2, 0x82, 10])));
+  assert.equal(console.cut, 3);
+});
+
+test("a job that prints more than the console keeps isn't held on disk", async () => {
+  using folder = testFolder();
+  const console = await ConsoleLog.open(folder.path, 1000);
+  for (let round = 0; round < 100; round++) await console.write(Buffer.alloc(100_000, 120));
+  await console.close();
+  assert.equal(console.cut, 100 * 100_000 - 1000);
+  assert.ok(readFileSync(console.file).length < 1100);
+});
+
+test("the times say of every byte when it came, to a tenth of a second", async (t) => {
+  using folder = testFolder();
+  const { now, pass } = clocks(t);
+  const random = seeded(7);
+  const console = await ConsoleLog.open(folder.path, plenty);
+  const writes: { at: number; time: number }[] = [];
+  for (let round = 0; round < 500; round++) {
+    pass(random(10) === 0 ? random(5000) : random(40));
+    writes.push({ at: console.size, time: now.wall });
+    await console.write(Buffer.alloc(1 + random(50)));
+  }
+  await console.close();
+  const lines = timesOf(folder.path);
+  assert.deepEqual(lines[0], [0, writes[0]?.time]);
+  for (const [offset, time] of lines) {
+    assert.equal(writes.find(({ at }) => at === offset)?.time, time, `the bytes from ${offset} on`);
+  }
+  for (const { at, time } of writes) {
+    const late = time - (lines.findLast(([offset]) => offset <= at)?.[1] ?? 0);
+    assert.ok(late >= 0 && late < 100, `${late} ms at ${at}`);
+  }
+});
+
+test("times go on evenly when someone sets the clock", async (t) => {
+  using folder = testFolder();
+  const { now, pass } = clocks(t);
+  const begun = now.wall;
+  const console = await ConsoleLog.open(folder.path, plenty);
+  for (const jump of [0, -3_600_000, 0, +86_400_000, 0]) {
+    await console.write(Buffer.from("x"));
+    now.wall += jump;
+    pass(1000);
+  }
+  await console.close();
+  assert.deepEqual(
+    timesOf(folder.path),
+    [0, 1, 2, 3, 4].map((second) => [second, begun + second * 1000]),
+  );
+});
+
+test("a job that prints byte by byte doesn't fill the disk with times", async (t) => {
+  using folder = testFolder();
+  const { pass } = clocks(t);
+  const console = await ConsoleLog.open(folder.path, plenty);
+  for (let round = 0; round < 5000; round++) {
+    await console.write(Buffer.from("."));
+    pass(1);
+  }
+  await console.close();
+  assert.equal(timesOf(folder.path).length, 50);
+});
+
+test("what comes after the close is dropped, what came before is kept", async () => {
+  using folder = testFolder();
+  const console = await ConsoleLog.open(folder.path, plenty);
+  const before = [console.write(Buffer.from("a")), console.write(Buffer.from("b"))];
+  const closing = [console.close(), console.close()];
+  const closed = once(console, "closed");
+  const after = console.write(Buffer.from("c"));
+  await Promise.all([...before, ...closing, closed, after]);
+  assert.equal(
+    openFiles(folder.path),
+    0,
+    "the files are closed when close() resolves, each time it is asked",
+  );
+  await console.close();
+  await console.write(Buffer.from("d"));
+  assert.equal(readFileSync(console.file, "utf8"), "ab");
+  assert.deepEqual([console.size, console.closed], [2, true]);
+});
+
+test("a console that can't be opened leaves no file open", async () => {
+  using folder = testFolder();
+  await assert.rejects(ConsoleLog.open(join(folder.path, "gone"), plenty), { code: "ENOENT" });
+  await mkdir(join(folder.path, "console.times"));
+  await assert.rejects(ConsoleLog.open(folder.path, plenty), { code: "EISDIR" });
+  assert.equal(openFiles(folder.path), 0);
+});
+
+test("each write to a full disk rejects, and nothing hangs", { skip: !existsSync("/dev/full") }, async () => {
+  using folder = testFolder();
+  symlinkSync("/dev/full", consoleFile(folder.path));
+  const console = await ConsoleLog.open(folder.path, plenty);
+  const writes = ["a", "b", "c"].map((text) => console.write(Buffer.from(text)));
+  for (const write of writes) await assert.rejects(write, { code: "ENOSPC" });
+  assert.equal(console.size, 0);
+  await assert.rejects(console.note("full"), { code: "ENOSPC" });
+  await console.close();
+  assert.equal(console.closed, true);
+});
+
+test("a disk that fills up and has room again", { skip: lacksMount() }, async (t) => {
+  using disk = smallDisk(64);
+  const { pass } = clocks(t);
+  writeFileSync(join(disk.path, "filler"), Buffer.alloc(20_000));
+  const console = await ConsoleLog.open(disk.path, plenty);
+  const bytes = seededBytes(seeded(3), 100_000);
+  let grown = 0;
+  console.on("grown", () => {
+    grown = console.size;
+  });
+  let at = 0;
+  let failure: unknown;
+  for (; !failure; at += 3000) {
+    pass(1000);
+    await console.write(bytes.subarray(at, at + 3000)).catch((error) => {
+      failure = error;
+    });
+  }
+  assert.equal((failure as NodeJS.ErrnoException).code, "ENOSPC");
+  assert.ok(console.size > at - 3000, "a part of the last chunk is there");
+  assert.equal(grown, console.size, "and those who follow were woken for it");
+  pass(1000);
+  await assert.rejects(console.write(Buffer.from("more")), { code: "ENOSPC" });
+  const before = console.size;
+  assert.ok(readFileSync(console.file).equals(bytes.subarray(0, before)));
+  rmSync(join(disk.path, "filler"));
+  pass(1000);
+  await console.write(Buffer.from("room again"));
+  await console.close();
+  assert.equal(readFileSync(console.file).subarray(before).toString(), "room again");
+  const times = timesOf(disk.path);
+  assert.equal(times.at(-1)?.[0], before);
+  for (const [index, [offset, time]] of times.slice(1).entries()) {
+    const [offsetBefore, timeBefore] = times[index] ?? [0, 0];
+    assert.ok(offset >= offsetBefore && time > timeBefore);
+  }
+});
+
+test("a line of times that a full disk tears is taken back", { skip: lacksMount() }, async (t) => {
+  using disk = smallDisk(64);
+  const { pass } = clocks(t);
+  const console = await ConsoleLog.open(disk.path, plenty);
+  // The first page of the times, but for some bytes: the next line doesn't fit before the page's end.
+  let failures = 0;
+  const write = () => console.write(Buffer.alloc(1)).catch(() => failures++);
+  while (readFileSync(join(disk.path, "console.times")).length < 4080) {
+    pass(1000);
+    await write();
+  }
+  assert.equal(failures, 0);
+  assert.throws(() => writeFileSync(join(disk.path, "filler"), Buffer.alloc(100_000)), { code: "ENOSPC" });
+  for (let round = 0; round < 3; round++) {
+    pass(1000);
+    await write();
+  }
+  assert.ok(failures > 0);
+  timesOf(disk.path);
+  rmSync(join(disk.path, "filler"));
+  failures = 0;
+  pass(1000);
+  await write();
+  await console.close();
+  assert.equal(failures, 0);
+  assert.equal(timesOf(disk.path).at(-1)?.[0], console.size - 1);
+});

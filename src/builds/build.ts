@@ -61,7 +61,7 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     return this.#console;
   }
 
-  /** Resolves with the console once it is there; with nothing when the build has ended before. */
+  /** Resolves with the console once it is there; with nothing when it can't be opened or the build has ended before. */
   get opened(): Promise<ConsoleLog | undefined> {
     return this.#opened.promise;
   }
@@ -89,6 +89,16 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
    * @throws the file system's error; the build can still be ended
    */
   async open(maxConsole: number): Promise<ConsoleLog> {
+    try {
+      await this.#makeFolder();
+      this.#console = await ConsoleLog.open(this.folder, maxConsole);
+    } finally {
+      this.#opened.resolve(this.#console);
+    }
+    return this.#console;
+  }
+
+  async #makeFolder(): Promise<void> {
     // Made aside and renamed, so that no crash leaves a build's folder without a record.
     const fresh = join(dirname(this.folder), `.new-${this.record.number}`);
     try {
@@ -100,9 +110,6 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
       throw error;
     }
     this.#stored = true;
-    this.#console = await ConsoleLog.open(this.folder, maxConsole);
-    this.#opened.resolve(this.#console);
-    return this.#console;
   }
 
   /** Goes on to a phase of the work; a build that is stopping stays so. */

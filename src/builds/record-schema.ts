@@ -50,6 +50,7 @@ const schema: SchemaObject = object(
     ended: time,
     ending: object({ kind: { enum: Object.keys(kinds) }, reason: text }, { exitCode: count, signal: text }),
     result: text,
+    undelivered: { const: true },
     description: text,
     commit: text,
     console: object({ bytes: count, cut: count }),

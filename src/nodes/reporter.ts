@@ -17,6 +17,8 @@ export interface JobChannel {
   complete(bytes?: string | Uint8Array): void;
   fail(): void;
   exception(bytes: string | Uint8Array): void;
+  /** Resolves when more data can be sent without piling it up. */
+  drained(): Promise<void>;
 }
 
 /** The data objects of a build, first and last, and the packets around them. */
@@ -118,15 +120,22 @@ export class Reporter {
     this.#orphanTimer = setTimeout(() => build.stop({ kind: "infrastructure", reason }), orphanTimeout);
   }
 
+  /** True while there is a line to tell something to. */
+  get isAttached(): boolean {
+    return this.#channels.size > 0;
+  }
+
   /** Resolves when there is a line to tell something to. */
   attached(): Promise<void> {
     return this.#attached.promise;
   }
 
-  /** A piece of console, for a client that asked for the stream. */
-  output(text: string, offset: number): void {
+  /** A piece of console, for a client that asked for the stream; resolves when the lines can take more. */
+  async output(text: string, offset: number): Promise<void> {
     const object = JSON.stringify({ output: text, offset });
-    for (const channel of this.#channels) channel.data(object);
+    const channels = [...this.#channels];
+    for (const channel of channels) channel.data(object);
+    await Promise.all(channels.map((channel) => channel.drained()));
   }
 
   /**

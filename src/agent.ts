@@ -5,8 +5,6 @@ import { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import { openStore, type StateStore } from "#/config/store.ts";
 import { ControlServer } from "#/control/server.ts";
-import { JobServer } from "#/gearman/server.ts";
-import { freeSpace } from "#/host/disk.ts";
 import { hardwareClasses } from "#/host/hardware.ts";
 import { lockFolder } from "#/host/lock.ts";
 import { hostFacts } from "#/host/network.ts";
@@ -16,8 +14,10 @@ import type { Log } from "#/nodes/log.ts";
 import { Manager } from "#/nodes/manager.ts";
 import { Reports } from "#/nodes/reports.ts";
 import { openTrees } from "#/runners/trees.ts";
+import { startEmbedded } from "./embedded.ts";
+import { Housekeeping } from "./housekeeping.ts";
 import { controlRoutes } from "./routes.ts";
-import { defaultServer, serverAddresses } from "./servers.ts";
+import { serverAddresses } from "./servers.ts";
 import { version } from "./version.ts";
 
 /**
@@ -36,11 +36,8 @@ export interface AgentOptions {
   readonly log: Log;
 }
 
-/** How often the free space is looked at, in milliseconds. */
-const diskInterval = 10_000;
 /** How long the way down waits for job servers to take the last endings, in milliseconds. */
 const deliveryTime = 2000;
-const day = 24 * 60 * 60 * 1000;
 
 interface Parts {
   readonly inForce: { config: Config };
@@ -62,8 +59,6 @@ export class Agent implements AsyncDisposable {
   readonly #options: AgentOptions;
   readonly #parts: Parts;
   #life: AgentState = "running";
-  /** The removal of old builds, one round after the other. */
-  #house: Promise<void> = Promise.resolve();
   readonly #stopped = Promise.withResolvers<"stop" | "restart">();
 
   private constructor(options: AgentOptions, parts: Parts) {
@@ -97,7 +92,7 @@ export class Agent implements AsyncDisposable {
     for (const { job, number, uuid } of opened.lost) {
       log.warn({ job, number, uuid }, `${job}#${number} is lost: the agent ended while it ran`);
     }
-    if (config.servers.length === 0) resources.use(await embeddedServer(log));
+    if (config.servers.length === 0) resources.use(await startEmbedded(log));
     const servers = await serverAddresses(config);
     const host = await hostFacts();
     const reports = new Reports({
@@ -142,12 +137,9 @@ export class Agent implements AsyncDisposable {
     const paused = state.pausedNodes().get(this.node.name);
     if (paused !== undefined) this.node.hold("paused", paused);
     resources.use(await ControlServer.listen(this.#options.control, controlRoutes(this)));
-    await this.#watchDisk();
-    const timer = setInterval(() => void this.#watchDisk(), diskInterval);
-    resources.defer(() => clearInterval(timer));
-    this.builds.on("ended", () => {
-      this.#house = this.#house.then(() => this.#keepHouse());
-    });
+    const { stateDir, builds, node, log } = this;
+    const house = resources.use(new Housekeeping({ config: () => this.config, stateDir, builds, node, log }));
+    await house.round();
     const names = [...this.node.functions];
     this.log.info({ manager: this.config.name, functions: names }, `labgear ${version} is up`);
   }
@@ -238,25 +230,6 @@ export class Agent implements AsyncDisposable {
     this.#stopped.resolve(then);
   }
 
-  async #watchDisk(): Promise<void> {
-    const { minFree } = this.config.builds;
-    const free = await freeSpace(this.stateDir).catch(() => 0);
-    if (free >= minFree) return this.node.release("disk");
-    if (!this.node.holds.has("disk")) {
-      this.log.warn({ free, minFree }, `less than min-free is left at ${this.stateDir}: no build is taken`);
-    }
-    this.node.hold("disk", `${free} bytes are free at ${this.stateDir}, and min-free is ${minFree}`);
-  }
-
-  async #keepHouse(): Promise<void> {
-    const { keep, keepDays } = this.config.builds;
-    try {
-      await this.builds.prune(keep, Date.now() - keepDays * day);
-    } catch (error) {
-      this.log.error({}, `old builds can't be removed: ${(error as Error).message}`);
-    }
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }
@@ -267,24 +240,4 @@ async function resolveClasses(config: Config): Promise<string[]> {
   const { classes } = config.host;
   const auto = classes.includes("auto") ? await hardwareClasses() : [];
   return [...new Set(classes.flatMap((name) => (name === "auto" ? auto : [name])))];
-}
-
-/** The embedded job server, or nothing where another one already listens on its port. */
-async function embeddedServer(log: Log): Promise<AsyncDisposable | undefined> {
-  const server = new JobServer({
-    software: `labgear ${version}`,
-    log: ({ kind, address, message }) => log.warn({ kind, address }, `embedded job server: ${message}`),
-  });
-  try {
-    await server.listen(defaultServer);
-    log.info(
-      {},
-      `no job server is configured: an embedded one listens on ${defaultServer.host}:${defaultServer.port}`,
-    );
-    return server;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
-    log.info({}, `no job server is configured: the one that listens on port ${defaultServer.port} is used`);
-    return undefined;
-  }
 }

@@ -215,14 +215,26 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
         (build, index) => index >= keep || Date.parse(build.ended ?? "") < since,
       );
       for (const build of old) {
-        await this.#remove(build).catch((error: Error) => failures.push(error.message));
+        await this.remove(build).catch((error: Error) => failures.push(error.message));
       }
     }
     if (failures.length === 0) return;
     throw new BuildError("PRUNE", `${failures.length} old builds can't be removed, first: ${failures[0]}`);
   }
 
-  async #remove(build: BuildSummary): Promise<void> {
+  /** Finished builds that can be removed when there is no room, the oldest first: each job's newest isn't among them. */
+  dispensable(): BuildSummary[] {
+    const newest = new Set([...this.#finished.keys()].map((job) => this.finished(job)[0]));
+    return this.finished()
+      .filter((build) => !newest.has(build))
+      .reverse();
+  }
+
+  /**
+   * Removes a finished build.
+   * @throws the file system's error
+   */
+  async remove(build: BuildSummary): Promise<void> {
     const ofJob = this.#finished.get(build.job);
     if (!ofJob?.delete(build.number)) return;
     this.#undelivered.delete(build);

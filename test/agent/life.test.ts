@@ -1,0 +1,184 @@
+/** The agent's own life: pause, drain, reload, restart, the way down, and what it finds after a crash. */
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { writeFile } from "node:fs/promises";
+import { after, before, test } from "node:test";
+import { TestAgent } from "../support/agent.ts";
+import { functions, gearman, object, submit } from "../support/clients.ts";
+import { lacks } from "../support/parts.ts";
+import { processesMarked } from "../support/processes.ts";
+import { type RunningServer, startGearmand, temporaryFolder } from "../support/servers.ts";
+
+const skip = lacks("gearmand", "gearman", "gearadmin");
+const marker = `mark${randomBytes(6).toString("hex")}`;
+
+const yaml = `
+name: box7
+host: { classes: [lab1] }
+jobs:
+  pass: { run: "echo out" }
+  wait: { run: "setsid perl -e 'sleep 300' ${marker} & echo waiting; exec sleep 300", grace: 1s }
+`;
+
+let server: RunningServer;
+before(async () => {
+  // A job whose worker is lost is failed, and not handed out again.
+  if (!skip) server = await startGearmand({ args: ["--job-retries", "1"] });
+});
+after(() => server?.[Symbol.asyncDispose]());
+
+const start = (folder?: string) =>
+  TestAgent.start({ yaml, ports: [server.port], ...(folder === undefined ? {} : { folder }) });
+const run = (job: string, parameters: object = {}) =>
+  submit(server.port, { function: `build:${job}`, data: JSON.stringify(parameters) });
+const stop = (job: string, number: number) =>
+  gearman(server.port, ["-f", "stop:box7", JSON.stringify({ name: job, number })]);
+
+/** Resolves when the agent's state is this; each look is a command of its own. */
+async function reached(agent: TestAgent, state: string): Promise<void> {
+  while ((await agent.status()).state !== state);
+}
+
+test("a paused node stays registered, and what is queued waits; the pause outlives a restart", {
+  skip,
+}, async () => {
+  await using folder = await temporaryFolder();
+  const queued = await (async () => {
+    await using agent = await start(folder.path);
+    assert.equal((await agent.command("pause", "--reason", "new disk")).exitCode, 0);
+    const build = await run("pass");
+    // The agent has answered something that came after the build, so it saw that one first.
+    assert.notEqual((await stop("pass", 1)).exitCode, 0);
+    const { total, running, workers } = (await functions(server.port)).get("build:pass") ?? {};
+    assert.deepEqual({ total, running, workers }, { total: 1, running: 0, workers: 1 });
+    return build;
+  })();
+  await using agent = await start(folder.path);
+  const [node] = (await agent.status()).nodes;
+  assert.equal(node?.state, "held");
+  assert.match(String(node?.reasons), /paused: new disk/);
+  assert.equal(queued.events.length, 0);
+  assert.equal((await agent.command("resume")).exitCode, 0);
+  assert.equal(object((await queued.ended).at(-1)).result, "SUCCESS");
+});
+
+test("OFFLINE_NODE_WHEN_COMPLETE pauses the node after the build", { skip }, async () => {
+  await using agent = await start();
+  const first = await run("pass", { OFFLINE_NODE_WHEN_COMPLETE: "1" });
+  assert.equal(object((await first.ended).at(-1)).result, "SUCCESS");
+  const second = await run("pass");
+  const [node] = (await agent.status()).nodes;
+  assert.match(String(node?.reasons), /paused: OFFLINE_NODE_WHEN_COMPLETE of pass#1/);
+  assert.equal(second.events.length, 0);
+  await agent.command("resume");
+  await second.ended;
+});
+
+test("a reload takes up an added job, by command and by SIGHUP; a broken file changes nothing", {
+  skip,
+}, async () => {
+  await using agent = await start();
+  const running = await run("wait");
+  await running.started;
+  const servers = `servers: ["127.0.0.1:${server.port}"]\n`;
+  await writeFile(agent.config, `${servers}${yaml}  added: { run: "true" }\n`);
+  assert.equal((await agent.command("reload")).exitCode, 0);
+  await writeFile(agent.config, `${servers}${yaml}  broken: { rum: "true" }\n`);
+  const refused = await agent.command("reload");
+  assert.notEqual(refused.exitCode, 0);
+  assert.match(refused.stderr, /labgear\.yaml:\d+.*rum/);
+  agent.child.kill("SIGHUP");
+  assert.match((await agent.logged("old configuration stays in force")).msg, /labgear\.yaml:\d+.*rum/);
+  await writeFile(agent.config, `${servers}${yaml}  added: { run: "true" }\n  more: { run: "true" }\n`);
+  agent.child.kill("SIGHUP");
+  await agent.logged((line) => line.msg.includes("is read again") && agent.log.indexOf(line) > 0, 2);
+  assert.equal((await stop("wait", 1)).exitCode, 0);
+  for (const job of ["added", "more"]) {
+    assert.equal(object((await (await run(job)).ended).at(-1)).result, "SUCCESS", job);
+  }
+  assert.equal(object((await running.ended).at(-2)).result, "ABORTED", "it went on through all that");
+});
+
+test("drain takes nothing new and returns when the running build has ended", { skip }, async () => {
+  await using agent = await start();
+  const running = await run("wait");
+  await running.started;
+  const drained = agent.command("drain", "--json");
+  await reached(agent, "draining");
+  const queued = await run("pass");
+  assert.equal((await stop("wait", 1)).exitCode, 0);
+  const { state, nodes } = JSON.parse((await drained).stdout);
+  assert.deepEqual([state, nodes[0].executors], ["drained", [{ index: 0 }]]);
+  assert.equal(object((await running.ended).at(-2)).result, "ABORTED");
+  assert.equal(queued.events.length, 0);
+  await agent.command("resume");
+  assert.equal(object((await queued.ended).at(-1)).result, "SUCCESS");
+});
+
+test("restart --when-idle waits for the build, keeps the process id, and goes on counting", {
+  skip,
+}, async () => {
+  await using agent = await start();
+  const { pid, since } = await agent.status();
+  const running = await run("wait");
+  await running.started;
+  assert.equal((await agent.command("restart", "--when-idle")).exitCode, 0);
+  await reached(agent, "draining");
+  assert.equal((await stop("wait", 1)).exitCode, 0);
+  await agent.logged("is up", 2);
+  const status = await agent.status();
+  assert.equal(status.pid, pid);
+  assert.notEqual(status.since, since);
+  assert.equal(object((await running.ended).at(-2)).result, "ABORTED");
+  assert.equal((await (await run("wait")).started).number, 2);
+});
+
+test("SIGTERM lets the running build end; a second one stops it with no result", { skip }, async () => {
+  for (const signals of [1, 2]) {
+    await using agent = await start();
+    const running = await run("wait");
+    await running.started;
+    agent.child.kill("SIGTERM");
+    await agent.logged("once more stops them");
+    if (signals === 2) agent.child.kill("SIGTERM");
+    else assert.equal((await stop("wait", 1)).exitCode, 0, "the manager still answers");
+    const events = await running.ended;
+    assert.equal(events.at(-1)?.type, "fail");
+    assert.equal(object(events.at(-2)).result, signals === 2 ? undefined : "ABORTED");
+    assert.equal(await agent.ended(), 0);
+    const record = await agent.record("wait", 1);
+    assert.equal((record.ending as { kind: string }).kind, signals === 2 ? "infrastructure" : "stopped");
+    assert.deepEqual(processesMarked(marker), []);
+  }
+});
+
+test("a second agent on the same state directory says so and ends", { skip }, async () => {
+  await using agent = await start();
+  await using second = await TestAgent.launch({ yaml, ports: [server.port], folder: agent.folder });
+  assert.notEqual(await second.ended(), 0);
+  assert.match(second.log.map((line) => line.msg).join("\n"), /another labgear agent uses .*state/);
+  assert.equal((await agent.status()).pid, agent.child.pid, "the first one isn't disturbed");
+});
+
+test("after a SIGKILL the unfinished build is lost, its processes are gone, and numbers go on", {
+  skip,
+}, async () => {
+  await using folder = await temporaryFolder();
+  const killed = await start(folder.path);
+  const passed = await (await run("pass")).ended;
+  const build = await submit(server.port, { function: "build:wait", data: '{"LABGEAR_STREAM":"1"}' });
+  await build.said("waiting");
+  await killed.end("SIGKILL");
+  assert.equal((await build.ended).at(-1)?.type, "fail");
+  assert.notEqual(processesMarked(marker).length, 0, "there is something to clear away");
+
+  await using agent = await start(folder.path);
+  await agent.logged("wait#1 is lost");
+  assert.deepEqual(processesMarked(marker), []);
+  const { ended, ending, result } = await agent.record("wait", 1);
+  assert.equal((ending as { kind: string }).kind, "lost");
+  assert.ok(ended);
+  assert.equal(result, undefined);
+  assert.equal((await agent.record("pass", 1)).result, object(passed.at(-1)).result);
+  assert.equal((await (await run("wait")).started).number, 2);
+});

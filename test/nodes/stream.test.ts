@@ -260,6 +260,8 @@ describe("the stream of a console", { concurrency: true }, () => {
     assert.deepEqual(listener.packets, []);
     listener.attach();
     await listener.have(1);
+    while (console.listenerCount("grown") === 0) await turn();
+    assert.equal(console.listenerCount("closed"), 1, "only what it waits for now");
     await console.close();
     await streamed;
     assert.equal(listener.text, "abc");

@@ -56,7 +56,10 @@ export class Housekeeping implements AsyncDisposable {
     const { minFree } = config().builds;
     let free = await this.#free();
     for (const build of free < minFree ? builds.dispensable() : []) {
-      log.info({ job: build.job, number: build.number }, `${build.job}#${build.number} is removed to make room`);
+      log.info(
+        { job: build.job, number: build.number },
+        `${build.job}#${build.number} is removed to make room`,
+      );
       await builds.remove(build).catch((error) => log.error({}, `no room is made: ${error.message}`));
       free = await this.#free();
       if (free >= minFree) break;

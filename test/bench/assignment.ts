@@ -20,14 +20,21 @@ await using agent = await TestAgent.start({
   yaml: 'name: bench\nhost: { classes: [bench] }\nbuilds: { keep: 10 }\njobs: { quick: { run: "true" } }\n',
   ports: [server.port],
 });
-const peer = spawn("perl", ["-e", worker, String(server.port)], { env: partsEnv, stdio: ["ignore", "pipe", "inherit"] });
+const peer = spawn("perl", ["-e", worker, String(server.port)], {
+  env: partsEnv,
+  stdio: ["ignore", "pipe", "inherit"],
+});
 try {
   await once(peer.stdout, "data");
   await using client = await Client.connect({ host: "127.0.0.1", port: server.port });
   const ours = await measure(client, "build:quick:bench");
   const theirs = await measure(client, "peer");
-  console.log(`labgear, first data:        median ${ours.median.toFixed(2)} ms, 95th percentile ${ours.p95.toFixed(2)} ms`);
-  console.log(`Perl worker, first answer:  median ${theirs.median.toFixed(2)} ms, 95th percentile ${theirs.p95.toFixed(2)} ms`);
+  console.log(
+    `labgear, first data:        median ${ours.median.toFixed(2)} ms, 95th percentile ${ours.p95.toFixed(2)} ms`,
+  );
+  console.log(
+    `Perl worker, first answer:  median ${theirs.median.toFixed(2)} ms, 95th percentile ${theirs.p95.toFixed(2)} ms`,
+  );
   console.log(`ratio of medians: ${(ours.median / theirs.median).toFixed(2)}`);
 } finally {
   peer.kill("SIGKILL");
@@ -40,7 +47,8 @@ async function measure(client: Client, name: string): Promise<{ median: number; 
   for (let round = 0; round < rounds; round++) {
     const begun = performance.now();
     let first: number | undefined;
-    for await (const _ of await client.submit({ function: name, data: "{}" })) first ??= performance.now() - begun;
+    for await (const _ of await client.submit({ function: name, data: "{}" }))
+      first ??= performance.now() - begun;
     times.push(first ?? Number.NaN);
   }
   times.sort((a, b) => a - b);

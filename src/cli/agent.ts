@@ -22,11 +22,7 @@ export function command(): Command {
       "builds, workspaces and what the agent has to remember",
       "/var/lib/labgear",
     )
-    .option(
-      "--control <socket>",
-      "the control socket to make",
-      process.env.LABGEAR_CONTROL ?? defaultControl,
-    )
+    .option("--control <socket>", "the control socket to make", process.env.LABGEAR_CONTROL ?? defaultControl)
     .addOption(
       new Option("--log-level <level>", "the least serious lines to log").choices(logLevels).default("info"),
     )
@@ -59,6 +55,9 @@ async function run(options: AgentCommandOptions): Promise<void> {
 
 /** The first SIGTERM or Ctrl-C drains, the second stops; SIGHUP reloads. */
 export function followSignals(agent: Agent, log: Log): void {
+  // conf's when-exit listens too, and sends each first signal once more: one SIGTERM would count as two. What it has to
+  // clear away it also does at the exit.
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.removeAllListeners(signal);
   let patience: AbortController | undefined;
   const end = () => {
     if (patience) return patience.abort();

@@ -91,7 +91,8 @@ export class Executor implements AsyncDisposable {
     if (!build) return job.fail();
     const reporter = reports.open(build);
     void reporter.attach(job);
-    const before = this.#turn;
+    // A fault of ours in one build is told by the worker, and keeps no other from its turn.
+    const before = this.#turn.catch(() => {});
     this.#turn = before.then(() => this.#run(request, reporter));
     await this.#turn;
   }

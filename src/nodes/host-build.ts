@@ -90,9 +90,9 @@ async function carryOut(
   if (ending.oom) return { kind: "failed", reason: "the job ran out of the memory that its limits allow" };
   if (ending.signal)
     return { kind: "failed", reason: `the job was ended by ${ending.signal}`, signal: ending.signal };
-  const exitCode = ending.code ?? 0;
-  if (exitCode === 0) return { kind: "passed", reason: "the job passed" };
-  return { kind: "failed", reason: `the job ended with exit code ${exitCode}`, exitCode };
+  if (ending.code === 0) return { kind: "passed", reason: "the job passed" };
+  const reason = `the job ended with exit code ${ending.code}`;
+  return { kind: "failed", reason, ...(ending.code !== null && { exitCode: ending.code }) };
 }
 
 /** What a job's script knows of its build, under labgear's names and under those of Jenkins. */

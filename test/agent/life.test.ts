@@ -7,7 +7,7 @@ import { TestAgent } from "../support/agent.ts";
 import { functions, gearman, object, submit } from "../support/clients.ts";
 import { lacks } from "../support/parts.ts";
 import { processesMarked } from "../support/processes.ts";
-import { type RunningServer, startGearmand, temporaryFolder } from "../support/servers.ts";
+import { freePort, type RunningServer, startGearmand, temporaryFolder } from "../support/servers.ts";
 
 const skip = lacks("gearmand", "gearman", "gearadmin");
 const marker = `mark${randomBytes(6).toString("hex")}`;
@@ -17,7 +17,7 @@ name: box7
 host: { classes: [lab1] }
 jobs:
   pass: { run: "echo out" }
-  wait: { run: "setsid perl -e 'sleep 300' ${marker} & echo waiting; exec sleep 300", grace: 1s }
+  wait: { run: "setsid perl -e '$|=1; print qq(waiting); sleep 300' ${marker} & exec sleep 300", grace: 1s }
 `;
 
 let server: RunningServer;
@@ -91,7 +91,7 @@ test("a reload takes up an added job, by command and by SIGHUP; a broken file ch
   assert.match((await agent.logged("old configuration stays in force")).msg, /labgear\.yaml:\d+.*rum/);
   await writeFile(agent.config, `${servers}${yaml}  added: { run: "true" }\n  more: { run: "true" }\n`);
   agent.child.kill("SIGHUP");
-  await agent.logged((line) => line.msg.includes("is read again") && agent.log.indexOf(line) > 0, 2);
+  await agent.logged("is read again", 2);
   assert.equal((await stop("wait", 1)).exitCode, 0);
   for (const job of ["added", "more"]) {
     assert.equal(object((await (await run(job)).ended).at(-1)).result, "SUCCESS", job);
@@ -181,4 +181,21 @@ test("after a SIGKILL the unfinished build is lost, its processes are gone, and 
   assert.equal(result, undefined);
   assert.equal((await agent.record("pass", 1)).result, object(passed.at(-1)).result);
   assert.equal((await (await run("wait")).started).number, 2);
+});
+
+test("without servers: the agent brings one of its own, on gearmand's port", { skip }, async (context) => {
+  const free = await freePort(4730).catch((error: Error) => error.message);
+  if (typeof free === "string") return context.skip(`NOT TESTED HERE: ${free}`);
+  await using agent = await TestAgent.launch({ yaml });
+  await agent.logged("an embedded one listens on 127.0.0.1:4730");
+  await agent.logged((line) => line.msg.startsWith("registered") && line.executor === 0);
+  const build = await submit(4730, { function: "build:pass:lab1", data: "{}" });
+  assert.equal(object((await build.ended).at(-1)).result, "SUCCESS");
+  // A second agent finds it there, and serves it too.
+  const other = yaml.replace("box7", "box8");
+  await using second = await TestAgent.launch({ yaml: other });
+  await second.logged("4730 is used");
+  await second.logged((line) => line.msg.startsWith("registered") && line.executor === 0);
+  const there = await submit(4730, { function: "build:pass:box8", data: "{}" });
+  assert.equal(object((await there.ended).at(-1)).manager, "box8");
 });

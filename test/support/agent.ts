@@ -109,9 +109,7 @@ export class TestAgent extends EventEmitter<{ line: [LogLine]; exit: [] }> imple
       return agent;
     } catch (error) {
       await agent[Symbol.asyncDispose]();
-      throw new Error(
-        `${(error as Error).message}; the log:\n${agent.log.map((line) => JSON.stringify(line)).join("\n")}`,
-      );
+      throw error;
     }
   }
 
@@ -135,12 +133,15 @@ export class TestAgent extends EventEmitter<{ line: [LogLine]; exit: [] }> imple
         const line = this.log[looked];
         if (line && matches(line) && ++found === nth) return line;
       }
-      if (this.#closed) throw new Error(`the agent ended before it logged ${wanted}`);
+      const soFar = () => this.log.map((line) => JSON.stringify(line)).join("\n");
+      if (this.#closed) throw new Error(`the agent ended before it logged ${wanted}; the log:\n${soFar()}`);
       const waiting = new AbortController();
       const signal = AbortSignal.any([giveUp, waiting.signal]);
-      await Promise.race([once(this, "line", { signal }), once(this, "exit", { signal })]).finally(() =>
-        waiting.abort(),
-      );
+      await Promise.race([once(this, "line", { signal }), once(this, "exit", { signal })])
+        .catch(() => {
+          throw new Error(`the agent doesn't log ${wanted}; the log:\n${soFar()}`);
+        })
+        .finally(() => waiting.abort());
     }
   }
 

@@ -115,9 +115,13 @@ export async function startRawServer(onSocket: (socket: Socket) => void): Promis
 
 export type RunningRawServer = Pick<RunningServer, "host" | "port" | typeof Symbol.asyncDispose>;
 
-/** A port of loopback that nobody listens on just now. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
+/**
+ * A port of loopback that nobody listens on just now.
+ * @param wanted that one; default: any
+ * @throws the system's error when somebody listens on the wanted one
+ */
+export async function freePort(wanted = 0): Promise<number> {
+  const server = createServer().listen(wanted, "127.0.0.1");
   await once(server, "listening");
   const port = portOf(server);
   server.close();

@@ -7,7 +7,7 @@ export type HostErrorCode =
   | "BUSY"
   /** Another living agent uses the same state directory. */
   | "LOCKED"
-  /** The state directory can't be made. */
+  /** The state directory can't be made or locked. */
   | "UNUSABLE";
 
 export class HostError extends Error {

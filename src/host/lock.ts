@@ -7,7 +7,7 @@ import { HostError } from "./errors.ts";
 
 /**
  * Takes the folder, which is made when it isn't there; disposing gives it back.
- * @throws HostError LOCKED when another process has it, UNUSABLE when it can't be made
+ * @throws HostError LOCKED when another process has it, UNUSABLE when it can't be made or locked
  */
 export async function lockFolder(folder: string): Promise<AsyncDisposable> {
   let path: string;
@@ -30,20 +30,17 @@ export async function lockFolder(folder: string): Promise<AsyncDisposable> {
   try {
     await once(server, "listening");
   } catch (cause) {
-    throw new HostError(
-      "LOCKED",
-      `another labgear agent uses ${folder}: end it first, or choose another --state-dir`,
-      {
-        cause,
-      },
-    );
+    if ((cause as NodeJS.ErrnoException).code !== "EADDRINUSE") {
+      const message = `the state directory ${folder} can't be locked: ${(cause as Error).message}`;
+      throw new HostError("UNUSABLE", message, { cause });
+    }
+    const message = `another labgear agent uses ${folder}: end it first, or choose another --state-dir`;
+    throw new HostError("LOCKED", message, { cause });
   }
   server.unref();
+  // Nobody has any business here, so a connection that can't be accepted is no loss.
+  server.on("error", () => {});
   return {
-    async [Symbol.asyncDispose]() {
-      const closed = once(server, "close");
-      server.close();
-      await closed;
-    },
+    [Symbol.asyncDispose]: () => new Promise((resolve) => server.close(() => resolve())),
   };
 }

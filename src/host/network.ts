@@ -15,7 +15,7 @@ export async function hostFacts(): Promise<HostFacts> {
   const fqdn = typeof asked.stdout === "string" && /^[\w.-]+$/.test(asked.stdout) ? asked.stdout : hostname();
   const ips = Object.values(networkInterfaces())
     .flatMap((addresses) => addresses ?? [])
-    .filter(({ internal, address }) => !internal && !address.startsWith("fe80:"))
+    .filter(({ internal, address }) => !internal && !/^(fe80:|169\.254\.)/.test(address))
     .map(({ address }) => address);
   return { hostname: hostname(), fqdn, ips };
 }

@@ -163,6 +163,8 @@ export class Executor implements AsyncDisposable {
       ending = await build.end(ended, result);
     } catch (error) {
       log.error({}, `the record can't be written: ${(error as Error).message}`);
+      // A stop that was asked for decides how it ended all the same.
+      if (build.state.phase === "ended") ending = build.state.ending;
     }
     context.reports.ended(reporter, ending, result(ending));
     this.#state = { kind: "idle" };

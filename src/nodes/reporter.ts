@@ -108,6 +108,7 @@ export class Reporter {
       if (this.#channels.size === 0) this.#orphaned();
       lost.resolve();
     };
+    if (channel.lost.aborted) onLost();
     channel.lost.addEventListener("abort", onLost, { once: true });
     await Promise.race([this.#ended.promise, lost.promise]);
     channel.lost.removeEventListener("abort", onLost);

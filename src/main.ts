@@ -1,29 +1,37 @@
 /** The command line: which command, nothing else. */
 import { commandNames, loadCommand, overview } from "./cli/commands.ts";
 import { exitCodes, report } from "./cli/exit.ts";
+import { didYouMean, shown } from "./config/text.ts";
 import { version } from "./version.ts";
+
+// A reader such as `head` may leave early: what is still written is dropped, and the exit code stays what it would be.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") process.exit(report(error));
+});
 
 const [name = "--help", ...rest] = process.argv.slice(2);
 
-if (name === "--help" || name === "-h" || (name === "help" && rest.length === 0)) {
+if (["--help", "-h"].includes(name) || (name === "help" && rest.length === 0)) {
   process.stdout.write(overview());
-} else if (name === "--version" || name === "-V") {
+} else if (["--version", "-V"].includes(name)) {
   process.stdout.write(`labgear ${version}\n`);
 } else {
-  await run(name === "help" ? (rest[0] ?? "") : name, name === "help" ? ["--help"] : rest);
-}
-
-async function run(command: string, args: string[]): Promise<void> {
-  const loaded = await loadCommand(command);
-  if (!loaded) {
-    const known = commandNames.join(", ");
-    process.stderr.write(`labgear: there is no command ${JSON.stringify(command)}; there are ${known}\n`);
-    process.exitCode = exitCodes.usage;
-    return;
-  }
+  const [command = "", args] = name === "help" ? [rest[0], ["--help"]] : [name, rest];
   try {
-    await loaded.parseAsync(args, { from: "user" });
+    process.exitCode = await run(command, args);
   } catch (error) {
     process.exitCode = report(error);
   }
+}
+
+async function run(command: string, args: string[]): Promise<number | undefined> {
+  const loaded = await loadCommand(command);
+  if (loaded) {
+    await loaded.parseAsync(args, { from: "user" });
+    return process.exitCode as number | undefined;
+  }
+  const kind = command.startsWith("-") ? "option" : "command";
+  const hint = `${didYouMean(command, commandNames)}; see \`labgear --help\``;
+  process.stderr.write(`labgear: there is no ${kind} ${shown(command)}${hint}\n`);
+  return exitCodes.usage;
 }

@@ -1,26 +1,32 @@
 /** What the control socket answers: the agent's state as JSON, and the orders that change it. */
+import { once } from "node:events";
 import type { Agent } from "#/agent.ts";
+import type { ConsoleLog } from "#/builds/console.ts";
 import { readConsole } from "#/builds/follow.ts";
-import { type BuildRecord, readRecord } from "#/builds/record.ts";
-import type { BuildSummary } from "#/builds/store.ts";
+import type { BuildRecord } from "#/builds/record.ts";
+import type { BuildSummary, Selector } from "#/builds/store.ts";
+import { ConfigError } from "#/config/errors.ts";
 import { ControlError } from "#/control/errors.ts";
 import type { ControlAnswer, ControlRequest, ControlRoutes } from "#/control/server.ts";
 import { agentStatus } from "./status.ts";
 
 /** How many builds a list holds unless more are asked for. */
 const listed = 50;
+/** The longest reason for a pause, in characters. */
+const longestReason = 500;
 
 /** The routes of one agent. An order is answered when it is carried out; a restart when it is taken. */
 export function controlRoutes(agent: Agent): ControlRoutes {
   return {
     "GET /status": async () => ({ json: agentStatus(agent) }),
     "GET /builds": async (request) => ({ json: listBuilds(agent, request) }),
-    "GET /build": async (request) => ({ json: await oneBuild(agent, request) }),
     "GET /console": async (request) => ({ bytes: await consoleBytes(agent, request) }),
-    "POST /pause": order(agent, (request) => agent.pause(text(request, "reason") ?? "paused by hand")),
+    "POST /pause": order(agent, (request) =>
+      agent.pause(text(request, "reason")?.slice(0, longestReason) ?? "paused by hand"),
+    ),
     "POST /resume": order(agent, () => agent.resume()),
     "POST /drain": order(agent, ({ signal }) => agent.drain(signal)),
-    "POST /reload": order(agent, () => agent.reload()),
+    "POST /reload": order(agent, () => reload(agent)),
     "POST /restart": order(agent, () => {
       agent.restartWhenIdle().catch((error) => agent.log.error({}, `no restart: ${error.message}`));
     }),
@@ -32,7 +38,7 @@ function order(agent: Agent, act: (request: ControlRequest) => void | Promise<vo
   return async (request: ControlRequest): Promise<ControlAnswer> => {
     const name = text(request, "node");
     if (name !== undefined && name !== agent.node.name) {
-      throw new ControlError("REFUSED", `this box has no node ${name}; it has ${agent.node.name}`);
+      throw new ControlError("NOT_FOUND", `this box has no node ${name}; it has ${agent.node.name}`);
     }
     await act(request);
     return { json: agentStatus(agent) };
@@ -44,14 +50,31 @@ function text({ body }: ControlRequest, key: string): string | undefined {
   return typeof value === "string" ? value : undefined;
 }
 
+async function reload(agent: Agent): Promise<void> {
+  try {
+    await agent.reload();
+  } catch (cause) {
+    if (cause instanceof ConfigError) throw new ControlError("CONFIGURATION", cause.message, { cause });
+    throw cause;
+  }
+}
+
 function listBuilds(agent: Agent, { query }: ControlRequest): BuildSummary[] {
   const job = query.get("job") ?? undefined;
+  const limit = query.get("limit") ?? `${listed}`;
+  if (!/^[1-9][0-9]{0,8}$/.test(limit)) throw new ControlError("REFUSED", `${limit} is no number of builds`);
+  const builds = buildsOf(agent, job);
+  if (job !== undefined && builds.length === 0 && !agent.config.jobs.has(job)) throw noSuch(agent, job);
+  return builds.slice(0, Number(limit)).map(withoutParameters);
+}
+
+/** Running and finished builds, of one job or of all, the newest first. */
+function buildsOf(agent: Agent, job: string | undefined): BuildSummary[] {
   const running = agent.builds.running.map((build) => build.record);
-  const all = [
-    ...running.filter((build) => !job || build.job === job).reverse(),
+  return [
+    ...running.filter((build) => job === undefined || build.job === job),
     ...agent.builds.finished(job),
-  ];
-  return all.slice(0, Number(query.get("limit") ?? listed)).map(withoutParameters);
+  ].sort((a, b) => b.assigned.localeCompare(a.assigned) || b.number - a.number);
 }
 
 function withoutParameters(build: BuildSummary & Partial<BuildRecord>): BuildSummary {
@@ -59,36 +82,48 @@ function withoutParameters(build: BuildSummary & Partial<BuildRecord>): BuildSum
   return summary;
 }
 
-/** The build that `job` and `number` name; without a number the job's newest, running or finished. */
-function findBuild(agent: Agent, { query }: ControlRequest): { job: string; number: number } {
-  const job = query.get("job") ?? "";
-  const newest = () => {
-    const running = agent.builds.running
-      .filter((build) => build.record.job === job)
-      .map((build) => build.record.number);
-    return Math.max(0, ...running, agent.builds.finished(job)[0]?.number ?? 0);
-  };
-  const number = Number(query.get("number") ?? newest());
-  const selector = { job, number };
-  if (agent.builds.findRunning(selector) ?? agent.builds.findFinished(selector)) return selector;
-  const known = agent.config.jobs.has(job) ? `there is no build ${job}#${number}` : `there is no job ${job}`;
-  throw new ControlError(
-    "REFUSED",
-    number > 0 ? `there is no build ${job}#${number}` : `${known} with builds`,
-  );
+/** The build that a name means: JOB#NUMBER, JOB for the job's newest, or a uuid. */
+function findBuild(agent: Agent, name: string): BuildSummary {
+  const [, job, number] = /^(.+)#([1-9][0-9]{0,14})$/.exec(name) ?? [];
+  const find = (selector: Selector) =>
+    agent.builds.findRunning(selector)?.record ?? agent.builds.findFinished(selector);
+  const found = job
+    ? find({ job, number: Number(number) })
+    : (buildsOf(agent, name)[0] ?? find({ uuid: name }));
+  if (found) return found;
+  throw noSuch(agent, name);
 }
 
-async function oneBuild(agent: Agent, request: ControlRequest): Promise<BuildRecord> {
-  const { job, number } = findBuild(agent, request);
-  return agent.builds.findRunning({ job, number })?.record ?? readRecord(agent.builds.folder(job, number));
+function noSuch(agent: Agent, name: string): ControlError {
+  if (agent.config.jobs.has(name)) return new ControlError("NOT_FOUND", `there is no build of ${name} yet`);
+  const known = [...agent.config.jobs.keys()].join(", ");
+  const what = name.includes("#") ? `no build ${name}` : `no job or build ${name}; the jobs are ${known}`;
+  return new ControlError("NOT_FOUND", `there is ${what}`);
 }
 
-async function consoleBytes(agent: Agent, request: ControlRequest): Promise<AsyncIterable<Buffer>> {
-  const selector = findBuild(agent, request);
-  const follow = request.query.has("follow");
-  const live = follow ? agent.builds.findRunning(selector)?.console : undefined;
-  return readConsole(agent.builds.folder(selector.job, selector.number), {
-    ...(live ? { live } : {}),
-    signal: request.signal,
-  });
+async function consoleBytes(agent: Agent, { query, signal }: ControlRequest): Promise<AsyncIterable<Buffer>> {
+  const build = findBuild(agent, query.get("build") ?? "");
+  const live = query.has("follow") ? await liveConsole(agent, build, signal) : undefined;
+  return withoutMissing(readConsole(agent.builds.folder(build.job, build.number), { live, signal }));
+}
+
+/** The console of a build that runs, as soon as it is there. */
+async function liveConsole(
+  agent: Agent,
+  build: Selector,
+  signal: AbortSignal,
+): Promise<ConsoleLog | undefined> {
+  const running = agent.builds.findRunning(build);
+  while (running && !running.console && running.state.phase !== "ended")
+    await once(running, "changed", { signal });
+  return running?.console;
+}
+
+/** A build that ended before it had a console has an empty one. */
+async function* withoutMissing(bytes: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  try {
+    yield* bytes;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
 }

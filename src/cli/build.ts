@@ -1,18 +1,15 @@
 /** `labgear build`: runs a build on whatever node takes it, and follows it to its end. */
-import type { Command } from "commander";
-import { InvalidArgumentError } from "commander";
-import { Client } from "#/gearman/client.ts";
+import { type Command, InvalidArgumentError } from "commander";
 import { buildFunction } from "#/zuul/functions.ts";
-import { exitCodes } from "./exit.ts";
-import { followBuild } from "./follow.ts";
-import { findServers, newCommand, type ServerOptions, withServers } from "./options.ts";
+import { launchBuild } from "./launch.ts";
+import { newCommand } from "./options.ts";
 import { findFunction } from "./registered.ts";
 import { chooseRenderer } from "./render.ts";
-import { stopBuild } from "./stop.ts";
+import { findServers, type ServerOptions, withServers } from "./servers.ts";
 
 interface BuildOptions extends ServerOptions {
   readonly node?: string;
-  readonly parameter: readonly [string, string][];
+  readonly parameter?: Readonly<Record<string, string>>;
   readonly detach?: true;
   readonly json?: true;
 }
@@ -23,13 +20,13 @@ export function command(): Command {
   )
     .argument("<job>", "one of the jobs that `labgear functions` shows")
     .option("--node <class>", "a class of nodes, or one node's name (default: any node that runs the job)")
-    .option("-p, --parameter <key=value>", "a parameter of the build; may be given again", parameter, [])
+    .option("-p, --parameter <key=value>", "a parameter of the build; may be given again", parameter)
     .option("--detach", "submit the build and don't wait for it")
     .option("--json", "one JSON object a line: created, started, output, progress, ended")
     .addHelpText(
       "after",
       "\nExit code: 0 SUCCESS, 1 FAILURE, 3 ABORTED, 4 TIMED_OUT, 5 no result (infrastructure), 6 not registered," +
-        "\n7 no job server, 2 a wrong command line or configuration.",
+        "\n7 no job server, 2 a wrong command line or configuration, 130 left with the build still stopping.",
     )
     .action(async (job: string, options: BuildOptions) => {
       process.exitCode = await run(job, options);
@@ -37,34 +34,23 @@ export function command(): Command {
 }
 
 async function run(job: string, options: BuildOptions): Promise<number> {
-  const name = buildFunction(job, options.node);
-  const server = await findFunction(await findServers(options), name, `no node runs ${job} now`);
-  const uuid = crypto.randomUUID().replaceAll("-", "");
-  const parameters = {
-    ZUUL_UUID: uuid,
-    ...(options.node && { ZUUL_NODE: options.node }),
-    ...(!options.detach && { LABGEAR_STREAM: "1" }),
-    ...Object.fromEntries(options.parameter),
-  };
-  await using client = await Client.connect(server, { signal: AbortSignal.timeout(10_000) });
-  const data = JSON.stringify(parameters);
-  const submitted = await client.submit({
-    function: name,
-    unique: uuid,
-    data,
-    background: options.detach === true,
-  });
-  await using renderer = chooseRenderer(process.stdout, options.json === true);
-  renderer.show({ event: "created", job, uuid, handle: submitted.handle });
-  if (options.detach) return exitCodes.success;
-  return await followBuild(submitted, {
-    renderer,
-    stop: (manager) => stopBuild(server, { uuid, manager, handle: submitted.handle }),
-  });
+  const { node, parameter: parameters = {}, detach = false } = options;
+  const lack = `no node ${node === undefined ? "" : `${node} `}runs ${job} now`;
+  const server = await findFunction(await findServers(options), buildFunction(job, node), lack);
+  using renderer = chooseRenderer(process.stdout, options.json === true);
+  const code = await launchBuild(server, { job, node, parameters, detach }, renderer);
+  if (detach && !options.json) {
+    process.stdout.write("find it with `labgear log UUID -f` or `labgear builds` on the box that takes it\n");
+  }
+  return code;
 }
 
-function parameter(text: string, former: [string, string][]): [string, string][] {
-  const at = text.indexOf("=");
-  if (at < 1) throw new InvalidArgumentError("expected KEY=VALUE.");
-  return [...former, [text.slice(0, at), text.slice(at + 1)]];
+function parameter(text: string, former: Readonly<Record<string, string>> = {}): Record<string, string> {
+  const [, key, value] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
+  if (key === undefined || value === undefined) throw new InvalidArgumentError("expected KEY=VALUE.");
+  // It becomes the Gearman unique: gearmand takes 64 bytes, and `stop:` no blanks.
+  if (key === "ZUUL_UUID" && !/^[!-~]{1,64}$/.test(value)) {
+    throw new InvalidArgumentError("expected 1 to 64 printable ASCII characters.");
+  }
+  return { ...former, [key]: value };
 }

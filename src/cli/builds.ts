@@ -1,19 +1,20 @@
 /** `labgear builds`: running and finished builds, the newest first. */
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
 import type { BuildSummary } from "#/builds/store.ts";
-import { findAgent, newCommand, withControl } from "./options.ts";
-import { duration, plain, table } from "./print.ts";
+import { printable } from "#/config/text.ts";
+import { findAgent, newCommand, patience, withControl } from "./options.ts";
+import { duration, table } from "./print.ts";
 
 export function command(): Command {
   return withControl(
     newCommand("builds [JOB] [OPTIONS]", "Lists running and finished builds, the newest first."),
   )
     .argument("[job]", "only this job's")
-    .option("-n, --limit <count>", "how many at most", "50")
+    .option("-n, --limit <count>", "how many at most", count, 50)
     .option("--json", "one JSON array")
-    .action(async (job: string | undefined, options: { json?: true; control?: string; limit: string }) => {
-      const query = new URLSearchParams({ limit: options.limit, ...(job ? { job } : {}) });
-      const builds = await findAgent(options).json<BuildSummary[]>("GET", `/builds?${query}`);
+    .action(async (job: string | undefined, options: { json?: true; control?: string; limit: number }) => {
+      const query = new URLSearchParams({ limit: `${options.limit}`, ...(job !== undefined && { job }) });
+      const builds = await findAgent(options).json<BuildSummary[]>("GET", `/builds?${query}`, { patience });
       if (options.json) return void process.stdout.write(`${JSON.stringify(builds)}\n`);
       const head = ["BUILD", "RESULT", "NODE", "ASSIGNED", "DURATION", "REASON"];
       process.stdout.write(table([head, ...builds.map(row)]));
@@ -28,6 +29,11 @@ function row(build: BuildSummary): string[] {
     build.node,
     build.assigned,
     duration(took),
-    plain(build.ending?.reason ?? ""),
+    printable(build.ending?.reason ?? ""),
   ];
+}
+
+function count(text: string): number {
+  if (!/^[1-9][0-9]{0,8}$/.test(text)) throw new InvalidArgumentError("expected a number from 1 on.");
+  return Number(text);
 }

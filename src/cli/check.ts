@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { defaultConfigFile, loadConfig } from "#/config/load.ts";
 import { newCommand } from "./options.ts";
+import { describeConfig } from "./print.ts";
 
 export function command(): Command {
   return newCommand(
@@ -11,6 +12,6 @@ export function command(): Command {
     .option("--config <file>", `the configuration (default: ${defaultConfigFile})`)
     .action(async ({ config: file }: { config?: string }) => {
       const config = await loadConfig(file ? { file } : {});
-      process.stdout.write(`${config.files.join(", ")}: good, with ${config.jobs.size} jobs\n`);
+      process.stdout.write(`${describeConfig(config)}, no mistakes\n`);
     });
 }

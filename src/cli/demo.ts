@@ -5,18 +5,15 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { Agent } from "#/agent.ts";
 import { loadConfig } from "#/config/load.ts";
-import { Client } from "#/gearman/client.ts";
 import type { ServerAddress } from "#/gearman/dial.ts";
 import { JobServer } from "#/gearman/server.ts";
 import { createLog } from "#/log.ts";
 import { version } from "#/version.ts";
-import { buildFunction } from "#/zuul/functions.ts";
 import { followSignals } from "./agent.ts";
 import { exitCodes } from "./exit.ts";
-import { followBuild } from "./follow.ts";
+import { launchBuild } from "./launch.ts";
 import { newCommand } from "./options.ts";
 import { chooseRenderer } from "./render.ts";
-import { stopBuild } from "./stop.ts";
 
 const configuration = (port: number) => `# The demo's configuration: what a lab's own starts from.
 name: demo
@@ -63,7 +60,7 @@ async function run(once: boolean): Promise<number> {
   process.stdout.write(
     `A lab on loopback: the job server on port ${address.port}, and the agent ${agent.config.name}.\n\n`,
   );
-  const code = await build(address, "hello", "demo-box");
+  const code = await build(address);
   if (once) return code;
   process.stdout.write(lookAround(address.port, control, file));
   followSignals(agent, log);
@@ -72,17 +69,9 @@ async function run(once: boolean): Promise<number> {
 }
 
 /** One build, as any client would ask for it. */
-async function build(server: ServerAddress, job: string, node: string): Promise<number> {
-  await using client = await Client.connect(server, { signal: AbortSignal.timeout(10_000) });
-  const uuid = crypto.randomUUID();
-  const data = JSON.stringify({ ZUUL_UUID: uuid, ZUUL_NODE: node, LABGEAR_STREAM: "1" });
-  const submitted = await client.submit({ function: buildFunction(job, node), unique: uuid, data });
-  await using renderer = chooseRenderer(process.stdout, false);
-  const { handle } = submitted;
-  return await followBuild(submitted, {
-    renderer,
-    stop: (manager) => stopBuild(server, { uuid, handle, manager }),
-  });
+async function build(server: ServerAddress): Promise<number> {
+  using renderer = chooseRenderer(process.stdout, false);
+  return await launchBuild(server, { job: "hello", node: "demo-box", parameters: {} }, renderer);
 }
 
 function lookAround(port: number, control: string, file: string): string {

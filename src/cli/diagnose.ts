@@ -1,18 +1,19 @@
 /** The checks behind `labgear doctor`, one function each. */
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { access, constants } from "node:fs/promises";
 import { dirname } from "node:path";
 import { loadConfig } from "#/config/load.ts";
 import type { Config } from "#/config/model.ts";
 import { formatSize } from "#/config/units.ts";
-import { Admin } from "#/gearman/admin.ts";
-import { type ServerAddress, serverName } from "#/gearman/dial.ts";
+import { serverName } from "#/gearman/dial.ts";
 import { detectCgroups } from "#/host/cgroup.ts";
 import { freeSpace } from "#/host/disk.ts";
-import { defaultServer, serverAddresses } from "#/servers.ts";
+import { serverAddresses } from "#/servers.ts";
 import type { AgentStatus } from "#/status.ts";
 import { managerFunctions } from "#/zuul/functions.ts";
-import { findAgent } from "./options.ts";
+import { findAgent, patience } from "./options.ts";
+import { describeConfig } from "./print.ts";
+import { askServers, isOffered, type ServerAnswer } from "./registered.ts";
 
 export interface Finding {
   readonly about: "configuration" | "agent" | "job server" | "cgroup" | "disk";
@@ -31,25 +32,23 @@ interface Patient {
 /** All findings about this box, in the order in which a person would look. Never throws. */
 export async function diagnose(patient: Patient): Promise<Finding[]> {
   const [config, ...findings] = await checkConfiguration(patient.config);
-  findings.push(await checkAgent(patient));
-  for (const server of config ? await serverAddresses(config) : []) {
-    findings.push(await checkServer(server, config?.name ?? ""));
-  }
-  findings.push(await checkCgroup());
-  findings.push(await checkDisk(patient.stateDir, config?.builds.minFree ?? 0));
-  return findings;
+  return [
+    ...findings,
+    await checkAgent(patient),
+    ...(config ? await checkServers(config) : []),
+    await checkCgroup(),
+    await checkDisk(patient.stateDir, config?.builds.minFree ?? 0),
+  ];
 }
 
 async function checkConfiguration(file?: string): Promise<[Config | undefined, ...Finding[]]> {
   const about = "configuration";
   try {
-    const config = await loadConfig(file ? { file } : {});
-    const text = `${config.files.join(", ")}: ${config.jobs.size} jobs`;
+    const config = await loadConfig(file === undefined ? {} : { file });
+    const text = describeConfig(config);
     if (config.jobs.size > 0) return [config, { about, state: "good", text }];
-    return [
-      config,
-      { about, state: "warning", text, advice: "without jobs nothing is offered: add one under jobs:" },
-    ];
+    const advice = "without jobs nothing is offered: add one under jobs:";
+    return [config, { about, state: "warning", text, advice }];
   } catch (error) {
     const advice = "mend it, and see `labgear check`";
     const lines = (error as Error).message.split("\n");
@@ -60,45 +59,48 @@ async function checkConfiguration(file?: string): Promise<[Config | undefined, .
 async function checkAgent({ control }: Patient): Promise<Finding> {
   const about = "agent";
   try {
-    const status = await findAgent(control ? { control } : {}).json<AgentStatus>("GET", "/status");
+    const status = await findAgent({ control }).json<AgentStatus>("GET", "/status", { patience });
     const held = status.nodes.flatMap((node) => node.reasons.map((reason) => `${node.name} ${reason}`));
     const text = `${status.name} is ${status.state}, pid ${status.pid}`;
     if (held.length === 0) return { about, state: "good", text };
-    const advice = "see `labgear status`; `labgear resume` ends a pause";
+    const advice = "it takes no builds now: see `labgear status`; `labgear resume` ends a pause or a drain";
     return { about, state: "warning", text: `${text}; ${held.join("; ")}`, advice };
   } catch (error) {
-    return { about, state: "bad", text: (error as Error).message };
+    // What the client says has its advice in it.
+    const [text = "", advice] = (error as Error).message.split(/: (?=[^:]*$)/);
+    return { about, state: "bad", text, ...(advice !== undefined && { advice }) };
   }
 }
 
-async function checkServer(server: ServerAddress, manager: string): Promise<Finding> {
-  const about = "job server";
-  const name = serverName(server);
+async function checkServers(config: Config): Promise<Finding[]> {
   try {
-    await using admin = await Admin.connect(server, {
-      signal: AbortSignal.timeout(5000),
-      answerTimeout: 5000,
-    });
-    const functions = await admin.status();
-    const wanted = [...managerFunctions(manager)];
-    const registered = wanted.every((name) =>
-      functions.some((entry) => entry.function === name && entry.workers > 0),
-    );
-    if (registered) return { about, state: "good", text: `${name} answers, and has this box registered` };
-    const advice = "start the agent; if it runs, its log says why it isn't registered";
-    return { about, state: "warning", text: `${name} answers, but doesn't know ${manager}`, advice };
+    const answers = await askServers(await serverAddresses(config));
+    return answers.map((answer) => checkServer(answer, config));
   } catch (error) {
-    const advice =
-      server === defaultServer
-        ? "no server is configured and none listens here: the agent will bring its own, or name one under servers:"
-        : "check the address under servers:, the network, and that a Gearman job server listens there";
-    return {
-      about,
-      state: server === defaultServer ? "warning" : "bad",
-      text: (error as Error).message,
-      advice,
-    };
+    const advice = "check the files under tls:, and that the agent's user may read them";
+    return [{ about: "job server", state: "bad", text: (error as Error).message, advice }];
   }
+}
+
+function checkServer(answer: ServerAnswer, config: Config): Finding {
+  const about = "job server";
+  if ("error" in answer) {
+    const text = answer.error.message;
+    if (config.servers.length > 0) {
+      const advice =
+        "check the address under servers:, the network, and that a Gearman job server listens there";
+      return { about, state: "bad", text, advice };
+    }
+    const advice =
+      "no server is configured and none listens here: the agent will bring its own, or name one under servers:";
+    return { about, state: "warning", text, advice };
+  }
+  const name = serverName(answer.server);
+  if ([...managerFunctions(config.name)].every((wanted) => isOffered(answer.functions, wanted))) {
+    return { about, state: "good", text: `${name} answers, and has this box registered` };
+  }
+  const advice = "start the agent; if it runs, its log says why it isn't registered";
+  return { about, state: "warning", text: `${name} answers, but doesn't know ${config.name}`, advice };
 }
 
 async function checkCgroup(): Promise<Finding> {
@@ -118,10 +120,11 @@ async function checkDisk(stateDir: string, minFree: number): Promise<Finding> {
   let folder = stateDir;
   while (!existsSync(folder) && dirname(folder) !== folder) folder = dirname(folder);
   try {
+    if (!statSync(folder).isDirectory()) throw new Error(`${folder} is no folder`);
     const free = await freeSpace(folder);
     const text = `${formatSize(free)} free at ${folder}, min-free is ${formatSize(minFree)}`;
-    if (free < minFree)
-      return { about, state: "bad", text, advice: "no build is taken: free some, or lower builds.min-free" };
+    const advice = "no build is taken: free some, or lower builds.min-free";
+    if (free < minFree) return { about, state: "bad", text, advice };
     await access(folder, constants.W_OK);
     return { about, state: "good", text };
   } catch (error) {

@@ -1,9 +1,10 @@
 /** `labgear doctor`: looks for what keeps the agent from working, and says what to do about each finding. */
 import type { Command } from "commander";
+import { printable } from "#/config/text.ts";
 import { diagnose, type Finding } from "./diagnose.ts";
 import { exitCodes } from "./exit.ts";
 import { newCommand, withControl } from "./options.ts";
-import { plain, table } from "./print.ts";
+import { table } from "./print.ts";
 
 export function command(): Command {
   return withControl(
@@ -21,9 +22,9 @@ export function command(): Command {
 }
 
 function findingsText(findings: readonly Finding[]): string {
-  const marks = { good: "ok  ", warning: "note", bad: "BAD " };
+  const marks = { good: "ok", warning: "note", bad: "BAD" };
   const rows = findings.flatMap(({ state, about, text, advice }) => [
-    [marks[state], about, plain(text)],
+    [marks[state], about, printable(text)],
     ...(advice ? [["", "", `→ ${advice}`]] : []),
   ]);
   return table(rows);

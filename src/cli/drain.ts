@@ -8,5 +8,6 @@ export function command(): Command {
     description:
       "Takes no new builds, and returns when those that run have ended. `labgear resume` takes it back.",
     path: "/drain",
+    waits: true,
   });
 }

@@ -1,5 +1,9 @@
-/** Exit codes, and how an error becomes one clear line and a code. */
-import { CommanderError } from "commander";
+/** Exit codes, and how an error becomes clear lines and a code. */
+import { CommanderError, InvalidArgumentError } from "commander";
+import { ConfigError } from "#/config/errors.ts";
+import { printable } from "#/config/text.ts";
+import { ControlError } from "#/control/errors.ts";
+import { GearmanError } from "#/gearman/errors.ts";
 
 /** The contract's exit codes. */
 export const exitCodes = {
@@ -14,6 +18,8 @@ export const exitCodes = {
   noResult: 5,
   notRegistered: 6,
   noServer: 7,
+  /** As a shell has it for who is ended by SIGINT. */
+  interrupted: 130,
 } as const;
 
 /** Ends a command with a line and a code. */
@@ -27,27 +33,35 @@ export class CommandError extends Error {
   }
 }
 
-const codeByName: Record<string, keyof typeof exitCodes> = {
-  ConfigError: "usage",
-  GearmanError: "noServer",
-};
-
 /**
- * Prints what went wrong on standard error.
+ * Prints what went wrong on standard error: one line, but mistakes in the configuration each on a line of their own,
+ * which begins with FILE:LINE as editors want it.
  * @returns the exit code
  */
 export function report(error: unknown): number {
   // Commander has printed its own line already; asking for help is no error.
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : exitCodes.usage;
-  if (error instanceof CommandError) {
-    process.stderr.write(`labgear: ${error.message}\n`);
-    return exitCodes[error.code];
+  if (error instanceof CommanderError && !(error instanceof InvalidArgumentError)) {
+    return error.exitCode === 0 ? exitCodes.success : exitCodes.usage;
   }
-  if (error instanceof Error && "code" in error) {
-    process.stderr.write(`labgear: ${error.message}\n`);
-    return exitCodes[codeByName[error.name] ?? "failure"];
-  }
-  // Nobody foresaw this one: the stack is for a bug report.
-  process.stderr.write(`labgear: ${error instanceof Error ? error.stack : String(error)}\n`);
-  return exitCodes.failure;
+  process.stderr.write(`${text(error).split("\n").map(printable).join("\n")}\n`);
+  return exitCodes[codeOf(error)];
+}
+
+function text(error: unknown): string {
+  if (!(error instanceof Error)) return `labgear: ${error}`;
+  if (isConfiguration(error) && /^\S+:\d+: /.test(error.message)) return error.message;
+  // Nobody foresaw an error without a code, or with one of Node's own for wrong calls: the stack is for a bug report.
+  const foreseen = "code" in error && !/^ERR_(?!OSSL|SSL)/.test(`${error.code}`);
+  return `labgear: ${foreseen ? error.message : error.stack}`;
+}
+
+function codeOf(error: unknown): keyof typeof exitCodes {
+  if (error instanceof CommandError) return error.code;
+  if (error instanceof InvalidArgumentError || isConfiguration(error)) return "usage";
+  return error instanceof GearmanError ? "noServer" : "failure";
+}
+
+/** True for mistakes in the configuration, found here or by the agent. */
+function isConfiguration(error: unknown): boolean {
+  return error instanceof ConfigError || (error instanceof ControlError && error.code === "CONFIGURATION");
 }

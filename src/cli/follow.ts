@@ -1,12 +1,18 @@
 /** Following a submitted build to its end: what its packets say, shown as it comes; Ctrl-C stops the build. */
 import type { JobEvent } from "#/gearman/client.ts";
-import { exitCodes } from "./exit.ts";
+import { GearmanError } from "#/gearman/errors.ts";
+import { CommandError, exitCodes } from "./exit.ts";
 import type { Renderer } from "./render.ts";
 
 export interface FollowOptions {
   readonly renderer: Renderer;
-  /** Stops the build: at its manager when one has it, else in the job server's queue. */
-  readonly stop: (manager: string | undefined) => Promise<void>;
+  /** Stops the build at its manager. */
+  readonly stop: (manager: string) => Promise<void>;
+  /**
+   * Takes a build that no manager has told of yet out of the job server's queue.
+   * @returns false when it is on its way to a manager, and can be stopped there soon
+   */
+  readonly cancel: () => Promise<boolean>;
 }
 
 const codeByResult: Record<string, number> = {
@@ -17,59 +23,122 @@ const codeByResult: Record<string, number> = {
 };
 
 /**
- * Shows a build until it ends.
+ * Shows a build until it ends. SIGINT and SIGTERM stop it; a second one leaves at once.
  * @returns the exit code
- * @throws GearmanError CLOSED when the line to the job server is lost
+ * @throws CommandError noServer when the line to the job server is lost
  */
 export async function followBuild(events: AsyncIterable<JobEvent>, options: FollowOptions): Promise<number> {
-  const { renderer } = options;
-  let manager: string | undefined;
-  let result: string | undefined;
-  let offset = 0;
-  let interrupted = false;
-  const onInterrupt = () => {
-    if (interrupted) process.exit(130);
-    interrupted = true;
-    renderer.show({ event: "stopping", again: "Ctrl-C once more leaves without waiting for the end" });
-    options
-      .stop(manager)
-      .catch((error) => renderer.show({ event: "notice", text: `no stop: ${error.message}` }));
-  };
-  process.on("SIGINT", onInterrupt);
+  const follower = new Follower(options);
+  const onSignal = () => follower.interrupt();
+  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
   try {
-    for await (const event of events) {
-      if (event.type === "status" && event.denominator > 0) {
-        renderer.show({
-          event: "progress",
-          percent: Math.floor((100 * event.numerator) / event.denominator),
-        });
-      } else if (event.type === "data" || event.type === "complete") {
-        const data = parse(event.data);
-        if (typeof data.output === "string") {
-          const at = Number(data.offset);
-          if (at > offset)
-            renderer.show({
-              event: "notice",
-              text: `${at - offset} bytes came too fast and are left out here`,
-            });
-          offset = at + Buffer.byteLength(data.output);
-          renderer.show({ event: "output", text: data.output });
-        } else if (manager === undefined && typeof data.manager === "string") {
-          manager = data.manager;
-          renderer.show({ event: "started", ...pick(data, "name", "number", "manager", "node_name", "url") });
-        }
-        if (typeof data.result === "string") result = data.result;
-      } else if (event.type === "exception") {
-        renderer.show({ event: "notice", text: event.data.toString() });
-      }
-    }
+    for await (const event of until(events, follower.cancelled)) follower.take(event);
+    return follower.end();
+  } catch (cause) {
+    if (!(cause instanceof GearmanError)) throw cause;
+    const text = `${cause.message}; the build may go on without us`;
+    throw new CommandError("noServer", text, { cause });
   } finally {
-    process.off("SIGINT", onInterrupt);
+    process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
   }
-  // What never reached a manager was taken out of the queue.
-  if (result === undefined && interrupted && manager === undefined) result = "ABORTED";
-  renderer.show({ event: "ended", ...(result !== undefined && { result }) });
-  return result === undefined ? exitCodes.noResult : (codeByResult[result] ?? exitCodes.failure);
+}
+
+class Follower {
+  readonly #options: FollowOptions;
+  readonly #cancelled = Promise.withResolvers<undefined>();
+  #manager: string | undefined;
+  #result: string | undefined;
+  #reason: string | undefined;
+  /** Of the console, in bytes: up to where it has been shown. */
+  #offset = 0;
+  #interrupted = false;
+
+  constructor(options: FollowOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when the build was taken out of the queue: servers tell nothing more about it. */
+  get cancelled(): Promise<undefined> {
+    return this.#cancelled.promise;
+  }
+
+  take(event: JobEvent): void {
+    if (event.type === "status") this.#showProgress(event.numerator, event.denominator);
+    else if (event.type === "data" || event.type === "complete") this.#takeObject(parse(event.data));
+    else if (event.type === "exception") {
+      this.#result ??= "FAILURE";
+      this.#reason = event.data.toString();
+    }
+  }
+
+  /** @returns the exit code */
+  end(): number {
+    const [result, reason] = [this.#result, this.#reason];
+    this.#options.renderer.show({
+      event: "ended",
+      ...(result !== undefined && { result }),
+      ...(reason !== undefined && { reason }),
+    });
+    return result === undefined ? exitCodes.noResult : (codeByResult[result] ?? exitCodes.failure);
+  }
+
+  interrupt(): void {
+    const { renderer } = this.#options;
+    if (this.#interrupted) {
+      renderer[Symbol.dispose]();
+      process.exit(exitCodes.interrupted);
+    }
+    this.#interrupted = true;
+    renderer.show({ event: "stopping", again: "Ctrl-C once more leaves without waiting for the end" });
+    this.#stop().catch((error) => renderer.show({ event: "notice", text: `no stop: ${error.message}` }));
+  }
+
+  async #stop(): Promise<void> {
+    if (this.#manager !== undefined) return await this.#options.stop(this.#manager);
+    if (!(await this.#options.cancel()) || this.#manager !== undefined) return;
+    this.#result = "ABORTED";
+    this.#reason = "it was taken out of the queue";
+    this.#cancelled.resolve(undefined);
+  }
+
+  #showProgress(numerator: number, denominator: number): void {
+    const percent = Math.floor((100 * numerator) / denominator);
+    if (percent >= 0 && percent <= 100) this.#options.renderer.show({ event: "progress", percent });
+  }
+
+  #takeObject(data: Record<string, unknown>): void {
+    if (typeof data.output === "string") this.#showOutput(data.output, data.offset);
+    else if (this.#manager === undefined && typeof data.manager === "string" && data.number !== undefined) {
+      this.#manager = data.manager;
+      const facts = pick(data, "name", "number", "manager", "node_name", "url");
+      this.#options.renderer.show({ event: "started", ...facts });
+      if (this.#interrupted) this.#stop().catch(() => {});
+    }
+    if (typeof data.result === "string") this.#result = data.result;
+  }
+
+  #showOutput(text: string, offset: unknown): void {
+    const { renderer } = this.#options;
+    const at = typeof offset === "number" ? offset : this.#offset;
+    if (at > this.#offset) {
+      renderer.show({
+        event: "notice",
+        text: `${at - this.#offset} bytes came too fast and are left out here`,
+      });
+    }
+    this.#offset = at + Buffer.byteLength(text);
+    renderer.show({ event: "output", text });
+  }
+}
+
+/** The events until their end, or until it is over. */
+async function* until<T>(events: AsyncIterable<T>, over: Promise<undefined>): AsyncGenerator<T> {
+  const iterator = events[Symbol.asyncIterator]();
+  for (;;) {
+    const next = await Promise.race([iterator.next(), over]);
+    if (!next || next.done) return;
+    yield next.value;
+  }
 }
 
 /** A data packet's object; empty for an empty or strange one, which another worker may send. */

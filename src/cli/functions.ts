@@ -1,28 +1,39 @@
 /** `labgear functions`: what is registered, queued and running on the job servers. */
 import type { Command } from "commander";
-import { findServers, newCommand, type ServerOptions, withServers } from "./options.ts";
-import { plain, table } from "./print.ts";
-import { registeredFunctions } from "./registered.ts";
+import { printable } from "#/config/text.ts";
+import { serverName } from "#/gearman/dial.ts";
+import { report } from "./exit.ts";
+import { newCommand } from "./options.ts";
+import { table } from "./print.ts";
+import { askServers, type ServerAnswer } from "./registered.ts";
+import { findServers, type ServerOptions, withServers } from "./servers.ts";
 
 export function command(): Command {
   return withServers(newCommand("functions [OPTIONS]", "Shows what is registered, queued and running."))
     .option("--json", "one JSON array")
+    .addHelpText("after", "\nExit code: 0; 7 when a job server doesn't answer, also if others do.")
     .action(async (options: ServerOptions & { json?: true }) => {
-      const rows = [];
-      for (const server of await findServers(options)) {
-        const functions = await registeredFunctions(server);
-        const name = `${server.host}:${server.port}`;
-        for (const { function: f, total, running, workers } of functions) {
-          rows.push({ server: name, function: f, queued: total - running, running, workers });
-        }
-      }
-      rows.sort((a, b) => a.server.localeCompare(b.server) || a.function.localeCompare(b.function));
+      const answers = await askServers(await findServers(options));
+      for (const answer of answers) if ("error" in answer) process.exitCode = report(answer.error);
+      const rows = answers.flatMap(rowsOf);
       if (options.json) return void process.stdout.write(`${JSON.stringify(rows)}\n`);
+      if (answers.every((answer) => "error" in answer)) return;
       const cells = rows.map((row) => [
-        plain(row.function),
+        printable(row.function),
         ...[row.queued, row.running, row.workers].map(String),
         row.server,
       ]);
       process.stdout.write(table([["FUNCTION", "QUEUED", "RUNNING", "WORKERS", "SERVER"], ...cells]));
     });
+}
+
+/** By name; the servers stay in their order. */
+function rowsOf(answer: ServerAnswer) {
+  if ("error" in answer) return [];
+  const server = serverName(answer.server);
+  return answer.functions
+    .map(({ function: name, total, running, workers }) => ({
+      ...{ server, function: name, queued: total - running, running, workers },
+    }))
+    .sort((a, b) => a.function.localeCompare(b.function));
 }

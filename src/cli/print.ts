@@ -1,4 +1,5 @@
-/** How commands print: tables that line up, and text from outside made harmless for a terminal. */
+/** How commands print: tables that line up, durations, a configuration in a line. */
+import type { Config } from "#/config/model.ts";
 
 /** Rows as lines whose columns line up; the last column isn't padded. */
 export function table(rows: readonly (readonly string[])[]): string {
@@ -6,24 +7,9 @@ export function table(rows: readonly (readonly string[])[]): string {
   for (const row of rows) {
     for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, cell.length);
   }
-  return rows
-    .map(
-      (row) =>
-        `${row
-          .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-          .join("  ")
-          .trimEnd()}\n`,
-    )
-    .join("");
-}
-
-/** Text from outside on one line of a terminal: control characters, which could move the cursor, are shown as escapes. */
-export function plain(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the ones meant
-  return text.replace(
-    /[\u0000-\u001f\u007f-\u009f]/g,
-    (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`,
-  );
+  const line = (row: readonly string[]) =>
+    row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join("  ");
+  return rows.map((row) => `${line(row).trimEnd()}\n`).join("");
 }
 
 /** A duration for people: `850 ms`, `12.3 s`, `4m05s`, `2h03m`. */
@@ -34,4 +20,9 @@ export function duration(ms: number): string {
   const pad = (value: number) => String(Math.floor(value)).padStart(2, "0");
   if (minutes < 60) return `${minutes}m${pad((ms % 60_000) / 1000)}s`;
   return `${Math.floor(minutes / 60)}h${pad(minutes % 60)}m`;
+}
+
+/** Which files, and how many jobs. */
+export function describeConfig({ files, jobs }: Config): string {
+  return `${files.join(", ")}: ${jobs.size} ${jobs.size === 1 ? "job" : "jobs"}`;
 }

@@ -1,19 +1,37 @@
-/** Finding the job server on which a function is registered. */
+/** What is registered on job servers, and on which of them a function is. */
 import { Admin, type FunctionStatus } from "#/gearman/admin.ts";
 import type { ServerAddress } from "#/gearman/dial.ts";
 import type { GearmanError } from "#/gearman/errors.ts";
 import { CommandError } from "./exit.ts";
 
-/** How long a job server may take to answer, in milliseconds. */
-const patience = 10_000;
+/** How long a job server may take to let us in, and then to answer, in milliseconds. */
+const patience = 4000;
+
+/** A job server, and what it knows or why it doesn't say. */
+export type ServerAnswer =
+  | { readonly server: ServerAddress; readonly functions: readonly FunctionStatus[] }
+  | { readonly server: ServerAddress; readonly error: GearmanError };
+
+/** Asks all servers at once. Never throws; the answers come in the order of the servers. */
+export function askServers(servers: readonly ServerAddress[]): Promise<ServerAnswer[]> {
+  return Promise.all(servers.map(ask));
+}
+
+async function ask(server: ServerAddress): Promise<ServerAnswer> {
+  try {
+    await using admin = await Admin.connect(server, { timeout: patience, answerTimeout: patience });
+    return { server, functions: await admin.status() };
+  } catch (error) {
+    return { server, error: error as GearmanError };
+  }
+}
 
 /**
- * The functions of a job server.
- * @throws GearmanError
+ * Whether a worker offers the function. A line without workers is what is left of a node that has gone: work given to it
+ * would wait for ever.
  */
-export async function registeredFunctions(server: ServerAddress): Promise<FunctionStatus[]> {
-  await using admin = await Admin.connect(server, { signal: AbortSignal.timeout(patience) });
-  return await admin.status();
+export function isOffered(functions: readonly FunctionStatus[], name: string): boolean {
+  return functions.some((entry) => entry.function === name && entry.workers > 0);
 }
 
 /**
@@ -26,20 +44,13 @@ export async function findFunction(
   name: string,
   lack: string,
 ): Promise<ServerAddress> {
-  const failures: GearmanError[] = [];
-  for (const server of servers) {
-    try {
-      const functions = await registeredFunctions(server);
-      // A line without workers is what is left of a node that has gone: work given to it would wait for ever.
-      if (functions.some((entry) => entry.function === name && entry.workers > 0)) return server;
-    } catch (error) {
-      failures.push(error as GearmanError);
-    }
-  }
+  const answers = await askServers(servers);
+  const found = answers.find((answer) => "functions" in answer && isOffered(answer.functions, name));
+  if (found) return found.server;
+  const failures = answers.flatMap((answer) => ("error" in answer ? [answer.error] : []));
   const [first] = failures;
-  if (first && failures.length === servers.length) throw first;
-  throw new CommandError(
-    "notRegistered",
-    `${lack}: ${name} is not registered; \`labgear functions\` shows what is`,
-  );
+  if (first && failures.length === answers.length) throw first;
+  const unasked = failures.map(({ message }) => `; ${message}`).join("");
+  const text = `${lack}: ${name} is not registered; \`labgear functions\` shows what is`;
+  throw new CommandError("notRegistered", text + unasked);
 }

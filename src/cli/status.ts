@@ -1,8 +1,9 @@
 /** `labgear status`: the agent, its nodes and what they do. */
 import type { Command } from "commander";
+import { printable } from "#/config/text.ts";
 import type { AgentStatus, ExecutorStatus } from "#/status.ts";
-import { findAgent, newCommand, withControl } from "./options.ts";
-import { plain, table } from "./print.ts";
+import { findAgent, newCommand, patience, withControl } from "./options.ts";
+import { table } from "./print.ts";
 
 export function command(): Command {
   return withControl(
@@ -10,17 +11,17 @@ export function command(): Command {
   )
     .option("--json", "the same as JSON")
     .action(async (options: { json?: true; control?: string }) => {
-      const status = await findAgent(options).json<AgentStatus>("GET", "/status");
+      const status = await findAgent(options).json<AgentStatus>("GET", "/status", { patience });
       process.stdout.write(options.json ? `${JSON.stringify(status)}\n` : statusText(status));
     });
 }
 
 /** The status as people read it. */
 export function statusText(status: AgentStatus): string {
-  const servers = status.servers.map(({ server, status: line }) => [`  ${server}`, plain(line)]);
+  const servers = status.servers.map(({ server, status: line }) => [`  ${server}`, printable(line)]);
   const nodes = status.nodes.flatMap((node) => [
     [`  ${node.name}`, node.state, node.classes.join(" ")],
-    ...node.reasons.map((reason) => ["", reason]),
+    ...node.reasons.map((reason) => ["", printable(reason)]),
     ...node.executors.map((executor) => [`    executor ${executor.index}`, executorText(executor)]),
   ]);
   return [

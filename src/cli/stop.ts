@@ -1,58 +1,56 @@
 /** `labgear stop`: stops a build from afar, through its manager. */
 import type { Command } from "commander";
-import { Admin } from "#/gearman/admin.ts";
 import { Client } from "#/gearman/client.ts";
 import type { ServerAddress } from "#/gearman/dial.ts";
 import { stopFunction } from "#/zuul/functions.ts";
 import { CommandError } from "./exit.ts";
-import { buildName, findServers, newCommand, withServers } from "./options.ts";
+import { buildName, newCommand } from "./options.ts";
 import { findFunction } from "./registered.ts";
+import { findServers, type ServerOptions, withServers } from "./servers.ts";
+
+/** How long a manager may take to answer, in milliseconds. */
+const patience = 20_000;
 
 export function command(): Command {
   return withServers(newCommand("stop MANAGER JOB#NUMBER|UUID [OPTIONS]", "Stops a running build."))
     .argument("<manager>", "the agent's name, as its builds tell it")
-    .argument("<build>", "JOB#NUMBER, or the build's uuid")
-    .action(async (manager: string, build: string, options: object) => {
-      const name = stopFunction(manager);
-      const server = await findFunction(
-        await findServers(options),
-        name,
-        `no manager ${manager} is connected`,
-      );
-      await askManager(server, manager, build);
+    .argument("<build>", "JOB#NUMBER, or the build's uuid", buildName)
+    .action(async (manager: string, build: string, options: ServerOptions) => {
+      const servers = await findServers(options);
+      const lack = `no manager ${manager} is connected`;
+      await askManager(await findFunction(servers, stopFunction(manager), lack), manager, build);
       process.stdout.write(`${build} is being stopped\n`);
     });
 }
 
 /**
- * Stops a build that this program submitted.
- * @param build.manager the agent that runs it; undefined: it still waits in the job server's queue
- * @throws GearmanError; CommandError failure when the build had ended already
+ * Asks a manager to stop a build.
+ * @param build JOB#NUMBER, or a uuid
+ * @throws GearmanError; CommandError failure when no such build runs there, or the manager is silent
  */
-export async function stopBuild(
-  server: ServerAddress,
-  build: { uuid: string; handle: string; manager: string | undefined },
-): Promise<void> {
-  if (build.manager !== undefined) return askManager(server, build.manager, build.uuid);
-  await using admin = await Admin.connect(server, { signal: AbortSignal.timeout(10_000) });
-  await admin.cancelJob(build.handle);
-}
-
-async function askManager(server: ServerAddress, manager: string, build: string): Promise<void> {
-  await using client = await Client.connect(server, { signal: AbortSignal.timeout(10_000) });
+export async function askManager(server: ServerAddress, manager: string, build: string): Promise<void> {
+  await using client = await Client.connect(server);
   const data = stopArgument(build);
-  for await (const event of await client.submit({
-    function: stopFunction(manager),
-    data,
-    priority: "high",
-  })) {
-    if (event.type === "fail") throw new CommandError("failure", `${manager} runs no build ${build}`);
+  const submitted = await client.submit({ function: stopFunction(manager), data, priority: "high" });
+  let silent = false;
+  const timer = setTimeout(() => {
+    silent = true;
+    void client[Symbol.asyncDispose]();
+  }, patience);
+  try {
+    for await (const event of submitted) {
+      if (event.type === "fail") throw new CommandError("failure", `${manager} runs no build ${build}`);
+    }
+  } catch (cause) {
+    if (!silent) throw cause;
+    throw new CommandError("failure", `${manager} doesn't answer: see its log`, { cause });
+  } finally {
+    clearTimeout(timer);
   }
 }
 
 /** What goes to `stop:`; see parseStopArgument. */
 function stopArgument(build: string): string {
-  if (!build.includes("#")) return JSON.stringify({ uuid: build });
-  const { job, number } = buildName(build);
-  return JSON.stringify({ name: job, number });
+  const [, name, number] = /^(.+)#(\d+)$/.exec(build) ?? [];
+  return JSON.stringify(name ? { name, number: Number(number) } : { uuid: build });
 }

@@ -1,10 +1,17 @@
 /** A command's side of the control socket. */
 import { once } from "node:events";
+import { readFileSync, statSync } from "node:fs";
 import { type IncomingMessage, request } from "node:http";
-import { ControlError } from "./errors.ts";
+import { ControlError, type ControlErrorCode } from "./errors.ts";
 
 /** Where the packaged agent listens. */
 export const defaultControl = "/run/labgear/control.sock";
+
+export interface Asking {
+  readonly body?: object;
+  /** How long the whole answer may take, in milliseconds; absent: as long as it takes. */
+  readonly patience?: number;
+}
 
 export class ControlClient {
   readonly #file: string;
@@ -19,44 +26,77 @@ export class ControlClient {
    * @returns its answer, parsed
    * @throws ControlError
    */
-  async json<T>(method: "GET" | "POST", path: string, body?: object): Promise<T> {
-    const chunks: Buffer[] = [];
-    for await (const chunk of await this.#ask(method, path, body)) chunks.push(chunk as Buffer);
-    return JSON.parse(Buffer.concat(chunks).toString()) as T;
+  async json<T>(method: "GET" | "POST", path: string, asking: Asking = {}): Promise<T> {
+    try {
+      const response = await this.#ask(method, path, asking);
+      return await parsed<T>(response);
+    } catch (error) {
+      throw this.#explain(error);
+    }
   }
 
   /**
    * Asks for bytes, as they come.
    * @throws ControlError
    */
-  async bytes(path: string): Promise<AsyncIterable<Buffer>> {
-    return this.#ask("GET", path);
+  async *bytes(path: string): AsyncGenerator<Buffer> {
+    try {
+      for await (const chunk of await this.#ask("GET", path, {})) yield chunk as Buffer;
+    } catch (error) {
+      throw this.#explain(error);
+    }
   }
 
-  async #ask(method: string, path: string, body?: object): Promise<IncomingMessage> {
-    const asked = request({ socketPath: this.#file, method, path, agent: false });
+  async #ask(method: string, path: string, { body, patience }: Asking): Promise<IncomingMessage> {
+    const signal = patience === undefined ? {} : { signal: AbortSignal.timeout(patience) };
+    const asked = request({ socketPath: this.#file, method, path, agent: false, ...signal });
     asked.end(body && JSON.stringify(body));
-    let response: IncomingMessage;
-    try {
-      [response] = (await once(asked, "response")) as [IncomingMessage];
-    } catch (cause) {
-      throw unreachable(this.#file, cause as NodeJS.ErrnoException);
-    }
+    const [response] = (await once(asked, "response")) as [IncomingMessage];
     if (response.statusCode === 200) return response;
-    const chunks: Buffer[] = [];
-    for await (const chunk of response) chunks.push(chunk as Buffer);
-    const { error } = JSON.parse(Buffer.concat(chunks).toString()) as { error: string };
-    throw new ControlError("REFUSED", error);
+    const { error, code } = await parsed<{ error: string; code: ControlErrorCode }>(response);
+    throw new ControlError(code, error);
+  }
+
+  #explain(error: unknown): ControlError {
+    if (error instanceof ControlError) return error;
+    const cause = error as NodeJS.ErrnoException;
+    const fail = (code: ControlErrorCode, text: string) => new ControlError(code, text, { cause });
+    switch (cause.code) {
+      case "EACCES":
+        return fail(
+          "FORBIDDEN",
+          `this user may not use the control socket ${this.#file}: ${howToEnter(this.#file)}`,
+        );
+      case "ABORT_ERR":
+        return fail("NO_AGENT", `the agent on ${this.#file} doesn't answer: see its log, or start it again`);
+      case "ECONNRESET":
+        return fail("NO_AGENT", `the agent on ${this.#file} ended in the middle of its answer`);
+      case "ENOENT":
+      case "ECONNREFUSED":
+        return fail(
+          "NO_AGENT",
+          `no agent listens on ${this.#file}: start it with \`labgear agent\`, or name its socket with --control or LABGEAR_CONTROL`,
+        );
+      default:
+        return fail("NO_AGENT", `what listens on ${this.#file} is no labgear agent: ${cause.message}`);
+    }
   }
 }
 
-function unreachable(file: string, cause: NodeJS.ErrnoException): ControlError {
-  if (cause.code === "EACCES") {
-    const advice = "be root, or join the group that owns it (ls -l shows which)";
-    return new ControlError("FORBIDDEN", `the control socket ${file} is not for this user: ${advice}`, { cause });
+async function parsed<T>(response: IncomingMessage): Promise<T> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk as Buffer);
+  return JSON.parse(Buffer.concat(chunks).toString()) as T;
+}
+
+/** What lets a user in whom the socket's mode keeps out; the socket may be in a folder that hides it. */
+function howToEnter(file: string): string {
+  try {
+    const { gid } = statSync(file);
+    const groups = readFileSync("/etc/group", "utf8").split("\n");
+    const name = groups.map((line) => line.split(":")).find(([, , id]) => id === `${gid}`)?.[0] ?? gid;
+    return `be root, or join its group ${name} and log in again`;
+  } catch {
+    return "be root, or join the group that owns its folder and log in again";
   }
-  const advice = "start it with `labgear agent`, or name its socket with --control or LABGEAR_CONTROL";
-  return new ControlError("NO_AGENT", `no agent answers on ${file} (${cause.code ?? cause.message}): ${advice}`, {
-    cause,
-  });
 }

@@ -1,12 +1,18 @@
 /** What can go wrong between a command and the agent it talks to. */
 
 export type ControlErrorCode =
-  /** No agent listens on the socket. */
+  /** No agent listens on the socket, or what listens there doesn't answer as one. */
   | "NO_AGENT"
   /** The socket's mode keeps this user out. */
   | "FORBIDDEN"
   /** The agent said no; the message is its own. */
   | "REFUSED"
+  /** The agent has no such thing. */
+  | "NOT_FOUND"
+  /** The request has more bytes than the agent takes. */
+  | "TOO_LARGE"
+  /** The configuration, which was to be read again, is broken. */
+  | "CONFIGURATION"
   /** The socket can't be made. */
   | "LISTEN";
 
@@ -14,7 +20,7 @@ export class ControlError extends Error {
   override readonly name = "ControlError";
   readonly code: ControlErrorCode;
 
-  /** @param message one line: what is wrong, and what to do */
+  /** @param message one line (for CONFIGURATION one for each mistake): what is wrong, and what to do */
   constructor(code: ControlErrorCode, message: string, options?: ErrorOptions) {
     super(message, options);
     this.code = code;

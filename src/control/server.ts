@@ -3,17 +3,14 @@
  * file may control the agent; nothing else is asked.
  */
 import { once } from "node:events";
-import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { connect } from "node:net";
-import { dirname } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { ControlError } from "./errors.ts";
+import { ControlError, type ControlErrorCode } from "./errors.ts";
+import { listenOn } from "./socket.ts";
 
 /** What a request asked for. */
 export interface ControlRequest {
-  readonly path: string;
   readonly query: URLSearchParams;
   /** The JSON object that came with it; empty for none. */
   readonly body: Readonly<Record<string, unknown>>;
@@ -24,21 +21,28 @@ export interface ControlRequest {
 /** What a handler gives back: a value to be sent as JSON, or bytes to be sent as they come. */
 export type ControlAnswer = { readonly json: unknown } | { readonly bytes: AsyncIterable<Uint8Array> };
 
-/** @throws ControlError REFUSED with a line for the asker */
+/** @throws ControlError with a line for the asker */
 export type ControlHandler = (request: ControlRequest) => Promise<ControlAnswer>;
 
 /** One for each `METHOD /path`. */
 export type ControlRoutes = Readonly<Record<string, ControlHandler>>;
 
 const maxBody = 64 * 1024;
+/** How long answers under way may take once the server is to end, in milliseconds. */
+const lingering = 500;
+
+const statusByCode: Partial<Record<ControlErrorCode, number>> = {
+  REFUSED: 400,
+  NOT_FOUND: 404,
+  TOO_LARGE: 413,
+  CONFIGURATION: 422,
+};
 
 export class ControlServer implements AsyncDisposable {
-  readonly file: string;
   readonly #server: Server;
   readonly #ending = new AbortController();
 
-  private constructor(file: string, routes: ControlRoutes) {
-    this.file = file;
+  private constructor(routes: ControlRoutes) {
     this.#server = createServer((request, response) => {
       void this.#serve(routes, request, response);
     });
@@ -49,25 +53,8 @@ export class ControlServer implements AsyncDisposable {
    * @throws ControlError LISTEN
    */
   static async listen(file: string, routes: ControlRoutes): Promise<ControlServer> {
-    const control = new ControlServer(file, routes);
-    try {
-      mkdirSync(dirname(file), { recursive: true });
-      if (existsSync(file) && !(await answers(file))) rmSync(file);
-      // The mode has to be right from the first moment on, not after a chmod.
-      const umask = process.umask(0o117);
-      try {
-        control.#server.listen(file);
-      } finally {
-        process.umask(umask);
-      }
-      await once(control.#server, "listening");
-    } catch (cause) {
-      const taken = (cause as NodeJS.ErrnoException).code === "EADDRINUSE";
-      const hint = taken ? "another agent listens there" : (cause as Error).message;
-      throw new ControlError("LISTEN", `the control socket ${file} can't be made: ${hint}; choose one with --control`, {
-        cause,
-      });
-    }
+    const control = new ControlServer(routes);
+    await listenOn(control.#server, file);
     return control;
   }
 
@@ -75,25 +62,29 @@ export class ControlServer implements AsyncDisposable {
     const gone = new AbortController();
     response.once("close", () => gone.abort());
     try {
-      const url = new URL(request.url ?? "/", "http://labgear");
-      const handler = routes[`${request.method} ${url.pathname}`];
-      if (!handler) throw new ControlError("REFUSED", `the agent knows no ${request.method} ${url.pathname}`);
+      const url = URL.parse(request.url ?? "/", "http://labgear");
+      const asked = `${request.method} ${url?.pathname}`;
+      const handler = Object.hasOwn(routes, asked) ? routes[asked] : undefined;
+      if (!url || !handler) throw new ControlError("NOT_FOUND", `the agent knows no ${asked}`);
       const signal = AbortSignal.any([gone.signal, this.#ending.signal]);
       const body = await readBody(request);
-      const answer = await handler({ path: url.pathname, query: url.searchParams, body, signal });
+      const answer = await handler({ query: url.searchParams, body, signal });
       if ("json" in answer) {
-        response.setHeader("content-type", "application/json");
-        response.end(`${JSON.stringify(answer.json)}\n`);
-      } else {
-        response.setHeader("content-type", "application/octet-stream");
-        await pipeline(Readable.from(answer.bytes, { objectMode: false }), response);
+        sendJson(response, 200, answer.json);
+        return;
       }
-    } catch (error) {
-      if (response.headersSent) response.destroy();
-      else {
-        response.statusCode = 400;
-        response.end(`${JSON.stringify({ error: (error as Error).message })}\n`);
+      response.setHeader("content-type", "application/octet-stream");
+      await pipeline(Readable.from(answer.bytes, { objectMode: false }), response);
+    } catch (thrown) {
+      if (response.headersSent) {
+        response.destroy();
+        return;
       }
+      const { message: error } = thrown as Error;
+      const code = thrown instanceof ControlError ? thrown.code : "REFUSED";
+      // What is left of the request isn't read, so the connection can't serve another one.
+      response.setHeader("connection", "close");
+      sendJson(response, thrown instanceof ControlError ? (statusByCode[code] ?? 400) : 500, { error, code });
     }
   }
 
@@ -101,36 +92,37 @@ export class ControlServer implements AsyncDisposable {
     this.#ending.abort();
     const closed = once(this.#server, "close");
     this.#server.close();
-    this.#server.closeIdleConnections();
-    await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, 500).unref())]);
-    this.#server.closeAllConnections();
-    rmSync(this.file, { force: true });
+    const timer = setTimeout(() => this.#server.closeAllConnections(), lingering);
+    await closed;
+    clearTimeout(timer);
   }
 }
 
-/** Whether someone listens on a socket's file; a killed agent leaves the file behind. */
-async function answers(file: string): Promise<boolean> {
-  const socket = connect(file);
-  try {
-    await once(socket, "connect");
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== "ECONNREFUSED";
-  } finally {
-    socket.destroy();
-  }
+function sendJson(response: ServerResponse, status: number, value: unknown): void {
+  response.writeHead(status, { "content-type": "application/json" });
+  response.end(`${JSON.stringify(value)}\n`);
 }
 
 async function readBody(request: IncomingMessage): Promise<Record<string, unknown>> {
   const chunks: Buffer[] = [];
   let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
+  // Left early, the iterator would end the connection, and the answer with it.
+  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     size += chunk.length;
-    if (size > maxBody) throw new ControlError("REFUSED", "the request is too large");
+    if (size > maxBody) throw new ControlError("TOO_LARGE", `a request has ${maxBody} bytes at most`);
     chunks.push(chunk);
   }
-  if (size === 0) return {};
-  const value: unknown = JSON.parse(Buffer.concat(chunks).toString());
-  if (typeof value !== "object" || value === null) throw new ControlError("REFUSED", "the request is no JSON object");
-  return value as Record<string, unknown>;
+  return size === 0 ? {} : parseObject(Buffer.concat(chunks).toString());
+}
+
+function parseObject(text: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // Said below, with everything else that is no object.
+  }
+  if (typeof value === "object" && value !== null && !Array.isArray(value))
+    return value as Record<string, unknown>;
+  throw new ControlError("REFUSED", "what came with the request is no JSON object");
 }

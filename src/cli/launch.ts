@@ -1,0 +1,56 @@
+/** Submitting a build to a job server, as any client would, and following it to its end. */
+import { Admin } from "#/gearman/admin.ts";
+import { Client } from "#/gearman/client.ts";
+import type { ServerAddress } from "#/gearman/dial.ts";
+import { buildFunction } from "#/zuul/functions.ts";
+import { exitCodes } from "./exit.ts";
+import { followBuild } from "./follow.ts";
+import type { Renderer } from "./render.ts";
+import { askManager } from "./stop.ts";
+
+export interface Launch {
+  readonly job: string;
+  /** A class of nodes, or one node's name; absent: any. */
+  readonly node?: string | undefined;
+  readonly parameters: Readonly<Record<string, string>>;
+  /** Don't follow it. */
+  readonly detach?: boolean;
+}
+
+/**
+ * Runs a build.
+ * @returns the exit code that tells its result; for a detached one success
+ * @throws GearmanError; CommandError noServer when the line is lost in the middle
+ */
+export async function launchBuild(
+  server: ServerAddress,
+  launch: Launch,
+  renderer: Renderer,
+): Promise<number> {
+  const { job, node, detach = false } = launch;
+  const uuid = launch.parameters.ZUUL_UUID ?? crypto.randomUUID().replaceAll("-", "");
+  const parameters = {
+    ZUUL_UUID: uuid,
+    ...(node !== undefined && { ZUUL_NODE: node }),
+    ...(!detach && { LABGEAR_STREAM: "1" }),
+    ...launch.parameters,
+  };
+  await using client = await Client.connect(server);
+  // Without this gearmand keeps the reason of a refused argument to itself.
+  client.wantExceptions();
+  const data = JSON.stringify(parameters);
+  const asked = { function: buildFunction(job, node), unique: uuid, data, background: detach };
+  const submitted = await client.submit(asked);
+  const { handle } = submitted;
+  renderer.show({ event: "created", job, uuid, handle });
+  if (detach) return exitCodes.success;
+  const stop = (manager: string) => askManager(server, manager, uuid);
+  const cancel = async () => {
+    // gearmand would forget a running job, too, and never tell its worker to stop.
+    if ((await client.status(handle)).running) return false;
+    await using admin = await Admin.connect(server);
+    await admin.cancelJob(handle);
+    return true;
+  };
+  return await followBuild(submitted, { renderer, stop, cancel });
+}

@@ -59,17 +59,28 @@ export async function makeFolders(base: string, parts: readonly string[]): Promi
   let path = base;
   for (const part of parts) {
     path = join(path, part);
-    const there = await lstat(path).catch(ignoreMissing);
-    if (there?.isDirectory()) {
-      // A job may have locked itself out, and us with it.
-      if ((there.mode & 0o700) !== 0o700) await chmod(path, (there.mode & 0o777) | 0o700);
-      continue;
-    }
-    if (there) await unlink(path);
-    await mkdir(path, { mode: 0o755 });
+    await makeFolder(path);
   }
   if ((await realpath(path)) !== path) throw new Error(`${path} was replaced by a link while it was made`);
   return path;
+}
+
+async function makeFolder(path: string, tries = 3): Promise<void> {
+  const there = await lstat(path).catch(ignoreMissing);
+  if (there?.isDirectory()) {
+    // A job may have locked itself out, and us with it.
+    if ((there.mode & 0o700) !== 0o700) await chmod(path, (there.mode & 0o777) | 0o700);
+    return;
+  }
+  try {
+    if (there) await unlink(path);
+    await mkdir(path, { mode: 0o755 });
+  } catch (error) {
+    // Another executor's build was faster: the upper folders are shared.
+    const isRace = ["EEXIST", "ENOENT"].includes((error as NodeJS.ErrnoException).code ?? "");
+    if (!isRace || tries <= 1) throw error;
+    await makeFolder(path, tries - 1);
+  }
 }
 
 /**

@@ -24,6 +24,20 @@ test("a workspace is made once and kept with its content", async () => {
   assert.equal(await readFile(join(made, "kept"), "utf8"), "yes");
 });
 
+test("the first builds of several executors make their workspaces at the same time", async () => {
+  for (let round = 0; round < 10; round++) {
+    await using state = await folder();
+    const executors = Array.from({ length: 8 }, (_, i) => String(i));
+    const made = await Promise.all(
+      executors.map((executor) => prepareWorkspace({ stateDir: state.path, executor, job: "j" })),
+    );
+    assert.deepEqual(
+      made,
+      executors.map((executor) => join(state.path, "workspaces", executor, "j")),
+    );
+  }
+});
+
 test("the state directory itself may be a link", async () => {
   await using state = await folder();
   await mkdir(join(state.path, "real"));

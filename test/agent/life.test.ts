@@ -99,6 +99,33 @@ test("a reload takes up an added job, by command and by SIGHUP; a broken file ch
   assert.equal(object((await running.ended).at(-2)).result, "ABORTED", "it went on through all that");
 });
 
+test("a reload takes executors away: their builds go on, and a drain waits for them", { skip }, async () => {
+  const sized = (executors: number) => yaml.replace("[lab1]", `[lab1], executors: ${executors}`);
+  await using agent = await TestAgent.start({ yaml: sized(2), ports: [server.port] });
+  const builds = await Promise.all([run("wait"), run("wait")]);
+  await Promise.all(builds.map((build) => build.started));
+  const indices = async (executors: number) => {
+    await writeFile(agent.config, `servers: ["127.0.0.1:${server.port}"]\n${sized(executors)}`);
+    assert.equal((await agent.command("reload")).exitCode, 0);
+    return (await agent.status()).nodes[0]?.executors.map(({ index }) => index);
+  };
+  assert.deepEqual(await indices(1), [0]);
+  assert.deepEqual(await indices(2), [0, 2], "the workspaces of 1 are still in use");
+  assert.deepEqual(await indices(1), [0]);
+  const drained = agent.command("drain", "--json");
+  await reached(agent, "draining");
+  // The one that stays an executor ends first; the other one's build is still waited for.
+  const stayed = (await agent.record("wait", 1)).executor === 0 ? 1 : 2;
+  const titles = builds.map(async (build) => ({ build, number: (await build.started).number }));
+  const [first, second] = (await Promise.all(titles)).sort(({ number }) => (number === stayed ? -1 : 1));
+  assert.equal((await stop("wait", stayed)).exitCode, 0);
+  assert.equal(object((await first?.build.ended)?.at(-2)).result, "ABORTED");
+  assert.equal((await agent.status()).state, "draining");
+  assert.equal((await stop("wait", 3 - stayed)).exitCode, 0);
+  assert.equal(JSON.parse((await drained).stdout).state, "drained");
+  assert.equal(object((await second?.build.ended)?.at(-2)).result, "ABORTED");
+});
+
 test("drain takes nothing new and returns when the running build has ended", { skip }, async () => {
   await using agent = await start();
   const running = await run("wait");

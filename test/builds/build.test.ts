@@ -39,7 +39,6 @@ test("a build goes through its phases, and its record has the end", async () => 
   assert.equal((await readRecord(build.folder)).ended, undefined, "until it ends, a crash leaves it lost");
   build.enter("preparing");
   build.enter("running");
-  assert.ok(build.state.phase === "running" && build.state.since <= Date.now());
   await console.note("hello");
   build.enter("collecting");
   let ended = 0;

@@ -32,7 +32,8 @@ export function smallDisk(kibibytes: number): TestFolder {
   return {
     path: folder.path,
     [Symbol.dispose]() {
-      execFileSync("umount", [folder.path]);
+      // Lazily, as a test that failed may have files open there.
+      execFileSync("umount", ["-l", folder.path]);
       folder[Symbol.dispose]();
     },
   };

@@ -4,7 +4,8 @@ import { after, before, describe, test } from "node:test";
 import { Client } from "#/gearman/client.ts";
 import type { GearmanError } from "#/gearman/errors.ts";
 import { encode } from "#/gearman/packet.ts";
-import { eventsOf, startWorker, statusOf } from "../support/gearman.ts";
+import type { Job } from "#/gearman/worker.ts";
+import { Arrivals, eventsOf, startWorker, statusOf } from "../support/gearman.ts";
 import { lacks } from "../support/parts.ts";
 import { startRecorder } from "../support/recorder.ts";
 import { bounded, type RunningServer, startGearmand, startRawServer } from "../support/servers.ts";
@@ -56,18 +57,22 @@ describe("a client of gearmand", { skip: lacks("gearmand") }, () => {
         "SUBMIT_JOB_LOW_BG",
       ],
     );
-    const order: string[] = [];
-    await using box = await startWorker([server], ["prio"], {
+    const done = new Arrivals<Job>();
+    await using _ = await startWorker([server], ["prio"], {
       onJob: async (job) => {
-        order.push(job.handle);
         job.complete();
+        done.add(job);
       },
     });
-    await bounded(box.worker.settled());
+    await done.until((all) => all.length === 6);
+    await Promise.all(done.all.map((job) => bounded(job.delivered)));
     assert.equal(await statusOf(server, "prio"), "0 0 1");
     const created = recorder.packets.filter(({ packet }) => packet.type === "JOB_CREATED");
     const [high, highBg, normal, normalBg, low, lowBg] = created.map(({ packet }) => String(packet.args[0]));
-    assert.deepEqual(order, [high, highBg, normal, normalBg, low, lowBg]);
+    assert.deepEqual(
+      done.all.map(({ handle }) => handle),
+      [high, highBg, normal, normalBg, low, lowBg],
+    );
   });
 
   test("asks for a job's status", async () => {

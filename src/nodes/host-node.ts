@@ -18,7 +18,9 @@ export type Hold =
   /** Until what runs has ended. */
   | "draining"
   /** Less space than `min-free`. */
-  | "disk";
+  | "disk"
+  /** The box can't do what every build needs, such as writing to the state directory. */
+  | "trouble";
 
 export interface HostNodeOptions {
   readonly name: string;
@@ -50,8 +52,9 @@ export class HostNode implements AsyncDisposable {
     return this.#labels;
   }
 
+  /** All that may have a build, those that are retiring too. */
   get executors(): readonly Executor[] {
-    return this.#executors;
+    return [...this.#executors, ...this.#retiring];
   }
 
   /** The reasons why it takes no work, in people's words; empty when it is ready. */
@@ -73,8 +76,7 @@ export class HostNode implements AsyncDisposable {
 
   /** Resolves when no executor has a build or may still be handed one; lasting while the node is held. */
   async settled(signal?: AbortSignal): Promise<void> {
-    const all = [...this.#executors, ...this.#retiring];
-    await Promise.all(all.map((executor) => executor.worker.settled(signal)));
+    await Promise.all(this.executors.map((executor) => executor.worker.settled(signal)));
   }
 
   /** Takes no new work for this reason; builds that run go on. */
@@ -128,14 +130,13 @@ export class HostNode implements AsyncDisposable {
 
   /** The lowest that no executor has, nor one that is retiring: it names the workspaces. */
   #freeIndex(): number {
-    const taken = new Set([...this.#executors, ...this.#retiring].map((executor) => executor.index));
+    const taken = new Set(this.executors.map((executor) => executor.index));
     let index = 0;
     while (taken.has(index)) index++;
     return index;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const all = [...this.#executors, ...this.#retiring];
-    await Promise.all(all.map((executor) => executor[Symbol.asyncDispose]()));
+    await Promise.all(this.executors.map((executor) => executor[Symbol.asyncDispose]()));
   }
 }

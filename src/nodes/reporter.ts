@@ -8,6 +8,10 @@ import { type BuildFacts, buildData, type WorkerFacts } from "#/zuul/data.ts";
 
 /** The client's end of a job, as gearmand's PROTOCOL has it. */
 export interface JobChannel {
+  /** Host and port of the job server. */
+  readonly server: string;
+  /** What the job server calls the job: the same when it hands it out again. */
+  readonly handle: string;
   /** Aborted when the connection to the job server has gone. */
   readonly lost: AbortSignal;
   /** Settles after the end: whether the job server has taken it. */
@@ -134,7 +138,7 @@ export class Reporter {
   /** A piece of console, for a client that asked for the stream; resolves when the lines can take more. */
   async output(text: string, offset: number): Promise<void> {
     const object = JSON.stringify({ output: text, offset });
-    const channels = [...this.#channels];
+    const channels = latest(this.#channels);
     for (const channel of channels) channel.data(object);
     await Promise.all(channels.map((channel) => channel.drained()));
   }
@@ -148,7 +152,16 @@ export class Reporter {
     const channels = [...this.#channels];
     for (const channel of channels) this.#options.report.end(channel, kind, result);
     this.#ended.resolve();
-    const delivered = await Promise.all(channels.map((channel) => channel.delivered));
+    const delivered = await Promise.all(latest(channels).map((channel) => channel.delivered));
     return delivered.length > 0 && delivered.every(Boolean);
   }
+}
+
+/**
+ * The line that each job was handed out on last. A line that its server alone has given up stays beside it until that is
+ * noticed here: it gets the end too, but nothing waits for it.
+ */
+function latest(channels: Iterable<JobChannel>): JobChannel[] {
+  const byJob = [...channels].map((channel) => [`${channel.server} ${channel.handle}`, channel] as const);
+  return [...new Map(byJob).values()];
 }

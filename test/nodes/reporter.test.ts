@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
@@ -22,10 +23,17 @@ const long = 600_000;
 
 /** A line to a job server that keeps what is said on it. */
 class Line implements JobChannel {
+  readonly server = "gearman.example:4730";
+  readonly handle: string;
   readonly said: string[] = [];
   readonly #lost = new AbortController();
   readonly #delivered = Promise.withResolvers<boolean>();
   room: Promise<void> = Promise.resolve();
+
+  /** @param handle one for each job */
+  constructor(handle: string = randomUUID()) {
+    this.handle = handle;
+  }
 
   get lost(): AbortSignal {
     return this.#lost.signal;
@@ -182,6 +190,23 @@ test("an ending counts as delivered when every server has taken it", async () =>
   assert.equal(await told((one, other) => [one.confirm(), other.confirm()]), true);
   assert.equal(await told((one, other) => [one.confirm(), other.lose()]), false);
   assert.equal(await bounded(newReporter().reporter.ended("passed", "SUCCESS")), false, "nobody was there");
+});
+
+test("a job that is handed out again is told on its new line; nothing waits for the old one", async () => {
+  const { reporter } = newReporter();
+  const [old, other, fresh] = [new Line("H:1"), new Line("H:2"), new Line("H:1")];
+  for (const line of [old, other, fresh]) void reporter.attach(line);
+  old.room = new Promise(() => {});
+  await bounded(reporter.output("x", 0));
+  assert.deepEqual(
+    [old, other, fresh].map(({ said }) => said.length),
+    [2, 3, 3],
+  );
+  const delivered = reporter.ended("passed", "SUCCESS");
+  other.confirm();
+  fresh.confirm();
+  assert.equal(await bounded(delivered), true);
+  assert.match(String(old.said.at(-1)), /^complete/, "in case it does come through");
 });
 
 test("a build without a line is stopped after a while", async () => {

@@ -8,6 +8,7 @@ import { ControlServer } from "#/control/server.ts";
 import { hardwareClasses } from "#/host/hardware.ts";
 import { lockFolder } from "#/host/lock.ts";
 import { hostFacts } from "#/host/network.ts";
+import { boxTrouble } from "#/host/trouble.ts";
 import type { NodeContext } from "#/nodes/context.ts";
 import { HostNode } from "#/nodes/host-node.ts";
 import type { Log } from "#/nodes/log.ts";
@@ -108,6 +109,8 @@ export class Agent implements AsyncDisposable {
       stateDir,
       trees,
       log,
+      troubleOf: boxTrouble,
+      onTrouble: (reason) => node.hold("trouble", reason),
     };
     const manager = resources.use(new Manager({ name: config.name, servers, store: opened.store, log }));
     const onOffline = (build: Build) => agent.pause(`OFFLINE_NODE_WHEN_COMPLETE of ${build.title}`);
@@ -136,9 +139,9 @@ export class Agent implements AsyncDisposable {
     const { resources, state } = this.#parts;
     const paused = state.pausedNodes().get(this.node.name);
     if (paused !== undefined) this.node.hold("paused", paused);
-    resources.use(await ControlServer.listen(this.#options.control, controlRoutes(this)));
     const { stateDir, builds, node, log } = this;
     const house = resources.use(new Housekeeping({ config: () => this.config, stateDir, builds, node, log }));
+    resources.use(await ControlServer.listen(this.#options.control, controlRoutes(this)));
     await house.round();
     const names = [...this.node.functions];
     this.log.info({ manager: this.config.name, functions: names }, `labgear ${version} is up`);

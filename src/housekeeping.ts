@@ -1,42 +1,50 @@
-/** Keeps room for builds: removes old ones by number, age and space, and stops taking work while there is too little. */
-import type { BuildStore } from "#/builds/store.ts";
-import type { Config } from "#/config/model.ts";
-import { formatSize } from "#/config/units.ts";
-import { freeSpace } from "#/host/disk.ts";
-import type { HostNode } from "#/nodes/host-node.ts";
-import type { Log } from "#/nodes/log.ts";
+/** Keeps the box fit for builds: old ones are removed by number and age, and none is taken while it can't work. */
+import { Calendar } from "#/host/calendar.ts";
+import { boxTrouble, tryFolder } from "#/host/trouble.ts";
+import { Space, type SpaceOptions } from "./space.ts";
 
-export interface HousekeepingOptions {
-  readonly config: () => Config;
-  readonly stateDir: string;
-  readonly builds: BuildStore;
-  readonly node: HostNode;
-  readonly log: Log;
-}
-
-/** How often the free space is looked at, in milliseconds. */
-const interval = 5000;
+/** How often the box is looked at, in milliseconds: a build that fills the disk has only so long. */
+const lookInterval = 1000;
+/** How often builds are removed that are too old, in milliseconds; also whenever one has ended. */
+const ageInterval = 5 * 60 * 1000;
 const day = 24 * 60 * 60 * 1000;
 
 export class Housekeeping implements AsyncDisposable {
-  readonly #options: HousekeepingOptions;
-  readonly #timer: NodeJS.Timeout;
+  readonly #options: SpaceOptions;
+  readonly #space: Space;
+  readonly #calendar = new Calendar();
+  readonly #timers: readonly NodeJS.Timeout[];
   /** One round after the other: they remove the same things. */
   #rounds: Promise<void> = Promise.resolve();
+  #waiting = 0;
+  /** The last failure to remove old builds, which is logged once. */
+  #complaint: string | undefined;
 
-  constructor(options: HousekeepingOptions) {
+  /** From here on the node takes no builds, until the first round says that it can. */
+  constructor(options: SpaceOptions) {
     this.#options = options;
-    this.#timer = setInterval(() => void this.round(), interval);
+    this.#space = new Space(options);
     options.builds.on("ended", this.#onEnded);
+    this.#timers = [
+      setInterval(() => this.#waiting === 0 && void this.#next(() => this.#look()), lookInterval),
+      setInterval(() => void this.round(), ageInterval),
+    ];
   }
 
   readonly #onEnded = () => void this.round();
 
-  /** Removes what is old, then looks at the space. Never rejects. */
+  /** Removes what is old, then looks at the box. Never rejects. */
   round(): Promise<void> {
-    this.#rounds = this.#rounds.then(async () => {
+    return this.#next(async () => {
       await this.#removeOld();
-      await this.#watchSpace();
+      await this.#look();
+    });
+  }
+
+  #next(work: () => Promise<void>): Promise<void> {
+    this.#waiting += 1;
+    this.#rounds = this.#rounds.then(work).finally(() => {
+      this.#waiting -= 1;
     });
     return this.#rounds;
   }
@@ -44,44 +52,55 @@ export class Housekeeping implements AsyncDisposable {
   async #removeOld(): Promise<void> {
     const { config, builds, log } = this.#options;
     const { keep, keepDays } = config().builds;
+    const ends = builds.finished().map(({ ended }) => Date.parse(ended ?? ""));
+    const newest = ends.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+    const now = this.#calendar.now(newest, keepDays * day);
     try {
-      await builds.prune(keep, Date.now() - keepDays * day);
+      // Without a clock to go by, number alone decides.
+      await builds.prune(keep, now === undefined ? Number.NEGATIVE_INFINITY : now - keepDays * day);
+      this.#complaint = undefined;
     } catch (error) {
-      log.error({}, `old builds can't be removed: ${(error as Error).message}`);
+      const { message } = error as Error;
+      if (message !== this.#complaint) log.error({}, message);
+      this.#complaint = message;
     }
   }
 
-  async #watchSpace(): Promise<void> {
-    const { config, stateDir, node, builds, log } = this.#options;
-    const { minFree } = config().builds;
-    let free = await this.#free();
-    for (const build of free < minFree ? builds.dispensable() : []) {
-      log.info(
-        { job: build.job, number: build.number },
-        `${build.job}#${build.number} is removed to make room`,
-      );
-      await builds.remove(build).catch((error) => log.error({}, `no room is made: ${error.message}`));
-      free = await this.#free();
-      if (free >= minFree) break;
-    }
-    if (free >= minFree) {
-      if (node.holds.has("disk")) log.info({ free }, "there is room again: builds are taken");
-      node.release("disk");
+  async #look(): Promise<void> {
+    await this.#space.look();
+    await this.#watchTrouble();
+    await this.#saveRest();
+  }
+
+  /** A box that can't do what each build needs would fail them as fast as they come. */
+  async #watchTrouble(): Promise<void> {
+    const { stateDir, node, log } = this.#options;
+    const wasHeld = node.holds.has("trouble");
+    try {
+      await tryFolder(stateDir, wasHeld);
+    } catch (error) {
+      const reason = boxTrouble(error) ?? (error as Error).message;
+      if (!wasHeld) log.error({}, `no build is taken: ${reason}`);
+      node.hold("trouble", reason);
       return;
     }
-    const reason = `${formatSize(free)} free at ${stateDir}, and min-free is ${formatSize(minFree)}`;
-    if (!node.holds.has("disk")) log.warn({ free, minFree }, `no build is taken: ${reason}`);
-    node.hold("disk", reason);
+    if (wasHeld) log.info({}, "the box is well again: builds are taken");
+    node.release("trouble");
   }
 
-  /** A file system that can't be asked has no room. */
-  #free(): Promise<number> {
-    return freeSpace(this.#options.stateDir).catch(() => 0);
+  async #saveRest(): Promise<void> {
+    const { builds, log } = this.#options;
+    try {
+      const count = await builds.saveRest();
+      if (count > 0) log.info({ count }, "the records that couldn't be written are written now");
+    } catch {
+      // That was said when the build ended, and it is tried again at the next look.
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.#timer);
+    for (const timer of this.#timers) clearInterval(timer);
     this.#options.builds.off("ended", this.#onEnded);
-    await this.#rounds;
+    await this.#next(() => this.#saveRest());
   }
 }

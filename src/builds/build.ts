@@ -19,7 +19,7 @@ export type BuildState =
   | { readonly phase: "assigned" }
   /** Workspace and checkout. */
   | { readonly phase: "preparing" }
-  | { readonly phase: "running"; readonly since: number }
+  | { readonly phase: "running" }
   /** Artifacts and test reports. */
   | { readonly phase: "collecting" }
   | { readonly phase: "stopping"; readonly ending: Ending }
@@ -29,6 +29,8 @@ export type BuildState =
 export class Build extends EventEmitter<{ changed: []; ended: [] }> {
   readonly folder: string;
   readonly record: BuildRecord;
+  /** When its work began, by performance.now(). */
+  #begun = performance.now();
   readonly #stop = new AbortController();
   readonly #opened = Promise.withResolvers<ConsoleLog | undefined>();
   #state: BuildState = { phase: "assigned" };
@@ -37,6 +39,8 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
   #stored = false;
   /** The record is written by one after the other, so that the newest stays. */
   #saving: Promise<void> = Promise.resolve();
+  /** False while the record on disk is older than the one here, since it couldn't be written. */
+  #saved = true;
   /** Percent, estimated; never going back. */
   #progress = 0;
 
@@ -115,8 +119,11 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
   /** Goes on to a phase of the work; a build that is stopping stays so. */
   enter(phase: "preparing" | "running" | "collecting"): void {
     if (this.#state.phase === "stopping" || this.#state.phase === "ended") return;
-    this.#state = phase === "running" ? { phase, since: Date.now() } : { phase };
-    if (phase === "running") this.record.started = new Date().toISOString();
+    this.#state = { phase };
+    if (phase === "running") {
+      this.record.started = new Date().toISOString();
+      this.#begun = performance.now();
+    }
     this.emit("changed");
   }
 
@@ -139,7 +146,7 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
   async describe(html: string): Promise<void> {
     this.record.description = html;
     this.emit("changed");
-    await this.#save();
+    await this.save();
   }
 
   /**
@@ -155,13 +162,14 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     this.#state = { phase: "ended", ending: final };
     this.#opened.resolve(undefined);
     this.record.ended = new Date().toISOString();
+    this.record.took = Math.round(performance.now() - this.#begun);
     this.record.ending = final;
     const result = resultOf(final);
     if (result !== undefined) this.record.result = result;
     try {
       await this.#console?.close();
       if (this.#console) this.record.console = { bytes: this.#console.size, cut: this.#console.cut };
-      await this.#save();
+      await this.save();
     } finally {
       this.emit("changed");
       this.emit("ended");
@@ -169,9 +177,22 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     return final;
   }
 
-  /** Writes the record as it is when its turn comes; nothing while there is no folder for it. */
-  #save(): Promise<void> {
-    const saved = this.#saving.then(() => (this.#stored ? writeRecord(this.folder, this.record) : undefined));
+  /** Whether the record on disk is the one here; also true for a build that never came to disk. */
+  get saved(): boolean {
+    return this.#saved;
+  }
+
+  /**
+   * Writes the record as it is when its turn comes; nothing while there is no folder for it.
+   * @throws the file system's error
+   */
+  save(): Promise<void> {
+    const saved = this.#saving.then(async () => {
+      if (!this.#stored) return;
+      this.#saved = false;
+      await writeRecord(this.folder, this.record);
+      this.#saved = true;
+    });
     this.#saving = saved.catch(() => {});
     return saved;
   }

@@ -48,6 +48,7 @@ const schema: SchemaObject = object(
     target: text,
     started: time,
     ended: time,
+    took: count,
     ending: object({ kind: { enum: Object.keys(kinds) }, reason: text }, { exitCode: count, signal: text }),
     result: text,
     undelivered: { const: true },

@@ -27,6 +27,8 @@ export interface BuildRecord {
   readonly assigned: string;
   started?: string;
   ended?: string;
+  /** Milliseconds that it worked, by a clock that nobody sets. */
+  took?: number;
   ending?: Ending;
   /** What was told to the client; absent for none. */
   result?: string;

@@ -3,6 +3,7 @@ import { EventEmitter } from "node:events";
 import { rename } from "node:fs/promises";
 import { join } from "node:path";
 import { Build } from "./build.ts";
+import { typicalDuration } from "./duration.ts";
 import { BuildError } from "./errors.ts";
 import { loadBuilds } from "./load.ts";
 import { type BuildRecord, readRecord, writeRecord } from "./record.ts";
@@ -24,6 +25,7 @@ export type BuildSummary = Pick<
   | "started"
   | "ended"
   | "ending"
+  | "took"
   | "result"
   | "undelivered"
 >;
@@ -45,6 +47,8 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   readonly #running = new Map<string, Build>();
   readonly #finished = new Map<string, Map<number, BuildSummary>>();
   readonly #undelivered = new Set<BuildSummary>();
+  /** Finished builds whose records couldn't be written: on disk they have no end yet. */
+  readonly #unsaved = new Map<string, Build>();
   /** Records of finished builds are changed one after the other. */
   #amending: Promise<void> = Promise.resolve();
   /** The highest number that a job has given to a folder or a build, readable or not. */
@@ -77,6 +81,7 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
       ...(record.target === undefined ? {} : { target: record.target }),
       ...(record.started === undefined ? {} : { started: record.started }),
       ...(record.ended === undefined ? {} : { ended: record.ended }),
+      ...(record.took === undefined ? {} : { took: record.took }),
       ...(record.ending === undefined ? {} : { ending: record.ending }),
       ...(record.result === undefined ? {} : { result: record.result }),
       ...(record.undelivered === undefined ? {} : { undelivered: record.undelivered }),
@@ -101,6 +106,7 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     build.once("ended", () => {
       this.#running.delete(build.title);
       this.#remember(build.record);
+      if (!build.saved) this.#unsaved.set(build.title, build);
       this.emit("ended", build);
     });
     this.emit("created", build);
@@ -144,15 +150,9 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
       .sort((a, b) => compare(b.assigned, a.assigned) || b.number - a.number);
   }
 
-  /** How long the job takes on nodes with the same labels: the median of its last ten passed runs, in milliseconds. */
+  /** How long the job takes on nodes with the same labels, in milliseconds; see typicalDuration(). */
   estimate(job: string, labels: readonly string[]): number | undefined {
-    const durations = this.finished(job)
-      .filter((build) => build.ending?.kind === "passed" && build.labels.join() === labels.join())
-      .slice(0, 10)
-      .map((build) => Date.parse(build.ended ?? "") - Date.parse(build.started ?? build.assigned))
-      .filter((duration) => duration > 0)
-      .sort((a, b) => a - b);
-    return durations[Math.floor(durations.length / 2)];
+    return typicalDuration(this.finished(job), labels);
   }
 
   /**
@@ -195,6 +195,11 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
 
   #amend({ job, number }: BuildSummary, change: (record: BuildRecord) => void): Promise<void> {
     const amended = this.#amending.then(async () => {
+      const unsaved = this.#unsaved.get(`${job}#${number}`);
+      if (unsaved) {
+        change(unsaved.record);
+        return this.#save(unsaved);
+      }
       const folder = this.folder(job, number);
       const record = await readRecord(folder);
       change(record);
@@ -202,6 +207,22 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     });
     this.#amending = amended.catch(() => {});
     return amended;
+  }
+
+  async #save(build: Build): Promise<void> {
+    await build.save();
+    this.#unsaved.delete(build.title);
+  }
+
+  /**
+   * Writes the records that couldn't be written when their builds ended; until then they are kept in memory.
+   * @returns how many were written
+   * @throws the file system's error when one still can't be
+   */
+  async saveRest(): Promise<number> {
+    const rest = [...this.#unsaved.values()];
+    for (const build of rest) await this.#save(build);
+    return rest.length;
   }
 
   /**
@@ -222,11 +243,14 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     throw new BuildError("PRUNE", `${failures.length} old builds can't be removed, first: ${failures[0]}`);
   }
 
-  /** Finished builds that can be removed when there is no room, the oldest first: each job's newest isn't among them. */
+  /**
+   * Finished builds that can be removed when there is no room, the oldest first: not each job's newest, and none whose
+   * ending a client still lacks.
+   */
   dispensable(): BuildSummary[] {
     const newest = new Set([...this.#finished.keys()].map((job) => this.finished(job)[0]));
     return this.finished()
-      .filter((build) => !newest.has(build))
+      .filter((build) => !newest.has(build) && !this.#undelivered.has(build))
       .reverse();
   }
 
@@ -237,17 +261,19 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   async remove(build: BuildSummary): Promise<void> {
     const ofJob = this.#finished.get(build.job);
     if (!ofJob?.delete(build.number)) return;
-    this.#undelivered.delete(build);
     // Renamed first, so that a crash leaves no half of a build behind that looks whole.
     const aside = join(this.#options.folder, build.job, `.old-${build.number}`);
     try {
       await rename(this.folder(build.job, build.number), aside);
     } catch (error) {
-      // One that a full disk kept from being stored, or that someone removed by hand.
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
-      ofJob.set(build.number, build);
-      throw error;
+      // ENOENT: one that a full disk kept from being stored, or that someone removed by hand.
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") {
+        ofJob.set(build.number, build);
+        throw error;
+      }
     }
+    this.#undelivered.delete(build);
+    this.#unsaved.delete(`${build.job}#${build.number}`);
     await removeTree(aside);
   }
 }

@@ -13,4 +13,8 @@ export interface NodeContext {
   readonly stateDir: string;
   readonly trees: ProcessTrees;
   readonly log: Log;
+  /** The line for an error that means that the box itself can't go on; undefined for any other. */
+  readonly troubleOf: (error: unknown) => string | undefined;
+  /** Is told in a line what keeps all builds from running: the node takes none until that is over. */
+  readonly onTrouble: (reason: string) => void;
 }

@@ -137,7 +137,10 @@ export class Executor implements AsyncDisposable {
         parameters: maskSecrets(parameters),
       });
     } catch (error) {
-      this.#log.error({ job: config.name, uuid }, `no build: ${(error as Error).message}`);
+      const reason = `no build: ${(error as Error).message}`;
+      this.#log.error({ job: config.name, uuid }, reason);
+      // Whatever it is, the next build would meet it as well.
+      context.onTrouble(reason);
       return undefined;
     }
   }
@@ -162,13 +165,17 @@ export class Executor implements AsyncDisposable {
     try {
       ending = await build.end(ended, result);
     } catch (error) {
-      log.error({}, `the record can't be written: ${(error as Error).message}`);
+      const reason = `the record can't be written: ${(error as Error).message}`;
+      log.error({}, `${reason}; that is tried again until the agent ends`);
+      context.onTrouble(reason);
       // A stop that was asked for decides how it ended all the same.
       if (build.state.phase === "ended") ending = build.state.ending;
     }
     context.reports.ended(reporter, ending, result(ending));
     this.#state = { kind: "idle" };
-    log.info({ ending: ending.kind, result: result(ending) }, `${build.title} ended: ${ending.reason}`);
+    const isOurs = ending.kind === "infrastructure";
+    const line = `${build.title} ended: ${ending.reason}`;
+    log[isOurs ? "warn" : "info"]({ ending: ending.kind, result: result(ending) }, line);
   }
 
   /** Streams the console once it is there; resolves when all of it is sent. */

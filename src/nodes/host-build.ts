@@ -34,7 +34,9 @@ export async function runHostBuild(
     // A refused checkout is the change's own fault, and running it again elsewhere would end the same way.
     const kind =
       error instanceof BuildError && error.code === "CHECKOUT_REFUSED" ? "failed" : "infrastructure";
-    const reason = (error as Error).message;
+    const trouble = context.troubleOf(error);
+    if (trouble) context.onTrouble(trouble);
+    const reason = trouble ?? (error as Error).message;
     await build.console?.note(reason).catch(() => {});
     return { kind, reason };
   } finally {

@@ -1,0 +1,73 @@
+/** Room on the disk: how much a build takes, and the workspaces that nobody works in. */
+import { renameSync } from "node:fs";
+import { lstat, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { Warnings, walk } from "./find.ts";
+import { isName, removeTree } from "./workspace.ts";
+
+/** Bytes on the disk below a folder; 0 for one that isn't there. What can't be looked at doesn't count. */
+export async function diskUsage(folder: string): Promise<number> {
+  let bytes = 0;
+  for await (const path of walk(folder, "", Number.POSITIVE_INFINITY, new Warnings())) {
+    const stat = await lstat(join(folder, path)).catch(() => undefined);
+    bytes += (stat?.blocks ?? 0) * 512;
+  }
+  return bytes;
+}
+
+/** Where `STATE/workspaces/EXECUTOR/JOB` is. */
+export interface Workspace {
+  readonly executor: string;
+  readonly job: string;
+  readonly folder: string;
+}
+
+/** The workspace that a build works in. */
+export function workspaceOf(stateDir: string, build: { executor: number; job: string }): Workspace {
+  const executor = String(build.executor);
+  return { executor, job: build.job, folder: join(stateDir, "workspaces", executor, build.job) };
+}
+
+/** All workspaces, the one that was longest left alone first; links aren't followed. */
+export async function listWorkspaces(stateDir: string): Promise<Workspace[]> {
+  const base = join(stateDir, "workspaces");
+  const found: (Workspace & { changed: number })[] = [];
+  for (const executor of await folders(base)) {
+    for (const job of await folders(join(base, executor))) {
+      const folder = join(base, executor, job);
+      const changed = (await lstat(folder).catch(() => undefined))?.mtimeMs ?? 0;
+      found.push({ executor, job, folder, changed });
+    }
+  }
+  return found.sort((a, b) => a.changed - b.changed);
+}
+
+/**
+ * Removes a workspace that nobody works in.
+ * @param isUsed is asked in the moment before it goes; a build that comes later makes a new one
+ * @returns false when it is in use
+ * @throws the file system's error
+ */
+export async function removeWorkspace(
+  stateDir: string,
+  workspace: Workspace,
+  isUsed: () => boolean,
+): Promise<boolean> {
+  // Executors are numbers, so that no workspace has this name. One that a crash left is removed with the next.
+  const aside = join(stateDir, "workspaces", ".old");
+  await removeTree(aside);
+  if (isUsed()) return false;
+  // In the same turn as the question: between them no build can begin.
+  try {
+    renameSync(workspace.folder, aside);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+  await removeTree(aside);
+  return true;
+}
+
+async function folders(path: string): Promise<string[]> {
+  const entries = await readdir(path, { withFileTypes: true }).catch(() => []);
+  return entries.filter((entry) => entry.isDirectory() && isName(entry.name)).map(({ name }) => name);
+}

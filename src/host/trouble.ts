@@ -1,0 +1,53 @@
+/** Errors of the system that mean that the box itself can't go on, as people understand them. */
+import { access, constants, type FileHandle, open, rm } from "node:fs/promises";
+import { join } from "node:path";
+
+const troubles: Readonly<Record<string, string>> = {
+  ENOSPC: "the disk is full",
+  EDQUOT: "the disk quota is used up",
+  EROFS: "the file system is read-only",
+  EIO: "the disk has an error",
+  EMFILE: "the agent has no file descriptors left; raise its limit (LimitNOFILE=, ulimit -n)",
+  ENFILE: "the system has no file descriptors left",
+  ENOMEM: "there is no memory left",
+};
+
+/**
+ * What of it is the box's trouble, and not that of what was tried.
+ * @param error or one that it causes, by the errno name in `code`
+ * @returns one line with the system's own words; undefined when it is anything else
+ */
+export function boxTrouble(error: unknown): string | undefined {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    const code = "code" in cause && typeof cause.code === "string" ? cause.code : "";
+    const words = troubles[code];
+    if (words) return `${words}: ${(error as Error).message}`;
+  }
+  return undefined;
+}
+
+/** As many descriptors as a build needs at most at one time, and some more. */
+const descriptors = 24;
+
+/** What a build of few words writes, in bytes. */
+const trialSize = 1024 * 1024;
+
+/**
+ * Tries what a build needs first of all.
+ * @param write whether to write something, too; a disk that sleeps is left asleep otherwise
+ * @throws the system's error
+ */
+export async function tryFolder(folder: string, write: boolean): Promise<void> {
+  await access(folder, constants.W_OK);
+  await using opened = new AsyncDisposableStack();
+  for (let count = 0; count < descriptors; count++) opened.use(await open("/dev/null"));
+  if (!write) return;
+  const file = join(folder, ".trial");
+  try {
+    const trial: FileHandle = await open(file, "w");
+    opened.use(trial);
+    await trial.writeFile(Buffer.alloc(trialSize));
+  } finally {
+    await rm(file, { force: true });
+  }
+}

@@ -1,0 +1,138 @@
+/** Keeps `min-free` free on the disk of the state directory: takes no builds without it, and makes room. */
+import type { Build } from "#/builds/build.ts";
+import { diskUsage, listWorkspaces, removeWorkspace, type Workspace, workspaceOf } from "#/builds/room.ts";
+import type { BuildStore } from "#/builds/store.ts";
+import type { Config } from "#/config/model.ts";
+import { formatSize } from "#/config/units.ts";
+import { freeSpace } from "#/host/disk.ts";
+import type { HostNode } from "#/nodes/host-node.ts";
+import type { Log } from "#/nodes/log.ts";
+
+export interface SpaceOptions {
+  readonly config: () => Config;
+  readonly stateDir: string;
+  readonly builds: BuildStore;
+  readonly node: HostNode;
+  readonly log: Log;
+}
+
+/**
+ *     enough ──below min-free──▶ short: no build is taken, what is old goes ──below half of it──▶ the largest build is stopped
+ *        ▲──────────────────────────┴──────────────────────────────────────────────────────────────┘
+ */
+export class Space {
+  readonly #options: SpaceOptions;
+  #state: "unknown" | "enough" | "short" = "unknown";
+  /** Builds that were stopped because they took too much, and whose workspaces still do. */
+  readonly #overfull = new Set<Build>();
+  /** The last failure to make room, which is logged once. */
+  #complaint: string | undefined;
+
+  constructor(options: SpaceOptions) {
+    this.#options = options;
+    options.node.hold("disk", "the free space wasn't looked at yet");
+  }
+
+  /** One look at the disk, and what follows from it. Never rejects. */
+  async look(): Promise<void> {
+    const { config, stateDir, node, log } = this.#options;
+    const { minFree } = config().builds;
+    let free = await this.#free();
+    if (free < minFree) {
+      // At once: what comes now may take its time.
+      node.hold("disk", shortage(free, stateDir, minFree));
+      const waits = free < minFree / 2 && (await this.#stopLargest(free, minFree / 2));
+      if (!waits) await this.#makeRoom(minFree);
+      free = await this.#free();
+    }
+    if (free >= minFree) {
+      if (this.#state === "short") log.info({ free }, "there is room again: builds are taken");
+      this.#state = "enough";
+      node.release("disk");
+      return;
+    }
+    const reason = shortage(free, stateDir, minFree);
+    if (this.#state !== "short") log.warn({ free, minFree }, `no build is taken: ${reason}`);
+    this.#state = "short";
+    node.hold("disk", reason);
+  }
+
+  /**
+   * Stops the running build that takes most, before all of them, and whatever else shares the disk, find it full. There
+   * is no verdict in that, for nobody knows whose fault it is: an infrastructure ending, so that Zuul runs it again on
+   * a box that may have more room. When all builds together take less than what is short, something else fills the
+   * disk, and they go on.
+   * @returns whether a build is being stopped, which will give room
+   */
+  async #stopLargest(free: number, wanted: number): Promise<boolean> {
+    const { builds, stateDir, log } = this.#options;
+    const { running } = builds;
+    if (running.some(({ state }) => state.phase === "stopping")) return true;
+    const sized = await Promise.all(
+      running.map(async (build) => {
+        const workspace = workspaceOf(stateDir, build.record);
+        return { build, size: (await diskUsage(workspace.folder)) + (await diskUsage(build.folder)) };
+      }),
+    );
+    const total = sized.reduce((sum, { size }) => sum + size, 0);
+    const [largest] = sized.sort((a, b) => b.size - a.size);
+    if (!largest || free + total < wanted) return false;
+    const { build, size } = largest;
+    const { job, number, uuid } = build.record;
+    const reason = `the disk is nearly full, and of the builds that run it takes most of it: ${formatSize(size)}`;
+    if (!build.stop({ kind: "infrastructure", reason })) return false;
+    this.#overfull.add(build);
+    log.warn({ job, number, uuid, free, size }, `${build.title} is stopped: ${reason}`);
+    return true;
+  }
+
+  /**
+   * What a build that was stopped for it has left goes first, then old builds, then workspaces that nobody works in:
+   * without those later builds are only slower.
+   */
+  async #makeRoom(minFree: number): Promise<void> {
+    const { builds, stateDir, log } = this.#options;
+    const enough = async () => (await this.#free()) >= minFree;
+    try {
+      for (const build of this.#overfull) {
+        if (build.state.phase !== "ended") continue;
+        await this.#removeWorkspace(workspaceOf(stateDir, build.record));
+        this.#overfull.delete(build);
+      }
+      for (const build of builds.dispensable()) {
+        if (await enough()) return;
+        await builds.remove(build);
+        const { job, number } = build;
+        log.info({ job, number }, `${job}#${number} is removed to make room`);
+      }
+      for (const workspace of await listWorkspaces(stateDir)) {
+        if (await enough()) return;
+        await this.#removeWorkspace(workspace);
+      }
+      this.#complaint = undefined;
+    } catch (error) {
+      const { message } = error as Error;
+      if (message !== this.#complaint) log.error({}, `no room can be made: ${message}`);
+      this.#complaint = message;
+    }
+  }
+
+  async #removeWorkspace(workspace: Workspace): Promise<void> {
+    const { builds, stateDir, log } = this.#options;
+    const { executor, job } = workspace;
+    const isUsed = () =>
+      builds.running.some(({ record }) => String(record.executor) === executor && record.job === job);
+    if (await removeWorkspace(stateDir, workspace, isUsed)) {
+      log.info({ executor, job }, `the workspace of ${job} is removed to make room`);
+    }
+  }
+
+  /** A file system that can't be asked has no room. */
+  #free(): Promise<number> {
+    return freeSpace(this.#options.stateDir).catch(() => 0);
+  }
+}
+
+function shortage(free: number, stateDir: string, minFree: number): string {
+  return `${formatSize(free)} free at ${stateDir}, and min-free is ${formatSize(minFree)}`;
+}

@@ -6,6 +6,7 @@ import { defaultControl } from "#/control/client.ts";
 import { createLog, type LogLevel, logLevels } from "#/log.ts";
 import type { Log } from "#/nodes/log.ts";
 import { newCommand } from "./options.ts";
+import { onSignals } from "./signals.ts";
 
 interface AgentCommandOptions {
   readonly config?: string;
@@ -55,9 +56,6 @@ async function run(options: AgentCommandOptions): Promise<void> {
 
 /** The first SIGTERM or Ctrl-C drains, the second stops; SIGHUP reloads. */
 export function followSignals(agent: Agent, log: Log): void {
-  // conf's when-exit listens too, and sends each first signal once more: one SIGTERM would count as two. What it has to
-  // clear away it also does at the exit.
-  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.removeAllListeners(signal);
   let patience: AbortController | undefined;
   const end = () => {
     if (patience) return patience.abort();
@@ -76,9 +74,8 @@ export function followSignals(agent: Agent, log: Log): void {
       process.exit(1);
     });
   };
-  process.on("SIGTERM", end);
-  process.on("SIGINT", end);
-  process.on("SIGHUP", () => {
+  onSignals(["SIGTERM", "SIGINT"], end);
+  onSignals(["SIGHUP"], () => {
     agent.reload().catch((error) => log.error({}, `the old configuration stays in force: ${error.message}`));
   });
 }

@@ -3,6 +3,7 @@ import type { JobEvent } from "#/gearman/client.ts";
 import { GearmanError } from "#/gearman/errors.ts";
 import { CommandError, exitCodes } from "./exit.ts";
 import type { Renderer } from "./render.ts";
+import { onSignals } from "./signals.ts";
 
 export interface FollowOptions {
   readonly renderer: Renderer;
@@ -29,8 +30,7 @@ const codeByResult: Record<string, number> = {
  */
 export async function followBuild(events: AsyncIterable<JobEvent>, options: FollowOptions): Promise<number> {
   const follower = new Follower(options);
-  const onSignal = () => follower.interrupt();
-  process.on("SIGINT", onSignal).on("SIGTERM", onSignal);
+  using _signals = onSignals(["SIGINT", "SIGTERM"], () => follower.interrupt());
   try {
     for await (const event of until(events, follower.cancelled)) follower.take(event);
     return follower.end();
@@ -38,8 +38,6 @@ export async function followBuild(events: AsyncIterable<JobEvent>, options: Foll
     if (!(cause instanceof GearmanError)) throw cause;
     const text = `${cause.message}; the build may go on without us`;
     throw new CommandError("noServer", text, { cause });
-  } finally {
-    process.off("SIGINT", onSignal).off("SIGTERM", onSignal);
   }
 }
 

@@ -18,7 +18,7 @@ export function newCommand(usage: string, description: string): Command {
 
 /** Commander's message as one line. */
 function usageError(name: string, text: string): string {
-  const line = text.replace(/^error: /, "").replace("is invalid. ", "is invalid: ");
+  const line = text.replace(/^error: /, "").replace(/( is invalid[^.]*)\. /, "$1: ");
   const clean = printable(line.trim().replaceAll("\n", " ")).replace(/\.$/, "");
   return `labgear ${name}: ${clean}; see \`labgear ${name} --help\`\n`;
 }

@@ -3,7 +3,7 @@ import { EventEmitter } from "node:events";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ConsoleLog } from "./console.ts";
-import type { Ending } from "./ending.ts";
+import { type Ending, isOwn } from "./ending.ts";
 import { type BuildRecord, writeRecord } from "./record.ts";
 
 /**
@@ -166,6 +166,8 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     this.record.ending = final;
     const result = resultOf(final);
     if (result !== undefined) this.record.result = result;
+    // Before anything is sent: dying on the way to the client, we would run it again for an ending that we have.
+    if (isOwn(final)) this.record.undelivered = true;
     try {
       await this.#console?.close();
       if (this.#console) this.record.console = { bytes: this.#console.size, cut: this.#console.cut };

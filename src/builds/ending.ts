@@ -14,6 +14,14 @@ export type EndingKind =
   /** The agent died under it. */
   | "lost";
 
+/**
+ * True for an ending that is the job's own, and so is told though it takes long: after any other, a build that is handed out
+ * again is to be run again.
+ */
+export function isOwn({ kind }: Ending): boolean {
+  return kind !== "infrastructure" && kind !== "lost";
+}
+
 export interface Ending {
   readonly kind: EndingKind;
   /** One line for people: what happened. */

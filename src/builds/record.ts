@@ -32,7 +32,7 @@ export interface BuildRecord {
   ending?: Ending;
   /** What was told to the client; absent for none. */
   result?: string;
-  /** The client hasn't got the ending: it is told when the job is handed out again. */
+  /** It isn't known that the client has got the ending: it is told when the job is handed out again. */
   undelivered?: true;
   /** HTML from the client, not yet sanitised. */
   description?: string;

@@ -173,24 +173,26 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     return true;
   }
 
-  /** The finished build of a job and uuid whose client hasn't got the ending. */
+  /** The finished build of a job and uuid whose ending its client hasn't got, as far as is known. */
   findUndelivered(job: string, uuid: string): BuildSummary | undefined {
     return [...this.#undelivered].findLast((build) => build.job === job && build.uuid === uuid);
   }
 
   /**
-   * Notes, for good, whether a finished build's client still lacks the ending.
+   * Notes, for good, that a finished build's client has got the ending.
    * @throws the file system's error; the note is then kept until the agent ends
    */
-  async setUndelivered(job: string, number: number, undelivered: boolean): Promise<void> {
+  async setDelivered(job: string, number: number): Promise<void> {
     const build = this.findFinished({ job, number });
-    if (!build || this.#undelivered.has(build) === undelivered) return;
-    if (undelivered) this.#undelivered.add(build);
-    else this.#undelivered.delete(build);
-    await this.#amend(build, (record) => {
-      if (undelivered) record.undelivered = true;
-      else delete record.undelivered;
-    });
+    if (!build || !this.#undelivered.delete(build)) return;
+    try {
+      await this.#amend(build, (record) => {
+        delete record.undelivered;
+      });
+    } catch (error) {
+      // Nothing is to be taken back of one that never came to disk.
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
   }
 
   #amend({ job, number }: BuildSummary, change: (record: BuildRecord) => void): Promise<void> {
@@ -261,6 +263,7 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   async remove(build: BuildSummary): Promise<void> {
     const ofJob = this.#finished.get(build.job);
     if (!ofJob?.delete(build.number)) return;
+    await this.#amending;
     // Renamed first, so that a crash leaves no half of a build behind that looks whole.
     const aside = join(this.#options.folder, build.job, `.old-${build.number}`);
     try {

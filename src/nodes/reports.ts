@@ -1,6 +1,6 @@
 /** What is told of which build: the reporters of the running ones, and the endings that are not yet delivered. */
 import type { Build } from "#/builds/build.ts";
-import type { Ending } from "#/builds/ending.ts";
+import { type Ending, isOwn } from "#/builds/ending.ts";
 import type { BuildStore, BuildSummary } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import type { WorkerFacts } from "#/zuul/data.ts";
@@ -37,14 +37,12 @@ export class Reports {
     return [...this.#running].find(({ build }) => build.record.job === job && build.record.uuid === uuid);
   }
 
-  /** Tells how the build ended, and keeps the ending when it can't be delivered. */
+  /** Tells how the build ended. An ending that is the job's own is kept until it is delivered. */
   ended(reporter: Reporter, ending: Ending, result: string | undefined): void {
     const { build } = reporter;
     this.#running.delete(reporter);
     const delivered = reporter.ended(ending.kind, result);
-    // An ending that isn't the job's own is none to keep: handed out again, the build is to be run again.
-    const isOwn = ending.kind !== "infrastructure" && ending.kind !== "lost";
-    if (isOwn) this.#follow(build.record, delivered);
+    if (isOwn(ending)) this.#follow(build.record, delivered);
   }
 
   /** The finished build whose ending its client hasn't got, and whose job is handed out again. */
@@ -87,14 +85,13 @@ export class Reports {
     const { store, log } = this.#options;
     const delivery = delivered
       .then(async (done) => {
-        if (!done)
-          log.warn(
-            { job, number, uuid },
-            `the ending of ${job}#${number} is kept until it is asked for again`,
-          );
-        await store.setUndelivered(job, number, !done);
+        if (done) return store.setDelivered(job, number);
+        const text = `the ending of ${job}#${number} is kept until it is asked for again`;
+        log.warn({ job, number, uuid }, text);
       })
-      .catch((error) => log.error({ job, number, uuid }, `the ending can't be kept: ${error.message}`))
+      .catch((error) => {
+        log.error({ job, number, uuid }, `it can't be noted that the ending was delivered: ${error.message}`);
+      })
       .finally(() => this.#deliveries.delete(delivery));
     this.#deliveries.add(delivery);
   }

@@ -1,14 +1,15 @@
 /** The line to the job server is cut, or the server itself dies: no build ends by it, runs twice, or is forgotten. */
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { execa } from "execa";
 import { TestAgent } from "../support/agent.ts";
+import { audit, witness } from "../support/audit.ts";
 import { functions, object, submit, type Watched } from "../support/clients.ts";
 import { lacks } from "../support/parts.ts";
-import { startRecorder } from "../support/recorder.ts";
-import { startGearmand, temporaryFolder } from "../support/servers.ts";
+import { type Recorder, startRecorder } from "../support/recorder.ts";
+import { bounded, startGearmand, temporaryFolder } from "../support/servers.ts";
 
 const skip = lacks("gearmand", "gearadmin");
 
@@ -18,18 +19,40 @@ name: box7
 orphan-timeout: ${orphanTimeout}
 host: { classes: [lab1], executors: ${executors} }
 jobs:
-  gate: { run: "echo begun; read line < ../../../gate; echo over", grace: 0s }
+  gate:
+    grace: 0s
+    run: |
+      ${witness.replaceAll("\n", "\n      ")}
+      echo begun
+      read line < ../../../gate
+      echo over
+  gates:
+    run: |
+      ${witness.replaceAll("\n", "\n      ")}
+      echo middle > ../../../passed
+      read line < ../../../gate
   quick: { run: "echo quick" }
 `;
 
 async function startAgent(ports: number[], executors: number, orphanTimeout?: string): Promise<TestAgent> {
   const agent = await TestAgent.start({ yaml: yaml(executors, orphanTimeout), ports });
-  await execa("mkfifo", [join(agent.stateDir, "gate")]);
+  await execa("mkfifo", [join(agent.stateDir, "gate"), join(agent.stateDir, "passed")]);
   return agent;
 }
 
 /** Opening a FIFO for writing waits for its reader, so this can't come too early. */
 const openGate = (agent: TestAgent) => writeFile(join(agent.stateDir, "gate"), "go\n");
+
+/** Resolves when the job has come as far as to say so on its FIFO. */
+async function passed(agent: TestAgent): Promise<void> {
+  assert.equal((await bounded(readFile(join(agent.stateDir, "passed")))).toString(), "middle\n");
+}
+
+/** The connection that the last job was handed out on. */
+const busyConnection = ({ packets }: Recorder) =>
+  packets.findLast(({ packet }) => packet.type === "JOB_ASSIGN_UNIQ")?.connection ?? 0;
+
+const ended = (lines: readonly string[]) => lines.some((line) => line.startsWith("worker WORK_COMPLETE"));
 
 /** One ending, the build's own, and no second build. */
 async function assertOneSuccess(build: Watched, agent: TestAgent): Promise<void> {
@@ -42,6 +65,7 @@ async function assertOneSuccess(build: Watched, agent: TestAgent): Promise<void>
   assert.equal(object(ends[0]).number, 1);
   assert.equal((await agent.file("gate", 1, "console.log")).toString(), "begun\nover\n");
   await assert.rejects(agent.record("gate", 2), { code: "ENOENT" });
+  await audit(agent, { builds: [build] });
 }
 
 for (const executors of [1, 3]) {
@@ -62,6 +86,93 @@ for (const executors of [1, 3]) {
     assert.deepEqual(numbers, [1, 1, 1, 1, 1], "the first data four times, and the last");
   });
 }
+
+test("three cuts and a black hole during one build", { skip }, async () => {
+  await using server = await startGearmand();
+  await using line = await startRecorder(server);
+  await using agent = await startAgent([line.port], 2);
+  const build = await submit(server.port, { function: "build:gates", unique: "u-gates", data: "{}" });
+  await build.started;
+  for (let cut = 1; cut <= 2; cut++) {
+    line.cut();
+    await agent.logged("handed out again", cut);
+  }
+  line.silence();
+  await passed(agent);
+  line.resume();
+  line.cut();
+  await agent.logged("handed out again", 3);
+  await openGate(agent);
+  assert.equal(object((await build.ended).at(-1)).result, "SUCCESS");
+  assert.equal(object(build.events.at(-1)).number, 1);
+  await audit(agent, { builds: [build] });
+});
+
+test("the build ends in a black hole, which ends", { skip }, async () => {
+  await using server = await startGearmand();
+  await using line = await startRecorder(server);
+  await using agent = await startAgent([line.port], 1);
+  const build = await submit(server.port, { function: "build:gate", unique: "u-hole", data: "{}" });
+  await build.started;
+  line.silence();
+  await openGate(agent);
+  await line.until(ended);
+  line.resume();
+  await assertOneSuccess(build, agent);
+});
+
+test("the build ends in a black hole, and then the line is cut", { skip }, async () => {
+  await using server = await startGearmand();
+  await using line = await startRecorder(server);
+  await using agent = await startAgent([line.port], 1);
+  const build = await submit(server.port, { function: "build:gate", unique: "u-hole", data: "{}" });
+  await build.started;
+  line.silence();
+  await openGate(agent);
+  await line.until(ended);
+  line.cut();
+  await assertOneSuccess(build, agent);
+  await agent.logged("its ending is told");
+});
+
+test("the server alone notices the end of a line, before the build ends: another executor gets the job again", {
+  skip,
+}, async () => {
+  await using server = await startGearmand();
+  await using line = await startRecorder(server);
+  await using agent = await startAgent([line.port], 2);
+  const build = await submit(server.port, { function: "build:gate", unique: "u-half", data: "{}" });
+  await build.started;
+  const connection = busyConnection(line);
+  line.silence(connection);
+  line.dropServerEnd(connection);
+  await agent.logged("handed out again");
+  await openGate(agent);
+  await assertOneSuccess(build, agent);
+  line.cut();
+  assert.equal(await agent.end("SIGTERM"), 0);
+  assert.equal((await agent.record("gate", 1)).undelivered, undefined);
+  await audit(agent, { builds: [build] });
+});
+
+test("the server alone notices the end of a line, after the build ended: the ending is told again", {
+  skip,
+}, async () => {
+  await using server = await startGearmand();
+  await using line = await startRecorder(server);
+  await using agent = await startAgent([line.port], 2);
+  const build = await submit(server.port, { function: "build:gate", unique: "u-half", data: "{}" });
+  await build.started;
+  const connection = busyConnection(line);
+  line.silence(connection);
+  await openGate(agent);
+  await line.until(ended);
+  line.dropServerEnd(connection);
+  await agent.logged("its ending is told");
+  await assertOneSuccess(build, agent);
+  // Otherwise the way down waits for the silent line's answer, up to its bound.
+  line.cut();
+});
 
 test("an ending that couldn't be delivered is told when the job is handed out again", { skip }, async () => {
   await using server = await startGearmand();

@@ -34,6 +34,7 @@ export async function functions(
 }
 
 export interface Watched {
+  readonly asked: SubmitOptions;
   readonly handle: string;
   /** What has come so far. */
   readonly events: JobEvent[];
@@ -69,6 +70,7 @@ export async function submit(port: number, options: SubmitOptions): Promise<Watc
     arrivals.until((all) => all.filter(({ type }) => type === "data").length >= count);
   const said = (text: string) => arrivals.until((all) => outputOf(all).includes(text));
   return {
+    asked: options,
     handle: submission.handle,
     events: arrivals.all,
     dataPackets,

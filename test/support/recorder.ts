@@ -1,5 +1,6 @@
 /** A proxy in front of a real job server that notes the packets of both directions. */
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
+import { Transform } from "node:stream";
 import type { Packet } from "#/gearman/packet.ts";
 import { PacketParser } from "#/gearman/parser.ts";
 import { bounded, type RunningRawServer, startRawServer } from "./servers.ts";
@@ -17,16 +18,57 @@ export interface Recorder extends RunningRawServer {
   readonly lines: readonly string[];
   /** Resolves when the condition holds for the lines so far. */
   until(condition: (lines: readonly string[]) => boolean): Promise<void>;
-  /** Drops all connections. */
+  /** Drops all connections, at both ends. */
   cut(): void;
+  /** Drops the server's end of one connection; the worker isn't told while the line is silent. */
+  dropServerEnd(connection: number): void;
+  /**
+   * Makes black holes of all connections that there are now, or of one: nothing gets through in either direction, not even
+   * an end, and nobody is told. `resume` lets through what was held.
+   */
+  silence(connection?: number): void;
+  resume(): void;
   /** Drops new connections too, or no longer. */
   refuse(refusing: boolean): void;
+}
+
+interface ProxiedConnection {
+  readonly gate: Gate;
+  readonly socket: Socket;
+  readonly upstream: Socket;
+}
+
+/** What a connection's bytes and endings pass through: at once while it is open, and when it opens again. */
+class Gate {
+  readonly #held: (() => void)[] = [];
+  #isOpen = true;
+
+  shut(): void {
+    this.#isOpen = false;
+  }
+
+  open(): void {
+    this.#isOpen = true;
+    for (const act of this.#held.splice(0)) act();
+  }
+
+  pass(act: () => void): void {
+    if (this.#isOpen) act();
+    else this.#held.push(act);
+  }
+
+  stream(): Transform {
+    return new Transform({
+      transform: (chunk, _, done) => this.pass(() => done(null, chunk)),
+      flush: (done) => this.pass(done),
+    });
+  }
 }
 
 export async function startRecorder(to: { host: string; port: number }): Promise<Recorder> {
   const packets: Recorded[] = [];
   const waiting = new Set<() => void>();
-  const ends = new Set<() => void>();
+  const proxied = new Map<number, ProxiedConnection>();
   let count = 0;
   let refusing = false;
   const lines = () => packets.map(show);
@@ -34,6 +76,7 @@ export async function startRecorder(to: { host: string; port: number }): Promise
     if (refusing) return void socket.destroy();
     const connection = ++count;
     const upstream = connect(to.port, to.host);
+    const gate = new Gate();
     const note = (from: Recorded["from"]) => {
       const parser = new PacketParser({ magic: from === "worker" ? "REQ" : "RES" });
       return (chunk: Buffer) => {
@@ -42,24 +85,43 @@ export async function startRecorder(to: { host: string; port: number }): Promise
         for (const check of [...waiting]) check();
       };
     };
-    socket.on("data", note("worker")).pipe(upstream);
-    upstream.on("data", note("server")).pipe(socket);
-    upstream.on("error", () => socket.destroy());
-    socket.on("close", () => upstream.destroy());
-    ends.add(() => socket.destroy());
+    socket.on("data", note("worker")).pipe(gate.stream()).pipe(upstream);
+    upstream.on("data", note("server")).pipe(gate.stream()).pipe(socket);
+    upstream.on("error", () => gate.pass(() => socket.destroy()));
+    upstream.on("close", () => gate.pass(() => socket.end()));
+    socket.on("close", () => gate.pass(() => upstream.destroy()));
+    proxied.set(connection, { gate, socket, upstream });
   });
+  const cut = () => {
+    for (const { socket, upstream } of proxied.values()) {
+      socket.destroy();
+      upstream.destroy();
+    }
+    proxied.clear();
+  };
   return {
     ...server,
     packets,
     get lines() {
       return lines();
     },
-    cut() {
-      for (const end of ends) end();
-      ends.clear();
+    cut,
+    dropServerEnd(connection) {
+      proxied.get(connection)?.upstream.destroy();
+    },
+    silence(connection) {
+      for (const [number, { gate }] of proxied)
+        if (connection === undefined || number === connection) gate.shut();
+    },
+    resume() {
+      for (const { gate } of proxied.values()) gate.open();
     },
     refuse(whether) {
       refusing = whether;
+    },
+    async [Symbol.asyncDispose]() {
+      cut();
+      await server[Symbol.asyncDispose]();
     },
     until(condition) {
       const held = new Promise<void>((resolve) => {

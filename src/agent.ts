@@ -60,6 +60,7 @@ export class Agent implements AsyncDisposable {
   readonly #options: AgentOptions;
   readonly #parts: Parts;
   #life: AgentState = "running";
+  #then: "stop" | "restart" = "stop";
   readonly #stopped = Promise.withResolvers<"stop" | "restart">();
 
   private constructor(options: AgentOptions, parts: Parts) {
@@ -217,6 +218,8 @@ export class Agent implements AsyncDisposable {
    * runs them again elsewhere.
    */
   async stop(then: "stop" | "restart" = "stop", patience?: AbortSignal): Promise<void> {
+    // Who asks for an end while a restart is under way means it.
+    if (then === "stop" || this.#life !== "stopping") this.#then = then;
     if (this.#life === "stopping" || this.#life === "stopped") return;
     this.#life = "stopping";
     if (patience) await this.drain(patience).catch(() => {});
@@ -230,7 +233,7 @@ export class Agent implements AsyncDisposable {
     await this.#parts.resources.disposeAsync();
     this.#life = "stopped";
     this.log.info({}, "labgear has stopped");
-    this.#stopped.resolve(then);
+    this.#stopped.resolve(this.#then);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,5 +1,5 @@
 /** Carries out one build on the host: workspace, checkout, script, artifacts, test reports. */
-import { writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { collectArtifacts } from "#/builds/artifacts.ts";
 import type { Build } from "#/builds/build.ts";
@@ -12,6 +12,7 @@ import { readJunit } from "#/builds/junit.ts";
 import { prepareWorkspace } from "#/builds/workspace.ts";
 import type { JobConfig } from "#/config/model.ts";
 import { runHost } from "#/runners/host.ts";
+import type { HostEnding } from "#/runners/runner.ts";
 import type { NodeContext } from "./context.ts";
 
 /**
@@ -61,10 +62,11 @@ async function carryOut(
     const log = (line: string) => console.note(line);
     build.record.commit = (await checkout({ workspace, parameters, log, signal: build.signal })).commit;
   }
+  await using parametersFile = await keepParameters(build, parameters);
   const { env, refused } = jobEnvironment({
     parameters,
     allowed: job.parameters,
-    own: { ...ownVariables(build, workspace), LABGEAR_PARAMETERS: await keepParameters(build, parameters) },
+    own: { ...ownVariables(build, workspace), LABGEAR_PARAMETERS: parametersFile.path },
   });
   warn(
     build,
@@ -88,13 +90,17 @@ async function carryOut(
   warn(build, ending.warnings);
   build.enter("collecting");
   await collect(build, job, workspace, console);
-  if (ending.stopped) return { kind: "stopped", reason: "the job was stopped" };
-  if (ending.oom) return { kind: "failed", reason: "the job ran out of the memory that its limits allow" };
-  if (ending.signal)
-    return { kind: "failed", reason: `the job was ended by ${ending.signal}`, signal: ending.signal };
-  if (ending.code === 0) return { kind: "passed", reason: "the job passed" };
-  const reason = `the job ended with exit code ${ending.code}`;
-  return { kind: "failed", reason, ...(ending.code !== null && { exitCode: ending.code }) };
+  return verdict(ending);
+}
+
+/** How the build ends by how its script did. */
+function verdict({ stopped, oom, signal, code }: HostEnding): Ending {
+  if (stopped) return { kind: "stopped", reason: "the job was stopped" };
+  if (oom) return { kind: "failed", reason: "the job ran out of the memory that its limits allow" };
+  if (signal) return { kind: "failed", reason: `the job was ended by ${signal}`, signal };
+  if (code === 0) return { kind: "passed", reason: "the job passed" };
+  const reason = `the job ended with exit code ${code}`;
+  return { kind: "failed", reason, ...(code !== null && { exitCode: code }) };
 }
 
 /** What a job's script knows of its build, under labgear's names and under those of Jenkins. */
@@ -118,11 +124,14 @@ function ownVariables(build: Build, workspace: string): Record<string, string> {
   };
 }
 
-/** All parameters as a JSON file that only the job's user can read. */
-async function keepParameters(build: Build, parameters: ReadonlyMap<string, string>): Promise<string> {
-  const file = join(build.folder, "parameters.json");
-  await writeFile(file, JSON.stringify(Object.fromEntries(parameters), null, 2), { mode: 0o600 });
-  return file;
+/** All parameters as a JSON file that only the job's user can read; gone with the build, as there may be secrets in it. */
+async function keepParameters(
+  build: Build,
+  parameters: ReadonlyMap<string, string>,
+): Promise<AsyncDisposable & { readonly path: string }> {
+  const path = join(build.folder, "parameters.json");
+  await writeFile(path, JSON.stringify(Object.fromEntries(parameters), null, 2), { mode: 0o600 });
+  return { path, [Symbol.asyncDispose]: () => rm(path, { force: true }) };
 }
 
 async function collect(build: Build, job: JobConfig, workspace: string, console: ConsoleLog): Promise<void> {

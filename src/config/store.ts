@@ -6,10 +6,12 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  readdirSync,
   renameSync,
+  rmSync,
   statSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import Conf from "conf";
 import { StoreError } from "./errors.ts";
 
@@ -55,6 +57,7 @@ export function openStore(stateDir: string, { now = () => new Date() }: StoreOpt
   const file = join(stateDir, "state.json");
   const warnings: string[] = [];
   const conf = openOrSetAside(stateDir, file, now, warnings);
+  removeHalfWritten(file);
   const { numbers: storedNumbers = {}, paused: storedPaused = {} } = conf.store;
   // Memory leads, so that a file taken away or damaged while we run is written anew and no number comes twice.
   const numbers = new Map(Object.entries(storedNumbers));
@@ -78,6 +81,14 @@ export function openStore(stateDir: string, { now = () => new Date() }: StoreOpt
       else paused.set(node, reason);
     },
   };
+}
+
+/** A crash may leave what conf had begun to write: `state.json.tmp-…`. */
+function removeHalfWritten(file: string): void {
+  const start = `${basename(file)}.tmp-`;
+  for (const name of readdirSync(dirname(file))) {
+    if (name.startsWith(start)) rmSync(join(dirname(file), name), { force: true });
+  }
 }
 
 function openOrSetAside(stateDir: string, file: string, now: () => Date, warnings: string[]): Conf<State> {

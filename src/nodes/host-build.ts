@@ -13,6 +13,7 @@ import { prepareWorkspace } from "#/builds/workspace.ts";
 import type { JobConfig } from "#/config/model.ts";
 import { runHost } from "#/runners/host.ts";
 import type { HostEnding } from "#/runners/runner.ts";
+import type { ProcessTrees } from "#/runners/tree.ts";
 import type { NodeContext } from "./context.ts";
 
 /**
@@ -59,8 +60,7 @@ async function carryOut(
     job: job.name,
   });
   if (job.checkout) {
-    const log = (line: string) => console.note(line);
-    build.record.commit = (await checkout({ workspace, parameters, log, signal: build.signal })).commit;
+    build.record.commit = await checkOut(build, parameters, workspace, console, context.trees);
   }
   await using parametersFile = await keepParameters(build, parameters);
   const { env, refused } = jobEnvironment({
@@ -101,6 +101,25 @@ function verdict({ stopped, oom, signal, code }: HostEnding): Ending {
   if (code === 0) return { kind: "passed", reason: "the job passed" };
   const reason = `the job ended with exit code ${code}`;
   return { kind: "failed", reason, ...(code !== null && { exitCode: code }) };
+}
+
+/** Checks the change out, with git in a process tree of its own: not even a crash of the agent leaves it running. */
+async function checkOut(
+  build: Build,
+  parameters: ReadonlyMap<string, string>,
+  workspace: string,
+  console: ConsoleLog,
+  trees: ProcessTrees,
+): Promise<string> {
+  await using tree = await trees.create(`${build.record.job}.${build.record.number}.git`, {}, workspace);
+  const launch = ([program = "git", ...rest]: readonly string[]) => {
+    const { file, args, env } = tree.launch([program, ...rest]);
+    const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+    // What the launcher can't do it says on descriptor 3: here among what git says.
+    return ["env", ...variables, "/bin/sh", "-c", 'exec "$@" 3>&2', "labgear-git", file, ...args];
+  };
+  const log = (line: string) => console.note(line);
+  return (await checkout({ workspace, parameters, log, launch, signal: build.signal })).commit;
 }
 
 /** What a job's script knows of its build, under labgear's names and under those of Jenkins. */

@@ -1,6 +1,13 @@
 /** Keeps `min-free` free on the disk of the state directory: takes no builds without it, and makes room. */
 import type { Build } from "#/builds/build.ts";
-import { diskUsage, listWorkspaces, removeWorkspace, type Workspace, workspaceOf } from "#/builds/room.ts";
+import {
+  diskUsage,
+  dispensable,
+  listWorkspaces,
+  removeWorkspace,
+  type Workspace,
+  workspaceOf,
+} from "#/builds/room.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import { formatSize } from "#/config/units.ts";
@@ -99,7 +106,7 @@ export class Space {
         await this.#removeWorkspace(workspaceOf(stateDir, build.record));
         this.#overfull.delete(build);
       }
-      for (const build of builds.dispensable()) {
+      for (const build of dispensable(builds.finished())) {
         if (await enough()) return;
         await builds.remove(build);
         const { job, number } = build;

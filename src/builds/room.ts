@@ -1,8 +1,9 @@
-/** Room on the disk: how much a build takes, and the workspaces that nobody works in. */
+/** Room on the disk: how much a build takes, and what can go: old builds, and workspaces that nobody works in. */
 import { renameSync } from "node:fs";
 import { lstat, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { Warnings, walk } from "./find.ts";
+import type { BuildSummary } from "./summary.ts";
 import { isName, removeTree } from "./workspace.ts";
 
 /** Bytes on the disk below a folder; 0 for one that isn't there. What can't be looked at doesn't count. */
@@ -13,6 +14,17 @@ export async function diskUsage(folder: string): Promise<number> {
     bytes += (stat?.blocks ?? 0) * 512;
   }
   return bytes;
+}
+
+/**
+ * Finished builds that can be removed when there is no room, the oldest first: not each job's newest, and none whose ending
+ * a client still lacks.
+ * @param finished the newest first
+ */
+export function dispensable(finished: readonly BuildSummary[]): BuildSummary[] {
+  const newest = new Map<string, number>();
+  for (const { job, number } of finished) newest.set(job, Math.max(number, newest.get(job) ?? 0));
+  return finished.filter((build) => !build.undelivered && newest.get(build.job) !== build.number).reverse();
 }
 
 /** Where `STATE/workspaces/EXECUTOR/JOB` is. */

@@ -7,28 +7,13 @@ import { typicalDuration } from "./duration.ts";
 import { BuildError } from "./errors.ts";
 import { loadBuilds } from "./load.ts";
 import { type BuildRecord, readRecord, writeRecord } from "./record.ts";
+import { type BuildSummary, summarize } from "./summary.ts";
 import { removeTree } from "./workspace.ts";
+
+export type { BuildSummary } from "./summary.ts";
 
 /** Which build: by its Gearman unique, or by job and number. */
 export type Selector = { readonly uuid: string } | { readonly job: string; readonly number: number };
-
-/** What is kept in memory of each build on disk: enough for lists and estimates. */
-export type BuildSummary = Pick<
-  BuildRecord,
-  | "job"
-  | "number"
-  | "uuid"
-  | "node"
-  | "target"
-  | "labels"
-  | "assigned"
-  | "started"
-  | "ended"
-  | "ending"
-  | "took"
-  | "result"
-  | "undelivered"
->;
 
 /** The part of a record that the store fills in itself comes from the caller's facts and the next number. */
 export type NewBuild = Omit<BuildRecord, "version" | "number" | "url" | "assigned">;
@@ -75,17 +60,8 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   }
 
   #remember(record: BuildRecord): void {
-    const { job, number, uuid, node, labels, assigned } = record;
-    const summary: BuildSummary = {
-      ...{ job, number, uuid, node, labels, assigned },
-      ...(record.target === undefined ? {} : { target: record.target }),
-      ...(record.started === undefined ? {} : { started: record.started }),
-      ...(record.ended === undefined ? {} : { ended: record.ended }),
-      ...(record.took === undefined ? {} : { took: record.took }),
-      ...(record.ending === undefined ? {} : { ending: record.ending }),
-      ...(record.result === undefined ? {} : { result: record.result }),
-      ...(record.undelivered === undefined ? {} : { undelivered: record.undelivered }),
-    };
+    const { job, number } = record;
+    const summary = summarize(record);
     if (summary.undelivered) this.#undelivered.add(summary);
     const ofJob = this.#finished.get(job) ?? new Map<number, BuildSummary>();
     this.#finished.set(job, ofJob.set(number, summary));
@@ -185,6 +161,7 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   async setDelivered(job: string, number: number): Promise<void> {
     const build = this.findFinished({ job, number });
     if (!build || !this.#undelivered.delete(build)) return;
+    delete build.undelivered;
     try {
       await this.#amend(build, (record) => {
         delete record.undelivered;
@@ -198,10 +175,7 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   #amend({ job, number }: BuildSummary, change: (record: BuildRecord) => void): Promise<void> {
     const amended = this.#amending.then(async () => {
       const unsaved = this.#unsaved.get(`${job}#${number}`);
-      if (unsaved) {
-        change(unsaved.record);
-        return this.#save(unsaved);
-      }
+      if (unsaved) return change(unsaved.record);
       const folder = this.folder(job, number);
       const record = await readRecord(folder);
       change(record);
@@ -211,20 +185,25 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     return amended;
   }
 
-  async #save(build: Build): Promise<void> {
-    await build.save();
-    this.#unsaved.delete(build.title);
-  }
-
   /**
    * Writes the records that couldn't be written when their builds ended; until then they are kept in memory.
    * @returns how many were written
    * @throws the file system's error when one still can't be
    */
-  async saveRest(): Promise<number> {
+  saveRest(): Promise<number> {
     const rest = [...this.#unsaved.values()];
-    for (const build of rest) await this.#save(build);
-    return rest.length;
+    const saved = this.#amending.then(async () => {
+      for (const build of rest) {
+        await build.save();
+        this.#unsaved.delete(build.title);
+      }
+      return rest.length;
+    });
+    this.#amending = saved.then(
+      () => {},
+      () => {},
+    );
+    return saved;
   }
 
   /**
@@ -243,17 +222,6 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     }
     if (failures.length === 0) return;
     throw new BuildError("PRUNE", `${failures.length} old builds can't be removed, first: ${failures[0]}`);
-  }
-
-  /**
-   * Finished builds that can be removed when there is no room, the oldest first: not each job's newest, and none whose
-   * ending a client still lacks.
-   */
-  dispensable(): BuildSummary[] {
-    const newest = new Set([...this.#finished.keys()].map((job) => this.finished(job)[0]));
-    return this.finished()
-      .filter((build) => !newest.has(build) && !this.#undelivered.has(build))
-      .reverse();
   }
 
   /**

@@ -162,20 +162,22 @@ export class Executor implements AsyncDisposable {
     const { infrastructureResult } = context.config();
     const result = (ending: Ending) => resultOf(ending.kind, infrastructureResult);
     let ending = ended;
+    let unwritten = "";
     try {
       ending = await build.end(ended, result);
     } catch (error) {
-      const reason = `the record can't be written: ${(error as Error).message}`;
-      log.error({}, `${reason}; that is tried again until the agent ends`);
-      context.onTrouble(reason);
+      unwritten = `; its record waits in memory until it can be written: ${(error as Error).message}`;
+      context.onTrouble(`a record can't be written: ${(error as Error).message}`);
       // A stop that was asked for decides how it ended all the same.
       if (build.state.phase === "ended") ending = build.state.ending;
     }
     context.reports.ended(reporter, ending, result(ending));
     this.#state = { kind: "idle" };
-    const isOurs = ending.kind === "infrastructure";
-    const line = `${build.title} ended: ${ending.reason}`;
-    log[isOurs ? "warn" : "info"]({ ending: ending.kind, result: result(ending) }, line);
+    const level = unwritten ? "error" : ending.kind === "infrastructure" ? "warn" : "info";
+    log[level](
+      { ending: ending.kind, result: result(ending) },
+      `${build.title} ended: ${ending.reason}${unwritten}`,
+    );
   }
 
   /** Streams the console once it is there; resolves when all of it is sent. */

@@ -55,7 +55,7 @@ class Follower {
     this.#options = options;
   }
 
-  /** Resolves when the build was taken out of the queue: servers tell nothing more about it. */
+  /** Resolves when the build was taken out of the queue: gearmand sends a WORK_FAIL then, geard nothing. */
   get cancelled(): Promise<undefined> {
     return this.#cancelled.promise;
   }
@@ -71,6 +71,10 @@ class Follower {
 
   /** @returns the exit code */
   end(): number {
+    if (this.#result === undefined && this.#interrupted && this.#manager === undefined) {
+      this.#result = "ABORTED";
+      this.#reason = "it was taken out of the queue";
+    }
     const [result, reason] = [this.#result, this.#reason];
     this.#options.renderer.show({
       event: "ended",
@@ -93,10 +97,7 @@ class Follower {
 
   async #stop(): Promise<void> {
     if (this.#manager !== undefined) return await this.#options.stop(this.#manager);
-    if (!(await this.#options.cancel()) || this.#manager !== undefined) return;
-    this.#result = "ABORTED";
-    this.#reason = "it was taken out of the queue";
-    this.#cancelled.resolve(undefined);
+    if ((await this.#options.cancel()) && this.#manager === undefined) this.#cancelled.resolve(undefined);
   }
 
   #showProgress(numerator: number, denominator: number): void {

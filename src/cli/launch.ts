@@ -2,11 +2,11 @@
 import { Admin } from "#/gearman/admin.ts";
 import { Client } from "#/gearman/client.ts";
 import type { ServerAddress } from "#/gearman/dial.ts";
-import { buildFunction } from "#/zuul/functions.ts";
+import { buildFunction, stopFunction } from "#/zuul/functions.ts";
 import { exitCodes } from "./exit.ts";
 import { followBuild } from "./follow.ts";
 import type { Renderer } from "./render.ts";
-import { askManager } from "./stop.ts";
+import { stopArgument } from "./stop.ts";
 
 export interface Launch {
   readonly job: string;
@@ -44,7 +44,11 @@ export async function launchBuild(
   const { handle } = submitted;
   renderer.show({ event: "created", job, uuid, handle });
   if (detach) return exitCodes.success;
-  const stop = (manager: string) => askManager(server, manager, uuid);
+  const stop = async (manager: string) => {
+    // In the background, so that it arrives also when a second Ctrl-C leaves at once.
+    const data = stopArgument(uuid);
+    await client.submit({ function: stopFunction(manager), data, priority: "high", background: true });
+  };
   const cancel = async () => {
     // gearmand would forget a running job, too, and never tell its worker to stop.
     if ((await client.status(handle)).running) return false;

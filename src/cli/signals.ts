@@ -6,7 +6,12 @@
  * @returns disposing of it takes the handler off
  */
 export function onSignals(signals: readonly NodeJS.Signals[], handler: () => void): Disposable {
-  for (const signal of signals) process.removeAllListeners(signal).on(signal, handler);
+  for (const signal of signals) {
+    const others = process.listeners(signal);
+    // Before the others go: a signal that comes while there is no listener at all would be lost.
+    process.on(signal, handler);
+    for (const other of others) process.off(signal, other);
+  }
   return {
     [Symbol.dispose]() {
       for (const signal of signals) process.off(signal, handler);

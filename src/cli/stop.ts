@@ -28,7 +28,7 @@ export function command(): Command {
  * @param build JOB#NUMBER, or a uuid
  * @throws GearmanError; CommandError failure when no such build runs there, or the manager is silent
  */
-export async function askManager(server: ServerAddress, manager: string, build: string): Promise<void> {
+async function askManager(server: ServerAddress, manager: string, build: string): Promise<void> {
   await using client = await Client.connect(server);
   const data = stopArgument(build);
   const submitted = await client.submit({ function: stopFunction(manager), data, priority: "high" });
@@ -49,8 +49,8 @@ export async function askManager(server: ServerAddress, manager: string, build: 
   }
 }
 
-/** What goes to `stop:`; see parseStopArgument. */
-function stopArgument(build: string): string {
+/** What goes to `stop:` for JOB#NUMBER or a uuid; see parseStopArgument. */
+export function stopArgument(build: string): string {
   const [, name, number] = /^(.+)#(\d+)$/.exec(build) ?? [];
   return JSON.stringify(name ? { name, number: Number(number) } : { uuid: build });
 }

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { BuildError } from "./errors.ts";
 import { quote } from "./find.ts";
 import { type BuildRecord, readRecord, recordFile, writeRecord } from "./record.ts";
+import { removeHalfWritten } from "./replace-file.ts";
 import { removeTree } from "./workspace.ts";
 
 export interface LoadedBuilds {
@@ -49,6 +50,7 @@ export async function loadBuilds(
         const number = Number(name);
         highest.set(job, Math.max(number, highest.get(job) ?? 0));
         await attempt(place, async () => {
+          await removeHalfWritten(recordFile(place));
           const record = await readOrSetAside(place, job, number, warnings);
           if (!record) return;
           const unfinished = record.ended === undefined;

@@ -37,7 +37,7 @@ type Child = ReturnType<typeof start>;
 export async function runHost(run: HostRun): Promise<HostEnding> {
   const argv = await prepareScript(run.script, run.scriptFile);
   await using tree = await run.trees.create(run.name, run.limits, run.cwd);
-  using pipe = await OutputPipe.open();
+  using pipe = await OutputPipe.open(`${run.scriptFile}.output`);
   if (run.signal.aborted) return { ...notStarted, warnings: tree.warnings };
 
   const child = start(tree.launch(argv), run, pipe.writer);

@@ -1,9 +1,7 @@
 /** The one pipe that a job's stdout and stderr share, read no faster than its consumer takes it. */
 import { closeSync, constants, openSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { execa } from "execa";
 import { RunnerError } from "./errors.ts";
 import type { Output } from "./runner.ts";
@@ -40,21 +38,20 @@ export class OutputPipe implements Disposable {
   /**
    * A real pipe: Node's own are sockets, on which `echo >/dev/stderr` fails.
    *
+   * @param path where it may stand for the moment that it needs a name
    * @throws RunnerError START
    */
-  static async open(): Promise<OutputPipe> {
-    const directory = await mkdtemp(join(tmpdir(), "labgear-")).catch(fail);
+  static async open(path: string): Promise<OutputPipe> {
     try {
-      const path = join(directory, "output");
       await execa("mkfifo", ["-m", "600", path]);
       // In this order neither waits for the other.
       const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
       const writer = openSync(path, "w");
       return new OutputPipe(path, new Socket({ fd: reader, readable: true, writable: false }), writer);
-    } catch (error) {
-      return fail(error);
+    } catch (cause) {
+      throw new RunnerError("START", `no pipe for the output: ${(cause as Error).message}`, { cause });
     } finally {
-      await rm(directory, { recursive: true, force: true });
+      await rm(path, { force: true });
     }
   }
 
@@ -104,8 +101,4 @@ export class OutputPipe implements Disposable {
     this.closeWriter();
     this.#reader.destroy();
   }
-}
-
-function fail(error: unknown): never {
-  throw new RunnerError("START", `no pipe for the output: ${(error as Error).message}`, { cause: error });
 }

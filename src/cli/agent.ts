@@ -6,7 +6,7 @@ import { defaultControl } from "#/control/client.ts";
 import { createLog, type LogLevel, logLevels } from "#/log.ts";
 import type { Log } from "#/nodes/log.ts";
 import { newCommand } from "./options.ts";
-import { onSignals } from "./signals.ts";
+import { followSystem } from "./service.ts";
 
 interface AgentCommandOptions {
   readonly config?: string;
@@ -43,7 +43,7 @@ async function run(options: AgentCommandOptions): Promise<void> {
     control: options.control,
     log,
   });
-  followSignals(agent, log);
+  followSystem(agent, log);
   if ((await agent.stopped) === "restart") {
     log.info({}, "labgear starts again");
     process.execve?.(
@@ -52,30 +52,4 @@ async function run(options: AgentCommandOptions): Promise<void> {
       process.env,
     );
   }
-}
-
-/** The first SIGTERM or Ctrl-C drains, the second stops; SIGHUP reloads. */
-export function followSignals(agent: Agent, log: Log): void {
-  let patience: AbortController | undefined;
-  const end = () => {
-    if (patience) return patience.abort();
-    patience = new AbortController();
-    const running = agent.builds.running.length;
-    if (running > 0) {
-      const limit = agent.config.stopTimeout / 1000;
-      log.info(
-        { running },
-        `ending when the running builds have ended, in ${limit} s at most; once more stops them`,
-      );
-    }
-    const timeout = AbortSignal.timeout(agent.config.stopTimeout);
-    agent.stop("stop", AbortSignal.any([patience.signal, timeout])).catch((error) => {
-      log.error({}, `the way down failed: ${error.stack}`);
-      process.exit(1);
-    });
-  };
-  onSignals(["SIGTERM", "SIGINT"], end);
-  onSignals(["SIGHUP"], () => {
-    agent.reload().catch((error) => log.error({}, `the old configuration stays in force: ${error.message}`));
-  });
 }

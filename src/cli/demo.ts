@@ -9,11 +9,11 @@ import type { ServerAddress } from "#/gearman/dial.ts";
 import { JobServer } from "#/gearman/server.ts";
 import { createLog } from "#/log.ts";
 import { version } from "#/version.ts";
-import { followSignals } from "./agent.ts";
 import { exitCodes } from "./exit.ts";
 import { launchBuild } from "./launch.ts";
 import { newCommand } from "./options.ts";
 import { chooseRenderer } from "./render.ts";
+import { followSystem } from "./service.ts";
 
 const configuration = (port: number) => `# The demo's configuration: what a lab's own starts from.
 name: demo
@@ -63,7 +63,7 @@ async function run(once: boolean): Promise<number> {
   const code = await build(address);
   if (once) return code;
   process.stdout.write(lookAround(address.port, control, file));
-  followSignals(agent, log);
+  followSystem(agent, log);
   await agent.stopped;
   return exitCodes.success;
 }

@@ -1,0 +1,50 @@
+/** The agent and the system it lives in: the signals that it obeys, and what it tells systemd. */
+import type { Agent } from "#/agent.ts";
+import { createNotifier, type Notifier } from "#/host/notify.ts";
+import { loadSystemCalls } from "#/host/syscalls.ts";
+import type { Log } from "#/nodes/log.ts";
+import { onSignals } from "./signals.ts";
+
+/** The first SIGTERM or Ctrl-C drains, the second stops; SIGHUP reloads. Without systemd nobody hears the rest. */
+export function followSystem(agent: Agent, log: Log): void {
+  const notifier = createNotifier(process.env, loadSystemCalls());
+  onSignals(["SIGTERM", "SIGINT"], endOnSignal(agent, log, notifier));
+  onSignals(["SIGHUP"], () => void reload(agent, log, notifier));
+  notifier.ready();
+  if (notifier.watchdogInterval === undefined) return;
+  // Half of the interval, as sd_watchdog_enabled(3) advises. A stuck event loop doesn't come here, and is restarted.
+  const timer = setInterval(() => notifier.watchdog(), notifier.watchdogInterval / 2);
+  void agent.stopped.then(() => clearInterval(timer));
+}
+
+function endOnSignal(agent: Agent, log: Log, notifier: Notifier): () => void {
+  let patience: AbortController | undefined;
+  return () => {
+    if (patience) return patience.abort();
+    patience = new AbortController();
+    notifier.stopping();
+    const running = agent.builds.running.length;
+    if (running > 0) {
+      const limit = agent.config.stopTimeout / 1000;
+      log.info(
+        { running },
+        `ending when the running builds have ended, in ${limit} s at most; once more stops them`,
+      );
+    }
+    const timeout = AbortSignal.timeout(agent.config.stopTimeout);
+    agent.stop("stop", AbortSignal.any([patience.signal, timeout])).catch((error) => {
+      log.error({}, `the way down failed: ${error.stack}`);
+      process.exit(1);
+    });
+  };
+}
+
+async function reload(agent: Agent, log: Log, notifier: Notifier): Promise<void> {
+  notifier.reloading();
+  try {
+    await agent.reload();
+  } catch (error) {
+    log.error({}, `the old configuration stays in force: ${(error as Error).message}`);
+  }
+  notifier.ready();
+}

@@ -139,7 +139,7 @@ async function assertQueued({ builds, queuedAt }: AuditOptions, running: readonl
   }
 }
 
-/** No two runs of a job and uuid overlap: by their records, and by what the runs saw themselves. */
+/** No two runs of a job and uuid overlap, by their records and by what they saw themselves; none follows one with a result. */
 function assertNotTwice(stateDir: string, records: ReadonlyMap<string, BuildRecord>): void {
   const runs = Map.groupBy(records.values(), ({ job, uuid }) => `${job} ${uuid}`);
   for (const ofOne of runs.values()) {
@@ -149,6 +149,7 @@ function assertNotTwice(stateDir: string, records: ReadonlyMap<string, BuildReco
       if (!next) continue;
       const apart = record.ended !== undefined && record.ended <= next.assigned;
       assert.ok(apart, `${title(record)} and ${title(next)} are the same uuid, and ran at once`);
+      assert.equal(record.result, undefined, `${title(record)} had ended, and ran again as ${title(next)}`);
     }
   }
   const names = readdirSync(stateDir).includes("witness") ? readdirSync(join(stateDir, "witness")) : [];

@@ -77,21 +77,3 @@ export async function readRecord(folder: string): Promise<BuildRecord> {
   if (stat.size > maxRecord) throw new SyntaxError(`it is ${stat.size} bytes long`);
   return parseRecord(JSON.parse(await file.readFile("utf8")));
 }
-
-const secret = /secret|token|passw|passphrase|(^|_)pass($|_)|hmac|credential|private|(api|access)_?key/i;
-
-/** The user, password or token in a URL. */
-const login = /(:\/\/)[^/?#@\s]+@/g;
-
-/**
- * The parameters as they may be shown and kept: values whose names speak of secrets are masked, and so are the logins
- * in URLs.
- */
-export function maskSecrets(parameters: ReadonlyMap<string, string>): Record<string, string> {
-  return Object.fromEntries(
-    [...parameters].map(([name, value]) => [
-      name,
-      secret.test(name) ? "[masked]" : value.replace(login, "$1[masked]@"),
-    ]),
-  );
-}

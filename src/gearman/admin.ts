@@ -40,8 +40,9 @@ export interface AdminOptions extends DialOptions {
 /** What a pattern's groups found in a line. */
 type Row = readonly (string | undefined)[];
 
-/** The most that is kept of one answer. */
+/** The most that is kept of one answer, in lines and in characters. */
 const maxLines = 200_000;
+const maxText = 32 * 1024 * 1024;
 
 interface Pending {
   readonly command: string;
@@ -50,6 +51,8 @@ interface Pending {
   /** Whether the answer is one line, or lines up to one that is a full stop. */
   readonly shape: "line" | "list";
   readonly rows: Row[];
+  /** How many characters of it have come. */
+  length: number;
   readonly resolve: (rows: Row[]) => void;
   readonly reject: (error: GearmanError) => void;
 }
@@ -141,7 +144,8 @@ export class Admin implements AsyncDisposable {
     try {
       return await new Promise<Row[]>((resolve, reject) => {
         this.#connection.sendLine(command);
-        if (this.#connection.open) this.#pending.push({ command, shape, pattern, rows: [], resolve, reject });
+        if (this.#connection.open)
+          this.#pending.push({ command, shape, pattern, rows: [], length: 0, resolve, reject });
         else void this.#connection.closed.then(reject);
       });
     } finally {
@@ -170,10 +174,11 @@ export class Admin implements AsyncDisposable {
   #take(pending: Pending, line: string): void {
     const { server } = this.#connection;
     const match = pending.pattern.exec(line);
+    pending.length += line.length;
     if (!match) {
       this.#connection.end(new GearmanError("GARBAGE", `${server}: ${garbage(Buffer.from(line)).message}`));
-    } else if (pending.rows.push(match.slice(1)) > maxLines) {
-      const text = `${server}: the answer to "${pending.command}" has over ${maxLines} lines`;
+    } else if (pending.rows.push(match.slice(1)) > maxLines || pending.length > maxText) {
+      const text = `${server}: the answer to "${pending.command}" is over ${maxLines} lines or ${maxText} characters long`;
       this.#connection.end(new GearmanError("TOO_LARGE", text));
     } else if (pending.shape === "line") {
       this.#pending.shift();

@@ -161,6 +161,7 @@ export class Link {
 
   #waitAndRetry(reason: GearmanError): void {
     this.lastError = reason;
+    this.#backoff.down(this.#options.clock.now(), reason);
     this.#enter(this.#retiring ? { kind: "closed" } : { kind: "waiting" });
     if (!this.#retiring)
       this.#cancelTimer = this.#options.clock.after(this.#backoff.next(), () => this.start());
@@ -176,7 +177,7 @@ export class Link {
         if (state.registration.confirmed) this.#unconfirmed?.confirm();
         if (state.kind !== "registering") this.#options.owner.changed();
         else if (state.registration.confirmed) {
-          this.#backoff.reset();
+          this.#backoff.up(this.#options.clock.now());
           this.#enter({ ...state, kind: "awake" });
           this.#options.owner.up();
         }
@@ -209,13 +210,15 @@ export class Link {
   }
 
   #assigned(state: Conversation & { readonly kind: LinkState["kind"] }, packet: Packet): void {
-    if (state.kind !== "grabbing") {
-      const text = `${this.server} gave a job that nobody asked for`;
-      state.connection.end(new GearmanError("GARBAGE", text));
-      return;
-    }
+    const breaks = (what: string) =>
+      state.connection.end(new GearmanError("GARBAGE", `${this.server} gave a job ${what}`));
+    if (state.kind !== "grabbing") return breaks("that nobody asked for");
+    const assignment = readAssignment(packet);
+    const name = assignment.function;
+    if (!state.registration.has(name.toString()))
+      return breaks(`of a function that isn't registered: "${printable(name, 60)}"`);
     this.#grab = { ...this.#grab, proved: true };
-    const job = new AssignedJob(state.connection, readAssignment(packet));
+    const job = new AssignedJob(state.connection, assignment);
     this.#enter({ ...state, kind: "working", job });
     this.#options.owner.assigned(job);
   }

@@ -50,6 +50,11 @@ export class Registration {
     this.#unanswered = Math.max(0, this.#unanswered - 1);
   }
 
+  /** True when the server may give jobs of this function. */
+  has(name: string): boolean {
+    return this.#sent.has(name);
+  }
+
   /** True when the server has read all that was sent. */
   get confirmed(): boolean {
     return this.#unanswered === 0;

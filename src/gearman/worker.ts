@@ -25,7 +25,7 @@ export interface WorkerOptions {
   readonly clientId: string;
   /**
    * Does one job and settles when the slot is free for the next; a job that it left without an end is failed then. The
-   * job's function may be one that was withdrawn a moment ago, or, from a bad server, any. When its job is lost, it may
+   * job's function may be one that was withdrawn a moment ago. When its job is lost, it may
    * be called again before it has settled, with the same job handed out anew or with another one.
    */
   readonly onJob: (job: Job) => Promise<void>;

@@ -1,11 +1,11 @@
 /** An executor: one slot of a node, with a Gearman connection of its own, that runs one build at a time. */
 import type { Build } from "#/builds/build.ts";
 import type { Ending } from "#/builds/ending.ts";
-import { maskSecrets } from "#/builds/record.ts";
+import { recordParameters } from "#/builds/parameters.ts";
 import type { JobConfig } from "#/config/model.ts";
 import type { ServerAddress } from "#/gearman/dial.ts";
 import { type Job, Worker } from "#/gearman/worker.ts";
-import { parseBuildArgument } from "#/zuul/arguments.ts";
+import { buildUuid, parseBuildArgument } from "#/zuul/arguments.ts";
 import { parseFunction } from "#/zuul/functions.ts";
 import { resultOf } from "#/zuul/results.ts";
 import type { NodeContext } from "./context.ts";
@@ -113,11 +113,11 @@ export class Executor implements AsyncDisposable {
     }
     try {
       const parameters = parseBuildArgument(job.argument);
-      const uuid = job.unique || parameters.get("ZUUL_UUID") || crypto.randomUUID();
+      const uuid = buildUuid(job.unique, parameters) ?? crypto.randomUUID();
       return { config, parameters, uuid, ...(asked.target === undefined ? {} : { target: asked.target }) };
     } catch (error) {
       const reason = (error as Error).message;
-      this.#log.warn({ job: asked.job, uuid: job.unique }, reason);
+      this.#log.warn({ job: asked.job, uuid: buildUuid(job.unique, new Map()) }, reason);
       context.reports.refuse({ job: asked.job, node: node.name, labels: node.labels() }, job, reason);
       return undefined;
     }
@@ -134,7 +134,7 @@ export class Executor implements AsyncDisposable {
         labels: node.labels(),
         executor: this.index,
         server: job.server,
-        parameters: maskSecrets(parameters),
+        ...recordParameters(parameters),
       });
     } catch (error) {
       const reason = `no build: ${(error as Error).message}`;

@@ -2,7 +2,14 @@
  * The arguments that Zuul sends with `build:`, `stop:` and `set_description:`, in all forms that its versions and
  * the Jenkins plugin know. Everything here comes from outside: checked before it is used.
  */
+import { createHash } from "node:crypto";
 import { ZuulError } from "./errors.ts";
+
+/**
+ * The longest argument that is looked at, in bytes. Zuul's have a few KiB; JSON can take forty times its length in memory
+ * when it is made for that, so what is far longer is refused unread.
+ */
+const maxArgument = 4 * 1024 * 1024;
 
 /** Which build a client means. */
 export type BuildSelector =
@@ -13,7 +20,7 @@ export type BuildSelector =
  * The parameters of a build.
  * @param argument a JSON object; values that aren't strings are written as JSON. An empty argument is no parameters, as
  *   `gearman -f build:JOB </dev/null` sends it
- * @throws ZuulError ARGUMENT for anything else
+ * @throws ZuulError ARGUMENT for anything else, and for what is too long
  */
 export function parseBuildArgument(argument: Uint8Array): Map<string, string> {
   if (argument.length === 0) return new Map();
@@ -24,6 +31,16 @@ export function parseBuildArgument(argument: Uint8Array): Map<string, string> {
       typeof value === "string" ? value : JSON.stringify(value),
     ]),
   );
+}
+
+/**
+ * What a build is called: the Gearman unique, or else ZUUL_UUID.
+ * @returns undefined when neither is there; one that is no such name, by length or by what is in it, as its digest
+ */
+export function buildUuid(unique: string, parameters: ReadonlyMap<string, string>): string | undefined {
+  const name = unique || parameters.get("ZUUL_UUID");
+  if (!name || isUuid(name)) return name || undefined;
+  return `sha256-${createHash("sha256").update(name).digest("hex")}`;
 }
 
 /**
@@ -61,8 +78,12 @@ function parseSelector(object: Record<string, unknown>, what: string): BuildSele
 }
 
 function checkUuid(text: string, what: string): string {
-  if (/^[\x21-\x7e]{1,128}$/.test(text)) return text;
+  if (isUuid(text)) return text;
   throw new ZuulError("ARGUMENT", `${what} is no build's uuid: ${JSON.stringify(text.slice(0, 40))}`);
+}
+
+function isUuid(text: string): boolean {
+  return /^[\x21-\x7e]{1,128}$/.test(text);
 }
 
 function parseObject(argument: Uint8Array, what: string): Record<string, unknown> {
@@ -79,6 +100,10 @@ function parseObject(argument: Uint8Array, what: string): Record<string, unknown
 }
 
 function decode(argument: Uint8Array, what: string): string {
+  if (argument.length > maxArgument) {
+    const text = `${what} has ${argument.length} bytes, and ${maxArgument} at most are looked at`;
+    throw new ZuulError("ARGUMENT", text);
+  }
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(argument);
   } catch (cause) {

@@ -2,12 +2,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Backoff } from "#/gearman/backoff.ts";
+import { GearmanError, type GearmanErrorCode } from "#/gearman/errors.ts";
 
-test("the ceiling doubles from 0.1 s to 30 s, and starts over after a reset", () => {
+const reason = (code: GearmanErrorCode) => new GearmanError(code, "as the test says");
+
+test("the ceiling doubles from 0.1 s to 30 s, and starts over after a connection that stood", () => {
   const backoff = new Backoff(() => 1);
-  const ceilings = Array.from({ length: 12 }, () => backoff.next());
+  const ceilings = Array.from({ length: 12 }, () => {
+    backoff.down(0, reason("UNREACHABLE"));
+    return backoff.next();
+  });
   assert.deepEqual(ceilings, [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000, 30_000]);
-  backoff.reset();
+  backoff.up(1000);
+  backoff.down(31_000, reason("CLOSED"));
   assert.equal(backoff.next(), 100);
 });
 
@@ -21,4 +28,24 @@ test("it stays at 30 s for as long as it takes", () => {
   const backoff = new Backoff(() => 0.5);
   for (let i = 0; i < 5000; i++) backoff.next();
   assert.equal(backoff.next(), 15_000);
+});
+
+/** The ceilings after connections that ended for the reasons, each soon after its registration. */
+function ceilings(codes: readonly GearmanErrorCode[]): number[] {
+  const backoff = new Backoff(() => 1);
+  return codes.map((code, index) => {
+    backoff.up(index);
+    backoff.down(index, reason(code));
+    return backoff.next();
+  });
+}
+
+test("a server that restarts again and again is waited for a moment", () => {
+  assert.deepEqual(ceilings(Array(6).fill("CLOSED")), [200, 400, 800, 800, 800, 800]);
+});
+
+test("a server that sends garbage again and again is met more and more rarely", () => {
+  const all = ceilings(Array(12).fill("GARBAGE"));
+  assert.deepEqual(all, [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000, 30_000, 30_000]);
+  assert.deepEqual(ceilings(["TOO_LARGE", "GARBAGE", "CLOSED", "GARBAGE"]), [200, 400, 800, 1600]);
 });

@@ -210,13 +210,15 @@ export class Link {
   }
 
   #assigned(state: Conversation & { readonly kind: LinkState["kind"] }, packet: Packet): void {
-    const breaks = (what: string) =>
-      state.connection.end(new GearmanError("GARBAGE", `${this.server} gave a job ${what}`));
-    if (state.kind !== "grabbing") return breaks("that nobody asked for");
     const assignment = readAssignment(packet);
-    const name = assignment.function;
-    if (!state.registration.has(name.toString()))
-      return breaks(`of a function that isn't registered: "${printable(name, 60)}"`);
+    const { kind, registration, connection } = state;
+    if (kind !== "grabbing" || !registration.has(assignment.function.toString())) {
+      const name = printable(assignment.function, 60);
+      const what =
+        kind === "grabbing" ? `of a function that isn't registered: "${name}"` : "that nobody asked for";
+      connection.end(new GearmanError("GARBAGE", `${this.server} gave a job ${what}`));
+      return;
+    }
     this.#grab = { ...this.#grab, proved: true };
     const job = new AssignedJob(state.connection, assignment);
     this.#enter({ ...state, kind: "working", job });

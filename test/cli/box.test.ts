@@ -8,7 +8,7 @@ import { after, before, describe, test } from "node:test";
 import { labgear, TestAgent } from "../support/agent.ts";
 import { object, submit } from "../support/clients.ts";
 import { lacks } from "../support/parts.ts";
-import { bounded, type RunningServer, startGearmand } from "../support/servers.ts";
+import { type RunningServer, startGearmand } from "../support/servers.ts";
 import { Running } from "./running.ts";
 
 const yaml = `
@@ -200,22 +200,14 @@ test("restart --when-idle waits for the build, then the same process starts agai
 }, async () => {
   await using own = await startGearmand();
   await using box = await TestAgent.start({ yaml, ports: [own.port] });
+  const first = await box.logged("is up");
   const before = await box.status();
   const build = await submit(own.port, { function: "build:wait", unique: "restart", data: "{}" });
   await build.started;
   assert.match((await box.command("restart", "--when-idle")).stdout, /^box5: .* draining since/m);
-  const up = bounded(
-    (async () => {
-      for (;;) {
-        const [line] = await once(box, "line");
-        if (line.msg.includes("is up")) return;
-      }
-    })(),
-    25_000,
-  );
   await labgear(["stop", "box5", "restart", "--server", `127.0.0.1:${own.port}`]);
   await build.ended;
-  await up;
+  await box.logged((line) => line.msg.includes("is up") && line !== first);
   const after = await box.status();
   assert.equal(after.pid, before.pid);
   assert.notEqual(after.since, before.since);

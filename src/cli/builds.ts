@@ -1,5 +1,6 @@
 /** `labgear builds`: running and finished builds, the newest first. */
 import { type Command, InvalidArgumentError } from "commander";
+import { durationOf } from "#/builds/duration.ts";
 import type { BuildSummary } from "#/builds/store.ts";
 import { printable } from "#/config/text.ts";
 import { findAgent, newCommand, patience, withControl } from "./options.ts";
@@ -22,7 +23,7 @@ export function command(): Command {
 }
 
 function row(build: BuildSummary): string[] {
-  const took = (build.ended ? Date.parse(build.ended) : Date.now()) - Date.parse(build.assigned);
+  const took = durationOf(build) ?? Date.now() - Date.parse(build.assigned);
   return [
     `${build.job}#${build.number}`,
     build.ending ? (build.result ?? `(${build.ending.kind})`) : "running",

@@ -6,6 +6,9 @@ import { execa } from "execa";
 import { RunnerError } from "./errors.ts";
 import type { Output } from "./runner.ts";
 
+/** What a pipe of Linux holds. */
+const bufferSize = 64 * 1024;
+
 /** How long a writer that couldn't be killed may keep silent before the pipe is given up, in milliseconds. */
 const silenceBound = 1000;
 
@@ -25,13 +28,27 @@ export class OutputPipe implements Disposable {
   /** What /proc/PID/fd shows for whoever has it open. */
   readonly link: string;
   readonly #reader: Socket;
+  /** One for all reads: a new one for each would be 64 MiB of garbage before Node collects any. */
+  readonly #buffer = Buffer.allocUnsafeSlow(bufferSize);
+  /** So many bytes came; 0: no more will. */
+  #came: (length: number) => void = () => {};
   #writer: number | undefined;
   #state: State = "reading";
   #consuming = false;
 
-  private constructor(path: string, reader: Socket, writer: number) {
+  private constructor(path: string, reader: number, writer: number) {
     this.link = `${path} (deleted)`;
-    this.#reader = reader;
+    const onread = {
+      buffer: this.#buffer,
+      callback: (length: number) => {
+        this.#came(length);
+        // Nothing more is read until the next call of resume().
+        return false;
+      },
+    };
+    this.#reader = new Socket({ fd: reader, readable: true, writable: false, onread });
+    // The reason is kept for whoever reads on.
+    this.#reader.on("error", () => {}).on("close", () => this.#came(0));
     this.#writer = writer;
   }
 
@@ -47,7 +64,7 @@ export class OutputPipe implements Disposable {
       // In this order neither waits for the other.
       const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
       const writer = openSync(path, "w");
-      return new OutputPipe(path, new Socket({ fd: reader, readable: true, writable: false }), writer);
+      return new OutputPipe(path, reader, writer);
     } catch (cause) {
       throw new RunnerError("START", `no pipe for the output: ${(cause as Error).message}`, { cause });
     } finally {
@@ -71,11 +88,11 @@ export class OutputPipe implements Disposable {
   async read(output: Output): Promise<void> {
     let remainder = remainderBound;
     try {
-      for await (const chunk of this.#reader) {
+      for (let chunk = await this.#next(); chunk; chunk = await this.#next()) {
         this.#consuming = true;
-        await output(chunk as Buffer);
+        await output(chunk);
         this.#consuming = false;
-        if (this.#state === "finishing") remainder -= (chunk as Buffer).length;
+        if (this.#state === "finishing") remainder -= chunk.length;
         if (remainder < 0) break;
       }
     } catch (error) {
@@ -83,6 +100,20 @@ export class OutputPipe implements Disposable {
     } finally {
       this[Symbol.dispose]();
     }
+  }
+
+  /** The next bytes, which are good until it is called again; undefined at the end. */
+  #next(): Promise<Buffer | undefined> {
+    return new Promise((resolve, reject) => {
+      const reader = this.#reader;
+      this.#came = (length) => {
+        if (length > 0) resolve(this.#buffer.subarray(0, length));
+        else if (reader.errored) reject(reader.errored);
+        else resolve(undefined);
+      };
+      if (reader.destroyed) this.#came(0);
+      else reader.resume();
+    });
   }
 
   /** All writers are dead, or can't be killed: what is in the pipe is still read, but nobody waited for any longer. */

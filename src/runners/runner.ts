@@ -18,5 +18,5 @@ export interface HostEnding {
   readonly warnings: readonly string[];
 }
 
-/** Takes output as it comes. What it returns is awaited before more is read; what it throws ends the run and is passed on. */
+/** Takes output as it comes; the bytes change once it is done. What it returns is awaited before more is read; what it throws ends the run and is passed on. */
 export type Output = (chunk: Buffer) => void | Promise<void>;

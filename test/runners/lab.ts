@@ -67,7 +67,7 @@ export class Lab implements AsyncDisposable {
       limits: {},
       name: "test",
       trees: this.trees,
-      output: (chunk) => void chunks.push(chunk),
+      output: (chunk) => void chunks.push(Buffer.from(chunk)),
       signal: new AbortController().signal,
       ...options,
     });

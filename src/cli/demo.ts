@@ -61,7 +61,8 @@ async function run(once: boolean): Promise<number> {
     `A lab on loopback: the job server on port ${address.port}, and the agent ${agent.config.name}.\n\n`,
   );
   const code = await build(address);
-  if (once) return code;
+  // Who stops the build with Ctrl-C wants the lab gone, too.
+  if (once || code === exitCodes.aborted) return code;
   process.stdout.write(lookAround(address.port, control, file));
   followSystem(agent, log);
   await agent.stopped;

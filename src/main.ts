@@ -11,7 +11,7 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
 
 const [name = "--help", ...rest] = process.argv.slice(2);
 
-if (["--help", "-h"].includes(name) || (name === "help" && rest.length === 0)) {
+if (["--help", "-h"].includes(name) || (name === "help" && (rest[0] ?? "-").startsWith("-"))) {
   process.stdout.write(overview());
 } else if (["--version", "-V"].includes(name)) {
   process.stdout.write(`labgear ${version}\n`);

@@ -23,7 +23,7 @@ export function command(): Command {
       "builds, workspaces and what the agent has to remember",
       "/var/lib/labgear",
     )
-    .option("--control <socket>", "the control socket to make", process.env.LABGEAR_CONTROL ?? defaultControl)
+    .option("--control <socket>", "the control socket to make", process.env.LABGEAR_CONTROL || defaultControl)
     .addOption(
       new Option("--log-level <level>", "the least serious lines to log").choices(logLevels).default("info"),
     )

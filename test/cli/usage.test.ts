@@ -17,9 +17,9 @@ async function refused(args: readonly string[], expected: RegExp, env?: NodeJS.P
 }
 
 describe("help", { concurrency }, () => {
-  test("labgear, --help, -h and help list every command", async () => {
+  test("labgear, --help, -h, help and help --help list every command", async () => {
     const [first = "", ...others] = await Promise.all(
-      [[], ["--help"], ["-h"], ["help"]].map(async (args) => {
+      [[], ["--help"], ["-h"], ["help"], ["help", "--help"]].map(async (args) => {
         const { exitCode, stdout, stderr } = await labgear(args);
         assert.deepEqual([exitCode, stderr], [0, ""]);
         return stdout;

@@ -136,7 +136,10 @@ export class Worker implements AsyncDisposable {
     return this.#until(() => this.#links.some((link) => link.registered), signal);
   }
 
-  /** Resolves when no `onJob` is under way and no job can be on its way; lasting while paused. */
+  /**
+   * Resolves when no `onJob` is under way and no job can be on its way; lasting while paused. Rejects with the signal's reason,
+   * or CLOSED when an `onJob` still is.
+   */
   settled(signal?: AbortSignal): Promise<void> {
     return this.#until(() => this.idle, signal);
   }
@@ -241,9 +244,9 @@ export class Worker implements AsyncDisposable {
       };
       const check = () => {
         if (signal?.aborted) stop(() => reject(signal.reason));
+        else if (condition()) stop(resolve);
         else if (this.#state === "closed")
           stop(() => reject(new GearmanError("CLOSED", "the worker is closed")));
-        else if (condition()) stop(resolve);
       };
       this.#waiters.add(check);
       signal?.addEventListener("abort", check);

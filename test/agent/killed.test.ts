@@ -2,15 +2,15 @@
 import assert from "node:assert/strict";
 import { randomInt } from "node:crypto";
 import { watch } from "node:fs";
-import { mkdir, open, readdir } from "node:fs/promises";
+import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { execa } from "execa";
 import { folder as gitFolder, Repository } from "../builds/git-parts.ts";
 import { TestAgent } from "../support/agent.ts";
 import { audit, readRecords, witness } from "../support/audit.ts";
 import { object, submit, type Watched } from "../support/clients.ts";
+import { makeGate, openGate, waitAtGate } from "../support/gate.ts";
 import { buildProcesses } from "../support/leftovers.ts";
 import { lacks } from "../support/parts.ts";
 import { seeded } from "../support/random.ts";
@@ -22,7 +22,7 @@ const skip = lacks("gearmand", "gearadmin", "git");
 /** A uuid's first run waits for the test; what comes of it takes a while to collect. */
 const script = `${witness}
 echo begun
-[ "$(wc -l <"../../../witness/$LABGEAR_UUID.runs")" -gt 1 ] || read line < ../../../gate
+[ "$(wc -l <"../../../witness/$LABGEAR_UUID.runs")" -gt 1 ] || ${waitAtGate}
 mkdir -p out
 for n in $(seq 200); do echo "$n" >out/$n.bin; done
 echo over`;
@@ -49,13 +49,6 @@ const phases = {
   collecting: { job: "plain", begun: openedAndPassed, lasts: 150 },
   ending: { job: "plain", begun: recorded, lasts: 10 },
 } as const;
-
-/** The gate as it is held open: whoever reads a line from it goes on. */
-const openGate = async (stateDir: string) => {
-  const gate = await open(join(stateDir, "gate"), "r+");
-  await gate.write("\n".repeat(20));
-  return gate;
-};
 
 async function openedAndPassed(build: Watched, stateDir: string, held: AsyncDisposableStack): Promise<void> {
   await build.said("begun");
@@ -102,7 +95,7 @@ test(`kill -9 at seeded moments (LABGEAR_TEST_SEED=${seed})`, { skip }, async (c
   let agent = await start();
   try {
     const { stateDir } = agent;
-    await execa("mkfifo", [join(stateDir, "gate")]);
+    await makeGate(stateDir);
     for (let moment = 0; moment < moments; moment++) {
       const name = names[(first + moment) % names.length] ?? "running";
       const { job, begun, lasts } = phases[name];

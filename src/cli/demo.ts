@@ -14,6 +14,7 @@ import { launchBuild } from "./launch.ts";
 import { newCommand } from "./options.ts";
 import { chooseRenderer } from "./render.ts";
 import { followSystem } from "./service.ts";
+import { onSignals } from "./signals.ts";
 
 const configuration = (port: number) => `# The demo's configuration: what a lab's own starts from.
 name: demo
@@ -45,6 +46,9 @@ export function command(): Command {
 }
 
 async function run(once: boolean): Promise<number> {
+  const interrupt = new AbortController();
+  // Until the build and then the lab follow the signals themselves, so that an early Ctrl-C leaves nothing behind.
+  using _ = onSignals(["SIGINT", "SIGTERM"], () => interrupt.abort());
   const folder = await mkdtemp(join(tmpdir(), "labgear-demo-"));
   await using cleanUp = new AsyncDisposableStack();
   cleanUp.defer(() => rm(folder, { recursive: true, force: true }));
@@ -56,7 +60,12 @@ async function run(once: boolean): Promise<number> {
   const control = join(folder, "control.sock");
   const load = () => loadConfig({ file });
   const agent = cleanUp.use(await Agent.start({ load, stateDir: join(folder, "state"), control, log }));
-  await agent.node.registered(AbortSignal.timeout(10_000));
+  try {
+    await agent.node.registered(AbortSignal.any([interrupt.signal, AbortSignal.timeout(10_000)]));
+  } catch (error) {
+    if (interrupt.signal.aborted) return exitCodes.aborted;
+    throw error;
+  }
   process.stdout.write(
     `A lab on loopback: the job server on port ${address.port}, and the agent ${agent.config.name}.\n\n`,
   );

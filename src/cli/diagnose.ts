@@ -37,7 +37,7 @@ export async function diagnose(patient: Patient): Promise<Finding[]> {
     await checkAgent(patient),
     ...(config ? await checkServers(config) : []),
     await checkCgroup(),
-    await checkDisk(patient.stateDir, config?.builds.minFree ?? 0),
+    await checkDisk(patient.stateDir, config?.builds.minFree),
   ];
 }
 
@@ -114,7 +114,7 @@ async function checkCgroup(): Promise<Finding> {
   return { about, state: "good", text: `each build gets a group of its own below ${home.directory}` };
 }
 
-async function checkDisk(stateDir: string, minFree: number): Promise<Finding> {
+async function checkDisk(stateDir: string, minFree?: number): Promise<Finding> {
   const about = "disk";
   // The folder may be yet to be made: then the one that holds it counts.
   let folder = stateDir;
@@ -122,9 +122,10 @@ async function checkDisk(stateDir: string, minFree: number): Promise<Finding> {
   try {
     if (!statSync(folder).isDirectory()) throw new Error(`${folder} is no folder`);
     const free = await freeSpace(folder);
-    const text = `${formatSize(free)} free at ${folder}, min-free is ${formatSize(minFree)}`;
+    const limit = minFree === undefined ? "" : `, min-free is ${formatSize(minFree)}`;
+    const text = `${formatSize(free)} free at ${folder}${limit}`;
     const advice = "no build is taken: free some, or lower builds.min-free";
-    if (free < minFree) return { about, state: "bad", text, advice };
+    if (minFree !== undefined && free < minFree) return { about, state: "bad", text, advice };
     await access(folder, constants.W_OK);
     return { about, state: "good", text };
   } catch (error) {

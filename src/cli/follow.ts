@@ -97,7 +97,11 @@ class Follower {
 
   async #stop(): Promise<void> {
     if (this.#manager !== undefined) return await this.#options.stop(this.#manager);
-    if ((await this.#options.cancel()) && this.#manager === undefined) this.#cancelled.resolve(undefined);
+    const isCancelled = await this.#options.cancel();
+    if (this.#manager !== undefined) return;
+    if (isCancelled) return this.#cancelled.resolve(undefined);
+    const text = "the build runs already and can't be stopped from here: see `labgear stop --help`";
+    this.#options.renderer.show({ event: "notice", text });
   }
 
   #showProgress(numerator: number, denominator: number): void {
@@ -114,17 +118,16 @@ class Follower {
       if (this.#interrupted) this.#stop().catch(() => {});
     }
     if (typeof data.result === "string") this.#result = data.result;
+    if (typeof data.reason === "string") this.#reason = data.reason;
   }
 
   #showOutput(text: string, offset: unknown): void {
     const { renderer } = this.#options;
     const at = typeof offset === "number" ? offset : this.#offset;
-    if (at > this.#offset) {
-      renderer.show({
-        event: "notice",
-        text: `${at - this.#offset} bytes came too fast and are left out here`,
-      });
-    }
+    const missed = at - this.#offset;
+    // Who submits a unique that runs already joins its build, and sees it from there on.
+    const why = this.#manager === undefined ? "came before" : "came too fast and are left out here";
+    if (missed > 0) renderer.show({ event: "notice", text: `${missed} bytes ${why}` });
     this.#offset = at + Buffer.byteLength(text);
     renderer.show({ event: "output", text });
   }

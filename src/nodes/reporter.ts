@@ -20,7 +20,6 @@ export interface JobChannel {
   status(numerator: number, denominator: number): void;
   complete(bytes?: string | Uint8Array): void;
   fail(): void;
-  exception(bytes: string | Uint8Array): void;
   /** Resolves when more data can be sent without piling it up. */
   drained(): Promise<void>;
 }
@@ -51,12 +50,12 @@ export class Report {
   }
 
   /**
-   * The end of a request that no build came of, because its argument can't be understood. gearmand 1.1 and geard take the
-   * exception as the end, other servers the fail.
+   * The end of a request that no build came of, because its argument can't be understood. The reason is in the data, and no
+   * WORK_EXCEPTION is sent: gearmand 1.1 makes of that, for clients that didn't ask for exceptions, a WORK_FAIL whose handle
+   * ends in NUL, and libgearman, with it the `gearman` tool, then waits for ever.
    */
   refuse(channel: JobChannel, reason: string): void {
-    channel.data(JSON.stringify({ ...this.#object, result: "FAILURE" }));
-    channel.exception(reason);
+    channel.data(JSON.stringify({ ...this.#object, result: "FAILURE", reason }));
     channel.fail();
   }
 }

@@ -101,16 +101,20 @@ test("the timeout ends a build as TIMED_OUT", { skip }, async () => {
   assert.equal(object((await build.ended).at(-2)).result, "TIMED_OUT");
 });
 
-test("an argument that is no JSON object: FAILURE, an exception of one line, WORK_FAIL, and no build", {
+test("an argument that is no JSON object: FAILURE with a reason of one line, WORK_FAIL, and no build", {
   skip,
 }, async () => {
   for (const data of ["nonsense", "[1]", '"x"', "\xff\n\n"]) {
     const events = await (await submit(server.port, { function: "build:one-class", data })).ended;
-    assert.equal(object(events[0]).result, "FAILURE");
     assert.deepEqual(
-      events.map((event) => event.type).filter((type) => type !== "exception"),
+      events.map((event) => event.type),
       ["data", "fail"],
     );
+    assert.equal(object(events[0]).result, "FAILURE");
+    assert.match(String(object(events[0]).reason), /^[^\n]+$/);
+    // The tool of gearmand gets its end too: after an exception it would wait for ever.
+    const { exitCode } = await gearman(server.port, ["-f", "build:one-class", data]);
+    assert.ok(exitCode !== 0 && exitCode !== undefined);
   }
   await assert.rejects(agent.record("one-class", 1), { code: "ENOENT" });
 });

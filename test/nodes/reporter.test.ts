@@ -69,10 +69,6 @@ class Line implements JobChannel {
     this.said.push("fail");
   }
 
-  exception(bytes: string): void {
-    this.said.push(`exception ${bytes}`);
-  }
-
   drained(): Promise<void> {
     return this.room;
   }
@@ -134,8 +130,9 @@ test("a request that can't be understood gets its reason and its end", () => {
   new Report(worker, request).refuse(line, "the argument is no JSON");
   const [data, ...rest] = parsed(line.said);
   assert.equal((data as { result: string }).result, "FAILURE");
+  assert.equal((data as { reason: string }).reason, "the argument is no JSON");
   assert.equal("number" in (data as object), false);
-  assert.deepEqual(rest, ["exception the argument is no JSON", "fail"]);
+  assert.deepEqual(rest, ["fail"]);
 });
 
 test("a piece of console waits for the slowest line", async () => {

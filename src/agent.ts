@@ -1,4 +1,5 @@
 /** The agent: puts all rooms together, and follows reloads, holds and the way down. */
+import { realpath } from "node:fs/promises";
 import { join } from "node:path";
 import type { Build } from "#/builds/build.ts";
 import { BuildStore } from "#/builds/store.ts";
@@ -78,11 +79,13 @@ export class Agent implements AsyncDisposable {
    * @throws the errors of the rooms, each with one line that says what keeps it from running
    */
   static async start(options: AgentOptions): Promise<Agent> {
-    const { log, stateDir } = options;
+    const { log } = options;
     await using resources = new AsyncDisposableStack();
     const inForce = { config: await options.load() };
     const { config } = inForce;
-    resources.use(await lockFolder(stateDir));
+    resources.use(await lockFolder(options.stateDir));
+    // Whatever name it has today, what an earlier agent left is found by this one.
+    const stateDir = await realpath(options.stateDir);
     const state = openStore(stateDir);
     const trees = resources.use(await openTrees({ id: stateDir }));
     const opened = await BuildStore.open({
@@ -126,7 +129,7 @@ export class Agent implements AsyncDisposable {
       manager,
       resources: resources.move(),
     };
-    const agent = new Agent(options, parts);
+    const agent = new Agent({ ...options, stateDir }, parts);
     try {
       await agent.#begin();
     } catch (error) {

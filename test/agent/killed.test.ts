@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { randomInt } from "node:crypto";
 import { watch } from "node:fs";
-import { mkdir, readdir } from "node:fs/promises";
+import { mkdir, readdir, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
@@ -161,4 +161,26 @@ test("kill -9 while git waits for a server that says nothing: git goes with the 
     build.events.some(({ type }) => type === "fail"),
     false,
   );
+});
+
+test("kill -9, and the next agent is given the state directory by another name", { skip }, async () => {
+  await using folder = await temporaryFolder();
+  await using elsewhere = await temporaryFolder();
+  await using server = await startGearmand();
+  await using killed = await TestAgent.start({ yaml, ports: [server.port], folder: folder.path });
+  await makeGate(killed.stateDir);
+  const build = await submit(server.port, { function: "build:plain", unique: "u-named", data: "{}" });
+  await build.started;
+  while (buildProcesses(killed.stateDir).length === 0) await killed.status();
+  await killed.end("SIGKILL");
+  const old = buildProcesses(killed.stateDir).map(({ pid }) => pid);
+  assert.notDeepEqual(old, [], "there is something to clear away");
+
+  await symlink(killed.stateDir, join(elsewhere.path, "state"));
+  await using agent = await TestAgent.start({ yaml, ports: [server.port], folder: elsewhere.path });
+  const left = buildProcesses(killed.stateDir).filter(({ pid }) => old.includes(pid));
+  assert.deepEqual(left, []);
+  await using _ = await openGate(killed.stateDir);
+  assert.equal(object((await bounded(build.ended)).at(-1)).result, "SUCCESS");
+  await audit(agent, { builds: [build] });
 });

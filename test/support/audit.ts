@@ -1,6 +1,6 @@
 /** The audit: whatever happened to an agent, its job server and the line between them, nothing is lost, doubled or left over. */
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, realpathSync } from "node:fs";
 import { join } from "node:path";
 import type { BuildRecord } from "#/builds/record.ts";
 import { lockFolder } from "#/host/lock.ts";
@@ -32,7 +32,7 @@ export interface AuditOptions {
 
 /** Fails when anything is lost, doubled or left over. The agent lives, idle or at work, or has ended. */
 export async function audit(agent: TestAgent, options: AuditOptions): Promise<void> {
-  const { stateDir } = agent;
+  const stateDir = realpathSync(agent.stateDir);
   const living = agent.child.exitCode === null && agent.child.signalCode === null;
   if (living && options.descriptors) await idleWith(agent, options.descriptors);
   const running = living ? await runningBuilds(agent) : [];

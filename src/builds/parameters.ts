@@ -27,11 +27,12 @@ export function recordParameters(parameters: ReadonlyMap<string, string>): {
       value.length > maxValue ? `${value.slice(0, beginning)}… [${value.length} characters]` : value;
     // The quotes and signs around them count too, so that empty ones aren't for nothing.
     const size = name.length + short.length + 10;
-    if (total + size <= maxTotal) {
+    const fits = total + size <= maxTotal;
+    if (fits) {
       kept.push([name, short]);
       total += size;
     }
-    if (short !== value || total + size > maxTotal) cut += 1;
+    if (!fits || short !== value) cut += 1;
   }
   const object = Object.fromEntries(kept);
   if (cut === 0) return { parameters: object };

@@ -70,7 +70,7 @@ async function carryOut(
   });
   warn(
     build,
-    refused.map((name) => `the parameter ${name} was not put into the environment`),
+    refused.map((name) => `not put into the environment: ${name}`),
   );
   build.enter("running");
   const ending = await runHost({

@@ -79,7 +79,13 @@ function parseSelector(object: Record<string, unknown>, what: string): BuildSele
 
 function checkUuid(text: string, what: string): string {
   if (isUuid(text)) return text;
-  throw new ZuulError("ARGUMENT", `${what} is no build's uuid: ${JSON.stringify(text.slice(0, 40))}`);
+  throw new ZuulError("ARGUMENT", `${what} is no build's uuid: ${excerpt(text)}`);
+}
+
+/** How a text begins, on one line of plain characters. */
+function excerpt(text: string): string {
+  const escaped = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  return JSON.stringify(text.slice(0, 40)).replace(/[^ -~]/g, escaped);
 }
 
 function isUuid(text: string): boolean {
@@ -92,11 +98,11 @@ function parseObject(argument: Uint8Array, what: string): Record<string, unknown
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw new ZuulError("ARGUMENT", `${what} is not JSON: ${JSON.stringify(text.slice(0, 40))}`, { cause });
+    throw new ZuulError("ARGUMENT", `${what} is not JSON: ${excerpt(text)}`, { cause });
   }
   if (typeof value === "object" && value !== null && !Array.isArray(value))
     return value as Record<string, unknown>;
-  throw new ZuulError("ARGUMENT", `${what} is not a JSON object: ${JSON.stringify(text.slice(0, 40))}`);
+  throw new ZuulError("ARGUMENT", `${what} is not a JSON object: ${excerpt(text)}`);
 }
 
 function decode(argument: Uint8Array, what: string): string {

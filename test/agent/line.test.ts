@@ -231,6 +231,7 @@ test("gearmand dies three times: a background job in its SQLite queue is taken u
     assert.equal((await agent.record("gate", 1)).result, "SUCCESS");
     assert.equal((await functions(port)).get("build:gate")?.total, 0);
     await assert.rejects(agent.record("gate", 2), { code: "ENOENT" });
+    await audit(agent, { builds: [] });
   } finally {
     await server[Symbol.asyncDispose]();
   }
@@ -277,6 +278,7 @@ for (const where of ["on the server that comes back", "on another server"] as co
       const orphan = await agent.record("gate", 1);
       assert.equal(orphan.result, undefined);
       assert.match((orphan.ending as { reason: string }).reason, /didn't ask for it again/);
+      await audit(agent, { builds: [second] });
     } finally {
       await server[Symbol.asyncDispose]();
     }

@@ -1,9 +1,20 @@
 /** Where the real parts of the tests are: in the system, or unpacked by test/parts.mjs. */
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 
 const root = new URL("../.out/parts", import.meta.url).pathname;
 const triplet = process.arch === "arm64" ? "aarch64-linux-gnu" : "x86_64-linux-gnu";
+
+/** Perl's compiled modules, and those of its core, lie in folders named after its version. */
+const versioned = (folder: string) =>
+  existsSync(folder) ? readdirSync(folder).map((version) => join(folder, version)) : [];
+
+const perlFolders = [
+  join(root, "usr/share/perl5"),
+  ...[`usr/lib/${triplet}/perl5`, `usr/lib/${triplet}/perl`, "usr/share/perl"].flatMap((folder) =>
+    versioned(join(root, folder)),
+  ),
+];
 
 /** The environment in which an unpacked part finds its libraries and Perl modules; the system's own still work. */
 export const partsEnv: NodeJS.ProcessEnv = {
@@ -11,7 +22,7 @@ export const partsEnv: NodeJS.ProcessEnv = {
   LD_LIBRARY_PATH: [join(root, "usr/lib", triplet), process.env.LD_LIBRARY_PATH ?? ""]
     .filter(Boolean)
     .join(":"),
-  PERL5LIB: [join(root, "usr/share/perl5"), join(root, "usr/lib", triplet, "perl5")].join(":"),
+  PERL5LIB: perlFolders.join(":"),
 };
 
 const files = {

@@ -9,7 +9,7 @@ import { ControlServer } from "#/control/server.ts";
 import { hardwareClasses } from "#/host/hardware.ts";
 import { lockFolder } from "#/host/lock.ts";
 import { hostFacts } from "#/host/network.ts";
-import { boxTrouble } from "#/host/trouble.ts";
+import { boxTrouble, tryFolder } from "#/host/trouble.ts";
 import type { NodeContext } from "#/nodes/context.ts";
 import { HostNode } from "#/nodes/host-node.ts";
 import type { Log } from "#/nodes/log.ts";
@@ -113,6 +113,7 @@ export class Agent implements AsyncDisposable {
       stateDir,
       trees,
       log,
+      tryBox: () => tryFolder(stateDir, false),
       troubleOf: boxTrouble,
       onTrouble: (reason) => node.hold("trouble", reason),
     };

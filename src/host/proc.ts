@@ -1,5 +1,6 @@
 /** Reads processes out of /proc; a process that is gone, or isn't ours to look at, is simply not there. Source: proc(5). */
 import { readdir, readFile, readlink } from "node:fs/promises";
+import { reason } from "./errors.ts";
 
 /** A process as a person wants it named. */
 export interface FoundProcess {
@@ -47,15 +48,38 @@ export function parseStat(text: string): ProcessStat | undefined {
 
 /** One process; undefined when there is none (any more). A zombie is still there. */
 export async function readStat(pid: number): Promise<ProcessStat | undefined> {
-  const text = await readFile(`/proc/${pid}/stat`, "latin1").catch(() => undefined);
+  const text = await readText(`/proc/${pid}/stat`);
   return text === undefined ? undefined : parseStat(text);
 }
 
 /** Every process of the system that may be seen. */
 export async function listProcesses(): Promise<ProcessStat[]> {
   const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
-  const stats = await Promise.all(pids.map((pid) => readStat(Number(pid))));
+  const stats = await fewAtATime(pids, (pid) => readStat(Number(pid)));
   return stats.filter((stat) => stat !== undefined);
+}
+
+/**
+ * The text of a file of a process; undefined when it is gone, or not ours to look at.
+ * @throws the system's error when we have no file descriptor to look with: that says nothing of the process
+ */
+async function readText(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, "latin1");
+  } catch (error) {
+    if (["EMFILE", "ENFILE"].includes(reason(error))) throw error;
+    return undefined;
+  }
+}
+
+/** How many files are open at one time. */
+const few = 8;
+
+async function fewAtATime<Item, Result>(items: readonly Item[], read: (item: Item) => Promise<Result>) {
+  const results: Result[] = [];
+  for (let at = 0; at < items.length; at += few)
+    results.push(...(await Promise.all(items.slice(at, at + few).map(read))));
+  return results;
 }
 
 /** Whether a process has ended, though its parent may not have looked yet. */
@@ -66,7 +90,7 @@ export const isDead = (stat: ProcessStat): boolean => stat.state === "Z" || stat
  * What the process changed since isn't there.
  */
 export async function environmentValue(pid: number, name: string): Promise<string | undefined> {
-  const text = await readFile(`/proc/${pid}/environ`, "latin1").catch(() => "");
+  const text = (await readText(`/proc/${pid}/environ`)) ?? "";
   const entry = text.split("\0").find((one) => one.startsWith(`${name}=`));
   return entry?.slice(name.length + 1);
 }
@@ -95,9 +119,9 @@ export async function describeProcess(stat: ProcessStat): Promise<FoundProcess> 
 
 /** Names those of the pids that still live. */
 export async function describePids(pids: Iterable<number>): Promise<FoundProcess[]> {
-  const stats = await Promise.all([...pids].map((pid) => readStat(pid)));
+  const stats = await fewAtATime([...pids], readStat);
   const living = stats.filter((stat) => stat !== undefined).filter((stat) => !isDead(stat));
-  return await Promise.all(living.map(describeProcess));
+  return await fewAtATime(living, describeProcess);
 }
 
 /** Clock ticks since boot, as of now. */

@@ -21,12 +21,15 @@ export function boxTrouble(error: unknown): string | undefined {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     const code = "code" in cause && typeof cause.code === "string" ? cause.code : "";
     const words = troubles[code];
-    if (words) return `${words}: ${(error as Error).message}`;
+    if (words) return `${words}: ${(error as Error).message.split("\n", 1)[0]}`;
   }
   return undefined;
 }
 
-/** As many descriptors as a build needs at most at one time, and some more. */
+/**
+ * As many descriptors as a build needs at most at one time, and some more. (Node 26 never closes its ends of a child's pipes
+ * when there are none left for the child itself.)
+ */
 const descriptors = 24;
 
 /** What a build of few words writes, in bytes. */

@@ -13,6 +13,11 @@ export interface NodeContext {
   readonly stateDir: string;
   readonly trees: ProcessTrees;
   readonly log: Log;
+  /**
+   * Tries what every build needs: better it fails here than somewhere on its way.
+   * @throws the system's error
+   */
+  readonly tryBox: () => Promise<void>;
   /** The line for an error that means that the box itself can't go on; undefined for any other. */
   readonly troubleOf: (error: unknown) => string | undefined;
   /** Is told in a line what keeps all builds from running: the node takes none until that is over. */

@@ -38,7 +38,7 @@ export async function runHostBuild(
       error instanceof BuildError && error.code === "CHECKOUT_REFUSED" ? "failed" : "infrastructure";
     const trouble = context.troubleOf(error);
     if (trouble) context.onTrouble(trouble);
-    const reason = trouble ?? (error as Error).message;
+    const reason = trouble ?? (error as Error).message.split("\n", 1)[0] ?? "";
     await build.console?.note(reason).catch(() => {});
     return { kind, reason };
   } finally {
@@ -54,6 +54,7 @@ async function carryOut(
 ): Promise<Ending> {
   const console = await build.open(context.config().builds.maxConsole);
   build.enter("preparing");
+  await context.tryBox();
   const workspace = await prepareWorkspace({
     stateDir: context.stateDir,
     executor: String(build.record.executor),

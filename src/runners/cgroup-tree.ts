@@ -77,7 +77,8 @@ class CgroupTree implements ProcessTree {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.kill();
+    // After a kill nobody is left; when that failed, it was said, and an agent that starts anew tries again.
+    await this.kill().catch(() => {});
     await this.#group.remove();
   }
 }

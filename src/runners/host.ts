@@ -1,11 +1,12 @@
 /** Runs a script on this box: its whole process tree, its output, and its end. */
 import type { Readable } from "node:stream";
+import { setTimeout as delay } from "node:timers/promises";
 import { execa } from "execa";
 import { RunnerError } from "./errors.ts";
 import { OutputPipe } from "./output.ts";
 import type { HostEnding, Output } from "./runner.ts";
 import { prepareScript } from "./script.ts";
-import type { Launch, Limits, ProcessTree, ProcessTrees } from "./tree.ts";
+import type { Killed, Launch, Limits, ProcessTree, ProcessTrees } from "./tree.ts";
 
 export interface HostRun {
   /** Run as it is when it starts with "#!", else by /bin/sh -e. */
@@ -48,8 +49,9 @@ export async function runHost(run: HostRun): Promise<HostEnding> {
   const reading = pipe.read(run.output).catch((error: unknown) => lost.abort(error));
 
   const how = await firstOf(child, run.signal, lost.signal);
-  if (how === "stopped") await stop(tree, run.grace, complaint, lost.signal);
-  const { found: leftovers, survivors } = await tree.kill();
+  // Whom no SIGTERM reaches is killed all the same.
+  if (how === "stopped") await stop(tree, run.grace, complaint, lost.signal).catch(() => {});
+  const { found: leftovers, survivors } = await kill(tree, child);
   pipe.finish();
   // A survivor may be the script's own process, whose end nobody can wait for.
   const result = how === "ended" || survivors.length === 0 ? await child : undefined;
@@ -124,6 +126,42 @@ async function stop(
   await inside;
   await tree.terminate();
   await tree.emptied(grace, lost);
+}
+
+/** How long the kill is tried, in milliseconds, and how often. */
+const killBound = 5000;
+const killInterval = 100;
+
+/**
+ * Kills the tree. To look for its processes takes file descriptors: while there are none, the script's own group is killed
+ * blindly, which may free some, and the kill is tried again.
+ *
+ * @throws the system's error when that doesn't help
+ */
+async function kill(tree: ProcessTree, child: Child): Promise<Killed> {
+  const until = performance.now() + killBound;
+  let ended = false;
+  void child.then(() => {
+    ended = true;
+  });
+  for (;;) {
+    try {
+      return await tree.kill();
+    } catch (error) {
+      // After the script's end the group's number may be another's.
+      if (child.pid !== undefined && !ended) killGroup(child.pid);
+      if (performance.now() > until) throw error;
+      await delay(killInterval);
+    }
+  }
+}
+
+function killGroup(group: number): void {
+  try {
+    process.kill(-group, "SIGKILL");
+  } catch {
+    // Gone meanwhile.
+  }
 }
 
 /** What the launcher says on its descriptor 3; it is closed when the launcher is inside the tree, or dead. */

@@ -130,7 +130,8 @@ class SweepTree implements ProcessTree {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await killAll(() => this.#find());
+    // After a kill nobody is left; when that failed, it was said, and an agent that starts anew tries again.
+    await killAll(() => this.#find()).catch(() => {});
     this.#trees.live.delete(this);
   }
 

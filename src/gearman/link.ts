@@ -19,7 +19,8 @@ import { Registration } from "./registration.ts";
  *        │                                                  asleep <─PRE_SLEEP────────NO_JOB┘
  *        └── lost, from any of them                close(), from any of them: closed
  *
- * Awake means that there may be a job and the link waits for its turn; asleep, that the server will say NOOP.
+ * Awake means that there may be a job and the link waits for its turn; asleep, that the server will say NOOP. A link that is
+ * retiring sleeps until its server is known to have the end of the last job, then closes.
  */
 export type LinkState =
   | { readonly kind: "waiting" }
@@ -89,7 +90,7 @@ export class Link {
     const mayWithdraw = state.kind !== "working" && state.kind !== "grabbing";
     const added = state.registration.update(this.#wanted, mayWithdraw);
     if (added && state.kind === "grabbing") this.#again = true;
-    if (added && state.kind === "asleep") this.#enter({ ...state, kind: "awake" });
+    if (added && state.kind === "asleep" && !this.#retiring) this.#enter({ ...state, kind: "awake" });
   }
 
   /** Asks for a job; only when awake. */
@@ -113,10 +114,23 @@ export class Link {
     this.#settle({ kind: "awake", connection, registration });
   }
 
-  /** Closes when it holds no job and none can be on its way. A server that comes back is kept. */
+  /**
+   * Closes when it holds no job, none can be on its way, and the server is known to have the end of the last one. A server that
+   * comes back is kept.
+   */
   retire(retiring: boolean): void {
+    const wasRetiring = this.#retiring;
     this.#retiring = retiring;
-    if (retiring && this.#state.kind !== "working" && this.#state.kind !== "grabbing") void this.close();
+    const state = this.#state;
+    if (retiring && state.kind !== "working" && state.kind !== "grabbing") this.#leave(state);
+    else if (wasRetiring && !retiring && state.kind === "asleep") this.#enter({ ...state, kind: "awake" });
+  }
+
+  #leave(state: LinkState): void {
+    if (!this.#unconfirmed || !("connection" in state)) return void this.close();
+    const { connection, registration } = state;
+    this.#enter({ kind: "asleep", connection, registration });
+    this.#expectAnswer(connection, "to the end of a job");
   }
 
   async close(): Promise<void> {
@@ -174,8 +188,12 @@ export class Link {
     switch (item.type) {
       case "STATUS_RES":
         state.registration.answered();
-        if (state.registration.confirmed) this.#unconfirmed?.confirm();
-        if (state.kind !== "registering") this.#options.owner.changed();
+        if (state.registration.confirmed) {
+          this.#unconfirmed?.confirm();
+          this.#unconfirmed = undefined;
+        }
+        if (this.#retiring && state.kind === "asleep") this.#leave(state);
+        else if (state.kind !== "registering") this.#options.owner.changed();
         else if (state.registration.confirmed) {
           this.#backoff.up(this.#options.clock.now());
           this.#enter({ ...state, kind: "awake" });
@@ -183,7 +201,7 @@ export class Link {
         }
         return;
       case "NOOP":
-        if (state.kind === "asleep") this.#enter({ ...state, kind: "awake" });
+        if (state.kind === "asleep" && !this.#retiring) this.#enter({ ...state, kind: "awake" });
         if (state.kind === "grabbing") this.#again = true;
         return;
       case "NO_JOB":
@@ -227,7 +245,7 @@ export class Link {
 
   /** No job is held nor on its way: does what had to wait for that, then sleeps if nothing is to be expected. */
   #settle(next: Conversation & { readonly kind: "awake" | "asleep" }): void {
-    if (this.#retiring) return void this.close();
+    if (this.#retiring) return void this.#leave(next);
     const added = next.registration.update(this.#wanted, true);
     if (next.kind === "asleep" && !added) next.connection.send("PRE_SLEEP");
     this.#enter(added ? { ...next, kind: "awake" } : next);

@@ -144,6 +144,17 @@ export class Worker implements AsyncDisposable {
     return this.#until(() => this.idle, signal);
   }
 
+  /**
+   * Takes no more jobs, ends the one under way, and closes each connection when its server is known to have that end.
+   * Rejects with CLOSED when it is closed before.
+   */
+  async retire(): Promise<void> {
+    this.pause();
+    await this.settled();
+    this.setServers([]);
+    await this.#until(() => this.#links.length === 0);
+  }
+
   /** Closes all connections. A job that still runs is lost, and its `onJob` is not waited for. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#state = "closed";

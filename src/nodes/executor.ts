@@ -192,8 +192,7 @@ export class Executor implements AsyncDisposable {
 
   /** Takes no more work, and closes its connections when what it has is done. */
   async retire(): Promise<void> {
-    this.worker.pause();
-    await this.worker.settled();
+    await this.worker.retire();
     await this[Symbol.asyncDispose]();
   }
 

@@ -88,6 +88,7 @@ describe("a worker of several servers", { skip: lacks("gearmand") }, () => {
     job.complete("here");
     job.done();
     assert.deepEqual(await eventsOf(submission), ["complete here"]);
+    assert.equal(await bounded(job.delivered), true, "it isn't closed before that is known");
     assert.deepEqual(
       box.worker.links.map(({ server }) => server),
       [`127.0.0.1:${two.port}`],

@@ -14,7 +14,7 @@ const skip = lacks("gearmand", "gearadmin");
 const mib = 2 ** 20;
 const maxConsole = 8 * mib;
 /** What each job prints, in bytes. */
-const printed = { flood: scale(100, 2000) * mib, drops: scale(100_000, 2_000_000), line: 50 * mib };
+const printed = { flood: scale(100, 2000) * mib, drops: scale(100_000, 1_000_000), line: 50 * mib };
 const { flood, drops, line } = printed;
 /** What an agent may take at most, all of Node's own pages included. */
 const maxMemory = 150 * mib;

@@ -8,12 +8,13 @@ import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { folder as gitFolder, Repository } from "../builds/git-parts.ts";
 import { TestAgent } from "../support/agent.ts";
-import { audit, readRecords, witness } from "../support/audit.ts";
+import { audit, readRecords, runsOf, witness } from "../support/audit.ts";
 import { object, submit, type Watched } from "../support/clients.ts";
 import { makeGate, openGate, waitAtGate } from "../support/gate.ts";
 import { buildProcesses } from "../support/leftovers.ts";
 import { lacks } from "../support/parts.ts";
 import { seeded } from "../support/random.ts";
+import { startRecorder } from "../support/recorder.ts";
 import { scale } from "../support/scale.ts";
 import { bounded, startGearmand, startRawServer, temporaryFolder } from "../support/servers.ts";
 
@@ -161,6 +162,32 @@ test("kill -9 while git waits for a server that says nothing: git goes with the 
     build.events.some(({ type }) => type === "fail"),
     false,
   );
+});
+
+test("kill -9 when the ending is sent and not yet delivered: it is told, and the build isn't run again", {
+  skip,
+}, async () => {
+  await using folder = await temporaryFolder();
+  await using server = await startGearmand();
+  await using line = await startRecorder(server);
+  const start = () => TestAgent.start({ yaml, ports: [line.port], folder: folder.path });
+  await using killed = await start();
+  await makeGate(killed.stateDir);
+  await using _ = await openGate(killed.stateDir);
+  const build = await submit(server.port, { function: "build:plain", unique: "u-sent", data: "{}" });
+  await build.started;
+  line.silence();
+  await line.until((lines) => lines.some((packet) => packet.startsWith("worker WORK_COMPLETE")));
+  await killed.end("SIGKILL");
+  line.cut();
+
+  await using agent = await start();
+  assert.equal(object((await bounded(build.ended)).at(-1)).result, "SUCCESS");
+  assert.equal(object(build.events.at(-1)).number, 1);
+  assert.deepEqual(runsOf(agent.stateDir, "u-sent"), [1]);
+  await audit(agent, { builds: [build] });
+  assert.equal(await agent.end("SIGTERM"), 0);
+  assert.equal((await agent.record("plain", 1)).undelivered, undefined);
 });
 
 test("kill -9, and the next agent is given the state directory by another name", { skip }, async () => {

@@ -71,10 +71,13 @@ function listBuilds(agent: Agent, { query }: ControlRequest): BuildSummary[] {
 /** Running and finished builds, of one job or of all, the newest first. */
 function buildsOf(agent: Agent, job: string | undefined): BuildSummary[] {
   const running = agent.builds.running.map((build) => build.record);
-  return [
+  const all = [
     ...running.filter((build) => job === undefined || build.job === job),
     ...agent.builds.finished(job),
-  ].sort((a, b) => b.assigned.localeCompare(a.assigned) || b.number - a.number);
+  ];
+  // A job's numbers are right even when the clock was not; between jobs there is only the clock.
+  const byClock = (a: BuildSummary, b: BuildSummary) => b.assigned.localeCompare(a.assigned);
+  return all.sort((a, b) => (job === undefined && byClock(a, b)) || b.number - a.number);
 }
 
 function withoutParameters(build: BuildSummary & Partial<BuildRecord>): BuildSummary {

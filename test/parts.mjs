@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { unpackPackages } from "../packaging/debs.mjs";
 
 const root = new URL(".out/parts", import.meta.url).pathname;
+const triplet = process.arch === "arm64" ? "aarch64-linux-gnu" : "x86_64-linux-gnu";
 
 /** Each real part: the file that proves it is there, and the Debian package that brings it. */
 const parts = [
@@ -18,6 +19,7 @@ const parts = [
   ["usr/bin/stunnel4", "stunnel4"],
   ["usr/bin/openssl", "openssl"],
   ["usr/bin/git", "git"],
+  [`usr/lib/${triplet}/faketime/libfaketime.so.1`, "libfaketime"],
 ];
 
 const missing = () => [

@@ -23,7 +23,7 @@ export function command(): Command {
 }
 
 function row(build: BuildSummary): string[] {
-  const took = durationOf(build) ?? Date.now() - Date.parse(build.assigned);
+  const took = durationOf(build) ?? Math.max(0, Date.now() - Date.parse(build.assigned));
   return [
     `${build.job}#${build.number}`,
     build.ending ? (build.result ?? `(${build.ending.kind})`) : "running",

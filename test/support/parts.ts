@@ -35,6 +35,8 @@ const files = {
   stunnel: "usr/bin/stunnel4",
   openssl: "usr/bin/openssl",
   git: "usr/bin/git",
+  /** A library that gives a process another clock. */
+  faketime: `usr/lib/${triplet}/faketime/libfaketime.so.1`,
 } as const;
 
 export type Part = keyof typeof files;

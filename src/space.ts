@@ -23,6 +23,9 @@ export interface SpaceOptions {
   readonly log: Log;
 }
 
+/** How often running builds are measured that aren't the reason why there is no room, in milliseconds. */
+const measureInterval = 5000;
+
 /**
  *     enough ──below min-free──▶ short: no build is taken, what is old goes ──below half of it──▶ the largest build is stopped
  *        ▲──────────────────────────┴──────────────────────────────────────────────────────────────┘
@@ -32,6 +35,8 @@ export class Space {
   #state: "unknown" | "enough" | "short" = "unknown";
   /** Builds that were stopped because they took too much, and whose workspaces still do. */
   readonly #overfull = new Set<Build>();
+  /** When builds may be measured again, by performance.now(): to walk through large workspaces takes its time. */
+  #nextMeasure = 0;
   /** The last failure to make room, which is logged once. */
   #complaint: string | undefined;
 
@@ -75,12 +80,14 @@ export class Space {
     const { builds, stateDir, log } = this.#options;
     const { running } = builds;
     if (running.some(({ state }) => state.phase === "stopping")) return true;
+    if (running.length === 0 || performance.now() < this.#nextMeasure) return false;
     const sized = await Promise.all(
       running.map(async (build) => {
         const workspace = workspaceOf(stateDir, build.record);
         return { build, size: (await diskUsage(workspace.folder)) + (await diskUsage(build.folder)) };
       }),
     );
+    this.#nextMeasure = performance.now() + measureInterval;
     const total = sized.reduce((sum, { size }) => sum + size, 0);
     const [largest] = sized.sort((a, b) => b.size - a.size);
     if (!largest || free + total < wanted) return false;

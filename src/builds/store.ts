@@ -199,10 +199,7 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
       }
       return rest.length;
     });
-    this.#amending = saved.then(
-      () => {},
-      () => {},
-    );
+    this.#amending = saved.then(() => {}).catch(() => {});
     return saved;
   }
 

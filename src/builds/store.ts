@@ -27,6 +27,9 @@ export interface StoreOptions {
   readonly url: (job: string, number: number) => string;
 }
 
+/** How long an ending that couldn't be delivered can still matter, in milliseconds. */
+const undeliveredFor = 24 * 60 * 60 * 1000;
+
 export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] }> {
   readonly #options: StoreOptions;
   readonly #running = new Map<string, Build>();
@@ -149,9 +152,15 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     return true;
   }
 
-  /** The finished build of a job and uuid whose ending its client hasn't got, as far as is known. */
+  /**
+   * The finished build of a job and uuid whose ending its client hasn't got, as far as is known. After a day a uuid that
+   * comes again is a client's that uses it for each of its builds, and means a new one.
+   */
   findUndelivered(job: string, uuid: string): BuildSummary | undefined {
-    return [...this.#undelivered].findLast((build) => build.job === job && build.uuid === uuid);
+    const since = Date.now() - undeliveredFor;
+    return [...this.#undelivered].findLast(
+      (build) => build.job === job && build.uuid === uuid && Date.parse(build.ended ?? "") >= since,
+    );
   }
 
   /**

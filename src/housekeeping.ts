@@ -80,11 +80,13 @@ export class Housekeeping implements AsyncDisposable {
       await tryFolder(stateDir, wasHeld);
     } catch (error) {
       const reason = boxTrouble(error) ?? (error as Error).message;
-      if (!wasHeld) log.error({}, `no build is taken: ${reason}`);
+      if (!node.holds.has("trouble")) log.error({}, `no build is taken: ${reason}`);
       node.hold("trouble", reason);
       return;
     }
-    if (wasHeld) log.info({}, "the box is well again: builds are taken");
+    // Trouble that a build met during this trial is for the next one, which tries more.
+    if (!wasHeld) return;
+    log.info({}, "the box is well again: builds are taken");
     node.release("trouble");
   }
 

@@ -8,6 +8,7 @@ import {
   openSync,
   readdirSync,
   rmSync,
+  watch,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -18,7 +19,7 @@ import { TestAgent } from "../support/agent.ts";
 import { functions, object, submit, type Watched } from "../support/clients.ts";
 import { lacksMount, smallDisk } from "../support/folders.ts";
 import { lacks } from "../support/parts.ts";
-import { type RunningServer, startGearmand, temporaryFolder } from "../support/servers.ts";
+import { bounded, type RunningServer, startGearmand, temporaryFolder } from "../support/servers.ts";
 
 const skip = lacks("gearmand", "gearadmin") || lacksMount();
 
@@ -95,6 +96,20 @@ const run = (job: string, parameters: object = {}) =>
 
 const openGate = (agent: TestAgent) => writeFile(join(agent.stateDir, "gate"), "go\n");
 
+/** The last that is written of a build: that its client has the ending. */
+async function noted(agent: TestAgent, job: string, number: number): Promise<void> {
+  let changed = Promise.withResolvers<void>();
+  const watcher = watch(join(agent.stateDir, "builds", job, `${number}`), () => changed.resolve());
+  try {
+    while ((await agent.record(job, number)).undelivered) {
+      await bounded(changed.promise);
+      changed = Promise.withResolvers<void>();
+    }
+  } finally {
+    watcher.close();
+  }
+}
+
 /** How a build ended for its client: its result, or "none" for a WORK_FAIL without one. */
 async function outcome(build: Watched): Promise<string> {
   const events = await build.ended;
@@ -157,6 +172,7 @@ describe("the disk gets full", { skip }, () => {
     await using box = await startOnDisk(16 * kib, "{ min-free: 0 }");
     const { agent, disk } = box;
     assert.equal(await outcome(await run("quick")), "SUCCESS");
+    await noted(agent, "quick", 1);
     fill(disk);
     const failed = await run("quick");
     assert.equal(await outcome(failed), "none");

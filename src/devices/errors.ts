@@ -1,0 +1,36 @@
+/** The errors of devices: each carries a code, and one line that says what is wrong and what to do. */
+import type { Cause } from "./cause.ts";
+
+export type DeviceErrorCode =
+  /** Another program or build has it: the message says which, where it is known. */
+  | "PORT_BUSY"
+  /** There is no such port at this moment. */
+  | "PORT_ABSENT"
+  /** It went away while it was in use. */
+  | "PORT_LOST"
+  /** It is there and can't be opened or set up. */
+  | "PORT_REFUSED"
+  /** Several ports fit what the configuration says. */
+  | "PORT_AMBIGUOUS";
+
+export class DeviceError extends Error {
+  readonly code: DeviceErrorCode;
+
+  constructor(code: DeviceErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "DeviceError";
+    this.code = code;
+  }
+}
+
+/** A board doesn't do what it should, with the named cause. */
+export class BoardFailure extends Error {
+  readonly code = "BOARD";
+  readonly reason: Cause;
+
+  constructor(reason: Cause, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "BoardFailure";
+    this.reason = reason;
+  }
+}

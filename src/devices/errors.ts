@@ -34,3 +34,13 @@ export class BoardFailure extends Error {
     this.reason = reason;
   }
 }
+
+/** A command on a board took longer than it may; it still runs, and whoever goes on interrupts it. */
+export class RunTimeout extends Error {
+  readonly code = "RUN_TIMEOUT";
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "RunTimeout";
+  }
+}

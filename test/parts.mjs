@@ -5,6 +5,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { unpackPackages } from "../packaging/debs.mjs";
+import { arm64Files, fetchArm64 } from "./arm64.mjs";
 
 const root = new URL(".out/parts", import.meta.url).pathname;
 const triplet = process.arch === "arm64" ? "aarch64-linux-gnu" : "x86_64-linux-gnu";
@@ -20,6 +21,13 @@ const parts = [
   ["usr/bin/openssl", "openssl"],
   ["usr/bin/git", "git"],
   [`usr/lib/${triplet}/faketime/libfaketime.so.1`, "libfaketime"],
+  ["usr/bin/qemu-system-aarch64", "qemu-system-arm"],
+  ["usr/lib/u-boot/qemu_arm64/u-boot.bin", "u-boot-qemu"],
+  ["usr/share/firmware-microbit-micropython/firmware.hex", "firmware-microbit-micropython"],
+  ["usr/bin/socat", "socat"],
+  ["usr/sbin/ser2net", "ser2net"],
+  ["usr/bin/picocom", "picocom"],
+  ["usr/bin/sb", "lrzsz"],
 ];
 
 const missing = () => [
@@ -35,7 +43,13 @@ if (wanted.length > 0) {
   console.error(`labgear: fetching what the tests talk to: ${wanted.join(" ")} …`);
   unpackPackages(wanted, root);
 }
-const still = missing();
+const arm64 = join(root, "arm64");
+const missingArm64 = () => arm64Files.some((file) => !existsSync(join(arm64, file)));
+if (missingArm64()) {
+  console.error("labgear: fetching a Linux for the emulated board …");
+  fetchArm64(arm64);
+}
+const still = [...missing(), ...(missingArm64() ? ["linux-image-cloud-arm64", "busybox-static"] : [])];
 if (still.length > 0) {
   console.error(
     `\n*** labgear: NOT TESTED HERE: ${still.join(", ")} can't be fetched, and the tests that need it are skipped.\n` +

@@ -19,7 +19,11 @@ const perlFolders = [
 /** The environment in which an unpacked part finds its libraries and Perl modules; the system's own still work. */
 export const partsEnv: NodeJS.ProcessEnv = {
   ...process.env,
-  LD_LIBRARY_PATH: [join(root, "usr/lib", triplet), process.env.LD_LIBRARY_PATH ?? ""]
+  LD_LIBRARY_PATH: [
+    join(root, "usr/lib", triplet),
+    join(root, "lib", triplet),
+    process.env.LD_LIBRARY_PATH ?? "",
+  ]
     .filter(Boolean)
     .join(":"),
   PERL5LIB: perlFolders.join(":"),
@@ -37,6 +41,20 @@ const files = {
   git: "usr/bin/git",
   /** A library that gives a process another clock. */
   faketime: `usr/lib/${triplet}/faketime/libfaketime.so.1`,
+  qemuArm64: "usr/bin/qemu-system-aarch64",
+  qemuArm: "usr/bin/qemu-system-arm",
+  /** QEMU's own data, for its option -L. */
+  qemuData: "usr/share/qemu",
+  ubootArm64: "usr/lib/u-boot/qemu_arm64/u-boot.bin",
+  micropythonMicrobit: "usr/share/firmware-microbit-micropython/firmware.hex",
+  socat: "usr/bin/socat",
+  ser2net: "usr/sbin/ser2net",
+  picocom: "usr/bin/picocom",
+  /** Sends by YMODEM. */
+  sb: "usr/bin/sb",
+  /** An arm64 kernel and a static busybox, for the emulated board. */
+  linuxArm64: "arm64/vmlinuz",
+  busyboxArm64: "arm64/busybox",
 } as const;
 
 export type Part = keyof typeof files;

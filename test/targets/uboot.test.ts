@@ -1,0 +1,18 @@
+/** U-Boot stops its autoboot and answers. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { lacksTarget } from "./target.ts";
+import { startUboot } from "./uboot.ts";
+import { Wire } from "./wire.ts";
+
+test("U-Boot tells its version", { skip: lacksTarget("qemuArm64", "ubootArm64") }, async () => {
+  await using target = await startUboot();
+  using wire = new Wire(target.tty);
+  await wire.until("Hit any key to stop autoboot");
+  wire.say(" ");
+  await wire.until("=> ");
+  wire.say("version\r");
+  assert.match(await wire.until("=> "), /U-Boot 20\d\d\.\d\d/);
+  wire.say("false; echo code $?\r");
+  assert.match(await wire.until(/code \d/), /code 1/);
+});

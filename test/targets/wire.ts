@@ -1,0 +1,67 @@
+/** A test's own hand on a tty, by the system's means alone: says things and waits for what comes. */
+import { constants, openSync } from "node:fs";
+import { ReadStream, WriteStream } from "node:tty";
+import { bounded } from "../support/servers.ts";
+
+const flags = constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK;
+
+export class Wire implements Disposable {
+  /** All that came, one character a byte. */
+  text = "";
+  /** Resolves when the tty hung up. */
+  readonly closed: Promise<void>;
+  readonly #in: ReadStream;
+  readonly #out: WriteStream;
+  readonly #waiting = new Set<() => void>();
+  #seen = 0;
+
+  constructor(tty: string) {
+    this.#in = new ReadStream(openSync(tty, flags));
+    this.#out = new WriteStream(openSync(tty, flags));
+    this.#in.on("data", (bytes) => {
+      this.text += bytes.toString("latin1");
+      for (const look of [...this.#waiting]) look();
+    });
+    this.#in.on("error", () => {});
+    this.#out.on("error", () => {});
+    this.closed = new Promise((resolve) => this.#in.once("close", resolve));
+  }
+
+  say(text: string): void {
+    this.#out.write(Buffer.from(text, "latin1"));
+  }
+
+  /** What came since the last wait, up to and with the pattern; an error with all of it after 20 s. */
+  async until(pattern: RegExp | string, milliseconds = 20_000): Promise<string> {
+    const found = new Promise<string>((resolve) => {
+      const look = () => {
+        const fresh = this.text.slice(this.#seen);
+        const match = typeof pattern === "string" ? literal(fresh, pattern) : matched(fresh, pattern);
+        if (match === undefined) return;
+        this.#seen += match.length;
+        this.#waiting.delete(look);
+        resolve(match);
+      };
+      this.#waiting.add(look);
+      look();
+    });
+    return bounded(found, milliseconds).catch(() => {
+      throw new Error(`no ${pattern} came, but: ${JSON.stringify(this.text.slice(-2000))}`);
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#in.destroy();
+    this.#out.destroy();
+  }
+}
+
+function literal(text: string, part: string): string | undefined {
+  const at = text.indexOf(part);
+  return at < 0 ? undefined : text.slice(0, at + part.length);
+}
+
+function matched(text: string, pattern: RegExp): string | undefined {
+  const match = pattern.exec(text);
+  return match ? text.slice(0, match.index + match[0].length) : undefined;
+}

@@ -41,6 +41,9 @@ const files = {
   git: "usr/bin/git",
   /** A library that gives a process another clock. */
   faketime: `usr/lib/${triplet}/faketime/libfaketime.so.1`,
+  chromium: "usr/lib/chromium/chromium",
+  /** Checks metrics for Prometheus. */
+  promtool: "usr/bin/promtool",
   qemuArm64: "usr/bin/qemu-system-aarch64",
   qemuArm: "usr/bin/qemu-system-arm",
   /** QEMU's own data, for its option -L. */

@@ -12,4 +12,12 @@ export const defaults = {
   grace: "10s",
   stopTimeout: "1h",
   orphanTimeout: "2m",
+  baud: 115_200,
+  flow: "none",
+  quarantineAfter: 3,
+  bootTimeout: "2m",
+  expectTimeout: "30s",
+  runTimeout: "5m",
+  loginTimeout: "2m",
+  verdictTimeout: "2m",
 } as const;

@@ -3,7 +3,7 @@ import type { ErrorObject } from "ajv";
 import { type KindName, kinds, refuse } from "./kinds.ts";
 import { isMapping } from "./merge.ts";
 import type { Path } from "./source.ts";
-import { didYouMean, shown } from "./text.ts";
+import { didYouMean, inWords, shown } from "./text.ts";
 
 /** A mistake in the merged data, before it has a file and a line. */
 export interface Finding {
@@ -45,6 +45,15 @@ export function explain(error: ErrorObject): Finding | undefined {
     }
     case "minItems":
       return { path, message: "expected one entry at least, found an empty list" };
+    case "maxItems":
+      return { path, message: `expected ${String(params.limit)} entries at most` };
+    case "minProperties":
+    case "maxProperties": {
+      const known = isMapping(schema.properties) ? Object.keys(schema.properties) : [];
+      return { path, message: `expected one of ${inWords(known)}` };
+    }
+    case "enum":
+      return { path, message: notAmong(params.allowedValues, error.data) };
     case "kind": {
       // A number where only text may be: the type's own error tells it.
       if (typeof error.data === "number" && schema.type === "string") return undefined;
@@ -68,6 +77,12 @@ function mismatch(schema: Readonly<Record<string, unknown>>, value: unknown): st
   const meantText = typeof value === "number" || typeof value === "boolean";
   const fits = isKind && meantText && refuse(kind as KindName, String(value)) === undefined;
   return fits ? `${message}: put it in quotes` : message;
+}
+
+function notAmong(allowed: unknown, value: unknown): string {
+  const values = (Array.isArray(allowed) ? allowed : []).filter((entry) => entry !== null).map(String);
+  const hint = typeof value === "string" ? didYouMean(value, values) : "";
+  return `expected ${inWords(values, "or")}, found ${shown(value)}${hint}`;
 }
 
 function expectedType(types: readonly unknown[], minimum: unknown, maximum: unknown): string {

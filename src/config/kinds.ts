@@ -1,5 +1,6 @@
 /** The kinds of text in the configuration: what each one is called, and what is wrong with a text that isn't one. */
 import { parseAddress } from "./address.ts";
+import { deviceKinds } from "./kinds-device.ts";
 import { refuseParameter } from "./parameters.ts";
 import { shown } from "./text.ts";
 import { formatDuration, parseDuration, parseShare, parseSize } from "./units.ts";
@@ -119,6 +120,7 @@ export const kinds = {
     expected: "a result such as NODE_FAILURE, in capitals, and not SUCCESS",
     refuse: (text: string) => (!/^[A-Z][A-Z0-9_]{0,99}$/.test(text) || text === "SUCCESS" ? true : undefined),
   },
+  ...deviceKinds,
 } as const satisfies Record<string, Kind>;
 
 export type KindName = keyof typeof kinds;

@@ -80,8 +80,8 @@ export interface DeviceConfig {
   readonly bootTimeout: number;
 }
 
-/** One step of a `steps` job. */
-export type StepConfig = { readonly name?: string } & (
+/** What a step does. */
+export type StepAction =
   /** Text for the console; `enter`: followed by a line end. */
   | { readonly kind: "send"; readonly text: string; readonly enter: boolean }
   /** Waits until the console's output matches; a match of `fail` fails the step at once. */
@@ -98,8 +98,10 @@ export type StepConfig = { readonly name?: string } & (
   /** A shell script on the host, in the workspace. */
   | { readonly kind: "host"; readonly script: string }
   /** A file of the workspace to the board, or of the board to the workspace. */
-  | { readonly kind: "put" | "get"; readonly from: string; readonly to: string }
-);
+  | { readonly kind: "put" | "get"; readonly from: string; readonly to: string };
+
+/** One step of a `steps` job. */
+export type StepConfig = StepAction & { readonly name?: string };
 
 /** How the console's output says whether the firmware passed. */
 export type VerdictConfig =

@@ -1,12 +1,14 @@
 /** From the validated files to the configuration that the program uses: defaults filled in, units resolved. */
 import { dirname, resolve as resolvePath } from "node:path";
-import { formatAddress, parseAddress } from "./address.ts";
+import { formatAddress } from "./address.ts";
 import { defaults } from "./defaults.ts";
-import type { Config, JobConfig, LimitsConfig, ServerConfig, TlsConfig } from "./model.ts";
+import type { Config, HttpAuth, ServerConfig, TlsConfig } from "./model.ts";
+import { resolveDevice } from "./resolve-device.ts";
+import { resolveJob } from "./resolve-job.ts";
 import type { ConfigDocument, TlsDocument } from "./schema.ts";
-import type { JobDocument } from "./schema-job.ts";
+import type { HttpAuthDocument } from "./schema-http.ts";
 import type { ResolveFile } from "./semantics.ts";
-import { parseDuration, parseShare, parseSize } from "./units.ts";
+import { address, bytes, milliseconds } from "./values.ts";
 
 /**
  * @param document has passed the schema and the semantic checks
@@ -25,7 +27,11 @@ export function resolveConfig(
     files,
     name: document.name ?? hostName,
     servers: (document.servers ?? []).map((_, index) => server(document, index, resolveFile)),
-    http: { ...listen, url: (document.http?.url ?? defaultUrl(listen, hostName)).replace(/\/+$/, "") },
+    http: {
+      ...listen,
+      url: (document.http?.url ?? defaultUrl(listen, hostName)).replace(/\/+$/, ""),
+      ...(document.http?.auth && { auth: httpAuth(document.http.auth, resolveFile) }),
+    },
     host: {
       classes: document.host?.classes ?? defaults.classes,
       executors: document.host?.executors ?? defaults.executors,
@@ -36,7 +42,15 @@ export function resolveConfig(
       minFree: bytes(document.builds?.["min-free"] ?? defaults.minFree),
       maxConsole: bytes(document.builds?.["max-console"] ?? defaults.maxConsole),
     },
-    jobs: new Map(Object.entries(document.jobs ?? {}).map(([name, entry]) => [name, job(name, entry)])),
+    jobs: new Map(
+      Object.entries(document.jobs ?? {}).map(([name, entry]) => [name, resolveJob(name, entry)]),
+    ),
+    devices: new Map(
+      Object.entries(document.devices ?? {}).map(([name, entry]) => [
+        name,
+        resolveDevice(name, entry, resolveFile),
+      ]),
+    ),
     stopTimeout: milliseconds(document["stop-timeout"] ?? defaults.stopTimeout),
     orphanTimeout: milliseconds(document["orphan-timeout"] ?? defaults.orphanTimeout),
     ...(result !== undefined && { infrastructureResult: result }),
@@ -67,50 +81,16 @@ function tls(document: TlsDocument, path: readonly string[], resolveFile: Resolv
   );
 }
 
+function httpAuth(document: HttpAuthDocument, resolveFile: ResolveFile): HttpAuth {
+  const path = ["http", "auth"];
+  if ("token-file" in document) {
+    return { kind: "token", tokenFile: resolveFile([...path, "token-file"], document["token-file"]) };
+  }
+  const passwordFile = resolveFile([...path, "password-file"], document["password-file"]);
+  return { kind: "basic", user: document.user, passwordFile };
+}
+
 /** @returns a resolver that takes a name from the folder of the file that `fileOf` says it stands in */
 export function fileResolver(fileOf: (path: readonly string[]) => string): ResolveFile {
   return (path, name) => resolvePath(dirname(fileOf(path)), name);
-}
-
-function job(name: string, entry: JobDocument): JobConfig {
-  return {
-    name,
-    ...(entry.nodes && { nodes: entry.nodes }),
-    run: entry.run,
-    checkout: entry.checkout ?? false,
-    timeout: milliseconds(entry.timeout ?? defaults.timeout),
-    grace: milliseconds(entry.grace ?? defaults.grace),
-    artifacts: entry.artifacts ?? [],
-    junit: entry.junit ?? [],
-    limits: limits(entry.limits ?? {}),
-    parameters: entry.parameters ?? [],
-  };
-}
-
-function limits(entry: NonNullable<JobDocument["limits"]>): LimitsConfig {
-  const { memory, processes, cpu } = entry;
-  const share = cpu === undefined ? undefined : parseShare(cpu);
-  return {
-    ...(memory !== undefined && { memory: bytes(memory) }),
-    ...(processes !== undefined && { processes }),
-    ...(share !== undefined && { cpu: share }),
-  };
-}
-
-function milliseconds(text: string): number {
-  return checked(parseDuration(text), text);
-}
-
-function bytes(size: string | number): number {
-  return checked(parseSize(String(size)), size);
-}
-
-function address(text: string): { host: string; port: number } {
-  return checked(parseAddress(text, defaults.serverPort), text);
-}
-
-/** The schema has let the text through, so that a parser's refusal here is a mistake of ours. */
-function checked<T>(value: T | undefined, text: unknown): T {
-  if (value === undefined) throw new TypeError(`the schema let ${String(text)} through`);
-  return value;
 }

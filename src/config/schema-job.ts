@@ -1,6 +1,8 @@
 /** The JSON schema of one job, the entries of `jobs`. */
 import type { SchemaObject } from "ajv";
 import { defaults } from "./defaults.ts";
+import { type FirmwareDocument, firmwareSchema } from "./schema-firmware.ts";
+import { type StepDocument, stepsSchema, type TransferDocument, transferSchema } from "./schema-steps.ts";
 
 const limits: SchemaObject = {
   type: ["object", "null"],
@@ -18,11 +20,19 @@ const limits: SchemaObject = {
   },
 };
 
-/** The entry's type once it has passed the schema. */
+/** What a job can be: it has exactly one of these options. */
+export const workOptions = ["run", "shell", "steps", "firmware"] as const;
+
+/** The entry's type once it has passed the schema; the semantic checks see to it that it has one of workOptions. */
 export interface JobDocument {
   readonly nodes?: readonly string[];
   readonly checkout?: boolean;
-  readonly run: string;
+  readonly run?: string;
+  readonly shell?: string;
+  readonly put?: readonly TransferDocument[];
+  readonly get?: readonly TransferDocument[];
+  readonly steps?: readonly StepDocument[];
+  readonly firmware?: FirmwareDocument;
   readonly timeout?: string;
   readonly grace?: string;
   readonly artifacts?: readonly string[];
@@ -38,14 +48,14 @@ export interface JobDocument {
 export const jobSchema: SchemaObject = {
   type: "object",
   additionalProperties: false,
-  required: ["run"],
   properties: {
     nodes: {
       type: "array",
       minItems: 1,
       uniqueItems: true,
       items: { type: "string", kind: "name" },
-      description: "Classes or names of the nodes that may run it; absent: every class of the host.",
+      description:
+        "Classes or names of the nodes that may run it, hosts and devices; absent: every class of the host.",
     },
     checkout: {
       type: "boolean",
@@ -56,8 +66,27 @@ export const jobSchema: SchemaObject = {
     run: {
       type: "string",
       kind: "script",
-      description: "The shell script that is the job, run in the build's workspace on the host.",
+      description:
+        "The shell script that is the job, run in the build's workspace on the host; on a device, the port is its own meanwhile.",
     },
+    shell: {
+      type: "string",
+      kind: "script",
+      description: "The script that is the job, run on the board over its console.",
+    },
+    put: {
+      type: "array",
+      items: transferSchema("put", "A file of the workspace, and where it goes."),
+      description: "Of shell: files that go to the board before the script.",
+    },
+    get: {
+      type: "array",
+      items: transferSchema("get", "A file of the board, and where it goes."),
+      description:
+        "Of shell: files that come back from the board after the script, when it has passed or failed.",
+    },
+    steps: stepsSchema,
+    firmware: firmwareSchema,
     timeout: {
       type: "string",
       kind: "duration",

@@ -4,6 +4,8 @@
  */
 import type { SchemaObject } from "ajv";
 import { defaults } from "./defaults.ts";
+import { type DeviceDocument, deviceSchema } from "./schema-device.ts";
+import { type HttpDocument, httpSchema } from "./schema-http.ts";
 import { type JobDocument, jobSchema } from "./schema-job.ts";
 
 export interface TlsDocument {
@@ -17,7 +19,7 @@ export interface ConfigDocument {
   readonly name?: string;
   readonly servers?: readonly (string | { readonly server: string; readonly tls?: TlsDocument })[];
   readonly tls?: TlsDocument;
-  readonly http?: { readonly listen?: string; readonly url?: string } | null;
+  readonly http?: HttpDocument | null;
   readonly host?: { readonly classes?: readonly string[]; readonly executors?: number } | null;
   readonly builds?: {
     readonly keep?: number;
@@ -26,6 +28,7 @@ export interface ConfigDocument {
     readonly "max-console"?: string | number;
   } | null;
   readonly jobs?: Readonly<Record<string, JobDocument>> | null;
+  readonly devices?: Readonly<Record<string, DeviceDocument>> | null;
   readonly "stop-timeout"?: string;
   readonly "orphan-timeout"?: string;
   readonly "infrastructure-result"?: string;
@@ -46,26 +49,6 @@ const tls = (description: string): SchemaObject => ({
     key: { type: "string", kind: "file", description: "The private key of cert (PEM)." },
   },
 });
-
-const http: SchemaObject = {
-  type: ["object", "null"],
-  description: "The pages and the API, read-only.",
-  additionalProperties: false,
-  properties: {
-    listen: {
-      type: "string",
-      kind: "listen",
-      default: defaults.listen,
-      description:
-        "Where they are served: HOST:PORT. 0.0.0.0 or [::] is every address; port 0 is any free one.",
-    },
-    url: {
-      type: "string",
-      kind: "url",
-      description: "How users reach them, for the links sent to clients; absent: made from listen.",
-    },
-  },
-};
 
 const host: SchemaObject = {
   type: ["object", "null"],
@@ -151,7 +134,7 @@ export const configSchema = {
       },
     },
     tls: tls("TLS towards all servers; file names are relative to the file they stand in."),
-    http,
+    http: httpSchema,
     host,
     builds,
     jobs: {
@@ -159,6 +142,12 @@ export const configSchema = {
       description: "The jobs that clients may choose among, by name.",
       propertyNames: { kind: "job-name" },
       additionalProperties: jobSchema,
+    },
+    devices: {
+      type: ["object", "null"],
+      description: "The boards on serial links, each a node of its own, by name.",
+      propertyNames: { kind: "name" },
+      additionalProperties: deviceSchema,
     },
     "stop-timeout": {
       type: "string",

@@ -19,6 +19,11 @@ export function shown(value: unknown): string {
   return `"${printable(cut)}"`;
 }
 
+/** @returns names as a sentence has them: "a, b and c" */
+export function inWords(names: readonly string[], last: "and" | "or" = "and"): string {
+  return names.length < 2 ? names.join() : `${names.slice(0, -1).join(", ")} ${last} ${names.at(-1)}`;
+}
+
 /**
  * @param found a name that nothing answers to
  * @param known the names that would have been right

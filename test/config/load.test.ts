@@ -16,6 +16,7 @@ test("an empty file: every default", async () => {
     host: { classes: ["auto"], executors: 1 },
     builds: { keep: 200, keepDays: 30, minFree: 2 * 2 ** 30, maxConsole: 256 * 2 ** 20 },
     jobs: new Map(),
+    devices: new Map(),
     stopTimeout: 3_600_000,
     orphanTimeout: 120_000,
   });
@@ -26,7 +27,7 @@ test("a job with nothing but its script: every default", async () => {
   const { jobs } = await loadConfig({ file: dir.at("labgear.yaml") });
   assert.deepEqual(jobs.get("a"), {
     name: "a",
-    run: "make",
+    work: { kind: "run", script: "make" },
     checkout: false,
     timeout: 7_200_000,
     grace: 10_000,
@@ -84,6 +85,7 @@ jobs:
     stopTimeout: 0,
     orphanTimeout: 45_000,
     infrastructureResult: "NODE_FAILURE",
+    devices: new Map(),
     jobs: new Map([
       [
         "unit-tests",
@@ -91,7 +93,7 @@ jobs:
           name: "unit-tests",
           nodes: ["x86-64"],
           checkout: true,
-          run: "on=yes\n",
+          work: { kind: "run", script: "on=yes\n" },
           timeout: 5_400_000,
           grace: 0,
           artifacts: ["build/*.bin"],
@@ -137,7 +139,7 @@ test("drop-ins are laid over the file by name: mappings merge, lists and values 
   assert.equal(config.builds.keep, 1);
   assert.deepEqual([...config.jobs.keys()], ["one", "two"]);
   const one = config.jobs.get("one");
-  assert.deepEqual([one?.run, one?.timeout, one?.grace], ["make", 420_000, 3000]);
+  assert.deepEqual([one?.work, one?.timeout, one?.grace], [{ kind: "run", script: "make" }, 420_000, 3000]);
 });
 
 test("a drop-in's file names are relative to the drop-in", async () => {
@@ -169,11 +171,11 @@ jobs:
   const config = await loadConfig({ file: dir.at("labgear.yaml") });
   assert.deepEqual([config.name, config.host.classes[1]], ["off", "on"]);
   assert.deepEqual(
-    [...config.jobs.values()].map(({ name, run, timeout }) => [name, run, timeout]),
+    [...config.jobs.values()].map(({ name, work, timeout }) => [name, work, timeout]),
     [
-      ["123", "yes", 300_000],
-      ["other", "yes", 360_000],
-      ["again", "yes", 300_000],
+      ["123", { kind: "run", script: "yes" }, 300_000],
+      ["other", { kind: "run", script: "yes" }, 360_000],
+      ["again", { kind: "run", script: "yes" }, 300_000],
     ],
   );
 });

@@ -59,7 +59,7 @@ jobs:
     'labgear.yaml:13: jobs.unit-tests.nodes[0]: no node has the name or class "fasst" (did you mean "fast"?)',
     'labgear.yaml:16: jobs.unit-tests.artifacts[1]: "../secrets" must not lead out of the workspace with ".."',
     "labgear.yaml:17: jobs.unit-tests.timeout: is given twice, first on line 12",
-    "labgear.yaml:18: jobs.lost: needs the option run",
+    "labgear.yaml:18: jobs.lost: needs one of run, shell, steps and firmware: what it does",
     'labgear.yaml:22: jobs.preload.parameters[0]: "LD_PRELOAD" may not come from a client: it changes what is loaded into every program',
   ]);
 });
@@ -80,7 +80,7 @@ test("mistakes are in the file that they were made in, drop-in or not", async ()
     "labgear.yaml:3: builds.keep: expected a whole number from 1 to 1000000, found 0",
     'conf.d/1.yaml:3: host.executors: expected a whole number from 1 to 256, found "many"',
     'conf.d/2.yaml:3: jobs.a.grase: is not an option (did you mean "grace"?)',
-    "conf.d/2.yaml:4: jobs.b: needs the option run",
+    "conf.d/2.yaml:4: jobs.b: needs one of run, shell, steps and firmware: what it does",
   ]);
 });
 

@@ -10,6 +10,8 @@ export type DeviceErrorCode =
   | "PORT_LOST"
   /** It is there and can't be opened or set up. */
   | "PORT_REFUSED"
+  /** It is open and takes no bytes. */
+  | "PORT_STUCK"
   /** Several ports fit what the configuration says. */
   | "PORT_AMBIGUOUS";
 

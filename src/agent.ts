@@ -3,7 +3,7 @@ import { realpath } from "node:fs/promises";
 import { join } from "node:path";
 import type { Build } from "#/builds/build.ts";
 import { BuildStore } from "#/builds/store.ts";
-import type { Config } from "#/config/model.ts";
+import type { Config, JobConfig } from "#/config/model.ts";
 import { openStore, type StateStore } from "#/config/store.ts";
 import { ControlServer } from "#/control/server.ts";
 import { hardwareClasses } from "#/host/hardware.ts";
@@ -11,9 +11,11 @@ import { lockFolder } from "#/host/lock.ts";
 import { hostFacts } from "#/host/network.ts";
 import { boxTrouble, tryFolder } from "#/host/trouble.ts";
 import type { NodeContext } from "#/nodes/context.ts";
-import { HostNode } from "#/nodes/host-node.ts";
+import { onHost } from "#/nodes/host-build.ts";
 import type { Log } from "#/nodes/log.ts";
 import { Manager } from "#/nodes/manager.ts";
+import { Node } from "#/nodes/node.ts";
+import { Nodes } from "#/nodes/nodes.ts";
 import { Reports } from "#/nodes/reports.ts";
 import { openTrees } from "#/runners/trees.ts";
 import { startEmbedded } from "./embedded.ts";
@@ -46,7 +48,8 @@ interface Parts {
   readonly state: StateStore;
   readonly builds: BuildStore;
   readonly reports: Reports;
-  readonly node: HostNode;
+  readonly host: Node;
+  readonly nodes: Nodes;
   readonly manager: Manager;
   readonly resources: AsyncDisposableStack;
 }
@@ -56,7 +59,8 @@ export class Agent implements AsyncDisposable {
   readonly log: Log;
   readonly stateDir: string;
   readonly builds: BuildStore;
-  readonly node: HostNode;
+  readonly host: Node;
+  readonly nodes: Nodes;
   readonly manager: Manager;
   readonly #options: AgentOptions;
   readonly #parts: Parts;
@@ -70,7 +74,8 @@ export class Agent implements AsyncDisposable {
     this.log = options.log;
     this.stateDir = options.stateDir;
     this.builds = parts.builds;
-    this.node = parts.node;
+    this.host = parts.host;
+    this.nodes = parts.nodes;
     this.manager = parts.manager;
   }
 
@@ -106,6 +111,7 @@ export class Agent implements AsyncDisposable {
       worker: () => ({ manager: config.name, version, ...host }),
       log,
     });
+    const nodes = resources.use(new Nodes());
     const context: NodeContext = {
       config: () => inForce.config,
       store: opened.store,
@@ -115,18 +121,29 @@ export class Agent implements AsyncDisposable {
       log,
       tryBox: () => tryFolder(stateDir, false),
       troubleOf: boxTrouble,
-      onTrouble: (reason) => node.hold("trouble", reason),
+      onTrouble: (reason) => nodes.hold("trouble", reason),
     };
     const manager = resources.use(new Manager({ name: config.name, servers, store: opened.store, log }));
-    const onOffline = (build: Build) => agent.pause(`OFFLINE_NODE_WHEN_COMPLETE of ${build.title}`);
-    const labels = await resolveClasses(config);
-    const node = resources.use(new HostNode({ name: config.name, labels, servers, context, onOffline }));
+    const onOffline = (build: Build) =>
+      agent.pause(`OFFLINE_NODE_WHEN_COMPLETE of ${build.title}`, build.record.node);
+    const node = new Node({
+      name: config.name,
+      labels: await resolveClasses(config),
+      servers,
+      context,
+      executors: () => inForce.config.host.executors,
+      jobs: () => hostJobs(inForce.config),
+      carryOut: onHost(context),
+      onOffline,
+    });
+    nodes.add(node);
     const parts = {
       inForce,
       state,
       builds: opened.store,
       reports,
-      node,
+      host: node,
+      nodes,
       manager,
       resources: resources.move(),
     };
@@ -142,13 +159,14 @@ export class Agent implements AsyncDisposable {
 
   async #begin(): Promise<void> {
     const { resources, state } = this.#parts;
-    const paused = state.pausedNodes().get(this.node.name);
-    if (paused !== undefined) this.node.hold("paused", paused);
-    const { stateDir, builds, node, log } = this;
-    const house = resources.use(new Housekeeping({ config: () => this.config, stateDir, builds, node, log }));
+    const { stateDir, builds, nodes, log } = this;
+    for (const [name, reason] of state.pausedNodes()) nodes.find(name)?.hold("paused", reason);
+    const house = resources.use(
+      new Housekeeping({ config: () => this.config, stateDir, builds, nodes, log }),
+    );
     resources.use(await ControlServer.listen(this.#options.control, controlRoutes(this)));
     await house.round();
-    const names = [...this.node.functions];
+    const names = nodes.all.flatMap((node) => [...node.functions]);
     this.log.info({ manager: this.config.name, functions: names }, `labgear ${version} is up`);
   }
 
@@ -180,34 +198,48 @@ export class Agent implements AsyncDisposable {
       );
     }
     this.#parts.inForce.config = config;
-    this.node.apply(labels, servers);
+    this.host.apply(labels, servers);
     this.manager.worker.setServers(servers);
     this.log.info({ files: config.files }, "the configuration is read again and in force");
   }
 
-  /** The node takes no new builds until it is resumed; outlives a restart. */
-  pause(reason: string): void {
-    this.#parts.state.setPaused(this.node.name, reason);
-    this.node.hold("paused", reason);
-    this.log.info({ node: this.node.name }, `${this.node.name} is paused: ${reason}`);
+  /**
+   * Takes no new builds until it is resumed; outlives a restart.
+   * @param name of a node; absent: all of the box
+   */
+  pause(reason: string, name?: string): void {
+    for (const node of this.#named(name)) {
+      this.#parts.state.setPaused(node.name, reason);
+      node.hold("paused", reason);
+      this.log.info({ node: node.name }, `${node.name} is paused: ${reason}`);
+    }
   }
 
-  /** The node takes builds again, after a pause or a drain. */
-  resume(): void {
-    this.#parts.state.setPaused(this.node.name, undefined);
-    this.node.release("paused");
+  /**
+   * Takes builds again, after a pause or a drain.
+   * @param name of a node; absent: all of the box
+   */
+  resume(name?: string): void {
+    for (const node of this.#named(name)) {
+      this.#parts.state.setPaused(node.name, undefined);
+      node.release("paused");
+      this.log.info({ node: node.name }, `${node.name} is resumed`);
+    }
     if (this.#life === "draining" || this.#life === "drained") {
       this.#life = "running";
-      this.node.release("draining");
+      this.nodes.release("draining");
     }
-    this.log.info({ node: this.node.name }, `${this.node.name} is resumed`);
+  }
+
+  #named(name: string | undefined): readonly Node[] {
+    return this.nodes.all.filter((node) => name === undefined || node.name === name);
   }
 
   /** Takes no new builds; resolves when none runs any more. Rejects with the signal's reason. */
   async drain(signal?: AbortSignal): Promise<void> {
     if (this.#life !== "stopping") this.#life = "draining";
-    this.node.hold("draining", "no new builds are taken until those that run have ended");
-    await this.node.settled(signal);
+    this.nodes.hold("draining", "no new builds are taken until those that run have ended");
+    await this.nodes.settled(signal);
     if (this.#life === "draining") this.#life = "drained";
   }
 
@@ -250,4 +282,9 @@ async function resolveClasses(config: Config): Promise<string[]> {
   const { classes } = config.host;
   const auto = classes.includes("auto") ? await hardwareClasses() : [];
   return [...new Set(classes.flatMap((name) => (name === "auto" ? auto : [name])))];
+}
+
+/** The jobs that the host can run: all that are a script for it. */
+function hostJobs({ jobs }: Config): JobConfig[] {
+  return [...jobs.values()].filter(({ work }) => work.kind === "run");
 }

@@ -74,20 +74,20 @@ export class Housekeeping implements AsyncDisposable {
 
   /** A box that can't do what each build needs would fail them as fast as they come. */
   async #watchTrouble(): Promise<void> {
-    const { stateDir, node, log } = this.#options;
-    const wasHeld = node.holds.has("trouble");
+    const { stateDir, nodes, log } = this.#options;
+    const wasHeld = nodes.isHeld("trouble");
     try {
       await tryFolder(stateDir, wasHeld);
     } catch (error) {
       const reason = boxTrouble(error) ?? (error as Error).message;
-      if (!node.holds.has("trouble")) log.error({}, `no build is taken: ${reason}`);
-      node.hold("trouble", reason);
+      if (!nodes.isHeld("trouble")) log.error({}, `no build is taken: ${reason}`);
+      nodes.hold("trouble", reason);
       return;
     }
     // Trouble that a build met during this trial is for the next one, which tries more.
     if (!wasHeld) return;
     log.info({}, "the box is well again: builds are taken");
-    node.release("trouble");
+    nodes.release("trouble");
   }
 
   async #saveRest(): Promise<void> {

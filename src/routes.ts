@@ -22,9 +22,12 @@ export function controlRoutes(agent: Agent): ControlRoutes {
     "GET /builds": async (request) => ({ json: listBuilds(agent, request) }),
     "GET /console": async (request) => ({ bytes: await consoleBytes(agent, request) }),
     "POST /pause": order(agent, (request) =>
-      agent.pause(text(request, "reason")?.slice(0, longestReason) ?? "paused by hand"),
+      agent.pause(
+        text(request, "reason")?.slice(0, longestReason) ?? "paused by hand",
+        text(request, "node"),
+      ),
     ),
-    "POST /resume": order(agent, () => agent.resume()),
+    "POST /resume": order(agent, (request) => agent.resume(text(request, "node"))),
     "POST /drain": order(agent, ({ signal }) => agent.drain(signal)),
     "POST /reload": order(agent, () => reload(agent)),
     "POST /restart": order(agent, () => {
@@ -37,8 +40,9 @@ export function controlRoutes(agent: Agent): ControlRoutes {
 function order(agent: Agent, act: (request: ControlRequest) => void | Promise<void>) {
   return async (request: ControlRequest): Promise<ControlAnswer> => {
     const name = text(request, "node");
-    if (name !== undefined && name !== agent.node.name) {
-      throw new ControlError("NOT_FOUND", `this box has no node ${name}; it has ${agent.node.name}`);
+    if (name !== undefined && !agent.nodes.find(name)) {
+      const known = agent.nodes.all.map((node) => node.name).join(", ");
+      throw new ControlError("NOT_FOUND", `this box has no node ${name}; it has ${known}`);
     }
     await act(request);
     return { json: agentStatus(agent) };

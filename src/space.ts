@@ -12,15 +12,22 @@ import type { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import { formatSize } from "#/config/units.ts";
 import { freeSpace } from "#/host/disk.ts";
-import type { HostNode } from "#/nodes/host-node.ts";
 import type { Log } from "#/nodes/log.ts";
+import type { Hold } from "#/nodes/node.ts";
 
 export interface SpaceOptions {
   readonly config: () => Config;
   readonly stateDir: string;
   readonly builds: BuildStore;
-  readonly node: HostNode;
+  readonly nodes: Holding;
   readonly log: Log;
+}
+
+/** All nodes of the box: what it lacks, each of them lacks. */
+export interface Holding {
+  readonly hold: (hold: Hold, reason: string) => void;
+  readonly release: (hold: Hold) => void;
+  readonly isHeld: (hold: Hold) => boolean;
 }
 
 /** How often running builds are measured that aren't the reason why there is no room, in milliseconds. */
@@ -42,17 +49,17 @@ export class Space {
 
   constructor(options: SpaceOptions) {
     this.#options = options;
-    options.node.hold("disk", "the free space wasn't looked at yet");
+    options.nodes.hold("disk", "the free space wasn't looked at yet");
   }
 
   /** One look at the disk, and what follows from it. Never rejects. */
   async look(): Promise<void> {
-    const { config, stateDir, node, log } = this.#options;
+    const { config, stateDir, nodes, log } = this.#options;
     const { minFree } = config().builds;
     let free = await this.#free();
     if (free < minFree) {
       // At once: what comes now may take its time.
-      node.hold("disk", shortage(free, stateDir, minFree));
+      nodes.hold("disk", shortage(free, stateDir, minFree));
       const waits = free < minFree / 2 && (await this.#stopLargest(free, minFree / 2));
       if (!waits) await this.#makeRoom(minFree);
       free = await this.#free();
@@ -60,13 +67,13 @@ export class Space {
     if (free >= minFree) {
       if (this.#state === "short") log.info({ free }, "there is room again: builds are taken");
       this.#state = "enough";
-      node.release("disk");
+      nodes.release("disk");
       return;
     }
     const reason = shortage(free, stateDir, minFree);
     if (this.#state !== "short") log.warn({ free, minFree }, `no build is taken: ${reason}`);
     this.#state = "short";
-    node.hold("disk", reason);
+    nodes.hold("disk", reason);
   }
 
   /**
@@ -135,7 +142,7 @@ export class Space {
     const { builds, stateDir, log } = this.#options;
     const { executor, job } = workspace;
     const isUsed = () =>
-      builds.running.some(({ record }) => String(record.executor) === executor && record.job === job);
+      builds.running.some(({ record }) => workspaceOf(stateDir, record).folder === workspace.folder);
     if (await removeWorkspace(stateDir, workspace, isUsed)) {
       log.info({ executor, job }, `the workspace of ${job} is removed to make room`);
     }

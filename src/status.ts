@@ -2,6 +2,7 @@
 import type { Agent, AgentState } from "#/agent.ts";
 import type { Build, BuildState } from "#/builds/build.ts";
 import type { Executor } from "#/nodes/executor.ts";
+import type { Node } from "#/nodes/node.ts";
 import { version } from "./version.ts";
 
 export interface AgentStatus {
@@ -48,7 +49,6 @@ export interface BuildStatus {
 }
 
 export function agentStatus(agent: Agent): AgentStatus {
-  const { node } = agent;
   return {
     name: agent.config.name,
     version,
@@ -57,16 +57,18 @@ export function agentStatus(agent: Agent): AgentStatus {
     state: agent.life,
     files: agent.config.files,
     servers: agent.manager.worker.links.map(({ server, state, status }) => ({ server, state, status })),
-    nodes: [
-      {
-        name: node.name,
-        classes: node.labels,
-        state: node.holds.size > 0 ? "held" : "ready",
-        reasons: [...node.holds].map(([hold, reason]) => `${hold}: ${reason}`),
-        functions: [...node.functions],
-        executors: node.executors.map(executorStatus),
-      },
-    ],
+    nodes: agent.nodes.all.map(nodeStatus),
+  };
+}
+
+function nodeStatus(node: Node): NodeStatus {
+  return {
+    name: node.name,
+    classes: node.labels,
+    state: node.holds.size > 0 ? "held" : "ready",
+    reasons: [...node.holds].map(([hold, reason]) => `${hold}: ${reason}`),
+    functions: [...node.functions],
+    executors: node.executors.map(executorStatus),
   };
 }
 

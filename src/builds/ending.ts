@@ -28,4 +28,6 @@ export interface Ending {
   readonly reason: string;
   readonly exitCode?: number;
   readonly signal?: string;
+  /** The named cause of what went wrong with a board. */
+  readonly cause?: string;
 }

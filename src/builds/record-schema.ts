@@ -45,11 +45,15 @@ const schema: SchemaObject = object(
     assigned: time,
   },
   {
+    device: text,
     target: text,
     started: time,
     ended: time,
     took: count,
-    ending: object({ kind: { enum: Object.keys(kinds) }, reason: text }, { exitCode: count, signal: text }),
+    ending: object(
+      { kind: { enum: Object.keys(kinds) }, reason: text },
+      { exitCode: count, signal: text, cause: text },
+    ),
     result: text,
     undelivered: { const: true },
     description: text,

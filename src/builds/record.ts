@@ -14,6 +14,8 @@ export interface BuildRecord {
   /** The Gearman unique; Zuul's ZUUL_UUID. */
   readonly uuid: string;
   readonly node: string;
+  /** The device that it runs on; absent: the host. */
+  readonly device?: string;
   /** The class or name that the client asked for; absent: any. */
   readonly target?: string;
   readonly labels: readonly string[];

@@ -27,7 +27,7 @@ export function dispensable(finished: readonly BuildSummary[]): BuildSummary[] {
   return finished.filter((build) => !build.undelivered && newest.get(build.job) !== build.number).reverse();
 }
 
-/** Where `STATE/workspaces/EXECUTOR/JOB` is. */
+/** Where `STATE/workspaces/EXECUTOR/JOB` is; a device's executor is named after it: no number, and no path. */
 export interface Workspace {
   readonly executor: string;
   readonly job: string;
@@ -35,8 +35,12 @@ export interface Workspace {
 }
 
 /** The workspace that a build works in. */
-export function workspaceOf(stateDir: string, build: { executor: number; job: string }): Workspace {
-  const executor = String(build.executor);
+export function workspaceOf(
+  stateDir: string,
+  build: { executor: number; device?: string; job: string },
+): Workspace {
+  const executor =
+    build.device === undefined ? String(build.executor) : `device-${encodeURIComponent(build.device)}`;
   return { executor, job: build.job, folder: join(stateDir, "workspaces", executor, build.job) };
 }
 
@@ -65,7 +69,7 @@ export async function removeWorkspace(
   workspace: Workspace,
   isUsed: () => boolean,
 ): Promise<boolean> {
-  // Executors are numbers, so that no workspace has this name. One that a crash left is removed with the next.
+  // No executor has this name. One that a crash left is removed with the next.
   const aside = join(stateDir, "workspaces", ".old");
   await removeTree(aside);
   if (isUsed()) return false;

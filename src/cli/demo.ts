@@ -61,7 +61,7 @@ async function run(once: boolean): Promise<number> {
   const load = () => loadConfig({ file });
   const agent = cleanUp.use(await Agent.start({ load, stateDir: join(folder, "state"), control, log }));
   try {
-    await agent.node.registered(AbortSignal.any([interrupt.signal, AbortSignal.timeout(10_000)]));
+    await agent.host.registered(AbortSignal.any([interrupt.signal, AbortSignal.timeout(10_000)]));
   } catch (error) {
     if (interrupt.signal.aborted) return exitCodes.aborted;
     throw error;

@@ -9,6 +9,6 @@ export function command(): Command {
       "Takes no new builds until `labgear resume`, also after a restart. Builds that run go on; queued ones wait.",
     path: "/pause",
   })
-    .argument("[node]", "the node (default: the host)")
+    .argument("[node]", "the node (default: all of the box)")
     .option("--reason <text>", "shown wherever the node is");
 }

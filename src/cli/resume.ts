@@ -7,5 +7,5 @@ export function command(): Command {
     usage: "resume [NODE] [OPTIONS]",
     description: "Takes builds again, after a pause or a drain.",
     path: "/resume",
-  }).argument("[node]", "the node (default: the host)");
+  }).argument("[node]", "the node (default: all of the box)");
 }

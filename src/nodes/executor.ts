@@ -8,8 +8,8 @@ import { type Job, Worker } from "#/gearman/worker.ts";
 import { buildUuid, parseBuildArgument } from "#/zuul/arguments.ts";
 import { parseFunction } from "#/zuul/functions.ts";
 import { resultOf } from "#/zuul/results.ts";
+import type { CarryOut } from "./carry-out.ts";
 import type { NodeContext } from "./context.ts";
-import { runHostBuild } from "./host-build.ts";
 import { type Log, workerEventLogger } from "./log.ts";
 import { estimateProgress } from "./progress.ts";
 import type { Reporter } from "./reporter.ts";
@@ -26,9 +26,14 @@ export type ExecutorState = { readonly kind: "idle" } | { readonly kind: "busy";
 export interface ExecutorOptions {
   /** From 0. */
   readonly index: number;
-  readonly node: { readonly name: string; readonly labels: () => readonly string[] };
+  readonly node: {
+    readonly name: string;
+    readonly labels: () => readonly string[];
+    readonly device?: string;
+  };
   readonly servers: readonly ServerAddress[];
   readonly context: NodeContext;
+  readonly carryOut: CarryOut;
   /** A build ended whose parameters ask to take the node out of service. */
   readonly onOffline: (build: Build) => void;
 }
@@ -130,6 +135,7 @@ export class Executor implements AsyncDisposable {
         job: config.name,
         uuid,
         node: node.name,
+        ...(node.device !== undefined && { device: node.device }),
         ...(target === undefined ? {} : { target }),
         labels: node.labels(),
         executor: this.index,
@@ -146,7 +152,7 @@ export class Executor implements AsyncDisposable {
   }
 
   async #run({ config, parameters }: Request, reporter: Reporter): Promise<void> {
-    const { context, onOffline } = this.#options;
+    const { context, carryOut, onOffline } = this.#options;
     const { build } = reporter;
     this.#state = { kind: "busy", build };
     const { job, uuid, number, labels } = build.record;
@@ -154,7 +160,7 @@ export class Executor implements AsyncDisposable {
     log.info({ server: build.record.server }, `${build.title} assigned`);
     const streamed = parameters.get("LABGEAR_STREAM") === "1" ? this.#stream(reporter, log) : undefined;
     const progress = estimateProgress(build, context.store.estimate(job, labels));
-    const ended = await runHostBuild(build, config, parameters, context);
+    const ended = await carryOut(build, config, parameters);
     progress[Symbol.dispose]();
     await build.console?.close();
     await streamed;

@@ -1,7 +1,9 @@
-/** The host as a node: its executors, what they register, and whether they take work. */
+/** A node, the host or a device: its executors, what they register, and whether they take work. */
 import type { Build } from "#/builds/build.ts";
+import type { JobConfig } from "#/config/model.ts";
 import type { ServerAddress } from "#/gearman/dial.ts";
 import { nodeFunctions } from "#/zuul/functions.ts";
+import type { CarryOut } from "./carry-out.ts";
 import type { NodeContext } from "./context.ts";
 import { Executor } from "./executor.ts";
 
@@ -20,19 +22,28 @@ export type Hold =
   /** Less space than `min-free`. */
   | "disk"
   /** The box can't do what every build needs, such as writing to the state directory. */
-  | "trouble";
+  | "trouble"
+  /** The board is being made ready, or isn't there. */
+  | "device";
 
-export interface HostNodeOptions {
+export interface NodeOptions {
   readonly name: string;
   readonly labels: readonly string[];
   readonly servers: readonly ServerAddress[];
   readonly context: NodeContext;
+  /** How many builds at once; asked again after a reload. */
+  readonly executors: () => number;
+  /** The jobs that it may run at this moment; what it doesn't offer is withdrawn while the node is idle. */
+  readonly jobs: () => Iterable<JobConfig>;
+  /** Set for a device: it then runs only jobs that name one of its classes, or itself. */
+  readonly device?: string;
+  readonly carryOut: CarryOut;
   readonly onOffline: (build: Build) => void;
 }
 
-export class HostNode implements AsyncDisposable {
+export class Node implements AsyncDisposable {
   readonly name: string;
-  readonly #options: HostNodeOptions;
+  readonly #options: NodeOptions;
   readonly #holds = new Map<Hold, string>();
   readonly #executors: Executor[] = [];
   /** Too many since a reload, and still at their last build. */
@@ -40,7 +51,7 @@ export class HostNode implements AsyncDisposable {
   #labels: readonly string[];
   #servers: readonly ServerAddress[];
 
-  constructor(options: HostNodeOptions) {
+  constructor(options: NodeOptions) {
     this.name = options.name;
     this.#options = options;
     this.#labels = options.labels;
@@ -63,10 +74,7 @@ export class HostNode implements AsyncDisposable {
   }
 
   get functions(): Set<string> {
-    return nodeFunctions(
-      { name: this.name, classes: this.#labels },
-      this.#options.context.config().jobs.values(),
-    );
+    return nodeFunctions({ name: this.name, classes: this.#labels }, this.#options.jobs());
   }
 
   /** Resolves when every executor has registered its functions on at least one job server. */
@@ -92,20 +100,28 @@ export class HostNode implements AsyncDisposable {
     for (const executor of this.#executors) executor.worker.resume();
   }
 
+  /** Takes no more work, and closes its connections when what it has is done. */
+  async retire(): Promise<void> {
+    await Promise.all(this.executors.map((executor) => executor.retire()));
+  }
+
   /** Follows a changed configuration: functions, job servers, number of executors. Running builds go on. */
   apply(labels: readonly string[], servers: readonly ServerAddress[]): void {
     this.#labels = labels;
     this.#servers = servers;
     this.#size();
-    for (const executor of this.#executors) {
-      executor.worker.setServers(servers);
-      executor.worker.setFunctions(this.functions);
-    }
+    for (const executor of this.#executors) executor.worker.setServers(servers);
+    this.offer();
+  }
+
+  /** Registers what the node offers now, and withdraws what it doesn't. */
+  offer(): void {
+    for (const executor of this.#executors) executor.worker.setFunctions(this.functions);
   }
 
   /** Makes the executors that are missing, and retires those that are too many. */
   #size(): void {
-    const wanted = this.#options.context.config().host.executors;
+    const wanted = this.#options.executors();
     for (const executor of this.#executors.splice(wanted)) {
       this.#retiring.add(executor);
       void executor.retire().finally(() => this.#retiring.delete(executor));
@@ -114,13 +130,14 @@ export class HostNode implements AsyncDisposable {
   }
 
   #newExecutor(): Executor {
-    const { context, onOffline } = this.#options;
-    const node = { name: this.name, labels: () => this.#labels };
+    const { context, onOffline, carryOut, device } = this.#options;
+    const node = { name: this.name, labels: () => this.#labels, ...(device !== undefined && { device }) };
     const executor = new Executor({
       index: this.#freeIndex(),
       node,
       servers: this.#servers,
       context,
+      carryOut,
       onOffline,
     });
     executor.worker.setFunctions(this.functions);

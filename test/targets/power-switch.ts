@@ -1,17 +1,20 @@
-/** A board's power, switched by a test or by a command of the shell, one action after the other. */
+/** A board's power and programmer, used by a test or by a command of the shell, one action after the other. */
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { createInterface } from "node:readline";
 
 const script = new URL("power.mjs", import.meta.url).pathname;
 
-type Action = "on" | "off" | "cycle" | "reset";
-const isAction = (text: string): text is Action => ["on", "off", "cycle", "reset"].includes(text);
+/** `flash IMAGE` puts another firmware on the board and starts it, as a programmer does. */
+export type Action = "on" | "off" | "cycle" | "reset" | `flash ${string}`;
+const isAction = (text: string): text is Action => /^(on|off|cycle|reset|flash \S+)$/.test(text);
 
 export interface Powered {
   on(): Promise<void>;
   off(): Promise<void>;
   reset(): Promise<void>;
+  /** Only what the next `on()` runs. */
+  load(image: string): void;
 }
 
 export class PowerSwitch implements AsyncDisposable {
@@ -48,12 +51,18 @@ export class PowerSwitch implements AsyncDisposable {
 
   act(action: Action): Promise<void> {
     const turn = this.#last.then(async () => {
-      if (action === "cycle") await this.#board.off();
-      await this.#board[action === "cycle" ? "on" : action]();
+      await this.#act(action);
       this.done.push(action);
     });
     this.#last = turn.catch(() => {});
     return turn;
+  }
+
+  async #act(action: Action): Promise<void> {
+    if (action === "reset") return this.#board.reset();
+    if (action !== "on") await this.#board.off();
+    if (action.startsWith("flash ")) this.#board.load(action.slice("flash ".length));
+    if (action !== "off") await this.#board.on();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

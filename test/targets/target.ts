@@ -6,7 +6,7 @@ import { lacks, part } from "../support/parts.ts";
 import { Adapter } from "./adapter.ts";
 import { Broker } from "./broker.ts";
 import { Child } from "./child.ts";
-import { PowerSwitch } from "./power-switch.ts";
+import { type Action, PowerSwitch } from "./power-switch.ts";
 import { qmp } from "./qmp.ts";
 
 export interface Target extends AsyncDisposable {
@@ -14,10 +14,10 @@ export interface Target extends AsyncDisposable {
   readonly tty: string;
   /** The line between the board and its adapter. */
   readonly broker: Broker;
-  /** What was done to the board's power, by the methods below or by its commands: `on`, `off`, `cycle`, `reset`. */
-  readonly power: readonly string[];
-  /** A command for the shell that does it, for `power:` in a configuration; it returns when it's done. */
-  powerCommand(action: "on" | "off" | "cycle" | "reset"): string;
+  /** What was done to the board's power, by the methods below or by its commands, in order. */
+  readonly power: readonly Action[];
+  /** A command for the shell that does it, for `power:` or a flash command; it returns when it's done. */
+  powerCommand(action: Action): string;
   /** Pulls the adapter out; the board runs on. */
   unplug(): Promise<void>;
   /** Plugs it in again: the same link, another pty. */
@@ -35,6 +35,9 @@ export interface EmulatorOptions {
   readonly emulator: "qemuArm" | "qemuArm64";
   /** QEMU's arguments, beyond those that all boards have. */
   readonly args: readonly string[];
+  /** What is on the board at first, where something can be flashed, and the arguments that bring it there. */
+  readonly image?: string;
+  readonly imageArgs?: (image: string) => readonly string[];
   /** The adapter is left out of the box: the first `plug()` is the test's. */
   readonly unplugged?: boolean;
   /** The board is left off: the first `powerOn()` is the test's. */
@@ -73,21 +76,26 @@ class EmulatedTarget implements Target {
   readonly #options: EmulatorOptions;
   readonly #adapter: Adapter;
   #qemu: Child | undefined;
+  #image: string | undefined;
 
   constructor(folder: string, options: EmulatorOptions, broker: Broker) {
     this.#folder = folder;
     this.#options = options;
+    this.#image = options.image;
     this.broker = broker;
     this.#adapter = new Adapter(folder, options.name, broker);
     this.tty = this.#adapter.tty;
     this.switch = new PowerSwitch(join(folder, "power"), {
       on: () => this.#start(),
       off: () => this.#stop(),
+      load: (image) => {
+        this.#image = image;
+      },
       reset: () => qmp(this.#qmp, "system_reset"),
     });
   }
 
-  get power(): readonly string[] {
+  get power(): readonly Action[] {
     return this.switch.done;
   }
 
@@ -95,7 +103,7 @@ class EmulatedTarget implements Target {
     return join(this.#folder, "qmp");
   }
 
-  powerCommand(action: "on" | "off" | "cycle" | "reset"): string {
+  powerCommand(action: Action): string {
     return this.switch.command(action);
   }
 
@@ -127,6 +135,7 @@ class EmulatedTarget implements Target {
       // QEMU calls us: its connection is there before its processor runs.
       ...["-chardev", `socket,id=c0,path=${this.broker.back}`, "-serial", "chardev:c0"],
       ...this.#options.args,
+      ...(this.#image === undefined ? [] : (this.#options.imageArgs?.(this.#image) ?? [])),
     ]);
     this.#qemu = qemu;
     await qemu.until(this.broker.target());

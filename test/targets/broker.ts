@@ -8,6 +8,9 @@ import { Lane, type LineFaults } from "./lane.ts";
 
 export type { LineFaults } from "./lane.ts";
 
+/** How much a socket's stream may hold, in bytes: what waits there is not on the line yet, nor can it be taken back. */
+const buffered = 1024;
+
 /**
  * QEMU connects to `back` and socat, which makes the device node, to `front`; either may come and go. Without an
  * adapter the target's bytes are lost, as they are on a desk.
@@ -130,7 +133,7 @@ export class Broker implements AsyncDisposable {
   }
 
   async #serve(path: string, onConnection: (socket: Duplex) => void): Promise<void> {
-    const server = createServer(onConnection).listen(path);
+    const server = createServer({ highWaterMark: buffered }, onConnection).listen(path);
     this.#servers.push(server);
     await once(server, "listening");
   }

@@ -45,7 +45,7 @@ test("a menu answers to keys, and a stream counts without a gap", { skip }, asyn
   await using target = await startFirmware("menu");
   using wire = new Wire(target.tty);
   await wire.until("> ");
-  wire.say("vt");
+  await wire.say("vt");
   assert.equal(await wire.until(/C\r\n> /), "version 1.4\r\n> temperature 22 C\r\n> ");
   await shell("sh", ["-c", target.powerCommand("flash stream")]);
   const lines = (await wire.until(/line 00000999 .*\r\n/)).split("\r\n").slice(0, -1);

@@ -12,13 +12,13 @@ test("Linux lets root in with a password, and a guest without", { skip }, async 
   await using target = await startLinux();
   using wire = new Wire(target.tty);
   await logIn(wire, linuxUsers.root.user, linuxUsers.root.password);
-  wire.say("uname -m; (exit 3); echo code $?\r");
+  await wire.say("uname -m; (exit 3); echo code $?\r");
   assert.match(await wire.until(/code \d/), /\r\naarch64\r\ncode 3/);
-  wire.say("echo '<1>a word from the kernel' >/dev/kmsg; id -u\r");
+  await wire.say("echo '<1>a word from the kernel' >/dev/kmsg; id -u\r");
   await wire.until(/\] a word from the kernel\r\n/);
-  wire.say("exit\r");
+  await wire.say("exit\r");
   await logIn(wire, linuxUsers.guest.user, linuxUsers.guest.password);
-  wire.say("id -u; pwd\r");
+  await wire.say("id -u; pwd\r");
   await wire.until(/\r\n1000\r\n\/home\/guest\r\n/);
 });
 
@@ -28,20 +28,20 @@ test("U-Boot loads Linux, and `reboot` comes back to U-Boot", {
   await using target = await startLinux({ uboot: true });
   using wire = new Wire(target.tty);
   await wire.until("Hit any key to stop autoboot");
-  wire.say(" ");
+  await wire.say(" ");
   await wire.until("=> ");
-  wire.say(`${loadLinux}\r`);
+  await wire.say(`${loadLinux}\r`);
   await logIn(wire, linuxUsers.root.user, linuxUsers.root.password);
-  wire.say("reboot\r");
+  await wire.say("reboot\r");
   await wire.until("U-Boot 20");
 });
 
 async function logIn(wire: Wire, user: string, password: string): Promise<void> {
   await wire.until("rack-board login: ", 60_000);
-  wire.say(`${user}\r`);
+  await wire.say(`${user}\r`);
   if (password !== "") {
     await wire.until("Password: ");
-    wire.say(`${password}\r`);
+    await wire.say(`${password}\r`);
   }
   await wire.until(/[#$] /);
 }

@@ -15,7 +15,7 @@ test("MicroPython adds", { skip }, async () => {
   await using target = await startMicroPython();
   using wire = new Wire(target.tty);
   assert.match(await wire.until(">>> "), /MicroPython v1\.9\.2/);
-  wire.say("20+22\r");
+  await wire.say("20+22\r");
   assert.match(await wire.until(">>> "), /20\+22\r\n42\r\n/);
 });
 
@@ -26,14 +26,14 @@ test("an adapter pulled out hangs up, and comes back under the same name while t
   const first = realpathSync(target.tty);
   using before = new Wire(target.tty);
   await before.until(">>> ");
-  before.say("kept = 5\r");
+  await before.say("kept = 5\r");
   await before.until(">>> ");
   await target.unplug();
   await before.closed;
   assert.equal(existsSync(target.tty), false);
   await target.plug();
   using after = new Wire(target.tty);
-  after.say("kept + 1\r");
+  await after.say("kept + 1\r");
   await after.until(/\r\n6\r\n/);
   assert.ok(first.startsWith("/dev/pts/"));
 });

@@ -9,10 +9,10 @@ test("U-Boot tells its version", { skip: lacksTarget("qemuArm64", "ubootArm64") 
   await using target = await startUboot();
   using wire = new Wire(target.tty);
   await wire.until("Hit any key to stop autoboot");
-  wire.say(" ");
+  await wire.say(" ");
   await wire.until("=> ");
-  wire.say("version\r");
+  await wire.say("version\r");
   assert.match(await wire.until("=> "), /U-Boot 20\d\d\.\d\d/);
-  wire.say("false; echo code $?\r");
+  await wire.say("false; echo code $?\r");
   assert.match(await wire.until(/code \d/), /code 1/);
 });

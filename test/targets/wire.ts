@@ -1,9 +1,12 @@
 /** A test's own hand on a tty, by the system's means alone: says things and waits for what comes. */
-import { constants, openSync } from "node:fs";
-import { ReadStream, WriteStream } from "node:tty";
+import { close, constants, openSync, write } from "node:fs";
+import { ReadStream } from "node:tty";
+import { promisify } from "node:util";
 import { bounded } from "../support/servers.ts";
 
-const flags = constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK;
+const reading = constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK;
+// Writes wait in a thread: node's own streams would hold up the whole process, and with it the line's broker.
+const writing = constants.O_WRONLY | constants.O_NOCTTY;
 
 export class Wire implements Disposable {
   /** All that came, one character a byte. */
@@ -11,24 +14,30 @@ export class Wire implements Disposable {
   /** Resolves when the tty hung up. */
   readonly closed: Promise<void>;
   readonly #in: ReadStream;
-  readonly #out: WriteStream;
+  readonly #out: number;
+  #written: Promise<unknown> = Promise.resolve();
   readonly #waiting = new Set<() => void>();
   #seen = 0;
 
   constructor(tty: string) {
-    this.#in = new ReadStream(openSync(tty, flags));
-    this.#out = new WriteStream(openSync(tty, flags));
+    this.#in = new ReadStream(openSync(tty, reading));
+    this.#out = openSync(tty, writing);
     this.#in.on("data", (bytes) => {
       this.text += bytes.toString("latin1");
       for (const look of [...this.#waiting]) look();
     });
     this.#in.on("error", () => {});
-    this.#out.on("error", () => {});
     this.closed = new Promise((resolve) => this.#in.once("close", resolve));
   }
 
-  say(text: string): void {
-    this.#out.write(Buffer.from(text, "latin1"));
+  /** Resolves when the tty has taken it; what is said to one that hung up is lost. */
+  async say(text: string): Promise<void> {
+    const bytes = Buffer.from(text, "latin1");
+    const turn = this.#written.then(async () => {
+      for (let at = 0; at < bytes.length; ) at += (await promisify(write)(this.#out, bytes, at)).bytesWritten;
+    });
+    this.#written = turn.catch(() => {});
+    await this.#written;
   }
 
   /** What came since the last wait, up to and with the pattern; an error with all of it after 20 s. */
@@ -52,7 +61,7 @@ export class Wire implements Disposable {
 
   [Symbol.dispose](): void {
     this.#in.destroy();
-    this.#out.destroy();
+    void this.#written.then(() => close(this.#out));
   }
 }
 

@@ -9,18 +9,21 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code !== "EPIPE") process.exit(report(error));
 });
 
-const [name = "--help", ...rest] = process.argv.slice(2);
+void main();
 
-if (["--help", "-h"].includes(name) || (name === "help" && (rest[0] ?? "-").startsWith("-"))) {
-  process.stdout.write(overview());
-} else if (["--version", "-V"].includes(name)) {
-  process.stdout.write(`labgear ${version}\n`);
-} else {
-  const [command = "", args] = name === "help" ? [rest[0], ["--help"]] : [name, rest];
-  try {
-    process.exitCode = await run(command, args);
-  } catch (error) {
-    process.exitCode = report(error);
+async function main(): Promise<void> {
+  const [name = "--help", ...rest] = process.argv.slice(2);
+  if (["--help", "-h"].includes(name) || (name === "help" && (rest[0] ?? "-").startsWith("-"))) {
+    process.stdout.write(overview());
+  } else if (["--version", "-V"].includes(name)) {
+    process.stdout.write(`labgear ${version}\n`);
+  } else {
+    const [command = "", args] = name === "help" ? [rest[0], ["--help"]] : [name, rest];
+    try {
+      process.exitCode = await run(command, args);
+    } catch (error) {
+      process.exitCode = report(error);
+    }
   }
 }
 

@@ -3,6 +3,7 @@ import { type Command, Option } from "commander";
 import { Agent } from "#/agent.ts";
 import { defaultConfigFile, loadConfig } from "#/config/load.ts";
 import { defaultControl } from "#/control/client.ts";
+import { ownCommandLine } from "#/host/executable.ts";
 import { createLog, type LogLevel, logLevels } from "#/log.ts";
 import type { Log } from "#/nodes/log.ts";
 import { newCommand } from "./options.ts";
@@ -46,10 +47,7 @@ async function run(options: AgentCommandOptions): Promise<void> {
   followSystem(agent, log);
   if ((await agent.stopped) === "restart") {
     log.info({}, "labgear starts again");
-    process.execve?.(
-      process.execPath,
-      [process.execPath, ...process.execArgv, ...process.argv.slice(1)],
-      process.env,
-    );
+    const [file, ...args] = ownCommandLine();
+    process.execve?.(file, [file, ...args], process.env);
   }
 }

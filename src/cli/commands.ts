@@ -1,9 +1,10 @@
 /** All commands: their names, one line on each, and where they are. Only the one that runs is loaded. */
 import type { Command } from "commander";
+import { type CommandTree, describeCommand } from "./tree.ts";
 
 interface Entry {
   readonly summary: string;
-  readonly load: () => Promise<{ command: () => Command }>;
+  readonly load: () => Promise<{ command: (tree: CommandTree) => Command }>;
 }
 
 const groups: Record<string, Record<string, Entry>> = {
@@ -29,6 +30,8 @@ const groups: Record<string, Record<string, Entry>> = {
   "Look after the box": {
     check: { summary: "validate the configuration", load: () => import("./check.ts") },
     doctor: { summary: "look for what keeps the agent from working", load: () => import("./doctor.ts") },
+    completion: { summary: "completions for a shell", load: () => import("./completion.ts") },
+    manual: { summary: "the manual pages", load: () => import("./manual.ts") },
   },
 };
 
@@ -38,8 +41,15 @@ export const commandNames: readonly string[] = [...entries.keys()];
 
 /** The command of a name, ready to parse its arguments; undefined for a name that isn't known. */
 export async function loadCommand(name: string): Promise<Command | undefined> {
-  return (await entries.get(name)?.load())?.command();
+  return (await entries.get(name)?.load())?.command(tree);
 }
+
+const tree: CommandTree = async () =>
+  await Promise.all(
+    [...entries.values()].map(async ({ summary, load }) =>
+      describeCommand((await load()).command(tree), summary),
+    ),
+  );
 
 /** What `labgear --help` prints. */
 export function overview(): string {

@@ -8,7 +8,9 @@ export type HostErrorCode =
   /** Another living agent uses the same state directory. */
   | "LOCKED"
   /** The state directory can't be made or locked. */
-  | "UNUSABLE";
+  | "UNUSABLE"
+  /** The native addon for serial ports can't be loaded. */
+  | "ADDON";
 
 export class HostError extends Error {
   override readonly name = "HostError";

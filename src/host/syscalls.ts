@@ -7,6 +7,8 @@ export interface SystemCalls {
   reap(pid: number): boolean;
   /** Sends one datagram to a UNIX socket, path or abstract ("@name"); it never blocks. False: not delivered. */
   sendDatagram(address: string, text: string): boolean;
+  /** Asks a device's driver (ioctl(2)); what it answers goes into the argument. -1: refused. */
+  ioctl(descriptor: number, request: number, argument: Buffer): number;
 }
 
 const prSetChildSubreaper = 36;
@@ -26,6 +28,7 @@ export function loadSystemCalls(): SystemCalls | undefined {
       socket: { arguments: ["i32", "i32", "i32"], return: "i32" },
       sendto: { arguments: ["i32", "buffer", "u64", "i32", "buffer", "u32"], return: "i64" },
       close: { arguments: ["i32"], return: "i32" },
+      ioctl: { arguments: ["i32", "u64", "buffer"], return: "i32" },
     });
     return {
       becomeSubreaper: () => functions.prctl(prSetChildSubreaper, 1n, 0n, 0n, 0n) === 0,
@@ -41,6 +44,7 @@ export function loadSystemCalls(): SystemCalls | undefined {
         functions.close(socket);
         return sent === BigInt(bytes.length);
       },
+      ioctl: (descriptor, request, argument) => functions.ioctl(descriptor, BigInt(request), argument),
     };
   } catch {
     return undefined;

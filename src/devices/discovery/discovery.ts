@@ -1,0 +1,154 @@
+/** Finds the serial ports of this box, and tells when they come and go. */
+import { existsSync } from "node:fs";
+import { readdir, realpath, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import type { PortMatch } from "#/config/model.ts";
+import { FolderWatch } from "./folder-watch.ts";
+import { holdersOf } from "./holders.ts";
+import { type FoundPort, fits, onlyOne } from "./match.ts";
+import { listTtys, readTty } from "./sysfs.ts";
+
+/**
+ * Milliseconds after a change at which one looks: at once, and again, as udev sets the permissions and makes the links of a new
+ * port one after another.
+ */
+const looks = [10, 200, 1000];
+
+export interface DiscoveryOptions {
+  /** Where device files are; default /dev. */
+  readonly dev?: string;
+  /** Where sysfs is; default /sys. */
+  readonly sys?: string;
+}
+
+interface Watched extends Disposable {
+  readonly listeners: Set<() => void>;
+}
+
+export class Discovery implements Disposable {
+  readonly #dev: string;
+  readonly #sys: string;
+  /** By folder. */
+  readonly #watched = new Map<string, Watched>();
+  /** A look at all ports that is under way, for all who ask meanwhile. */
+  #listing: Promise<FoundPort[]> | undefined;
+
+  constructor({ dev = "/dev", sys = "/sys" }: DiscoveryOptions = {}) {
+    this.#dev = dev;
+    this.#sys = sys;
+  }
+
+  /** All ports with hardware behind them. @param inUse also say which programs have them open, which takes longer */
+  async list({ inUse = false } = {}): Promise<FoundPort[]> {
+    this.#listing ??= this.#list().finally(() => {
+      this.#listing = undefined;
+    });
+    const found = await this.#listing;
+    if (!inUse) return found;
+    return Promise.all(found.map(async (port) => ({ ...port, inUse: await holdersOf(port.path) })));
+  }
+
+  /**
+   * @returns undefined: it isn't there
+   * @throws DeviceError PORT_AMBIGUOUS when several fit
+   */
+  async find(match: PortMatch): Promise<FoundPort | undefined> {
+    const link = match.path ?? (match.byId && join(this.#byId, match.byId));
+    if (link === undefined)
+      return onlyOne(
+        (await this.list()).filter((port) => fits(port, match)),
+        match,
+      );
+    const path = await realpath(link).catch(() => undefined);
+    if (path === undefined || !(await stat(path).catch(() => undefined))?.isCharacterDevice())
+      return undefined;
+    const { name: _, ...facts } = (await readTty(this.#sys, basename(path))) ?? { name: "" };
+    const found = { path, ...facts, ...(match.byId !== undefined && { byId: match.byId }) };
+    const sameLink =
+      match.byId === undefined || match.path === undefined || (await this.#isLinked(match.byId, path));
+    return sameLink && fits(found, match) ? found : undefined;
+  }
+
+  /** Calls after changes that may concern a match; it may call without one. Disposing ends that. */
+  watch(match: PortMatch, changed: () => void): Disposable {
+    const folders = new Set<string>();
+    if (match.path !== undefined && dirname(resolve(match.path)) !== this.#dev)
+      folders.add(dirname(resolve(match.path)));
+    // udev makes a link for each device in `char`; /dev itself also tells of writing to any device there, which may be often.
+    const links = join(this.#dev, "char");
+    folders.add(existsSync(links) ? links : this.#dev);
+    if (match.byId !== undefined) folders.add(this.#byId);
+    for (const folder of folders) this.#watch(folder).listeners.add(changed);
+    return {
+      [Symbol.dispose]: () => {
+        for (const folder of folders) this.#unwatch(folder, changed);
+      },
+    };
+  }
+
+  [Symbol.dispose](): void {
+    for (const watched of this.#watched.values()) watched[Symbol.dispose]();
+    this.#watched.clear();
+  }
+
+  get #byId(): string {
+    return join(this.#dev, "serial/by-id");
+  }
+
+  #watch(folder: string): Watched {
+    const known = this.#watched.get(folder);
+    if (known) return known;
+    const listeners = new Set<() => void>();
+    const timers: NodeJS.Timeout[] = [];
+    const tell = () => {
+      for (const listener of listeners) listener();
+    };
+    const watch = new FolderWatch(folder, () => {
+      for (const timer of timers.splice(0)) clearTimeout(timer);
+      for (const look of looks) timers.push(setTimeout(tell, look).unref());
+    });
+    const watched = {
+      listeners,
+      [Symbol.dispose]() {
+        watch[Symbol.dispose]();
+        for (const timer of timers) clearTimeout(timer);
+      },
+    };
+    this.#watched.set(folder, watched);
+    return watched;
+  }
+
+  #unwatch(folder: string, listener: () => void): void {
+    const watched = this.#watched.get(folder);
+    watched?.listeners.delete(listener);
+    if (watched?.listeners.size !== 0) return;
+    watched[Symbol.dispose]();
+    this.#watched.delete(folder);
+  }
+
+  async #isLinked(byId: string, path: string): Promise<boolean> {
+    return (await realpath(join(this.#byId, byId)).catch(() => undefined)) === path;
+  }
+
+  async #list(): Promise<FoundPort[]> {
+    const [ttys, links] = await Promise.all([listTtys(this.#sys), this.#links()]);
+    const found = await Promise.all(
+      ttys.map(async ({ name, ...facts }) => {
+        const path = join(this.#dev, name);
+        const byId = links.get(path);
+        const isThere = (await stat(path).catch(() => undefined)) !== undefined;
+        return isThere ? { path, ...facts, ...(byId !== undefined && { byId }) } : undefined;
+      }),
+    );
+    return found.filter((port) => port !== undefined);
+  }
+
+  /** The names in by-id, by the device file they lead to. */
+  async #links(): Promise<Map<string, string>> {
+    const names = await readdir(this.#byId).catch(() => []);
+    const pairs = names.map(
+      async (name) => [await realpath(join(this.#byId, name)).catch(() => ""), name] as const,
+    );
+    return new Map(await Promise.all(pairs));
+  }
+}

@@ -1,0 +1,77 @@
+/** What a tty's driver is asked beyond what serialport can: by ioctl(2), and left out where that can't be had. */
+import type { SystemCalls } from "#/host/syscalls.ts";
+import type { LineErrors } from "./line.ts";
+
+/** <asm-generic/ioctls.h>, the same on x86-64 and arm64. */
+const tcgets2 = 0x802c542a;
+const tcsets2 = 0x402c542b;
+const tiocexcl = 0x540c;
+const tiocnxcl = 0x540d;
+const tiocoutq = 0x5411;
+const tiocgicount = 0x545d;
+
+/** struct termios2: four words of flags, of which c_cflag is the third; 44 bytes. */
+const termios2Size = 44;
+const cflagOffset = 8;
+const hupcl = 0x400;
+
+/** struct serial_icounter_struct: eleven counts and nine words to spare. */
+const icountSize = 80;
+const frameOffset = 24;
+const overrunOffset = 28;
+const parityOffset = 32;
+const bufferOverrunOffset = 40;
+
+/** Unix98 pseudo-terminals' device numbers (Linux, devices.txt): their slaves have majors 136 to 143. */
+export function isPseudoTerminal(major: number): boolean {
+  return major >= 136 && major <= 143;
+}
+
+/** Linux's encoding of a device number (makedev(3)). */
+export function deviceNumber(rdev: number): { major: number; minor: number } {
+  const number = BigInt(rdev);
+  const major = ((number >> 8n) & 0xfffn) | ((number >> 32n) & ~0xfffn);
+  const minor = (number & 0xffn) | ((number >> 12n) & ~0xffn);
+  return { major: Number(major), minor: Number(minor & 0xffffffffn) };
+}
+
+export class TtyCalls {
+  readonly #calls: SystemCalls | undefined;
+
+  constructor(calls: SystemCalls | undefined) {
+    this.#calls = calls;
+  }
+
+  /**
+   * Refuses further opening (ioctl_tty(2), TIOCEXCL), which the kernel enforces on everybody but root, or takes that back.
+   * The driver forgets it at the last close; not so a pseudo-terminal, whose other end keeps it.
+   */
+  setExclusive(descriptor: number, exclusive: boolean): void {
+    this.#calls?.ioctl(descriptor, exclusive ? tiocexcl : tiocnxcl, Buffer.alloc(8));
+  }
+
+  /** Leaves DTR and RTS as they are at the last close: drivers drop them unless HUPCL is cleared, and serialport only ever sets it. */
+  keepLinesOnClose(descriptor: number): void {
+    const termios = Buffer.alloc(termios2Size);
+    if (this.#calls?.ioctl(descriptor, tcgets2, termios) !== 0) return;
+    termios.writeUInt32LE((termios.readUInt32LE(cflagOffset) & ~hupcl) >>> 0, cflagOffset);
+    this.#calls.ioctl(descriptor, tcsets2, termios);
+  }
+
+  /** How many bytes the driver has still to send; undefined: it doesn't say. */
+  unsent(descriptor: number): number | undefined {
+    const answer = Buffer.alloc(8);
+    return this.#calls?.ioctl(descriptor, tiocoutq, answer) === 0 ? answer.readInt32LE() : undefined;
+  }
+
+  /** What the driver counted since it was loaded; undefined: it doesn't count. */
+  errors(descriptor: number): LineErrors | undefined {
+    const counts = Buffer.alloc(icountSize);
+    if (this.#calls?.ioctl(descriptor, tiocgicount, counts) !== 0) return undefined;
+    const at = (offset: number) => counts.readInt32LE(offset);
+    return {
+      broken: at(frameOffset) + at(parityOffset),
+      overrun: at(overrunOffset) + at(bufferOverrunOffset),
+    };
+  }
+}

@@ -1,0 +1,231 @@
+/** A line over a tty: serialport's binding opens and sets it up; reading, writing and locks are done here. */
+import { fstatSync, writeSync } from "node:fs";
+import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
+import { SerialPort } from "serialport";
+import type { PortConfig } from "#/config/model.ts";
+import { DeviceError } from "../errors.ts";
+import type { Control, Line, LineErrors, Receive } from "./line.ts";
+import { deviceNumber, isPseudoTerminal, type TtyCalls } from "./tty-calls.ts";
+import { openFailure } from "./tty-failure.ts";
+import { TtyReader } from "./tty-reader.ts";
+
+/** Milliseconds: between tries to write to a driver whose buffer is full, and without progress until one gives up. */
+const writePause = 5;
+const writeTimeout = 10_000;
+/** Bytes for one write, and in a row before others get their turn. */
+const writeSize = 4096;
+const writeTurn = 64 * 1024;
+/** Milliseconds that closing waits for the driver to send what was written; the kernel itself would wait for half a minute. */
+const closeWait = 500;
+
+export interface TtyOptions {
+  readonly path: string;
+  readonly config: Pick<PortConfig, "baud" | "flow">;
+  readonly receive: Receive;
+  readonly calls: TtyCalls;
+}
+
+/**
+ * Opens a tty raw, with 8 bits and no parity, under flock and, where it can, TIOCEXCL.
+ *
+ * Linux raises DTR and RTS at every opening (tty_port_raise_dtr_rts), and nothing can keep it from that. A board with
+ * auto-reset takes an *edge* of DTR for a reset, or DTR and RTS that differ; both up and staying there leave it alone. So neither is
+ * touched unless asked, and HUPCL is cleared: then they stay up after closing too, and only the very first opening
+ * after the adapter was plugged in (and the board with it) makes an edge.
+ *
+ * @throws DeviceError PORT_ABSENT, PORT_BUSY, PORT_REFUSED
+ */
+export async function openTty(options: TtyOptions): Promise<Line> {
+  const { path, config } = options;
+  const xon = config.flow === "xonxoff";
+  try {
+    const binding = await SerialPort.binding.open({
+      path,
+      baudRate: config.baud,
+      hupcl: false,
+      rtscts: config.flow === "rtscts",
+      xon,
+      xoff: xon,
+    });
+    if (!("poller" in binding) || binding.fd === null) throw new TypeError("serial ports need Linux");
+    return new TtyLine(options, binding as TtyBinding);
+  } catch (error) {
+    throw await openFailure(path, error as Error);
+  }
+}
+
+/** The part of serialport's Linux binding that is used. */
+interface TtyBinding {
+  readonly fd: number;
+  readonly poller: {
+    once(event: "readable", ready: (error: Error | null) => void): unknown;
+  };
+  update(options: { baudRate: number }): Promise<void>;
+  set(options: { dtr: boolean; rts: boolean; brk: boolean }): Promise<void>;
+  flush(): Promise<void>;
+  close(): Promise<void>;
+}
+
+class TtyLine implements Line {
+  readonly closed: Promise<DeviceError | undefined>;
+  readonly #path: string;
+  readonly #binding: TtyBinding;
+  /** Kept apart: the binding forgets it as it closes. */
+  readonly #descriptor: number;
+  readonly #calls: TtyCalls;
+  readonly #reader: TtyReader;
+  readonly #end: (error: DeviceError | undefined) => void;
+  readonly #ending = new AbortController();
+  readonly #isExclusive: boolean;
+  readonly #errorsBefore: LineErrors | undefined;
+  /** As the kernel sets them at opening. */
+  #control = { dtr: true, rts: true };
+  /** The last writing, done or not. */
+  #writing: Promise<void> = Promise.resolve();
+  #closing: Promise<void> | undefined;
+
+  constructor({ path, config, receive, calls }: TtyOptions, binding: TtyBinding) {
+    const { promise, resolve } = Promise.withResolvers<DeviceError | undefined>();
+    this.closed = promise;
+    this.#end = resolve;
+    this.#path = path;
+    this.#binding = binding;
+    this.#descriptor = binding.fd;
+    this.#calls = calls;
+    this.#errorsBefore = calls.errors(this.#descriptor);
+    calls.keepLinesOnClose(this.#descriptor);
+    // After a crash a pseudo-terminal's other end would keep it, and nobody could open it again.
+    this.#isExclusive = !isPseudoTerminal(deviceNumber(fstatSync(this.#descriptor).rdev).major);
+    if (this.#isExclusive) calls.setExclusive(this.#descriptor, true);
+    this.#reader = new TtyReader({
+      descriptor: this.#descriptor,
+      poller: binding.poller,
+      receive,
+      lost: (reason) => this.#lose(reason),
+    });
+    this.#reader.setBaud(config.baud);
+  }
+
+  write(bytes: Uint8Array): Promise<void> {
+    const writing = this.#writing.then(() => this.#write(bytes));
+    this.#writing = writing.catch(() => {});
+    return writing;
+  }
+
+  async setControl(control: Control): Promise<void> {
+    this.#control = { ...this.#control, ...control };
+    await this.#setLines(false);
+  }
+
+  async sendBreak(milliseconds: number): Promise<void> {
+    await this.#setLines(true);
+    try {
+      await delay(milliseconds, undefined, { signal: this.#ending.signal });
+    } catch {
+      throw this.#gone();
+    }
+    await this.#setLines(false);
+  }
+
+  async setBaud(baud: number): Promise<void> {
+    this.#throwIfEnding();
+    this.#reader.pause();
+    try {
+      await this.#binding.update({ baudRate: baud });
+      this.#reader.setBaud(baud);
+    } catch (cause) {
+      const message = `${this.#path} can't be set to ${baud} baud: ${plain(cause)}; choose a speed that the adapter has`;
+      throw new DeviceError("PORT_REFUSED", message, { cause });
+    } finally {
+      this.#reader.resume();
+    }
+  }
+
+  errors(): LineErrors | undefined {
+    const now = this.#ending.signal.aborted ? undefined : this.#calls.errors(this.#descriptor);
+    if (!now || !this.#errorsBefore) return undefined;
+    return {
+      broken: now.broken - this.#errorsBefore.broken,
+      overrun: now.overrun - this.#errorsBefore.overrun,
+    };
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  /** Writes that don't block, tried again while the driver's buffer is full: serialport's own stops reading as long as it waits. */
+  async #write(bytes: Uint8Array): Promise<void> {
+    let progress = performance.now();
+    for (let done = 0, sinceTurn = 0; done < bytes.length; ) {
+      this.#throwIfEnding();
+      let count = 0;
+      try {
+        count = writeSync(this.#descriptor, bytes, done, Math.min(bytes.length - done, writeSize));
+      } catch (error) {
+        const { code, message } = error as NodeJS.ErrnoException;
+        if (code !== "EAGAIN" && code !== "EINTR") {
+          this.#lose(message);
+          throw this.#gone();
+        }
+      }
+      done += count;
+      sinceTurn += count;
+      if (count > 0) progress = performance.now();
+      else if (performance.now() - progress > writeTimeout) throw this.#stuck();
+      else await delay(writePause, undefined, { signal: this.#ending.signal }).catch(() => {});
+      if (sinceTurn >= writeTurn) {
+        sinceTurn = 0;
+        await turn();
+      }
+    }
+  }
+
+  async #setLines(brk: boolean): Promise<void> {
+    this.#throwIfEnding();
+    try {
+      await this.#binding.set({ ...this.#control, brk });
+    } catch (cause) {
+      const message = `${this.#path} has no control lines that could be set (${plain(cause)}): a pseudo-terminal has none, use power commands`;
+      throw new DeviceError("PORT_REFUSED", message, { cause });
+    }
+  }
+
+  #lose(reason: string): void {
+    if (this.#ending.signal.aborted) return;
+    this.#end(new DeviceError("PORT_LOST", `${this.#path} went away: ${reason}`));
+    this.#closing = this.#close();
+  }
+
+  async #close(): Promise<void> {
+    this.#ending.abort();
+    this.#reader.stop();
+    const until = performance.now() + closeWait;
+    while ((this.#calls.unsent(this.#descriptor) ?? 0) > 0 && performance.now() < until)
+      await delay(writePause);
+    if (this.#isExclusive) this.#calls.setExclusive(this.#descriptor, false);
+    if (this.#calls.unsent(this.#descriptor) !== 0) await this.#binding.flush().catch(() => {});
+    // A descriptor of a line that is gone closes with an error, and is closed all the same.
+    await this.#binding.close().catch(() => {});
+    this.#end(undefined);
+  }
+
+  #throwIfEnding(): void {
+    if (this.#ending.signal.aborted) throw this.#gone();
+  }
+
+  #gone(): DeviceError {
+    return new DeviceError("PORT_LOST", `${this.#path} is closed`);
+  }
+
+  #stuck(): DeviceError {
+    const message = `${this.#path} takes no bytes for ${writeTimeout / 1000} s: see the flow control and what is at its other end`;
+    return new DeviceError("PORT_STUCK", message);
+  }
+}
+
+/** The addon's messages begin with "Error: ". */
+function plain(error: unknown): string {
+  return (error as Error).message.replace(/^Error:? /, "");
+}

@@ -39,7 +39,10 @@ function stepProblem(verb: string, value: unknown, { options, port }: Device): s
         ? "tcp:// carries the bytes alone: use rfc2217://, which has control lines"
         : undefined;
     case "reset":
-      return options.reset === undefined ? "needs a device with reset: dtr or rts" : undefined;
+      // Anything but true, or nothing, the schema has refused.
+      return options.reset === undefined && (value ?? true) === true
+        ? "needs a device with reset: dtr or rts"
+        : undefined;
     case "power":
       return powerProblem(value, mapping(options.power));
     default:

@@ -1,24 +1,9 @@
 /** Mistakes in the configuration: all of them at once, each with its file, its line and what was expected. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ConfigError, type Problem } from "#/config/errors.ts";
 import { loadConfig } from "#/config/load.ts";
 import { folder } from "./folder.ts";
-
-/** @returns the problems of files that must have some, each as "FILE:LINE: KEY: MESSAGE" with the folder's path cut off */
-async function mistakes(files: string | Record<string, string>): Promise<string[]> {
-  using dir = folder(typeof files === "string" ? { "labgear.yaml": files } : files);
-  try {
-    await loadConfig({ file: dir.at("labgear.yaml") });
-  } catch (error) {
-    assert.ok(error instanceof ConfigError, String(error));
-    assert.equal(error.code, "INVALID");
-    assert.equal(error.message.split("\n").length, error.problems.length);
-    for (const { line, column } of error.problems as Problem[]) assert.ok(line >= 1 && (column ?? 1) >= 1);
-    return error.message.replaceAll(`${dir.path}/`, "").split("\n");
-  }
-  assert.fail("the files were taken");
-}
+import { mistakes } from "./mistakes.ts";
 
 /** @returns what is said about one job option, without place and key */
 async function about(option: string): Promise<string[]> {

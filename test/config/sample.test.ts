@@ -21,30 +21,53 @@ test("as installed", async () => {
 
 test("with every option in use", async () => {
   const pem = ["tls/ca.pem", "tls/other-ca.pem", "tls/box.pem", "tls/box.key"];
-  using dir = folder({ "labgear.yaml": everything, ...Object.fromEntries(pem.map((name) => [name, ""])) });
-  const config = await loadConfig({ file: dir.at("labgear.yaml") });
-  assert.deepEqual([config.servers.length, [...config.jobs.keys()]], [3, ["unit-tests"]]);
+  const secrets = ["secrets/pages", "secrets/rpi4"];
+  using dir = folder({
+    "labgear.yaml": everything,
+    ...Object.fromEntries(pem.map((name) => [name, ""])),
+    ...Object.fromEntries(secrets.map((name) => [name, "secret\n"])),
+  });
+  const { servers, jobs, devices } = await loadConfig({ file: dir.at("labgear.yaml") });
+  assert.equal(servers.length, 3);
+  assert.deepEqual(
+    [...jobs.values()].map(({ name, work }) => [name, work.kind]),
+    [
+      ["unit-tests", "run"],
+      ["boot-smoke", "shell"],
+      ["driver-tests", "shell"],
+      ["boot-loader", "steps"],
+      ["firmware-tests", "firmware"],
+    ],
+  );
+  assert.deepEqual([...devices.keys()], ["rpi4-a", "loader-a", "esp32-a", "microbit-a", "modem-a"]);
 });
 
+/** Options that go with none of their neighbours: the prose has them. */
+const alternatives = [".http.auth.token-file"];
+
 test("it has every option of the schema", () => {
-  const missing = (schema: unknown, value: unknown, path: string): string[] => {
+  /** @param values what the sample has at a place: several, in lists and under names */
+  const missing = (schema: unknown, values: readonly unknown[], path: string): string[] => {
     const { properties, items, additionalProperties } = schema as Record<
       string,
       Record<string, unknown> | undefined
     >;
-    const below = (value ?? {}) as Record<string, unknown>;
-    if (items)
-      return Object.values(below).every((entry) => missing(items, entry, `${path}[]`).length > 0)
-        ? [path]
-        : [];
+    const below = values.filter((value) => typeof value === "object" && value !== null);
+    if (items) return missing(items, below.flat(), `${path}[]`);
     if (additionalProperties)
-      return Object.keys(below).flatMap((key) => missing(additionalProperties, below[key], `${path}.${key}`));
-    return Object.entries(properties ?? {}).flatMap(([key, part]) =>
-      key in below ? missing(part, below[key], `${path}.${key}`) : [`${path}.${key}`],
-    );
+      return missing(
+        additionalProperties,
+        below.flatMap((value) => Object.values(value)),
+        `${path}.*`,
+      );
+    return Object.entries(properties ?? {}).flatMap(([key, part]) => {
+      const found = below.flatMap((value) => (Object.hasOwn(value, key) ? [value[key as never]] : []));
+      return found.length > 0 ? missing(part, found, `${path}.${key}`) : [`${path}.${key}`];
+    });
   };
   const { tls, ...others } = parse(everything) as Record<string, unknown>;
   const { servers, ...schema } = configSchema.properties;
-  assert.deepEqual(missing({ properties: schema }, { ...others, tls }, ""), []);
+  assert.deepEqual(missing({ properties: schema }, [{ ...others, tls }], ""), alternatives);
+  for (const path of alternatives) assert.ok(sample.includes(`${path.split(".").at(-1)}: FILE`), path);
   assert.ok(servers && "servers" in others);
 });

@@ -1,0 +1,190 @@
+/** Mistakes in devices, and in who may look at the pages: each with its line and what was expected. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { deviceMistakes, mistakes } from "./mistakes.ts";
+
+const good = "classes: [c], port: /dev/good, console: raw";
+
+test("mistakes all over some devices give a line each, at their lines", async () => {
+  const found = await mistakes(`name: rack7
+devices:
+  rack7:
+    classes: [rpi4]
+    port: ttyUSB0
+    console: linus
+  "b:c": { classes: [x], port: /dev/b, console: raw }
+  late:
+    classes: []
+    port:
+      baud: 10
+      flow: hard
+    console: u-boot
+    quarantine-after: 0
+    boot-timeout: soon
+    clases: [x]
+  none:
+`);
+  assert.deepEqual(found, [
+    "labgear.yaml:3: devices.rack7: is the host's own name as a node: give the device another",
+    'labgear.yaml:5: devices.rack7.port: expected a path such as /dev/ttyUSB0, tcp://HOST:PORT or rfc2217://HOST:PORT, found "ttyUSB0"',
+    'labgear.yaml:6: devices.rack7.console: expected linux, u-boot, micropython or raw, found "linus" (did you mean "linux"?)',
+    'labgear.yaml:7: devices.b:c: "b:c" can\'t be a name: it has a colon',
+    "labgear.yaml:9: devices.late.classes: expected one entry at least, found an empty list",
+    "labgear.yaml:10: devices.late.port: needs what finds it: path, by-id, usb, serial, location or url",
+    "labgear.yaml:11: devices.late.port.baud: expected a whole number from 50 to 20000000, found 10",
+    'labgear.yaml:12: devices.late.port.flow: expected none, rtscts or xonxoff, found "hard"',
+    "labgear.yaml:14: devices.late.quarantine-after: expected a whole number from 1 to 1000, found 0",
+    'labgear.yaml:15: devices.late.boot-timeout: expected a duration such as 30m, 10s or 1h30m, found "soon"',
+    'labgear.yaml:16: devices.late.clases: is not an option (did you mean "classes"?)',
+    "labgear.yaml:17: devices.none: expected a mapping of options, found nothing",
+  ]);
+});
+
+test("what a device can't do without", async () => {
+  assert.deepEqual(await deviceMistakes({ d: "{}" }), [
+    "needs the option classes",
+    "needs the option port",
+    "needs the option console",
+  ]);
+  assert.deepEqual(await mistakes("name: a\ndevices: {b: {classes: [auto], port: /dev/b, console: raw}}"), [
+    "labgear.yaml:2: devices.b.classes: auto is for the host alone: name the board's class",
+  ]);
+});
+
+test("ports that can't be", async () => {
+  const paths = 'expected a path such as /dev/ttyUSB0, tcp://HOST:PORT or rfc2217://HOST:PORT, found "';
+  const file = "expected the path of a device file, such as /dev/ttyUSB0, found";
+  const ports: Record<string, string> = {
+    "7": "port: expected a path such as /dev/ttyUSB0, tcp://HOST:PORT or rfc2217://HOST:PORT, found 7",
+    "tcp://h": `port: ${paths}tcp://h"`,
+    "tcp://h:0": `port: ${paths}tcp://h:0"`,
+    "tcp://u@h:1": `port: ${paths}tcp://u@h:1"`,
+    "telnet://h:1": `port: ${paths}telnet://h:1"`,
+    "/home/x": 'port: expected the path of a device file in /dev, found "/home/x"',
+    "/dev/../etc/x": 'port: expected the path of a device file in /dev, found "/dev/../etc/x"',
+    "{path: ttyUSB0}": `port.path: ${file} "ttyUSB0"`,
+    "{path: /dev/}": `port.path: ${file} "/dev/"`,
+    "{by-id: /dev/serial/by-id/x}":
+      'port.by-id: expected the name of a link in /dev/serial/by-id, without the folder, found "/dev/serial/by-id/x"',
+    "{usb: FTDI}": 'port.usb: expected VENDOR:PRODUCT in hexadecimal, such as 0403:6001, found "FTDI"',
+    "{serial: 0012}": "port.serial: expected the serial number of a USB adapter, found 12: put it in quotes",
+    "{location: top}": 'port.location: expected the place of a USB adapter, such as 1-1.4, found "top"',
+    "{interface: 1}": "port: needs what finds it: path, by-id, usb, serial, location or url",
+    "{serial: X, interface: -1}": "port.interface: expected a whole number from 0 to 255, found -1",
+    "{url: /dev/x}": 'port.url: expected tcp://HOST:PORT or rfc2217://HOST:PORT, found "/dev/x"',
+    "{url: tcp://h:1, usb: 0403:6001}":
+      "port.usb: does not go with url: a console server's port is no tty of this box",
+    "{url: tcp://h:1, flow: rtscts}":
+      "port.flow: can't be set: tcp:// carries the bytes alone: use rfc2217://, which has speed and control lines",
+  };
+  for (const [port, message] of Object.entries(ports)) {
+    assert.deepEqual(
+      await deviceMistakes({ d: `{classes: [c], port: ${port}, console: raw}` }),
+      [message],
+      port,
+    );
+  }
+});
+
+test("ports that two devices would meet at", async () => {
+  const ports: [string, string, string][] = [
+    ["/dev/x", "{path: /dev/x, baud: 9600}", 'is the port of the device "a" too: /dev/x'],
+    ["{by-id: x}", "/dev/serial/by-id/x", 'is the port of the device "a" too: /dev/serial/by-id/x'],
+    ["{usb: 0403:6A01}", "{usb: 0403:6a01}", 'is the port of the device "a" too: usb 0403:6a01'],
+    ["tcp://H:1", "rfc2217://h:1", 'is the port of the device "a" too: rfc2217://h:1'],
+    [
+      "{usb: 0403:6001}",
+      "{usb: 0403:6001, serial: X}",
+      'may be the port of the device "a" too: what fits usb 0403:6001, serial X fits usb 0403:6001 as well',
+    ],
+    [
+      "{serial: X, interface: 1}",
+      "{serial: X}",
+      'may be the port of the device "a" too: what fits serial X, interface 1 fits serial X as well',
+    ],
+  ];
+  for (const [a, b, message] of ports) {
+    const device = (port: string): string => `{classes: [c], port: ${port}, console: raw}`;
+    assert.deepEqual(await deviceMistakes({ a: device(a), b: device(b) }), [`port: ${message}`], `${a} ${b}`);
+  }
+});
+
+test("options that go with another console, another port or one another", async () => {
+  const tcp = "port: tcp://h:1, console: raw";
+  const options: Record<string, string> = {
+    "login: {user: root}": 'login: is for linux consoles, and this one is "raw"',
+    "prompt: x": 'prompt: is for linux and u-boot consoles, and this one is "raw"',
+    "autoboot-key: x": 'autoboot-key: is for u-boot consoles, and this one is "raw"',
+    "health: {probe: x}":
+      'health.probe: is for linux, u-boot and micropython consoles, and this one is "raw"',
+    "power: {on: x}": "power: needs off beside on",
+    "power: {off: x, cycle: y}": "power: needs on beside off",
+    "power: {cycle: ' '}": 'power.cycle: expected a shell script, found " "',
+    "reset: cts": 'reset: expected dtr or rts, found "cts" (did you mean "rts"?)',
+    "health: {job: smoke}": 'health.job: there is no job "smoke" (did you mean "smoke2"?)',
+    "health: {job: smoke2}":
+      'health.job: the job "smoke2" may not run on this device: add it to the job\'s nodes',
+    "health: {job: toString}": 'health.job: there is no job "toString"',
+  };
+  for (const [option, message] of Object.entries(options)) {
+    const found = await deviceMistakes({ d: `{${good}, ${option}}` }, "jobs: {smoke2: {run: x}}");
+    assert.deepEqual(found, [message], option);
+  }
+  assert.deepEqual(await deviceMistakes({ d: `{classes: [c], ${tcp}, reset: dtr}` }), [
+    "reset: can't be done: tcp:// carries the bytes alone: use rfc2217://, which has speed and control lines",
+  ]);
+  const linux = "classes: [c], port: /dev/x, console: linux";
+  const linuxOptions: Record<string, RegExp> = {
+    'prompt: " "': /^prompt: expected the prompt's text, on one line and with something to see, found " "$/,
+    "login: {}": /^login: needs the option user$/,
+    "login: {user: 'a:b'}": /^login\.user: expected a user's name, without a colon, found "a:b"$/,
+    "health: {expect: x}": /^health: needs probe beside expect$/,
+    'health: {probe: "a\\nb"}': /^health\.probe: must be one line/,
+    "health: {probe: x, expect: '('}": /^health\.expect: "\(" can't be a pattern: .*missing closing \)/,
+    "health: {probe: x, expect: 'a*'}": /^health\.expect: "a\*" can't be a pattern: /,
+  };
+  for (const [option, message] of Object.entries(linuxOptions)) {
+    const found = await deviceMistakes({ d: `{${linux}, ${option}}` });
+    assert.equal(found.length, 1, found.join("\n"));
+    assert.match(found[0] ?? "", message);
+  }
+});
+
+test("files with secrets: there, readable, with one line", async () => {
+  const device = (file: string): string =>
+    `devices:\n  d: {classes: [c], port: /dev/x, console: linux, login: {user: u, password-file: ${file}}}`;
+  const files: Record<string, RegExp> = {
+    none: /"none" is not there$/,
+    "conf.d": /"conf.d" is not a file$/,
+    empty: /"empty" begins with an empty line: put the password or the token there$/,
+    lines: /"lines" has more than one line/,
+    long: /"long" has more than 4096 bytes/,
+  };
+  const contents = { "conf.d/x": "", empty: " \n", lines: "a\nb\n", long: "x".repeat(5000) };
+  for (const [file, message] of Object.entries(files)) {
+    const [found, ...others] = await mistakes({ "labgear.yaml": device(file), ...contents });
+    assert.deepEqual(others, []);
+    assert.match(found ?? "", /^labgear\.yaml:2: devices\.d\.login\.password-file: /);
+    assert.match(found ?? "", message);
+    const [page] = await mistakes({ "labgear.yaml": `http: {auth: {token-file: ${file}}}`, ...contents });
+    assert.match(page ?? "", /^labgear\.yaml:1: http\.auth\.token-file: /);
+    assert.match(page ?? "", message);
+  }
+});
+
+test("who may look: a password with its user, or a token", async () => {
+  const auth: Record<string, string> = {
+    "{}": "http.auth: expected user and password-file, or token-file alone, found neither",
+    "{user: u}": "http.auth: needs password-file beside user",
+    "{password-file: pw}": "http.auth: needs user beside password-file",
+    "{user: u, password-file: pw, token-file: pw}":
+      "http.auth: expected user and password-file, or token-file alone, found both",
+    "{user: 'a:b', password-file: pw}":
+      'http.auth.user: expected a user\'s name, without a colon, found "a:b"',
+    secret: 'http.auth: expected a mapping of options, found "secret"',
+  };
+  for (const [option, message] of Object.entries(auth)) {
+    const found = await mistakes({ "labgear.yaml": `http: {auth: ${option}}`, pw: "x\n" });
+    assert.deepEqual(found, [`labgear.yaml:1: ${message}`], option);
+  }
+});

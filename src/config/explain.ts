@@ -49,8 +49,10 @@ export function explain(error: ErrorObject): Finding | undefined {
       return { path, message: `expected ${String(params.limit)} entries at most` };
     case "minProperties":
     case "maxProperties": {
-      const known = isMapping(schema.properties) ? Object.keys(schema.properties) : [];
-      return { path, message: `expected one of ${inWords(known)}` };
+      const message = isMapping(schema.properties)
+        ? `expected one of ${inWords(Object.keys(schema.properties))}`
+        : `expected ${String(params.limit)} entries at most`;
+      return { path, message };
     }
     case "enum":
       return { path, message: notAmong(params.allowedValues, error.data) };

@@ -1,18 +1,12 @@
 /** The kinds of text that devices and their jobs have. */
 import type { Kind } from "./kinds.ts";
 import { patternProblem } from "./pattern.ts";
-import { isDeviceFile, parsePort } from "./port-address.ts";
+import { isDevicePath, parsePort } from "./port-address.ts";
 import { printable, shown } from "./text.ts";
 
 /** A kind for texts that a pattern tells from others. */
 function matching(expected: string, pattern: RegExp): Kind {
   return { expected, refuse: (text) => (pattern.test(text) ? undefined : true) };
-}
-
-function refusePort(text: string): string | true | undefined {
-  if (parsePort(text)) return undefined;
-  // A path of the box, though not a device file's.
-  return text.startsWith("/") ? `expected the path of a device file in /dev, found ${shown(text)}` : true;
 }
 
 function refusePattern(text: string): string | undefined {
@@ -37,14 +31,17 @@ const consoleServer = "tcp://HOST:PORT or rfc2217://HOST:PORT";
 export const deviceKinds = {
   /** RFC 7617: a user's name in HTTP's basic authentication has no colon. */
   user: matching("a user's name, without a colon", /^[^\p{C}\p{Z}:]{1,100}$/u),
-  port: { expected: `a path such as /dev/ttyUSB0, ${consoleServer}`, refuse: refusePort },
+  port: {
+    expected: `a path such as /dev/ttyUSB0, ${consoleServer}`,
+    refuse: (text: string) => (parsePort(text) ? undefined : true),
+  },
   "port-url": {
     expected: consoleServer,
     refuse: (text: string) => (parsePort(text)?.kind === "tty" || !parsePort(text) ? true : undefined),
   },
   "device-file": {
-    expected: "the path of a device file, such as /dev/ttyUSB0",
-    refuse: (text: string) => (isDeviceFile(text) ? undefined : true),
+    expected: "the path of a device file or of a link to one, such as /dev/ttyUSB0",
+    refuse: (text: string) => (isDevicePath(text) ? undefined : true),
   },
   "by-id": matching(
     "the name of a link in /dev/serial/by-id, without the folder",

@@ -29,12 +29,14 @@ function refuseName(name: string): string | undefined {
   return undefined;
 }
 
-/** A job's name is also its folder's. */
-function refuseJobName(name: string): string | undefined {
-  const because = (reason: string): string => `${shown(name)} can't be a job's name: ${reason}`;
-  if (name.includes("/")) return because("it has a slash, and the name is also a folder's");
-  if (/^[.-]/.test(name)) return because(`it begins with "${name[0]}"`);
-  return refuseName(name);
+/** The name of a job is also its folder's, and a device's is part of the names of files and pages. */
+function refuseFolderName(whose: string): (name: string) => string | undefined {
+  return (name) => {
+    const because = (reason: string): string => `${shown(name)} can't be ${whose} name: ${reason}`;
+    if (name.includes("/")) return because("it has a slash, and the name is also a folder's");
+    if (/^[.-]/.test(name)) return because(`it begins with "${name[0]}"`);
+    return refuseName(name);
+  };
 }
 
 function refuseGlob(glob: string): string | true | undefined {
@@ -94,7 +96,8 @@ const noNul = (text: string): true | undefined =>
 /** By the name that the schema's `kind` keyword uses. */
 export const kinds = {
   name: { expected: "a name", refuse: refuseName },
-  "job-name": { expected: "a job's name", refuse: refuseJobName },
+  "job-name": { expected: "a job's name", refuse: refuseFolderName("a job's") },
+  "device-name": { expected: "a device's name", refuse: refuseFolderName("a device's") },
   duration: duration(1),
   "duration-or-none": duration(0),
   size: size(1),

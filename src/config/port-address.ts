@@ -1,4 +1,4 @@
-/** Where a device's port is, as people write it: /dev/NAME, tcp://HOST:PORT, rfc2217://HOST:PORT. */
+/** Where a device's port is, as people write it: a path, tcp://HOST:PORT, rfc2217://HOST:PORT. */
 import { formatAddress, parseAddress } from "./address.ts";
 import type { PortAddress, PortMatch } from "./model.ts";
 
@@ -14,12 +14,15 @@ export function parsePort(text: string): PortAddress | undefined {
     const address = parseAddress(rest);
     return address && address.port > 0 ? { kind, ...address } : undefined;
   }
-  return isDeviceFile(text) ? { kind: "tty", match: { path: text } } : undefined;
+  return isDevicePath(text) ? { kind: "tty", match: { path: text } } : undefined;
 }
 
-/** @returns whether a text is the path of a file in /dev, without ways around it */
-export function isDeviceFile(text: string): boolean {
-  return /^\/dev\/[^\p{C}]+$/u.test(text) && !/\/(?:\.{0,2})(?:\/|$)/.test(text);
+/**
+ * @returns whether a text is an absolute path, without ways around it, so that two texts can be compared. It needn't be in /dev:
+ *   labs keep links to their boards' ports elsewhere as well
+ */
+export function isDevicePath(text: string): boolean {
+  return /^(?:\/(?!\.{0,2}(?:\/|$))[^\p{C}/]+)+$/u.test(text);
 }
 
 /** @returns what a person would know the port by, for messages: the address, or each key that has to fit */

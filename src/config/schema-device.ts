@@ -3,6 +3,11 @@ import type { SchemaObject } from "ajv";
 import { defaults } from "./defaults.ts";
 import type { ConsoleKind, PortConfig } from "./model.ts";
 
+/** Each of them is compared with all others, and no box has as many ports. */
+export const mostDevices = 1000;
+
+export const consoleKinds: readonly ConsoleKind[] = ["linux", "u-boot", "micropython", "raw"];
+
 /** A port's type once it has passed the schema: a path or an address, or what finds it and how it is spoken with. */
 export type PortDocument =
   | string
@@ -123,7 +128,7 @@ export const deviceSchema: SchemaObject = {
     },
     port,
     console: {
-      enum: ["linux", "u-boot", "micropython", "raw"],
+      enum: consoleKinds,
       description: "Who answers on the console; raw: nobody known, so only steps, firmware and run jobs fit.",
     },
     login: {

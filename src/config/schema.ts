@@ -4,7 +4,7 @@
  */
 import type { SchemaObject } from "ajv";
 import { defaults } from "./defaults.ts";
-import { type DeviceDocument, deviceSchema } from "./schema-device.ts";
+import { type DeviceDocument, deviceSchema, mostDevices } from "./schema-device.ts";
 import { type HttpDocument, httpSchema } from "./schema-http.ts";
 import { type JobDocument, jobSchema } from "./schema-job.ts";
 
@@ -146,7 +146,8 @@ export const configSchema = {
     devices: {
       type: ["object", "null"],
       description: "The boards on serial links, each a node of its own, by name.",
-      propertyNames: { kind: "name" },
+      propertyNames: { kind: "device-name" },
+      maxProperties: mostDevices,
       additionalProperties: deviceSchema,
     },
     "stop-timeout": {

@@ -1,9 +1,10 @@
 /** What the schema can't say of devices. Reads data that the schema may have refused. */
 import type { Finding } from "./explain.ts";
-import type { PortAddress } from "./model.ts";
+import { isMapping } from "./merge.ts";
+import type { ConsoleKind, PortAddress } from "./model.ts";
 import { covers, describePort } from "./port-address.ts";
 import { portAddress } from "./resolve-device.ts";
-import type { PortDocument } from "./schema-device.ts";
+import { consoleKinds, mostDevices, type PortDocument } from "./schema-device.ts";
 import type { Path } from "./source.ts";
 import { didYouMean, inWords, shown } from "./text.ts";
 import { entries, mapping, texts } from "./unchecked.ts";
@@ -17,14 +18,16 @@ export interface Device {
   readonly port: PortAddress | undefined;
 }
 
-/** @returns the devices of the merged files */
+/** @returns the devices of the merged files, as many as there may be */
 export function devicesOf(data: Readonly<Record<string, unknown>>): Device[] {
-  return entries(data.devices).map(([name, options]) => ({
-    name,
-    classes: texts(options.classes).map(([, text]) => text),
-    options,
-    port: portOf(options.port),
-  }));
+  return entries(data.devices)
+    .slice(0, mostDevices)
+    .map(([name, options]) => ({
+      name,
+      classes: texts(options.classes).map(([, text]) => text),
+      options,
+      port: portOf(options.port),
+    }));
 }
 
 function portOf(port: unknown): PortAddress | undefined {
@@ -64,13 +67,9 @@ function portProblems({ options, port }: Device, at: At): Finding[] {
   const finders = ["path", "by-id", "usb", "serial", "location", "interface"].filter((key) => key in given);
   if ("url" in given && finders[0] !== undefined) {
     findings.push(
-      at(`does not go with url: a console server's port is no tty of this box`, "port", finders[0]),
+      at("does not go with url: a console server's port is no tty of this box", "port", finders[0]),
     );
-  } else if (
-    typeof options.port === "object" &&
-    !("url" in given) &&
-    !finders.some((key) => key !== "interface")
-  ) {
+  } else if (isMapping(options.port) && !("url" in given) && !finders.some((key) => key !== "interface")) {
     findings.push(at("needs what finds it: path, by-id, usb, serial, location or url", "port"));
   }
   if (port?.kind === "tcp") {
@@ -99,9 +98,9 @@ function sharedPort({ port }: Device, earlier: readonly Device[], at: At): Findi
 
 /** Options of one kind of console that another one would leave unread. */
 function consoleProblems({ options }: Device, at: At): Finding[] {
-  const { console } = options;
-  if (typeof console !== "string") return [];
-  const consoles: [string[], string[]][] = [
+  const console = consoleKinds.find((kind) => kind === options.console);
+  if (!console) return [];
+  const consoles: [string[], ConsoleKind[]][] = [
     [["login"], ["linux"]],
     [["prompt"], ["linux", "u-boot"]],
     [["autoboot-key"], ["u-boot"]],

@@ -18,8 +18,9 @@ const mostOffered = 12;
 /** @param host the host's name as a node */
 export function checkJobs(data: Mapping, host: unknown): Finding[] {
   const devices = devicesOf(data);
-  const onDevices = devices.flatMap(({ name, classes }) => [name, ...classes]);
-  const anywhere = offeredByHost(data, host)?.concat(onDevices);
+  const onDevices = new Set(devices.flatMap(({ name, classes }) => [name, ...classes]));
+  const onHost = offeredByHost(data, host);
+  const anywhere = onHost && new Set([...onHost, ...onDevices]);
   return entries(data.jobs).flatMap(([name, job]) => {
     const at: At = (message, ...path) => ({ path: ["jobs", name, ...path], message });
     const works = workOptions.filter((option) => option in job);
@@ -55,23 +56,23 @@ function offeredByHost(data: Mapping, host: unknown): string[] | undefined {
 /** @param offered undefined: nobody knows yet */
 function nodeProblems(
   job: Mapping,
-  offered: readonly string[] | undefined,
+  offered: ReadonlySet<string> | undefined,
   what: "node" | "device",
   at: At,
 ): Finding[] {
   if (!offered) return [];
-  const known = [...new Set(offered)];
-  const more = known.length > mostOffered ? ", …" : "";
-  const list =
-    known.length === 0
-      ? "there is none"
-      : `offered: ${known.slice(0, mostOffered).map(shown).join(", ")}${more}`;
   return texts(job.nodes)
-    .filter(([, node]) => !known.includes(node))
+    .filter(([, node]) => !offered.has(node))
     .map(([place, node]) => {
-      const hint = didYouMean(node, known) || ` (${list})`;
+      const hint = didYouMean(node, offered) || ` (${listed([...offered])})`;
       return at(`no ${what} has the name or class ${shown(node)}${hint}`, "nodes", place);
     });
+}
+
+function listed(offered: readonly string[]): string {
+  if (offered.length === 0) return "there is none";
+  const more = offered.length > mostOffered ? ", …" : "";
+  return `offered: ${offered.slice(0, mostOffered).map(shown).join(", ")}${more}`;
 }
 
 /** What the job does that a device it may run on can't do; of several such devices, the first. */

@@ -1,5 +1,6 @@
 /** Whether a device can do what a job wants of it. Reads data that the schema may have refused. */
 import type { Finding } from "./explain.ts";
+import { consoleKinds } from "./schema-device.ts";
 import type { Device } from "./semantics-device.ts";
 import { entries, mapping } from "./unchecked.ts";
 
@@ -51,8 +52,8 @@ function stepProblem(verb: string, value: unknown, { options, port }: Device): s
 }
 
 function noFiles(console: unknown): string | undefined {
-  return typeof console === "string" && console !== "linux"
-    ? `files go over linux consoles, not over ${console} ones`
+  return console !== "linux" && consoleKinds.some((kind) => kind === console)
+    ? `files go over linux consoles, not over ${String(console)} ones`
     : undefined;
 }
 

@@ -12,6 +12,7 @@ devices:
     classes: [rpi4]
     port: ttyUSB0
     console: linus
+    login: { user: root }
   "b:c": { classes: [x], port: /dev/b, console: raw }
   late:
     classes: []
@@ -28,15 +29,15 @@ devices:
     "labgear.yaml:3: devices.rack7: is the host's own name as a node: give the device another",
     'labgear.yaml:5: devices.rack7.port: expected a path such as /dev/ttyUSB0, tcp://HOST:PORT or rfc2217://HOST:PORT, found "ttyUSB0"',
     'labgear.yaml:6: devices.rack7.console: expected linux, u-boot, micropython or raw, found "linus" (did you mean "linux"?)',
-    'labgear.yaml:7: devices.b:c: "b:c" can\'t be a name: it has a colon',
-    "labgear.yaml:9: devices.late.classes: expected one entry at least, found an empty list",
-    "labgear.yaml:10: devices.late.port: needs what finds it: path, by-id, usb, serial, location or url",
-    "labgear.yaml:11: devices.late.port.baud: expected a whole number from 50 to 20000000, found 10",
-    'labgear.yaml:12: devices.late.port.flow: expected none, rtscts or xonxoff, found "hard"',
-    "labgear.yaml:14: devices.late.quarantine-after: expected a whole number from 1 to 1000, found 0",
-    'labgear.yaml:15: devices.late.boot-timeout: expected a duration such as 30m, 10s or 1h30m, found "soon"',
-    'labgear.yaml:16: devices.late.clases: is not an option (did you mean "classes"?)',
-    "labgear.yaml:17: devices.none: expected a mapping of options, found nothing",
+    "labgear.yaml:8: devices.b:c: \"b:c\" can't be a device's name: it has a colon",
+    "labgear.yaml:10: devices.late.classes: expected one entry at least, found an empty list",
+    "labgear.yaml:11: devices.late.port: needs what finds it: path, by-id, usb, serial, location or url",
+    "labgear.yaml:12: devices.late.port.baud: expected a whole number from 50 to 20000000, found 10",
+    'labgear.yaml:13: devices.late.port.flow: expected none, rtscts or xonxoff, found "hard"',
+    "labgear.yaml:15: devices.late.quarantine-after: expected a whole number from 1 to 1000, found 0",
+    'labgear.yaml:16: devices.late.boot-timeout: expected a duration such as 30m, 10s or 1h30m, found "soon"',
+    'labgear.yaml:17: devices.late.clases: is not an option (did you mean "classes"?)',
+    "labgear.yaml:18: devices.none: expected a mapping of options, found nothing",
   ]);
 });
 
@@ -46,22 +47,38 @@ test("what a device can't do without", async () => {
     "needs the option port",
     "needs the option console",
   ]);
+  assert.deepEqual(await deviceMistakes({ d: "{classes: [c], port: , console: }" }), [
+    "port: expected a path such as /dev/ttyUSB0, tcp://HOST:PORT or rfc2217://HOST:PORT, found nothing",
+    "console: expected linux, u-boot, micropython or raw, found nothing",
+  ]);
   assert.deepEqual(await mistakes("name: a\ndevices: {b: {classes: [auto], port: /dev/b, console: raw}}"), [
     "labgear.yaml:2: devices.b.classes: auto is for the host alone: name the board's class",
   ]);
 });
 
+test("names that could not be parts of a page's or a file's, and more devices than there can be", async () => {
+  for (const name of ["a/b", "../a", ".a", "-a", "a b"]) {
+    const found = await mistakes(`devices: {"${name}": {${good}}}`);
+    assert.equal(found.length, 1, found.join("\n"));
+    assert.match(found[0] ?? "", /can't be a device's name: |can't be a name: it has white space/);
+  }
+  const many = Array.from({ length: 20_000 }, (_, i) => `  d${i}: {port: /dev/d${i}}`).join("\n");
+  const [first, ...others] = await mistakes(`devices:\n${many}`);
+  assert.equal(first, "labgear.yaml:1: devices: expected 1000 entries at most");
+  assert.ok(others.length <= 101);
+});
+
 test("ports that can't be", async () => {
   const paths = 'expected a path such as /dev/ttyUSB0, tcp://HOST:PORT or rfc2217://HOST:PORT, found "';
-  const file = "expected the path of a device file, such as /dev/ttyUSB0, found";
+  const file = "expected the path of a device file or of a link to one, such as /dev/ttyUSB0, found";
   const ports: Record<string, string> = {
     "7": "port: expected a path such as /dev/ttyUSB0, tcp://HOST:PORT or rfc2217://HOST:PORT, found 7",
     "tcp://h": `port: ${paths}tcp://h"`,
     "tcp://h:0": `port: ${paths}tcp://h:0"`,
     "tcp://u@h:1": `port: ${paths}tcp://u@h:1"`,
     "telnet://h:1": `port: ${paths}telnet://h:1"`,
-    "/home/x": 'port: expected the path of a device file in /dev, found "/home/x"',
-    "/dev/../etc/x": 'port: expected the path of a device file in /dev, found "/dev/../etc/x"',
+    "/dev/": `port: ${paths}/dev/"`,
+    "/dev/../etc/x": `port: ${paths}/dev/../etc/x"`,
     "{path: ttyUSB0}": `port.path: ${file} "ttyUSB0"`,
     "{path: /dev/}": `port.path: ${file} "/dev/"`,
     "{by-id: /dev/serial/by-id/x}":

@@ -91,6 +91,7 @@ jobs: { j: { nodes: [d], shell: x } }
 test("ports: paths and addresses, in short and in long", async () => {
   const ports: Record<string, PortConfig["address"]> = {
     "/dev/serial/by-id/usb-x": { kind: "tty", match: { path: "/dev/serial/by-id/usb-x" } },
+    "/srv/lab/boards/.pi..4": { kind: "tty", match: { path: "/srv/lab/boards/.pi..4" } },
     "{path: /dev/ttyS1}": { kind: "tty", match: { path: "/dev/ttyS1" } },
     "tcp://console.example:4001": { kind: "tcp", host: "console.example", port: 4001 },
     '"rfc2217://[::1]:4002/"': { kind: "rfc2217", host: "::1", port: 4002 },

@@ -29,7 +29,7 @@ devices:
     "labgear.yaml:3: devices.rack7: is the host's own name as a node: give the device another",
     'labgear.yaml:5: devices.rack7.port: expected a path such as /dev/ttyUSB0, tcp://HOST:PORT or rfc2217://HOST:PORT, found "ttyUSB0"',
     'labgear.yaml:6: devices.rack7.console: expected linux, u-boot, micropython or raw, found "linus" (did you mean "linux"?)',
-    "labgear.yaml:8: devices.b:c: \"b:c\" can't be a device's name: it has a colon",
+    'labgear.yaml:8: devices.b:c: "b:c" can\'t be a name: it has a colon',
     "labgear.yaml:10: devices.late.classes: expected one entry at least, found an empty list",
     "labgear.yaml:11: devices.late.port: needs what finds it: path, by-id, usb, serial, location or url",
     "labgear.yaml:12: devices.late.port.baud: expected a whole number from 50 to 20000000, found 10",

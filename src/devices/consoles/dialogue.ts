@@ -26,4 +26,4 @@ export interface Heard {
  * A conversation that ends with a T, or throws BoardFailure with the cause. It may be ended from outside at any yield (return()):
  * then whoever goes on with the board calls the console's interrupt().
  */
-export type Dialogue<T> = Generator<Step, Heard, T>;
+export type Dialogue<T> = Generator<Step, T, Heard>;

@@ -7,6 +7,7 @@ import { DeviceError } from "../errors.ts";
 import { claimPort } from "./claim.ts";
 import { Counters } from "./counters.ts";
 import type { Line } from "./line.ts";
+import { News } from "./news.ts";
 import { type Chunk, Ring } from "./ring.ts";
 import { type Place, type Source, sourceOf } from "./source.ts";
 import type { PortState } from "./state.ts";
@@ -61,8 +62,8 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
   /** The looking that is under way, and whether something changed meanwhile. */
   #settling: Promise<void> | undefined;
   #changed = false;
-  /** Those who wait for bytes or for another state. */
-  readonly #waiting = new Set<() => void>();
+  /** Bytes, and changes of state. */
+  readonly #news = new News();
 
   /** Begins to look for the port at once. */
   constructor({ name, config, discovery, calls, ringSize }: PortOptions) {
@@ -95,6 +96,7 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
    * @param from the offset to begin at; undefined: the oldest that is kept
    */
   async *follow(from: number | undefined, signal: AbortSignal): AsyncGenerator<Chunk, void, void> {
+    using news = this.#news.listen(signal);
     let next = Math.min(from ?? this.ring.start, this.ring.end);
     while (!signal.aborted) {
       const chunk = this.ring.read(next);
@@ -102,7 +104,7 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
         next = chunk.offset + chunk.bytes.length;
         yield chunk;
       } else if (this.#state.kind === "closed") return;
-      else await this.#news(signal);
+      else await news.next();
     }
   }
 
@@ -110,8 +112,8 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
   async whenOpen(timeout: number, signal?: AbortSignal): Promise<boolean> {
     const late = AbortSignal.timeout(timeout);
     const end = signal ? AbortSignal.any([signal, late]) : late;
-    while (this.#state.kind !== "open" && this.#state.kind !== "closed" && !end.aborted)
-      await this.#news(end);
+    using news = this.#news.listen(end);
+    while (this.#state.kind !== "open" && this.#state.kind !== "closed" && !end.aborted) await news.next();
     return this.#state.kind === "open";
   }
 
@@ -309,7 +311,7 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
     this.ring.append(bytes, at);
     this.counters.received += bytes.length;
     if (this.listenerCount("data") > 0) this.emit("data", { offset, at, bytes: Buffer.from(bytes) });
-    this.#tell();
+    this.#news.tell();
   }
 
   #set(state: PortState): void {
@@ -321,25 +323,12 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
       state.reason === this.#state.reason;
     this.#state = state;
     if (!isSame) this.emit("state", state);
-    this.#tell();
+    this.#news.tell();
   }
 
   #unclaim(): void {
     this.#claim?.lock[Symbol.dispose]();
     this.#claim = undefined;
-  }
-
-  #tell(): void {
-    for (const wake of this.#waiting) wake();
-  }
-
-  /** The next bytes or state, or the signal. */
-  async #news(signal: AbortSignal): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#waiting.add(resolve);
-    signal.addEventListener("abort", () => resolve(), { once: true });
-    await promise;
-    this.#waiting.delete(resolve);
   }
 
   #notThere(): DeviceError {

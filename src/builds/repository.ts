@@ -2,7 +2,7 @@
  * The repository in a workspace: made as new for each checkout, with nothing kept of the last build's but the
  * objects.
  */
-import { appendFile, chmod, lstat, mkdir, opendir, readdir, writeFile } from "node:fs/promises";
+import { appendFile, chmod, chown, lstat, mkdir, opendir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { BuildError } from "./errors.ts";
 import { type GitOptions, git } from "./git.ts";
@@ -43,6 +43,9 @@ export async function prepareRepository(
   if (tip) {
     await mkdir(join(folder, "refs/labgear"), { recursive: true });
     await writeFile(join(folder, fetched), `${tip}\n`);
+    // git may run as the build's user, whose everything else here is.
+    const { uid, gid } = await lstat(folder);
+    for (const path of ["refs/labgear", fetched]) await chown(join(folder, path), uid, gid);
   }
   return tip !== undefined;
 }

@@ -2,7 +2,7 @@
 import { type Command, Option } from "commander";
 import { Agent } from "#/agent.ts";
 import { defaultConfigFile, loadConfig } from "#/config/load.ts";
-import { defaultControl } from "#/control/client.ts";
+import { ControlClient, defaultControl } from "#/control/client.ts";
 import { ownCommandLine } from "#/host/executable.ts";
 import { createLog, type LogLevel, logLevels } from "#/log.ts";
 import type { Log } from "#/nodes/log.ts";
@@ -44,9 +44,19 @@ async function run(options: AgentCommandOptions): Promise<void> {
     control: options.control,
     log,
   });
-  followSystem(agent, log);
+  const self = new ControlClient(options.control);
+  const isHealthy = () =>
+    self.json("GET", "/status", { patience: 10_000 }).then(
+      () => true,
+      // On the way down the socket goes before the agent does.
+      () => agent.life === "stopping" || agent.life === "stopped",
+    );
+  followSystem(agent, log, isHealthy);
   if ((await agent.stopped) === "restart") {
     log.info({}, "labgear starts again");
+    // Under a unit that says how, systemd does it: then a changed unit counts as well.
+    const status = Number(process.env.LABGEAR_RESTART_STATUS);
+    if (status > 0) process.exit(status);
     const [file, ...args] = ownCommandLine();
     process.execve?.(file, [file, ...args], process.env);
   }

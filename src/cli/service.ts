@@ -5,15 +5,27 @@ import { loadSystemCalls } from "#/host/syscalls.ts";
 import type { Log } from "#/nodes/log.ts";
 import { onSignals } from "./signals.ts";
 
-/** The first SIGTERM or Ctrl-C drains, the second stops; SIGHUP reloads. Without systemd nobody hears the rest. */
-export function followSystem(agent: Agent, log: Log): void {
+/** How long the way down takes at most besides the builds that run, in milliseconds. */
+const wayDown = 60_000;
+
+/**
+ * The first SIGTERM or Ctrl-C drains, the second stops; SIGHUP reloads. Without systemd nobody hears the rest.
+ * @param isHealthy whether the agent still does what it is for
+ */
+export function followSystem(agent: Agent, log: Log, isHealthy = async () => true): void {
   const notifier = createNotifier(process.env, loadSystemCalls());
   onSignals(["SIGTERM", "SIGINT"], endOnSignal(agent, log, notifier));
   onSignals(["SIGHUP"], () => void reload(agent, log, notifier));
   notifier.ready();
   if (notifier.watchdogInterval === undefined) return;
-  // Half of the interval, as sd_watchdog_enabled(3) advises. A stuck event loop doesn't come here, and is restarted.
-  const timer = setInterval(() => notifier.watchdog(), notifier.watchdogInterval / 2);
+  // Half of the interval, as sd_watchdog_enabled(3) advises. A stuck event loop doesn't come here, and is restarted; so is an
+  // agent that can't be spoken to any more.
+  const look = async () => {
+    if (await isHealthy()) notifier.watchdog();
+    else
+      log.error({}, "the agent doesn't answer over its own control socket: systemd isn't told that it lives");
+  };
+  const timer = setInterval(() => void look(), notifier.watchdogInterval / 2);
   void agent.stopped.then(() => clearInterval(timer));
 }
 
@@ -22,7 +34,7 @@ function endOnSignal(agent: Agent, log: Log, notifier: Notifier): () => void {
   return () => {
     if (patience) return patience.abort();
     patience = new AbortController();
-    notifier.stopping();
+    notifier.stopping(agent.config.stopTimeout + wayDown);
     const running = agent.builds.running.length;
     if (running > 0) {
       const limit = agent.config.stopTimeout / 1000;

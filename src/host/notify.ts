@@ -8,7 +8,8 @@ export interface Notifier {
   /** What the agent does, one line for `systemctl status`. */
   status(line: string): void;
   reloading(): void;
-  stopping(): void;
+  /** @param patience milliseconds that the way down may take, more than the unit allows by itself */
+  stopping(patience?: number): void;
   /** Still alive: to be called at least once in half of watchdogInterval. */
   watchdog(): void;
   /** Milliseconds within which systemd wants a sign of life; undefined: it doesn't. */
@@ -33,7 +34,11 @@ export function createNotifier(env: Readonly<NodeJS.ProcessEnv>, calls: SystemCa
     status: (line) => send(`STATUS=${line.replace(/[\p{Cc}\u2028\u2029]+/gu, " ")}`),
     // With Type=notify-reload systemd compares the time with that of its own request: CLOCK_MONOTONIC.
     reloading: () => send("RELOADING=1", `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`),
-    stopping: () => send("STOPPING=1"),
+    stopping: (patience) =>
+      send(
+        "STOPPING=1",
+        ...(patience === undefined ? [] : [`EXTEND_TIMEOUT_USEC=${Math.ceil(patience * 1000)}`]),
+      ),
     watchdog: () => send("WATCHDOG=1"),
     watchdogInterval: known ? watchdogInterval(env) : undefined,
   };

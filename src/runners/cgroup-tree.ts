@@ -4,6 +4,7 @@ import type { Cgroup } from "#/host/cgroup-group.ts";
 import type { FoundProcess } from "#/host/proc.ts";
 import { launcher } from "./launcher.ts";
 import type { Killed, Launch, Limits, ProcessTree, ProcessTrees } from "./tree.ts";
+import type { BuildUsers, Lease } from "./users.ts";
 
 /** The period in which cpu.max counts, in microseconds: the kernel's default. */
 const cpuPeriod = 100_000;
@@ -11,13 +12,18 @@ const cpuPeriod = 100_000;
 export class CgroupTrees implements ProcessTrees {
   readonly kind = "cgroup";
   readonly #base: CgroupBase;
+  readonly #users: BuildUsers | undefined;
 
-  /** @param base stays its owner's, who ends it after the last build */
-  constructor(base: CgroupBase) {
+  /**
+   * @param base stays its owner's, who ends it after the last build
+   * @param users whom builds run as; absent: this process's own user
+   */
+  constructor(base: CgroupBase, users?: BuildUsers) {
     this.#base = base;
+    this.#users = users;
   }
 
-  async create(name: string, limits: Limits): Promise<ProcessTree> {
+  async create(name: string, limits: Limits, workspace: string): Promise<ProcessTree> {
     const group = await this.#base.create(name);
     const warnings: string[] = [];
     const settings: [keyof Limits, Controller, string, string][] = [
@@ -30,7 +36,12 @@ export class CgroupTrees implements ProcessTrees {
       const lack = this.#base.lacking.get(controller) ?? (await group.set(file, value));
       if (lack) warnings.push(`the limit of ${limit} isn't enforced: ${lack}`);
     }
-    return new CgroupTree(group, warnings);
+    try {
+      return new CgroupTree(group, warnings, await this.#users?.lend(workspace));
+    } catch (error) {
+      await group.remove();
+      throw error;
+    }
   }
 
   async sweepStale(): Promise<FoundProcess[]> {
@@ -41,18 +52,24 @@ export class CgroupTrees implements ProcessTrees {
 class CgroupTree implements ProcessTree {
   readonly warnings: string[];
   readonly #group: Cgroup;
+  readonly #lease: Lease | undefined;
 
-  constructor(group: Cgroup, warnings: string[]) {
+  constructor(group: Cgroup, warnings: string[], lease: Lease | undefined) {
     this.#group = group;
     this.warnings = warnings;
+    this.#lease = lease;
   }
 
   launch(argv: readonly [string, ...string[]]): Launch {
-    return launcher(argv, { group: this.#group.directory });
+    return launcher(argv, { group: this.#group.directory, account: this.#lease?.account });
   }
 
   attach(): void {
     // The launcher enters the group by itself.
+  }
+
+  async hand(path: string): Promise<void> {
+    await this.#lease?.hand(path);
   }
 
   async processes(): Promise<FoundProcess[]> {
@@ -80,5 +97,6 @@ class CgroupTree implements ProcessTree {
     // After a kill nobody is left; when that failed, it was said, and an agent that starts anew tries again.
     await this.kill().catch(() => {});
     await this.#group.remove();
+    await this.#lease?.[Symbol.asyncDispose]();
   }
 }

@@ -14,6 +14,8 @@ export interface HostRun {
   /** Where it is written to, with mode 0700; what is there is replaced. */
   readonly scriptFile: string;
   readonly cwd: string;
+  /** Files and folders that the script has to itself meanwhile, where it runs as another user. */
+  readonly belongings?: readonly string[];
   /** The complete environment: nothing is inherited. */
   readonly env: Readonly<Record<string, string>>;
   /** Milliseconds between SIGTERM and the kill. */
@@ -38,7 +40,8 @@ type Child = ReturnType<typeof start>;
 export async function runHost(run: HostRun): Promise<HostEnding> {
   const argv = await prepareScript(run.script, run.scriptFile);
   await using tree = await run.trees.create(run.name, run.limits, run.cwd);
-  using pipe = await OutputPipe.open(`${run.scriptFile}.output`);
+  for (const path of [run.scriptFile, ...(run.belongings ?? [])]) await tree.hand(path);
+  using pipe = await OutputPipe.open(`${run.scriptFile}.output`, (path) => tree.hand(path));
   if (run.signal.aborted) return { ...notStarted, warnings: tree.warnings };
 
   const child = start(tree.launch(argv), run, pipe.writer);

@@ -56,11 +56,13 @@ export class OutputPipe implements Disposable {
    * A real pipe: Node's own are sockets, on which `echo >/dev/stderr` fails.
    *
    * @param path where it may stand for the moment that it needs a name
+   * @param hand gives it to whoever is to open it by /dev/stderr
    * @throws RunnerError START
    */
-  static async open(path: string): Promise<OutputPipe> {
+  static async open(path: string, hand: (path: string) => Promise<void>): Promise<OutputPipe> {
     try {
       await execa("mkfifo", ["-m", "600", path]);
+      await hand(path);
       // In this order neither waits for the other.
       const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
       const writer = openSync(path, "w");

@@ -101,6 +101,10 @@ class SweepTree implements ProcessTree {
     this.#output = output;
   }
 
+  async hand(): Promise<void> {
+    // Only who lives in a control group runs as another user.
+  }
+
   async processes(): Promise<FoundProcess[]> {
     return await Promise.all((await this.#find()).map(describeProcess));
   }

@@ -59,6 +59,9 @@ export interface ProcessTree extends AsyncDisposable {
    */
   attach(pid: number, output: string): void;
 
+  /** Makes a file or folder, not what is in it, its own until it is disposed of, where the tree runs as another user. */
+  hand(path: string): Promise<void>;
+
   /** Who lives in the tree. */
   processes(): Promise<FoundProcess[]>;
 

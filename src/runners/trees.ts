@@ -9,6 +9,7 @@ import { loadSystemCalls } from "#/host/syscalls.ts";
 import { CgroupTrees } from "./cgroup-tree.ts";
 import { SweepTrees } from "./sweep-tree.ts";
 import type { ProcessTrees } from "./tree.ts";
+import { BuildUsers } from "./users.ts";
 
 export type { ProcessTrees } from "./tree.ts";
 
@@ -36,7 +37,7 @@ export async function openTrees(options: { id: string }): Promise<OpenTrees> {
   const sweep = new SweepTrees({ id, reason, subreaper });
   if (base instanceof CgroupBase) {
     resources.use(base);
-    trees = new CgroupTrees(base);
+    trees = new CgroupTrees(base, await BuildUsers.find());
     warnings.push(...left(await trees.sweepStale()));
   } else {
     resources.use(subreaper);

@@ -37,7 +37,7 @@ test("ready, alive, reloading, stopping", async () => {
     await heard(/^RELOADING=1 MONOTONIC_USEC=\d+$/);
     await heard(/^READY=1$/);
     agent.child.kill("SIGTERM");
-    await heard(/^STOPPING=1$/);
+    await heard(/^STOPPING=1 EXTEND_TIMEOUT_USEC=3660000000$/);
     assert.equal(await agent.end(), 0);
   } finally {
     perl.kill("SIGKILL");

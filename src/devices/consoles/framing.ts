@@ -1,0 +1,168 @@
+/**
+ * The answers of our program on the board (linux-server.ts), put together again from a console's stream. A frame is
+ *
+ *     ~TOKEN#SEGMENT:UNIT:SIZE:CHECKSUM
+ *     (base64 or hexadecimal, in lines)
+ *     ~TOKEN.
+ *
+ * with UNIT the place in its segment in units of 64 bytes, SIZE the segment's bytes, CHECKSUM that of the frame's bytes. All other
+ * answers are one line that says its words twice: `~TOKEN:WORD:…:WORD:…`. The token is the host's, new for each request.
+ */
+import { type ChecksumProgram, checksum } from "./checksum.ts";
+
+/** Places in segments count in these. */
+export const unit = 64;
+
+export type Encoding = "base64" | "hex";
+
+export type Answer =
+  | {
+      readonly kind: "frame";
+      readonly token: string;
+      readonly segment: number;
+      readonly unit: number;
+      /** Of the whole segment, in bytes. */
+      readonly size: number;
+      readonly bytes: Uint8Array;
+    }
+  /** A frame that came and doesn't fit its checksum. */
+  | { readonly kind: "damaged"; readonly token: string }
+  | { readonly kind: "words"; readonly token: string; readonly words: readonly string[] };
+
+const header = /~([a-z0-9]{8})#(\d{1,9}):(\d{1,9}):(\d{1,12}):([0-9a-f]{1,128})$/;
+const trailer = /~([a-z0-9]{8})\.$/;
+const words = /~([a-z0-9]{8}):([\w:.+-]{1,300})$/;
+/** A line that is longer is somebody else's. */
+const longestLine = 1024;
+
+/** What a frame under way has collected: lines as they came, ended by `\n`, some of them with a foreign end and `\r`. */
+interface Open {
+  readonly token: string;
+  readonly segment: number;
+  readonly unit: number;
+  readonly size: number;
+  readonly sum: string;
+  readonly lines: string[];
+  length: number;
+}
+
+/** Turns text (of which kernel lines have been taken out already) into answers; memory is bounded by the largest frame. */
+export class AnswerReader {
+  readonly #sum: ChecksumProgram;
+  readonly #encoding: Encoding;
+  readonly #largest: number;
+  #line = "";
+  #open: Open | undefined;
+
+  /** @param largest bytes of the largest frame that is ever asked for */
+  constructor(sum: ChecksumProgram, encoding: Encoding, largest: number) {
+    this.#sum = sum;
+    this.#encoding = encoding;
+    this.#largest = largest * 6 + 4096;
+  }
+
+  feed(text: string): Answer[] {
+    const answers: Answer[] = [];
+    for (let from = 0; from < text.length; ) {
+      const end = text.indexOf("\n", from);
+      const piece = text.slice(from, end < 0 ? undefined : end);
+      if (this.#line.length < longestLine) this.#line += piece;
+      if (end < 0) break;
+      from = end + 1;
+      const line = this.#line;
+      this.#line = "";
+      answers.push(...this.#take(line));
+    }
+    return answers;
+  }
+
+  #take(line: string): Answer[] {
+    const plain = line.endsWith("\r") ? line.slice(0, -1) : line;
+    const at = plain.lastIndexOf("~");
+    if (at >= 0) {
+      const start = header.exec(plain);
+      if (start) {
+        const [, token = "", segment, place, size, sum = ""] = start;
+        const before = this.#end();
+        const numbers = { segment: Number(segment), unit: Number(place), size: Number(size) };
+        this.#open = { token, ...numbers, sum, lines: [], length: 0 };
+        return before;
+      }
+      const said = words.exec(plain);
+      if (said) {
+        const all = (said[2] ?? "").split(":");
+        const half = all.slice(0, all.length / 2);
+        const same = all.length % 2 === 0 && half.every((word, index) => word === all[index + half.length]);
+        const before = this.#end();
+        return same ? [...before, { kind: "words", token: said[1] ?? "", words: half }] : before;
+      }
+      const end = trailer.exec(plain);
+      const under = this.#open;
+      if (under && end?.[1] === under.token) {
+        // What noise pushed in front of the trailer belongs to the frame.
+        if (at > 0) under.lines.push(plain.slice(0, at));
+        return this.#end();
+      }
+    }
+    const open = this.#open;
+    if (!open) return [];
+    open.lines.push(line);
+    open.length += line.length + 1;
+    return open.length > this.#largest ? this.#end() : [];
+  }
+
+  /** The frame under way, with what it has. */
+  #end(): Answer[] {
+    const open = this.#open;
+    this.#open = undefined;
+    if (!open) return [];
+    for (const join of [joinAll, joinAround]) {
+      const bytes = decode(this.#encoding, join(this.#encoding, open.lines));
+      if (bytes && checksum(this.#sum, bytes) === open.sum) {
+        const { token, segment, unit: place, size } = open;
+        return [{ kind: "frame", token, segment, unit: place, size, bytes }];
+      }
+    }
+    return [{ kind: "damaged", token: open.token }];
+  }
+}
+
+const alphabet = { base64: /^[A-Za-z0-9+/=]*$/, hex: /^[0-9a-f ]*$/ } as const;
+
+/** Nothing foreign in it, or whole foreign lines, which show by their letters. */
+function joinAll(encoding: Encoding, lines: readonly string[]): string {
+  return lines
+    .map((line) => line.replace("\r", ""))
+    .filter((line) => alphabet[encoding].test(line))
+    .join("");
+}
+
+/**
+ * A foreign line without a mark of its own began in the middle of one of ours, whose rest came after it. How long our lines are
+ * is known from the others, so where the foreign text begins is known as well.
+ */
+function joinAround(encoding: Encoding, lines: readonly string[]): string {
+  const plain = lines.map((line) => line.replace("\r", ""));
+  const lengths = plain.filter((line) => alphabet[encoding].test(line)).map((line) => line.length);
+  const full = Math.max(...lengths, 0);
+  let joined = "";
+  for (const [index, line] of plain.entries()) {
+    if (alphabet[encoding].test(line)) joined += line;
+    else if (full > 0) {
+      const rest = plain[index + 1] ?? "";
+      const missing = alphabet[encoding].test(rest) ? full - rest.length : 0;
+      const ours = line.slice(0, Math.max(missing, 0));
+      if (alphabet[encoding].test(ours)) joined += ours;
+    }
+  }
+  return joined;
+}
+
+/** The bytes; undefined when that is no encoding of any. */
+function decode(encoding: Encoding, text: string): Uint8Array | undefined {
+  if (encoding === "hex") {
+    const digits = text.replaceAll(" ", "");
+    return digits.length % 2 === 0 ? Buffer.from(digits, "hex") : undefined;
+  }
+  return text.length % 4 === 0 ? Buffer.from(text, "base64") : undefined;
+}

@@ -1,0 +1,138 @@
+/** From whatever state a board is in to a shell that answers: past booting, login, and what an earlier user left behind. */
+import { BoardFailure } from "../errors.ts";
+import type { Dialogue } from "./dialogue.ts";
+import { type Hearing, readable } from "./hearing.ts";
+
+export interface Login {
+  readonly user: string;
+  readonly password?: string;
+}
+
+const loginPrompt = /(?:^|[\n ])[^\n]{0,80}login: *$/i;
+const passwordPrompt = /password(?: for [^\n:]{1,40})?: *$/i;
+const refused = /login incorrect|authentication failure|permission denied|account .{0,20}(?:locked|expired)/i;
+/** The end of a prompt, of any of the usual ones. */
+const anyPrompt = /(?:^|\n)[^\n]{0,200}[#$%>] ?$/;
+
+/** Milliseconds of silence after which something is sent. */
+const silence = 2000;
+/** Silence after text that looks like a prompt. */
+const shortSilence = 200;
+
+/**
+ * Ways out of what may hold the terminal, the mildest first. Ctrl-U first of all: a line that somebody left half-typed is not
+ * to be run.
+ */
+const nudges = [
+  "\x15\n", // a prompt that has been printed already
+  "\x11\x03", // output that is stopped; a command that runs, an open quote, a here-document
+  "\x1c", // a command that ignores the interrupt
+  "\x1b\x1b:q!\n", // vi
+  "q", // less
+  "\x04", // whatever reads to the end of its input
+  "\x03\x15\n",
+];
+
+/**
+ * @param probe text that makes a shell print `answer`, and whose echo doesn't contain it
+ * @param prompt the prompt that this console is known to have, besides the usual ones
+ * @param timeout milliseconds, in all
+ * @throws BoardFailure
+ */
+export function* logIn(options: {
+  readonly hearing: Hearing;
+  readonly login: Login | undefined;
+  readonly probe: string;
+  readonly answer: string;
+  readonly prompt: string | undefined;
+  readonly timeout: number;
+}): Dialogue<void> {
+  const { hearing, login, probe, answer, prompt, timeout } = options;
+  const start = hearing.heard;
+  const until = hearing.now + timeout;
+  let text = "";
+  let nudge = 0;
+  let probes = 0;
+  let refusals = 0;
+  let names = 0;
+  let wait = 500;
+  while (hearing.now < until) {
+    const before = hearing.lastByte;
+    text = (text + (yield* hearing.read(Math.min(wait, until - hearing.now)))).slice(-4096);
+    if (hearing.panic !== undefined) {
+      throw new BoardFailure("panic", `the board's kernel stopped: ${hearing.panic}`);
+    }
+    const plain = text.replaceAll("\r", "");
+    if (plain.includes(answer)) return;
+    if (refused.test(plain)) {
+      refusals++;
+      text = "";
+      // The first name may have been damaged on its way, or mixed with what stood at the prompt before.
+      if (refusals > 1)
+        throw new BoardFailure("login-refused", "the board refuses the login: check user and password");
+      wait = silence;
+      continue;
+    }
+    const promptLike =
+      anyPrompt.test(plain) || (prompt !== undefined && plain.trimEnd().endsWith(prompt.trim()));
+    const asks = loginPrompt.test(plain) || passwordPrompt.test(plain);
+    if (hearing.lastByte !== before) {
+      // More may follow: a prompt is one when it stays the last.
+      wait = promptLike || asks ? shortSilence : silence;
+      continue;
+    }
+    if (asks) {
+      const answered = passwordPrompt.test(plain) ? password(login) : user(login);
+      if (loginPrompt.test(plain) && ++names > 6) break;
+      yield* hearing.write(`${answered}\n`);
+      text = "";
+      wait = silence;
+    } else if (promptLike && probes < 3) {
+      probes++;
+      text = "";
+      yield* hearing.write(`\x15${probe}\n`);
+      wait = 1000;
+    } else {
+      // What a dirty terminal shows isn't to be taken for an answer to the next try.
+      text = "";
+      probes = 0;
+      yield* hearing.write(nudges[nudge % nudges.length] ?? "");
+      nudge++;
+      wait = nudge === 1 || hearing.heard === start ? silence : 700;
+    }
+  }
+  throw why(hearing, hearing.heard > start, text);
+}
+
+function user(login: Login | undefined): string {
+  if (login) return login.user;
+  throw new BoardFailure(
+    "login-refused",
+    "the board asks for a login, and the configuration gives none: add login.user",
+  );
+}
+
+function password(login: Login | undefined): string {
+  if (login?.password !== undefined) return login.password;
+  throw new BoardFailure(
+    "login-refused",
+    "the board asks for a password, and the configuration gives none: add login.password-file",
+  );
+}
+
+function why(hearing: Hearing, heard: boolean, text: string): BoardFailure {
+  if (!heard) {
+    return new BoardFailure(
+      "silent",
+      "the board says nothing: is it on, wired the right way round, with its console on this port?",
+    );
+  }
+  if (hearing.garbled) {
+    return new BoardFailure(
+      "wrong-speed",
+      "the board sends bytes that are no text: check the port's baud rate",
+    );
+  }
+  const last = readable(text);
+  return new BoardFailure("noise", `the board sends, and no prompt answers${last ? `; last: ${last}` : ""}`);
+}

@@ -1,0 +1,126 @@
+/**
+ * The program that a build leaves on a Linux board for as long as it works there: POSIX shell with `dd`, `wc`, one of the
+ * checksum programs, and `base64` or `od`. It reads requests from the console, and answers as framing.ts describes.
+ *
+ * A request is one line, `KEY VERB TOKEN A B C D A B C D`: what comes damaged differs in its two copies, and is not answered, so the
+ * host asks again. Each request can be repeated without harm.
+ *
+ * | verb | does |
+ * |---|---|
+ * | `d` | takes a line of encoded bytes for the block TOKEN (no copies: the block has a checksum) |
+ * | `e` | the block is complete: C is its checksum. A `x`: runs it, once; else writes it to the file A, at unit B |
+ * | `o` | output: forgets the segments before A, sends from segment A, unit B, at most D frames of C units |
+ * | `g` | the same for the file that `g` links to |
+ * | `k` | sends signal A to the job's processes |
+ * | `p` | says that it is there |
+ * | `q` | ends |
+ */
+
+/** Bytes of output that a segment holds at most, and how many segments wait on the board for their acknowledgement. */
+export const segmentBytes = 16_384;
+const segmentsHeld = 16;
+
+/** The program's text. It is started as `sh FOLDER/s CHECKSUM-PROGRAM KEY` and has no single quotes. */
+export const serverProgram = `T=\${0%/*};C=$1;K=$2
+G=$(stty -g 2>/dev/null)
+trap "stty $G 2>/dev/null" 0
+trap "exit 1" 1 2 3 15
+stty -echo -onlcr -ixon -iexten 2>/dev/null
+E="od -An -v -tx1";W=hex
+D(){ while read -r l;do printf %b "$l";done;}
+if [ "$(echo QUE= | base64 -d 2>/dev/null)" = AA ];then E=base64;W=base64
+D(){ base64 -d;}
+fi
+s(){ printf "\\n~%s:%s:%s\\n" "$t" "$1" "$1";}
+f(){ z=$(wc -c <"$1");z=$((z))
+while [ $d -gt 0 ]&&[ $((b*64)) -lt $z ];do
+dd if="$1" bs=64 skip=$b count=$c >"$T/f" 2>/dev/null
+x=$($C <"$T/f");printf "\\n~%s#%s:%s:%s:%s\\n" "$t" "$a" "$b" "$z" "\${x%% *}"
+$E <"$T/f";printf "~%s.\\n" "$t"
+b=$((b+c));d=$((d-1));done;}
+L="- - - - - - - -"
+w=
+t=$K;s "up:$W"
+while read -r k v t a b c d h i j m;do
+[ "$k" = "$K" ]||continue
+[ "$v" = d ]&&{ printf "%s\\n" "$a">>"$T/b.$t";continue;}
+[ "$a $b $c $d" = "$h $i $j $m" ]||continue
+case $v in
+p)s ok;;
+q)s bye;exit 0;;
+e)case " $L " in *" $t "*)s ok;continue;;esac
+if [ ! -e "$T/c.$t" ];then
+D <"$T/b.$t" >"$T/q" 2>/dev/null
+x=$($C <"$T/q");rm -f "$T/b.$t"
+[ "\${x%% *}" = "$c" ]||{ s bad;continue;}
+if [ "$a" != x ];then
+if dd if="$T/q" of="$T/$a" bs=64 seek=$b conv=notrunc 2>/dev/null;then L="$t \${L% *}";s ok;else s full;fi
+continue
+fi
+rm -f "$T"/[rxc].*
+cat "$T/q" >"$T/r.$t"
+(. "$T/r.$t") >"$T/x.$t" 2>&1 </dev/null
+echo $? >"$T/c.$t"
+fi
+a=0;b=0;c=8;d=99;f "$T/x.$t"
+read -r y <"$T/c.$t";s "ran:$y:$z";;
+o)r=;i=\${w:-$((a>20?a-20:0))}
+while [ $i -lt $a ];do r="$r $T/o/$i $T/o/$i.k";i=$((i+1));done
+w=$a
+[ -z "$r" ]||rm -f $r
+y=wait
+while [ $d -gt 0 ];do
+e=;[ -e "$T/end" ]&&e=1
+[ -e "$T/o/$a.k" ]||{ [ -z "$e" ]||y=end;break;}
+f "$T/o/$a"
+[ $((b*64)) -lt $z ]&&break
+a=$((a+1));b=0
+done
+[ $d -gt 0 ]||y=more
+q=-;[ -e "$T/code" ]&&read -r q <"$T/code"
+e=;[ -e "$T/fine" ]||e=lost
+{ read -r p <"$T/pump"&&kill -0 $p;} 2>/dev/null||e=\${e}dead
+s "$y:$a:$b:$q:\${e:-fine}";;
+g)a=0;f "$T/g";s "at:$b:$z";;
+k)n=0;read -r p <"$T/job"
+for i in /proc/[0-9]*;do
+{ read -r l <$i/stat;} 2>/dev/null||continue
+set -- \${l##*) }
+if [ "$3" = "$p" ]||[ "$4" = "$p" ];then n=$((n+1));kill -$a \${i#/proc/} 2>/dev/null;fi
+done
+s "sent:$n";;
+esac
+done
+`;
+
+/**
+ * The text that starts the job in FOLDER/SCRIPT. Its output goes through a pump into segments that are removed once the host has them, so
+ * a flood waits instead of filling the board's memory; its exit code stays in a file.
+ */
+export function startJob(script: string): string {
+  return `rm -rf "$T"/o "$T"/[bgq]* "$T/end" "$T/code" "$T/job" "$T/pump";mkdir "$T/o"||exit 1
+mv -f "$T/${script}" "$T/j"||exit 1
+: >"$T/fine"
+Z=1;sleep 0.1 2>/dev/null&&Z=0.1
+P(){ n=0
+sh -c 'echo $PPID' >"$T/pump"
+while :;do
+while [ -e "$T/o/$((n-${segmentsHeld}))" ];do sleep $Z;done
+dd bs=${segmentBytes} count=1 of="$T/o/$n" 2>/dev/null||rm -f "$T/fine"
+if [ ! -s "$T/o/$n" ];then [ -e "$T/fine" ]&&break;sleep $Z;[ -e "$T/code" ]&&break;continue;fi
+[ -e "$T/over" ]&&exec cat >/dev/null
+: >"$T/o/$n.k";n=$((n+1))
+done
+: >"$T/end";}
+rm -f "$T/over"
+set -m 2>/dev/null
+( set +m 2>/dev/null
+if setsid true 2>/dev/null;then
+{ setsid sh -c 'echo $$ >"$0/job";exec sh "$0/j"' "$T" </dev/null 2>&1;echo $? >"$T/code";}|P
+else
+sh -c 'echo $PPID' >"$T/job"
+{ sh "$T/j" </dev/null 2>&1;echo $? >"$T/code";}|P
+fi ) </dev/null >/dev/null 2>&1 &
+exit 0
+`;
+}

@@ -1,0 +1,218 @@
+/** Requests to our program on the board, and their answers: asked again until they are had, or until the board's failure is plain. */
+import { BoardFailure } from "../errors.ts";
+import { type ChecksumProgram, checksum } from "./checksum.ts";
+import type { Dialogue } from "./dialogue.ts";
+import { type Answer, AnswerReader, type Encoding } from "./framing.ts";
+import type { Hearing } from "./hearing.ts";
+import { type TypingProfile, typeBlind } from "./typing.ts";
+
+export type Verb = "d" | "e" | "o" | "g" | "k" | "p" | "q";
+type Arguments = readonly [string | number, string | number, string | number, string | number];
+type Frame = Extract<Answer, { kind: "frame" }>;
+
+/** Takes a frame of an answer; false: it was of no use, which doesn't count as progress. */
+export type OnFrame = (frame: Frame) => Dialogue<boolean>;
+
+/** Bytes of the largest frame that is asked for. */
+export const largestFrame = 4096;
+/** Without an answer for so long the board is given up. */
+const patience = 60_000;
+/** Without an answer for so long, it is looked whether the program is still there. */
+const doubt = 6000;
+/** After a line of a boot, nothing is sent for so long: it could stop the boot loader. */
+const suspicion = 2500;
+
+export interface Link {
+  readonly hearing: Hearing;
+  readonly profile: TypingProfile;
+  readonly key: string;
+  readonly sum: ChecksumProgram;
+  readonly encoding: Encoding;
+  /** Eight new characters, from a-z and 0-9. */
+  readonly token: () => string;
+  /** Brings the program back when it is gone; throws BoardFailure when the board has booted again. */
+  readonly revive: () => Dialogue<void>;
+}
+
+export class Session {
+  readonly link: Link;
+  readonly #answers: AnswerReader;
+  /** Milliseconds that an answer takes, a running mean. */
+  #delay = 300;
+
+  constructor(link: Link) {
+    this.link = link;
+    this.#answers = new AnswerReader(link.sum, link.encoding, largestFrame);
+    link.hearing.filter.echo = `${link.key} `;
+  }
+
+  /**
+   * Asks until the words of an answer have come.
+   * @param onFrame takes the frames that come before it
+   * @param again what to ask for the next time; default: the same
+   * @param slow milliseconds that the board may work before the answer's first byte
+   */
+  *ask(
+    verb: Verb,
+    first: Arguments,
+    onFrame: OnFrame = noFrames,
+    { again = () => first, slow = 0, token }: AskOptions = {},
+  ): Dialogue<readonly string[]> {
+    const { hearing } = this.link;
+    const tokens = new Set<string>();
+    let progress = hearing.now;
+    let args = first;
+    for (let attempt = 0; ; attempt++) {
+      const mine = token ?? this.link.token();
+      tokens.add(mine);
+      const sent = yield* this.send(verb, mine, args);
+      const asked = hearing.now;
+      let wait = slow + Math.min(10_000, Math.max(500, this.#delay * 4) * 2 ** Math.min(attempt, 6));
+      let heard = sent;
+      for (let until = asked + wait; ; ) {
+        for (const answer of this.#answers.feed(heard)) {
+          if (!tokens.has(answer.token)) continue;
+          if (answer.kind === "words") {
+            if (attempt === 0) this.#delay = this.#delay * 0.75 + Math.min(hearing.now - asked, 2000) * 0.25;
+            return answer.words;
+          }
+          if (answer.kind === "frame" && (yield* onFrame(answer))) progress = hearing.now;
+          // More is on its way.
+          wait = Math.max(wait, 1500);
+          until = hearing.now + wait;
+        }
+        if (hearing.now >= until) break;
+        yield* this.#watch();
+        heard = yield* hearing.read(until - hearing.now);
+      }
+      args = again();
+      if (hearing.now - progress > patience + slow) throw this.#lost();
+      if (hearing.now - progress > doubt + slow) yield* this.link.revive();
+    }
+  }
+
+  /** Sends a request and waits for nothing; the answer to it is heard by listen(). */
+  *send(verb: Verb, token: string, args: Arguments): Dialogue<string> {
+    const { key, hearing, profile } = this.link;
+    const said = args.join(" ");
+    return yield* typeBlind(`${key} ${verb} ${token} ${said} ${said}\n`, hearing, profile);
+  }
+
+  /** The answers that come within the time; none when it passes. */
+  *listen(timeout: number, earlier = ""): Dialogue<Answer[]> {
+    const before = this.#answers.feed(earlier);
+    if (before.length > 0) return before;
+    yield* this.#watch();
+    return this.#answers.feed(yield* this.link.hearing.read(timeout));
+  }
+
+  /**
+   * Runs a few lines of shell in the board's program, once, however often it has to be asked.
+   * @param slow milliseconds that they may take
+   */
+  *execute(lines: string, slow = 0): Dialogue<{ code: number; output: string }> {
+    const { link } = this;
+    const bytes = Buffer.from(lines);
+    const sum = checksum(link.sum, bytes);
+    const frames = new Map<number, Uint8Array>();
+    // biome-ignore lint/correctness/useYield: it takes frames, and has nothing to say
+    const onFrame: OnFrame = function* (frame) {
+      frames.set(frame.unit, frame.bytes);
+      return true;
+    };
+    let token = link.token();
+    yield* this.sendBlock(token, bytes, 512);
+    for (;;) {
+      const words = yield* this.ask("e", ["x", 0, sum, 0], onFrame, { slow, token });
+      if (words[0] === "ran") {
+        const output = Buffer.concat([...frames].sort(([a], [b]) => a - b).map(([, piece]) => piece));
+        if (output.length === Number(words[2])) return { code: Number(words[1]), output: output.toString() };
+      } else if (words[0] === "bad") {
+        token = link.token();
+        yield* this.sendBlock(token, bytes, 64);
+      }
+    }
+  }
+
+  /** The lines of a block, encoded; its `e` comes after them. */
+  *sendBlock(token: string, bytes: Uint8Array, lineBytes: number): Dialogue<string> {
+    const { key, encoding, hearing, profile } = this.link;
+    const size = encoding === "base64" ? Math.max(3, lineBytes - (lineBytes % 3)) : Math.ceil(lineBytes / 4);
+    let lines = "";
+    for (let from = 0; from < bytes.length; from += size) {
+      lines += `${key} d ${token} ${encode(encoding, bytes.subarray(from, from + size))}\n`;
+    }
+    return yield* typeBlind(lines, hearing, profile);
+  }
+
+  /** Looks whether the board crashed or boots. Such lines that come from elsewhere are rare, and cost a pause. */
+  *#watch(): Dialogue<void> {
+    const { hearing } = this.link;
+    const { panic } = hearing;
+    if (panic === undefined && hearing.boot.size === 0) return;
+    const until = hearing.now + suspicion;
+    while (hearing.now < until && hearing.boot.size < 2) {
+      // Answers that come meanwhile are lost, and asked for again.
+      this.#answers.feed(yield* hearing.read(until - hearing.now));
+    }
+    if (panic === undefined && hearing.boot.size > 1) {
+      throw new BoardFailure("rebooted", "the board booted again in the middle of the work");
+    }
+    hearing.forget();
+    if (yield* this.alive(3000)) return;
+    if (panic !== undefined) throw new BoardFailure("panic", `the board's kernel stopped: ${panic}`);
+    yield* this.link.revive();
+  }
+
+  /** Whether the program answers within the time. */
+  *alive(timeout: number): Dialogue<boolean> {
+    const { hearing, token } = this.link;
+    const until = hearing.now + timeout;
+    while (hearing.now < until) {
+      const mine = token();
+      let heard = yield* this.send("p", mine, [0, 0, 0, 0]);
+      for (const next = hearing.now + 1000; hearing.now < next; ) {
+        heard += yield* hearing.read(next - hearing.now);
+        if (this.#answers.feed(heard).some((answer) => answer.token === mine)) return true;
+        heard = "";
+      }
+    }
+    return false;
+  }
+
+  #lost(): BoardFailure {
+    const { hearing } = this.link;
+    const quiet = hearing.now - hearing.lastByte > patience;
+    return quiet
+      ? new BoardFailure(
+          "silent",
+          `the board has said nothing for ${patience / 1000} s: is it on, and does it run?`,
+        )
+      : new BoardFailure("noise", "the board sends, and none of it answers: other output fills its console");
+  }
+}
+
+// biome-ignore lint/correctness/useYield: it has nothing to say
+function* noFrames(): Dialogue<boolean> {
+  return false;
+}
+
+export interface AskOptions {
+  readonly again?: () => Arguments;
+  readonly slow?: number;
+  /** For a request that is about a block: the block's. */
+  readonly token?: string;
+}
+
+export function encode(encoding: Encoding, bytes: Uint8Array): string {
+  if (encoding === "base64")
+    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64");
+  let text = "";
+  for (const byte of bytes) text += `\\0${byte.toString(8).padStart(3, "0")}`;
+  return text;
+}
+
+/** A text as one word of the board's shell. */
+export function quoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}

@@ -1,0 +1,166 @@
+/** Makes a board's shell ours: a prompt that nothing else prints, a quiet terminal, a folder, and our program in it. */
+import { BoardFailure } from "../errors.ts";
+import { type ChecksumProgram, checksum, checksumPrograms } from "./checksum.ts";
+import type { Dialogue } from "./dialogue.ts";
+import type { Hearing } from "./hearing.ts";
+import { serverProgram } from "./linux-server.ts";
+import { type TypingProfile, typeText } from "./typing.ts";
+
+export interface Shell {
+  readonly hearing: Hearing;
+  readonly profile: TypingProfile;
+  /** Eight characters of this console alone: in its prompt, and in its folder's name. */
+  readonly id: string;
+  /** Eight new characters. */
+  readonly token: () => string;
+}
+
+/** What is known of a prepared board. */
+export interface Prepared {
+  /** The folder's path on the board. */
+  readonly folder: string;
+  readonly sum: ChecksumProgram;
+  /** What a boot of the board has of its own; another one means that it has booted again. */
+  readonly boot: string;
+}
+
+/** Fits a terminal's line, and its buffer. */
+const pieceLength = 200;
+
+export const promptOf = (shell: Shell): string => `lg-${shell.id}# `;
+
+/**
+ * From a shell that answers to our prompt, with our program on the board.
+ * @throws BoardFailure noise, when it can't be typed through; mismatch when the board lacks the tools
+ */
+export function* prepare(shell: Shell, timeout: number): Dialogue<Prepared> {
+  const until = shell.hearing.now + timeout;
+  yield* setPrompt(shell, until);
+  yield* command(shell, "stty sane -ixon -onlcr;stty cols 250", until);
+  yield* command(
+    shell,
+    `for d in /tmp /dev/shm /run /var/tmp ~;do T=$d/.lg-${shell.id};mkdir -p -m 700 $T&&>$T/w&&break;done 2>&-`,
+    until,
+  );
+  yield* command(
+    shell,
+    `for C in ${checksumPrograms.join(" ")} none;do $C </dev/null>/dev/null&&break;done 2>&-`,
+    until,
+  );
+  const expected = (sum: ChecksumProgram) => checksum(sum, Buffer.from(serverProgram));
+  for (let attempt = 0; attempt < 6; attempt++) {
+    const state = yield* look(shell, until);
+    if (state.there === expected(state.sum)) return state;
+    yield* upload(shell, until);
+  }
+  throw new BoardFailure(
+    "noise",
+    "what is typed doesn't reach the board unharmed: check the line, its speed and its flow control",
+  );
+}
+
+function* setPrompt(shell: Shell, until: number): Dialogue<void> {
+  const { id } = shell;
+  yield* command(shell, `PS1='lg''-${id}# ' PS2= PROMPT_COMMAND=;unset HISTFILE`, until);
+}
+
+/**
+ * Types a line, and waits for the prompt after it, or other text.
+ * @returns what came up to then
+ * @throws BoardFailure noise
+ */
+export function* command(
+  shell: Shell,
+  line: string,
+  until: number,
+  expected: string = promptOf(shell),
+): Dialogue<string> {
+  const { hearing, profile } = shell;
+  for (let attempt = 0; hearing.now < until && attempt < 8; attempt++) {
+    if (attempt > 0) {
+      yield* hearing.write("\x03\x15");
+      yield* hearing.drain(200, 2000);
+    }
+    // The space keeps it out of the history of shells that are set up so.
+    if (!(yield* typeText(` ${line}`, hearing, profile, until - hearing.now))) continue;
+    const heard = yield* enter(shell, expected, 3000);
+    if (heard !== undefined) return heard;
+  }
+  throw new BoardFailure(
+    "noise",
+    "the board's shell doesn't take a typed line: other output fills its console, or bytes get lost",
+  );
+}
+
+/** Ends the line, and waits for the text. The line's end can be lost as well, so it is sent again. */
+function* enter({ hearing }: Shell, expected: string, patience: number): Dialogue<string | undefined> {
+  let text = "";
+  for (let attempt = 0; attempt < 2; attempt++) {
+    yield* hearing.write("\n");
+    for (const until = hearing.now + patience; hearing.now < until; ) {
+      text = (text + (yield* hearing.read(until - hearing.now))).slice(-4096);
+      if (text.includes(expected)) return text;
+    }
+  }
+  return undefined;
+}
+
+interface Look extends Prepared {
+  /** The checksum of our program as it is on the board. */
+  readonly there: string;
+}
+
+function* look(shell: Shell, until: number): Dialogue<Look> {
+  const mark = `lg=${shell.token()}`;
+  const line = `echo '${mark.slice(0, 2)}''${mark.slice(2)}':$C:$($C <$T/s 2>&-):$T:$(cat /proc/sys/kernel/random/boot_id):`;
+  const pattern = new RegExp(`${mark}:(\\w+):(\\w*)[^:\\n]*:([^:\\n]*):([^:\\n]*):`);
+  while (shell.hearing.now < until) {
+    const found = pattern.exec(yield* command(shell, line, until));
+    if (!found) continue;
+    const [, sum = "", there = "", folder = "", boot = ""] = found;
+    const program = checksumPrograms.find((name) => name === sum);
+    if (!program) {
+      throw new BoardFailure(
+        "mismatch",
+        `the board has none of the programs ${checksumPrograms.join(", ")}: install one`,
+      );
+    }
+    return { sum: program, there, folder, boot: boot.trim() };
+  }
+  throw new BoardFailure(
+    "noise",
+    "the board's shell answers, and never unharmed: other output fills its console",
+  );
+}
+
+/** Types our program into a file. While `read` waits the terminal itself echoes, without any line editor's ways. */
+function* upload(shell: Shell, until: number): Dialogue<void> {
+  const { hearing, profile } = shell;
+  const left = () => until - hearing.now;
+  const loop = ` rm -f $T/s;while IFS= read -r l&&[ "$l" != . ];do printf %b "$l">>$T/s;done`;
+  if (yield* typeText(loop, hearing, profile, left())) {
+    yield* hearing.write("\n");
+    yield* hearing.drain(100, 1000);
+    for (const piece of pieces(serverProgram)) {
+      if (!(yield* typeText(piece, hearing, profile, left(), "exact"))) break;
+      yield* hearing.write("\n");
+    }
+    // One line end more, in case the last was lost.
+    yield* hearing.write("\n");
+    if ((yield* typeText(".", hearing, profile, left())) && (yield* enter(shell, promptOf(shell), 2000)))
+      return;
+  }
+  yield* hearing.write("\x03");
+}
+
+/** Lines for `printf %b`. Where a line ends doesn't matter: lost or doubled line ends change nothing. */
+function pieces(program: string): string[] {
+  const lines: string[] = [""];
+  for (const character of program) {
+    const written = character === "\n" ? "\\n" : character === "\\" ? "\\\\" : character;
+    const last = lines.at(-1) ?? "";
+    if (last.length + written.length > pieceLength) lines.push(written);
+    else lines[lines.length - 1] = last + written;
+  }
+  return lines;
+}

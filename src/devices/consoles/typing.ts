@@ -1,0 +1,122 @@
+/** Typing in a closed loop: what is typed counts when its echo has come back, and the device's ways are remembered. */
+import type { Dialogue } from "./dialogue.ts";
+import type { Hearing } from "./hearing.ts";
+
+/** What a device needs; it is learned while typing, and kept for the next conversation with the same device. */
+export interface TypingProfile {
+  /** Characters that are sent before their echo is waited for. */
+  chunk: number;
+  /** Milliseconds between two chunks, for boards that lose what comes too fast. */
+  pause: number;
+  /** Whether the board echoes; undefined: not known yet. */
+  echo: boolean | undefined;
+}
+
+export const largestChunk = 256;
+const slowestPause = 50;
+const eraseLine = "\x15";
+
+export function newTypingProfile(): TypingProfile {
+  return { chunk: largestChunk, pause: 0, echo: undefined };
+}
+
+/**
+ * How an echo is compared. Line editors wrap with spaces and line ends of their own, so spaces don't count; where the terminal
+ * itself echoes, they do.
+ */
+export type EchoKind = "edited" | "exact";
+
+/**
+ * Types printable ASCII, without the line's end. A wrong or missing echo clears the line and starts again, in smaller chunks.
+ * @param limit milliseconds in all
+ * @returns false when the echo never was right; what is on the board's line then is unknown
+ */
+export function* typeText(
+  text: string,
+  hearing: Hearing,
+  profile: TypingProfile,
+  limit: number,
+  kind: EchoKind = "edited",
+): Dialogue<boolean> {
+  if (profile.echo === false) {
+    yield* typeBlind(text, hearing, profile);
+    return true;
+  }
+  const until = hearing.now + limit;
+  let silent = 0;
+  for (let attempt = 0; attempt < 12 && hearing.now < until; attempt++) {
+    const heard = hearing.heard;
+    if (yield* typeOnce(text, hearing, profile, kind)) {
+      profile.echo = true;
+      if (attempt === 0) faster(profile);
+      return true;
+    }
+    if (hearing.heard === heard && ++silent >= 3 && profile.echo === undefined) {
+      profile.echo = false;
+      return false;
+    }
+    slower(profile, text.length);
+    yield* hearing.write(eraseLine);
+    yield* hearing.drain(150, 1500);
+  }
+  return false;
+}
+
+/** Sends text that nothing echoes: in chunks with pauses where the device needs them. What comes meanwhile is the answer. */
+export function* typeBlind(text: string, hearing: Hearing, profile: TypingProfile): Dialogue<string> {
+  if (profile.pause === 0) {
+    yield* hearing.write(text);
+    return "";
+  }
+  let heard = "";
+  for (let from = 0; from < text.length; from += profile.chunk) {
+    yield* hearing.write(text.slice(from, from + profile.chunk));
+    const until = hearing.now + profile.pause;
+    while (hearing.now < until) heard += yield* hearing.read(until - hearing.now);
+  }
+  return heard;
+}
+
+function* typeOnce(
+  text: string,
+  hearing: Hearing,
+  profile: TypingProfile,
+  kind: EchoKind,
+): Dialogue<boolean> {
+  for (let from = 0; from < text.length; from += profile.chunk) {
+    const chunk = text.slice(from, from + profile.chunk);
+    yield* hearing.write(chunk);
+    if (!(yield* echoed(chunk, hearing, kind))) return false;
+    if (profile.pause > 0) yield* hearing.drain(profile.pause, profile.pause);
+  }
+  return true;
+}
+
+/** Whether the chunk comes back. */
+function* echoed(chunk: string, hearing: Hearing, kind: EchoKind): Dialogue<boolean> {
+  const visible = (text: string) => text.replace(kind === "exact" ? /[^\x20-\x7e]/g : /[^\x21-\x7e]/g, "");
+  const expected = visible(chunk);
+  let got = "";
+  const patience = 500 + chunk.length * 5;
+  const until = hearing.now + 4 * patience;
+  let lastByte = hearing.now;
+  while (hearing.now < until && hearing.now - lastByte < patience) {
+    const before = hearing.lastByte;
+    got = (got + visible(yield* hearing.read(patience))).slice(-2 * largestChunk);
+    if (got.endsWith(expected)) return true;
+    if (hearing.lastByte !== before) lastByte = hearing.lastByte;
+  }
+  return false;
+}
+
+/** Half the chunk; when that is small already, a pause as well. */
+function slower(profile: TypingProfile, length: number): void {
+  profile.chunk = Math.max(1, Math.floor(Math.min(profile.chunk, length) / 2));
+  if (profile.chunk <= 8) profile.pause = Math.min(slowestPause, profile.pause * 2 || 2);
+}
+
+/** A line that went well at once lets the next one try a little more; the pause goes last. */
+function faster(profile: TypingProfile): void {
+  profile.chunk = Math.min(largestChunk, Math.ceil(profile.chunk * 1.25));
+  if (profile.chunk > 32) profile.pause = Math.floor(profile.pause / 2);
+}

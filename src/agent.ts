@@ -18,6 +18,7 @@ import { Node } from "#/nodes/node.ts";
 import { Nodes } from "#/nodes/nodes.ts";
 import { Reports } from "#/nodes/reports.ts";
 import { openTrees } from "#/runners/trees.ts";
+import { Boards } from "./boards.ts";
 import { startEmbedded } from "./embedded.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { controlRoutes } from "./routes.ts";
@@ -50,6 +51,7 @@ interface Parts {
   readonly reports: Reports;
   readonly host: Node;
   readonly nodes: Nodes;
+  readonly boards: Boards;
   readonly manager: Manager;
   readonly resources: AsyncDisposableStack;
 }
@@ -61,6 +63,7 @@ export class Agent implements AsyncDisposable {
   readonly builds: BuildStore;
   readonly host: Node;
   readonly nodes: Nodes;
+  readonly boards: Boards;
   readonly manager: Manager;
   readonly #options: AgentOptions;
   readonly #parts: Parts;
@@ -76,6 +79,7 @@ export class Agent implements AsyncDisposable {
     this.builds = parts.builds;
     this.host = parts.host;
     this.nodes = parts.nodes;
+    this.boards = parts.boards;
     this.manager = parts.manager;
   }
 
@@ -137,6 +141,8 @@ export class Agent implements AsyncDisposable {
       onOffline,
     });
     nodes.add(node);
+    const boards = resources.use(new Boards({ nodes, context, state, onOffline }));
+    await boards.apply(config, servers);
     const parts = {
       inForce,
       state,
@@ -144,6 +150,7 @@ export class Agent implements AsyncDisposable {
       reports,
       host: node,
       nodes,
+      boards,
       manager,
       resources: resources.move(),
     };
@@ -160,7 +167,8 @@ export class Agent implements AsyncDisposable {
   async #begin(): Promise<void> {
     const { resources, state } = this.#parts;
     const { stateDir, builds, nodes, log } = this;
-    for (const [name, reason] of state.pausedNodes()) nodes.find(name)?.hold("paused", reason);
+    const paused = state.pausedNodes().get(this.host.name);
+    if (paused !== undefined) this.host.hold("paused", paused);
     const house = resources.use(
       new Housekeeping({ config: () => this.config, stateDir, builds, nodes, log }),
     );
@@ -199,6 +207,7 @@ export class Agent implements AsyncDisposable {
     }
     this.#parts.inForce.config = config;
     this.host.apply(labels, servers);
+    await this.boards.apply(config, servers);
     this.manager.worker.setServers(servers);
     this.log.info({ files: config.files }, "the configuration is read again and in force");
   }
@@ -211,6 +220,7 @@ export class Agent implements AsyncDisposable {
     for (const node of this.#named(name)) {
       this.#parts.state.setPaused(node.name, reason);
       node.hold("paused", reason);
+      this.boards.find(node.name)?.pause(reason);
       this.log.info({ node: node.name }, `${node.name} is paused: ${reason}`);
     }
   }
@@ -223,6 +233,7 @@ export class Agent implements AsyncDisposable {
     for (const node of this.#named(name)) {
       this.#parts.state.setPaused(node.name, undefined);
       node.release("paused");
+      this.boards.find(node.name)?.resume();
       this.log.info({ node: node.name }, `${node.name} is resumed`);
     }
     if (this.#life === "draining" || this.#life === "drained") {

@@ -8,6 +8,7 @@ import type { BuildSummary, Selector } from "#/builds/store.ts";
 import { ConfigError } from "#/config/errors.ts";
 import { ControlError } from "#/control/errors.ts";
 import type { ControlAnswer, ControlRequest, ControlRoutes } from "#/control/server.ts";
+import { deviceRoutes } from "./device-routes.ts";
 import { agentStatus } from "./status.ts";
 
 /** How many builds a list holds unless more are asked for. */
@@ -18,6 +19,7 @@ const longestReason = 500;
 /** The routes of one agent. An order is answered when it is carried out; a restart when it is taken. */
 export function controlRoutes(agent: Agent): ControlRoutes {
   return {
+    ...deviceRoutes(agent),
     "GET /status": async () => ({ json: agentStatus(agent) }),
     "GET /builds": async (request) => ({ json: listBuilds(agent, request) }),
     "GET /console": async (request) => ({ bytes: await consoleBytes(agent, request) }),

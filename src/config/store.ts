@@ -1,4 +1,4 @@
-/** What the agent itself remembers over restarts: build numbers and paused nodes, in STATE/state.json. */
+/** What the agent itself remembers over restarts: build numbers, paused nodes and the health of devices, in STATE/state.json. */
 import {
   accessSync,
   closeSync,
@@ -28,6 +28,17 @@ export interface StateStore {
   readonly pausedNodes: () => ReadonlyMap<string, string>;
   /** @param reason undefined: the node takes builds again @throws StoreError */
   readonly setPaused: (node: string, reason: string | undefined) => void;
+  /** Of devices that aren't as healthy as can be. */
+  readonly deviceHealth: () => ReadonlyMap<string, DeviceHealth>;
+  /** @throws StoreError */
+  readonly setDeviceHealth: (device: string, health: DeviceHealth) => void;
+}
+
+export interface DeviceHealth {
+  /** Infrastructure failures in a row. */
+  readonly failures: number;
+  /** Why it is quarantined; absent: it isn't. */
+  readonly quarantine?: string;
 }
 
 export interface StoreOptions {
@@ -38,7 +49,15 @@ export interface StoreOptions {
 type State = Readonly<{
   numbers: Readonly<Record<string, number>>;
   paused: Readonly<Record<string, string>>;
+  devices: Readonly<Record<string, DeviceHealth>>;
 }>;
+
+/** The same in memory. */
+interface Memory {
+  readonly numbers: ReadonlyMap<string, number>;
+  readonly paused: ReadonlyMap<string, string>;
+  readonly devices: ReadonlyMap<string, DeviceHealth>;
+}
 
 const schema = {
   numbers: {
@@ -46,6 +65,18 @@ const schema = {
     additionalProperties: { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER - 1 },
   },
   paused: { type: "object", additionalProperties: { type: "string" } },
+  devices: {
+    type: "object",
+    additionalProperties: {
+      type: "object",
+      required: ["failures"],
+      additionalProperties: false,
+      properties: {
+        failures: { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER },
+        quarantine: { type: "string" },
+      },
+    },
+  },
 } as const;
 
 /**
@@ -58,29 +89,41 @@ export function openStore(stateDir: string, { now = () => new Date() }: StoreOpt
   const warnings: string[] = [];
   const conf = openOrSetAside(stateDir, file, now, warnings);
   removeHalfWritten(file);
-  const { numbers: storedNumbers = {}, paused: storedPaused = {} } = conf.store;
+  const { numbers = {}, paused = {}, devices = {} } = conf.store;
   // Memory leads, so that a file taken away or damaged while we run is written anew and no number comes twice.
-  const numbers = new Map(Object.entries(storedNumbers));
-  const paused = new Map(Object.entries(storedPaused));
+  let memory: Memory = {
+    numbers: new Map(Object.entries(numbers)),
+    paused: new Map(Object.entries(paused)),
+    devices: new Map(Object.entries(devices)),
+  };
+  const change = (changed: Partial<Memory>): void => {
+    const next = { ...memory, ...changed };
+    write(conf, file, next);
+    memory = next;
+  };
 
   return {
     warnings,
     nextBuildNumber: (job, floor = 0) => {
-      const next = 1 + Math.max(numbers.get(job) ?? 0, floor);
-      write(conf, file, { numbers: new Map(numbers).set(job, next), paused });
-      numbers.set(job, next);
+      const next = 1 + Math.max(memory.numbers.get(job) ?? 0, floor);
+      change({ numbers: new Map(memory.numbers).set(job, next) });
       return next;
     },
-    pausedNodes: () => new Map(paused),
-    setPaused: (node, reason) => {
-      const changed = new Map(paused);
-      if (reason === undefined) changed.delete(node);
-      else changed.set(node, reason);
-      write(conf, file, { numbers, paused: changed });
-      if (reason === undefined) paused.delete(node);
-      else paused.set(node, reason);
+    pausedNodes: () => memory.paused,
+    setPaused: (node, reason) => change({ paused: changedMap(memory.paused, node, reason) }),
+    deviceHealth: () => memory.devices,
+    setDeviceHealth: (device, health) => {
+      const isWell = health.failures === 0 && health.quarantine === undefined;
+      change({ devices: changedMap(memory.devices, device, isWell ? undefined : health) });
     },
   };
+}
+
+function changedMap<V>(map: ReadonlyMap<string, V>, key: string, value: V | undefined): Map<string, V> {
+  const changed = new Map(map);
+  if (value === undefined) changed.delete(key);
+  else changed.set(key, value);
+  return changed;
 }
 
 /** A crash may leave what conf had begun to write: `state.json.tmp-…`. */
@@ -129,13 +172,13 @@ function openOrSetAside(stateDir: string, file: string, now: () => Date, warning
  * Writes the whole store: conf has it written to a file beside, synced, and renamed over the old one, and we sync
  * the rename. A file-size limit or a full disk can cut the write short without an error there, so its length is compared.
  */
-function write(
-  conf: Conf<State>,
-  file: string,
-  { numbers, paused }: { numbers: ReadonlyMap<string, number>; paused: ReadonlyMap<string, string> },
-): void {
+function write(conf: Conf<State>, file: string, { numbers, paused, devices }: Memory): void {
   // fromEntries makes own properties of all names, __proto__ too.
-  const state: State = { numbers: Object.fromEntries(numbers), paused: Object.fromEntries(paused) };
+  const state: State = {
+    numbers: Object.fromEntries(numbers),
+    paused: Object.fromEntries(paused),
+    devices: Object.fromEntries(devices),
+  };
   const length = Buffer.byteLength(JSON.stringify(state, undefined, "\t"));
   let written: number;
   try {

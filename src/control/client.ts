@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import { readFileSync, statSync } from "node:fs";
 import { type IncomingMessage, request } from "node:http";
+import type { Readable } from "node:stream";
 import { ControlError, type ControlErrorCode } from "./errors.ts";
 
 /** Where the packaged agent listens. */
@@ -9,6 +10,8 @@ export const defaultControl = "/run/labgear/control.sock";
 
 export interface Asking {
   readonly body?: object;
+  /** Bytes in place of a body; the answer may begin before they have ended. */
+  readonly bytes?: Readable;
   /** How long the whole answer may take, in milliseconds; absent: as long as it takes. */
   readonly patience?: number;
 }
@@ -37,20 +40,26 @@ export class ControlClient {
 
   /**
    * Asks for bytes, as they come.
+   * @param bytes what the agent gets meanwhile; absent: nothing
    * @throws ControlError
    */
-  async *bytes(path: string): AsyncGenerator<Buffer> {
+  async *bytes(path: string, bytes?: Readable): AsyncGenerator<Buffer> {
     try {
-      for await (const chunk of await this.#ask("GET", path, {})) yield chunk as Buffer;
+      const response = await this.#ask(bytes ? "POST" : "GET", path, bytes ? { bytes } : {});
+      for await (const chunk of response) yield chunk as Buffer;
     } catch (error) {
       throw this.#explain(error);
     }
   }
 
-  async #ask(method: string, path: string, { body, patience }: Asking): Promise<IncomingMessage> {
+  async #ask(method: string, path: string, { body, bytes, patience }: Asking): Promise<IncomingMessage> {
     const signal = patience === undefined ? {} : { signal: AbortSignal.timeout(patience) };
-    const asked = request({ socketPath: this.#file, method, path, agent: false, ...signal });
-    asked.end(body && JSON.stringify(body));
+    const headers = bytes ? { "content-type": "application/octet-stream" } : {};
+    const asked = request({ socketPath: this.#file, method, path, headers, agent: false, ...signal });
+    if (bytes) {
+      asked.flushHeaders();
+      bytes.pipe(asked);
+    } else asked.end(body && JSON.stringify(body));
     const [response] = (await once(asked, "response")) as [IncomingMessage];
     if (response.statusCode === 200) return response;
     const { error, code } = await parsed<{ error: string; code: ControlErrorCode }>(response);

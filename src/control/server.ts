@@ -14,6 +14,8 @@ export interface ControlRequest {
   readonly query: URLSearchParams;
   /** The JSON object that came with it; empty for none. */
   readonly body: Readonly<Record<string, unknown>>;
+  /** What came in place of a JSON object: bytes (application/octet-stream), as they come. */
+  readonly bytes?: AsyncIterable<Buffer>;
   /** Aborted when the asker has gone. */
   readonly signal: AbortSignal;
 }
@@ -27,6 +29,7 @@ export type ControlHandler = (request: ControlRequest) => Promise<ControlAnswer>
 /** One for each `METHOD /path`. */
 export type ControlRoutes = Readonly<Record<string, ControlHandler>>;
 
+const octets = "application/octet-stream";
 const maxBody = 64 * 1024;
 /** How long answers under way may take once the server is to end, in milliseconds. */
 const lingering = 500;
@@ -67,13 +70,17 @@ export class ControlServer implements AsyncDisposable {
       const handler = Object.hasOwn(routes, asked) ? routes[asked] : undefined;
       if (!url || !handler) throw new ControlError("NOT_FOUND", `the agent knows no ${asked}`);
       const signal = AbortSignal.any([gone.signal, this.#ending.signal]);
-      const body = await readBody(request);
-      const answer = await handler({ query: url.searchParams, body, signal });
+      const given = isBytes(request)
+        ? { body: {}, bytes: request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer> }
+        : { body: await readBody(request) };
+      const answer = await handler({ query: url.searchParams, ...given, signal });
       if ("json" in answer) {
         sendJson(response, 200, answer.json);
         return;
       }
-      response.setHeader("content-type", "application/octet-stream");
+      response.setHeader("content-type", octets);
+      // Whoever writes to a console waits for the answer's beginning, and it may be long until the first byte.
+      response.flushHeaders();
       await pipeline(Readable.from(answer.bytes, { objectMode: false }), response);
     } catch (thrown) {
       if (response.headersSent) {
@@ -96,6 +103,10 @@ export class ControlServer implements AsyncDisposable {
     await closed;
     clearTimeout(timer);
   }
+}
+
+function isBytes({ headers }: IncomingMessage): boolean {
+  return headers["content-type"] === octets;
 }
 
 function sendJson(response: ServerResponse, status: number, value: unknown): void {

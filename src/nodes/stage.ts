@@ -15,6 +15,9 @@ import type { HostEnding, Output } from "#/runners/runner.ts";
 import type { ProcessTrees } from "#/runners/tree.ts";
 import type { NodeContext } from "./context.ts";
 
+/** The test cases that were read from a board's console, in the workspace and among the artifacts. */
+const reportFile = "labgear-verdict.xml";
+
 /** What a script on the host may differ in. */
 export interface ScriptOptions {
   /** Names its file in the build's folder and its process tree; one after the other may have the same. */
@@ -33,6 +36,7 @@ export class Stage implements AsyncDisposable {
   readonly #env: Readonly<Record<string, string>>;
   readonly #trees: ProcessTrees;
   readonly #resources: AsyncDisposableStack;
+  #hasReport = false;
 
   private constructor(
     base: { build: Build; job: JobConfig; console: ConsoleLog; workspace: string; trees: ProcessTrees },
@@ -92,10 +96,12 @@ export class Stage implements AsyncDisposable {
     const { build, job, console } = this;
     const { name, grace = job.grace, signal = build.signal } = options;
     const suffix = name === undefined ? "" : `.${name}`;
+    const { LABGEAR_PARAMETERS = "", LABGEAR_ARTIFACTS = "" } = this.#env;
     const ending = await runHost({
       script,
       scriptFile: join(build.folder, `script${suffix}`),
       cwd: this.workspace,
+      belongings: [LABGEAR_PARAMETERS, LABGEAR_ARTIFACTS],
       env: this.#env,
       grace,
       limits: job.limits,
@@ -112,6 +118,17 @@ export class Stage implements AsyncDisposable {
   }
 
   /**
+   * A JUnit report of our own, beside the job's.
+   * @throws the file system's error
+   */
+  async report(xml: string): Promise<void> {
+    await rm(join(this.workspace, reportFile), { recursive: true, force: true });
+    await writeFile(join(this.workspace, reportFile), xml, { flag: "wx" });
+    await writeFile(join(this.build.folder, "artifacts", reportFile), xml);
+    this.#hasReport = true;
+  }
+
+  /**
    * Keeps artifacts and test reports.
    * @throws the file system's error
    */
@@ -123,8 +140,9 @@ export class Stage implements AsyncDisposable {
     const collected = await collectArtifacts({ workspace, globs: job.artifacts, into });
     build.record.artifacts = collected.files;
     warn(build, collected.warnings);
-    if (job.junit.length > 0) {
-      const report = await readJunit({ workspace, globs: job.junit });
+    const globs = this.#hasReport ? [...job.junit, reportFile] : job.junit;
+    if (globs.length > 0) {
+      const report = await readJunit({ workspace, globs });
       build.record.tests = report.totals;
       await writeFile(join(build.folder, "tests.json"), JSON.stringify(report.cases));
       warn(build, report.warnings);

@@ -1,0 +1,98 @@
+/** `labgear console`: watches a board's console, writes to it, and carries files. */
+import { createReadStream, createWriteStream } from "node:fs";
+import { stat } from "node:fs/promises";
+import { Transform } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { type Command, InvalidArgumentError } from "commander";
+import { ControlError } from "#/control/errors.ts";
+import { findAgent, newCommand, withControl } from "./options.ts";
+
+interface Options {
+  readonly write?: true;
+  readonly put?: FileNames;
+  readonly get?: FileNames;
+  readonly control?: string;
+}
+
+interface FileNames {
+  readonly from: string;
+  readonly to: string;
+}
+
+/** Ctrl-], as telnet and virsh have it. */
+const leave = 0x1d;
+
+export function command(): Command {
+  return withControl(
+    newCommand(
+      "console DEVICE [OPTIONS]",
+      "Shows a board's console, live, beginning with the last it said. Any number may watch; one may write.",
+    ),
+  )
+    .argument("<device>", "its name")
+    .option("--write", "type to the board, while the device is paused (labgear pause DEVICE); Ctrl-] leaves")
+    .option("--put <file:path>", "send a file to the board, verified", names)
+    .option("--get <path:file>", "fetch a file from the board, verified", names)
+    .action(async (device: string, options: Options) => {
+      if (options.put) return put(device, options.put, options);
+      if (options.get) return get(device, options.get, options);
+      return watch(device, options);
+    });
+}
+
+function names(text: string): FileNames {
+  const [, from, to] = /^([^:]+):([^:]+)$/.exec(text) ?? [];
+  if (from === undefined || to === undefined) throw new InvalidArgumentError("expected FROM:TO.");
+  return { from, to };
+}
+
+async function watch(device: string, options: Options): Promise<void> {
+  const path = `/devices/console?${new URLSearchParams({ device })}`;
+  const agent = findAgent(options);
+  if (!options.write) return show(agent.bytes(path));
+  const { stdin } = process;
+  process.stderr.write(`Ctrl-] leaves ${device}.\n`);
+  if (stdin.isTTY) stdin.setRawMode(true);
+  try {
+    await show(agent.bytes(path, stdin.pipe(untilLeft())));
+  } finally {
+    if (stdin.isTTY) stdin.setRawMode(false);
+    stdin.destroy();
+  }
+}
+
+/** Passes on what is typed, and ends the process's part of it all at Ctrl-]. */
+function untilLeft(): Transform {
+  return new Transform({
+    transform(chunk: Buffer, _, done) {
+      const at = chunk.indexOf(leave);
+      if (at < 0 || !process.stdin.isTTY) return done(null, chunk);
+      process.stdin.setRawMode(false);
+      process.stderr.write("\n");
+      process.exit(0);
+    },
+  });
+}
+
+async function show(bytes: AsyncIterable<Buffer>): Promise<void> {
+  await pipeline(bytes, process.stdout, { end: false }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+}
+
+async function put(device: string, { from, to }: FileNames, options: Options): Promise<void> {
+  await stat(from).catch((cause: NodeJS.ErrnoException) => {
+    throw new ControlError("REFUSED", `${from} can't be read (${cause.code})`, { cause });
+  });
+  const path = `/devices/put?${new URLSearchParams({ device, to })}`;
+  const { bytes } = await findAgent(options).json<{ bytes: number }>("POST", path, {
+    bytes: createReadStream(from),
+  });
+  process.stdout.write(`${from} is on ${device} as ${to}: ${bytes} bytes, verified\n`);
+}
+
+async function get(device: string, { from, to }: FileNames, options: Options): Promise<void> {
+  const bytes = findAgent(options).bytes(`/devices/get?${new URLSearchParams({ device, from })}`);
+  await pipeline(bytes, createWriteStream(to));
+  process.stdout.write(`${from} of ${device} is here as ${to}, verified\n`);
+}

@@ -1,0 +1,39 @@
+/** `labgear devices`: the boards on serial links, and with --scan what is plugged in. */
+import type { Command } from "commander";
+import { printable } from "#/config/text.ts";
+import { Discovery } from "#/devices/discovery/discovery.ts";
+import { scanText } from "#/devices/discovery/scan.ts";
+import type { DeviceStatus } from "#/status.ts";
+import { findAgent, newCommand, patience, withControl } from "./options.ts";
+import { duration, table } from "./print.ts";
+
+export function command(): Command {
+  return withControl(
+    newCommand("devices [OPTIONS]", "Lists the boards on serial links, their states and who has them."),
+  )
+    .option("--scan", "look at what is plugged in, and print the YAML to paste; needs no agent")
+    .option("--json", "the same as JSON")
+    .action(async ({ scan, ...options }: { scan?: true; json?: true; control?: string }) => {
+      process.stdout.write(await (scan ? scanned(options.json) : listed(options)));
+    });
+}
+
+async function scanned(json: true | undefined): Promise<string> {
+  using discovery = new Discovery();
+  const found = await discovery.list({ inUse: true });
+  return json ? `${JSON.stringify(found)}\n` : scanText(found);
+}
+
+async function listed(options: { json?: true; control?: string }): Promise<string> {
+  const devices = await findAgent(options).json<DeviceStatus[]>("GET", "/devices", { patience });
+  if (options.json) return `${JSON.stringify(devices)}\n`;
+  if (devices.length === 0)
+    return "no devices are configured; labgear devices --scan shows what is plugged in\n";
+  const head = ["DEVICE", "STATE", "FOR", "CONSOLE", "PORT", "CLASSES", "WHY"];
+  return table([head, ...devices.map(row)]);
+}
+
+function row({ name, state, since, console, path, port, classes, who, reason }: DeviceStatus): string[] {
+  const lasting = duration(Math.max(0, Date.now() - Date.parse(since)));
+  return [name, state, lasting, console, path ?? port, classes.join(" "), printable(who ?? reason ?? "")];
+}

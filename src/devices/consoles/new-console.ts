@@ -1,0 +1,46 @@
+/** The console of a device, by its kind. */
+import { randomInt } from "node:crypto";
+import { readFileSync } from "node:fs";
+import type { DeviceConfig } from "#/config/model.ts";
+import { BoardFailure } from "../errors.ts";
+import type { Console } from "./console.ts";
+import { LinuxConsole } from "./linux.ts";
+import type { Login } from "./linux-login.ts";
+import type { TypingProfile } from "./typing.ts";
+
+/**
+ * @param profile how the device takes typing; the console brings it up to date
+ * @throws BoardFailure login-refused when the password's file can't be read
+ */
+export function newConsole(config: DeviceConfig, profile: TypingProfile): Console {
+  const { prompt } = config;
+  const login = loginOf(config);
+  return new LinuxConsole({
+    profile,
+    token: randomToken,
+    ...(prompt !== undefined && { prompt }),
+    ...(login && { login }),
+  });
+}
+
+/** The password's file is read each time, so that a changed one needs no reload. */
+function loginOf({ login }: DeviceConfig): Login | undefined {
+  if (!login) return undefined;
+  const { user, passwordFile } = login;
+  if (passwordFile === undefined) return { user };
+  try {
+    return { user, password: readFileSync(passwordFile, "utf8").replace(/\r?\n$/, "") };
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new BoardFailure("login-refused", `the password's file ${passwordFile} can't be read (${code})`, {
+      cause,
+    });
+  }
+}
+
+const letters = "abcdefghijklmnopqrstuvwxyz0123456789";
+
+/** Eight characters that nobody can foretell. */
+function randomToken(): string {
+  return Array.from({ length: 8 }, () => letters[randomInt(letters.length)]).join("");
+}

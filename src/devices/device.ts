@@ -1,0 +1,337 @@
+/** One device: its port, its health, and who has it. */
+import { EventEmitter } from "node:events";
+import type { DeviceConfig } from "#/config/model.ts";
+import type { Console } from "./consoles/console.ts";
+import { BoardFailure, DeviceError } from "./errors.ts";
+import type { Port } from "./port/port.ts";
+import type { PortWriter } from "./port/writer.ts";
+import type { Power } from "./power.ts";
+import { prove } from "./prove.ts";
+import { type Outcome, Seat } from "./seat.ts";
+import { type DeviceState, type Standing, type StateEntry, standingOf } from "./state.ts";
+
+/** What is known of a device over restarts. */
+export interface Health {
+  /** Infrastructure failures in a row. */
+  readonly failures: number;
+  /** Why it is quarantined; absent: it isn't. */
+  readonly quarantine?: string;
+}
+
+export interface DeviceOptions {
+  readonly config: DeviceConfig;
+  readonly port: Port;
+  readonly power: Power;
+  readonly newConsole: () => Console;
+  readonly health: Health;
+  /** Keeps what is known, over restarts. */
+  readonly remember: (health: Health) => void;
+}
+
+/** How many states the history holds. */
+const remembered = 50;
+/** How long a command or line may take to restart the board, in milliseconds. */
+const restartTime = 60_000;
+/** From one try to prove a board to the next, in milliseconds: doubled each time. */
+const firstRetry = 2000;
+const lastRetry = 5 * 60_000;
+/** How often a board that can't be proved is restarted before it is only asked. */
+const restarts = 3;
+
+export class Device extends EventEmitter<{ changed: [] }> implements AsyncDisposable {
+  readonly name: string;
+  readonly config: DeviceConfig;
+  readonly port: Port;
+  readonly #options: DeviceOptions;
+  readonly #ending = new AbortController();
+  readonly #history: StateEntry[] = [];
+  readonly #waiters = new Set<() => void>();
+  readonly #living: Promise<void>;
+  #state: DeviceState = { kind: "absent", reason: "it wasn't looked for yet" };
+  #health: Health;
+  #paused: string | undefined;
+  /** It was proved, and nothing has put that in doubt. */
+  #trusted = false;
+  /** It has to be asked before it is ready, be it trusted or not. */
+  #unproved = true;
+  /** Tries to prove it since it was plugged in, or resumed. */
+  #tries = 0;
+  #seat: Seat | undefined;
+  /** How the last seat ended, until the board is brought back from it. */
+  #outcome: Outcome | undefined;
+
+  constructor(options: DeviceOptions) {
+    super();
+    this.setMaxListeners(0);
+    this.#options = options;
+    this.name = options.config.name;
+    this.config = options.config;
+    this.port = options.port;
+    this.#health = options.health;
+    this.port.on("state", this.#onPort);
+    this.#living = this.#live();
+  }
+
+  get state(): DeviceState {
+    return this.#state;
+  }
+
+  /** The latest states, the oldest first. */
+  get history(): readonly StateEntry[] {
+    return this.#history;
+  }
+
+  get health(): Health {
+    return this.#health;
+  }
+
+  /** Where in the port's stream the time of who has it now began. */
+  get seatedFrom(): number | undefined {
+    return this.#seat?.from;
+  }
+
+  get standing(): Standing {
+    return standingOf(this.#state, this.#trusted, this.config.health.job !== undefined);
+  }
+
+  /** Keeps builds off it, once the one that runs has ended; a person may then write to its console. */
+  pause(reason: string): void {
+    this.#paused = reason;
+    this.#wake();
+  }
+
+  /** Ends a pause and a quarantine; the board has to prove itself. */
+  resume(): void {
+    this.#paused = undefined;
+    this.#setHealth({ failures: 0 });
+    this.#tries = 0;
+    this.#wake();
+  }
+
+  /**
+   * Reserves the device. Waits while it is being made ready; a quarantined one is given to its health job alone.
+   * @param job absent: a person has it by hand
+   * @throws BoardFailure when it can't be had; the signal's reason
+   */
+  async reserve(who: string, job: string | undefined, signal: AbortSignal): Promise<Seat> {
+    const available = () =>
+      this.#seat === undefined &&
+      (this.#state.kind === "ready" ||
+        (this.#state.kind === "paused" && job === undefined) ||
+        (this.#state.kind === "quarantined" && job !== undefined && job === this.config.health.job));
+    const isOnItsWay = () => ["proving", "recovering", "busy"].includes(this.#state.kind) || available();
+    await this.#until(() => available() || !isOnItsWay(), signal);
+    if (!available()) throw this.#notReady();
+    this.#seat = new Seat({
+      who,
+      port: this.port,
+      power: this.#options.power,
+      console: this.#options.newConsole(),
+      onRelease: (outcome) => this.#released(outcome, job),
+    });
+    this.#wake();
+    return this.#seat;
+  }
+
+  /**
+   * Writes by hand, while the device is paused.
+   * @throws DeviceError PORT_BUSY
+   */
+  openWriter(who: string): PortWriter {
+    if (this.#state.kind !== "paused" || this.#seat) {
+      const message = `${this.name} is ${this.#state.kind}: pause it before writing (labgear pause ${this.name})`;
+      throw new DeviceError("PORT_BUSY", message);
+    }
+    return this.port.acquire(who);
+  }
+
+  #notReady(): BoardFailure {
+    const state = this.#state;
+    const why = "reason" in state ? `: ${state.reason}` : "";
+    const cause = state.kind === "absent" || state.kind === "opening" ? "unplugged" : "silent";
+    return new BoardFailure(cause, `${this.name} is ${state.kind}${why}`);
+  }
+
+  readonly #onPort = () => this.#wake();
+
+  #released(outcome: Outcome, job: string | undefined): void {
+    this.#seat = undefined;
+    this.#outcome = outcome;
+    this.#count(outcome, job);
+    this.#wake();
+  }
+
+  /** Too many infrastructure failures in a row take it out of service; a passed health build brings it back. */
+  #count(outcome: Outcome, job: string | undefined): void {
+    const { quarantine, failures } = this.#health;
+    if (outcome.kind === "sick") {
+      const count = failures + 1;
+      const because = `${count} infrastructure failures in a row, the last: ${outcome.reason}`;
+      const tooMany = quarantine ?? (count >= this.config.quarantineAfter ? because : undefined);
+      this.#setHealth({ failures: count, ...(tooMany !== undefined && { quarantine: tooMany }) });
+    } else if (outcome.kind === "well" && job !== undefined) {
+      const healed = outcome.passed && job === this.config.health.job;
+      if (quarantine === undefined || healed) this.#setHealth({ failures: 0 });
+    }
+  }
+
+  #setHealth(health: Health): void {
+    if (health.failures === this.#health.failures && health.quarantine === this.#health.quarantine) return;
+    this.#health = health;
+    this.#options.remember(health);
+  }
+
+  /** One state after the other, until the end; each returns when something else is the case. */
+  async #live(): Promise<void> {
+    while (!this.#ended) {
+      if (this.#outcome) await this.#recover(this.#outcome);
+      else if (this.#seat) await this.#serve(this.#seat);
+      else if (this.port.state.kind !== "open") await this.#waitForPort();
+      else if (this.#paused !== undefined) await this.#rest({ kind: "paused", reason: this.#paused });
+      else if (this.#health.quarantine !== undefined)
+        await this.#rest({ kind: "quarantined", reason: this.#health.quarantine });
+      else if (this.#unproved) await this.#prove();
+      else await this.#rest({ kind: "ready" });
+    }
+  }
+
+  get #ended(): boolean {
+    return this.#ending.signal.aborted && !this.#seat && !this.#outcome;
+  }
+
+  async #waitForPort(): Promise<void> {
+    this.#trusted = false;
+    this.#unproved = true;
+    this.#tries = 0;
+    const enter = () => {
+      const { state } = this.port;
+      if (state.kind === "absent")
+        this.#enter({ kind: "absent", reason: state.reason ?? "its port isn't there" });
+      else if (state.kind === "refused") this.#enter({ kind: "opening", reason: state.error.message });
+      else this.#enter({ kind: "opening", reason: "its port is being opened" });
+    };
+    enter();
+    await this.#until(() => {
+      if (this.port.state.kind === "open") return true;
+      enter();
+      return this.#ended;
+    });
+  }
+
+  /** A state that lasts until somebody wants something, or the port goes. */
+  async #rest(state: DeviceState): Promise<void> {
+    // Whoever wrote by hand may have left it in any state.
+    if (state.kind === "paused") this.#unproved = true;
+    this.#enter(state);
+    await this.#until(() => this.#isDisturbed(state));
+  }
+
+  #isDisturbed(state: DeviceState): boolean {
+    if (this.#seat || this.#ended || this.port.state.kind !== "open") return true;
+    if (state.kind === "paused") return this.#paused === undefined;
+    if (this.#paused !== undefined) return true;
+    return state.kind === "quarantined" && this.#health.quarantine === undefined;
+  }
+
+  async #serve(seat: Seat): Promise<void> {
+    this.#enter({ kind: "busy", who: seat.who });
+    await this.#until(() => this.#outcome !== undefined);
+  }
+
+  /** On every way out of a build: power or reset, so that nothing of it is left for the next. */
+  async #recover(outcome: Outcome): Promise<void> {
+    const isDoubtful = outcome.kind === "doubtful" || outcome.kind === "sick";
+    const restarts = this.#options.power.canRestart && outcome.kind !== "by-hand";
+    if (isDoubtful) this.#trusted = false;
+    if (restarts || isDoubtful || outcome.kind === "by-hand") this.#unproved = true;
+    const reason = isDoubtful ? outcome.reason : "it is brought back to where it began";
+    if (restarts || isDoubtful) this.#enter({ kind: "recovering", reason });
+    if (restarts) await this.#restart();
+    this.#outcome = undefined;
+  }
+
+  async #restart(): Promise<void> {
+    const { power } = this.#options;
+    try {
+      const writer = this.port.state.kind === "open" ? this.port.acquire("reset") : undefined;
+      using _ = writer;
+      await power.restart(writer, AbortSignal.timeout(restartTime));
+    } catch (error) {
+      this.#trusted = false;
+      this.#unproved = true;
+      this.#enter({ kind: "recovering", reason: (error as Error).message });
+    }
+  }
+
+  async #prove(): Promise<void> {
+    this.#enter({ kind: "proving", reason: "it is asked what it is" });
+    const giveUp = new AbortController();
+    const disturbed = this.#until(() => this.#isDisturbed({ kind: "ready" }), giveUp.signal).catch(() => {});
+    const stopped = new AbortController();
+    void disturbed.then(() => stopped.abort());
+    try {
+      await prove(this.config, this.port, this.#options.newConsole(), stopped.signal);
+      this.#trusted = true;
+      this.#unproved = false;
+      this.#tries = 0;
+    } catch (error) {
+      this.#trusted = false;
+      if (!stopped.signal.aborted) await this.#afterDisproof((error as Error).message);
+    } finally {
+      giveUp.abort();
+    }
+  }
+
+  /** Tries to bring the board back, and waits longer each time. */
+  async #afterDisproof(message: string): Promise<void> {
+    const wait = Math.min(lastRetry, firstRetry * 2 ** this.#tries);
+    this.#tries += 1;
+    this.#enter({ kind: "recovering", reason: `${message}; tried again in ${wait / 1000} s` });
+    if (this.#options.power.canRestart && this.#tries <= restarts) await this.#restart();
+    const timer = AbortSignal.timeout(wait);
+    const tries = this.#tries;
+    const isOver = () => this.#isDisturbed({ kind: "ready" }) || this.#tries !== tries;
+    await this.#until(isOver, timer).catch(() => {});
+  }
+
+  #enter(state: DeviceState): void {
+    const before = this.#state;
+    const reason = "reason" in state ? state.reason : undefined;
+    if (before.kind === state.kind && reason === ("reason" in before ? before.reason : undefined)) return;
+    this.#state = state;
+    const at = new Date().toISOString();
+    this.#history.push({ at, state: state.kind, ...(reason !== undefined && { reason }) });
+    if (this.#history.length > remembered) this.#history.shift();
+    this.emit("changed");
+    this.#wake();
+  }
+
+  #until(condition: () => boolean, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const check = () => {
+        const aborted = signal?.aborted === true;
+        if (!aborted && !condition()) return;
+        this.#waiters.delete(check);
+        signal?.removeEventListener("abort", check);
+        if (aborted) reject(signal?.reason);
+        else resolve();
+      };
+      this.#waiters.add(check);
+      signal?.addEventListener("abort", check);
+      check();
+    });
+  }
+
+  #wake(): void {
+    for (const check of [...this.#waiters]) check();
+  }
+
+  /** Ends it: a build that has it must have been told to stop, and is waited for. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#ending.abort();
+    this.#wake();
+    await this.#living;
+    this.port.off("state", this.#onPort);
+    await this.port[Symbol.asyncDispose]();
+  }
+}

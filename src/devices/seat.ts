@@ -1,0 +1,120 @@
+/** A device that is somebody's for a while: a build's, or a person's. */
+import type { Console } from "./consoles/console.ts";
+import type { Dialogue } from "./consoles/dialogue.ts";
+import { BoardFailure } from "./errors.ts";
+import type { Port } from "./port/port.ts";
+import type { PortWriter } from "./port/writer.ts";
+import { PortLine } from "./port-line.ts";
+import type { Power } from "./power.ts";
+import { type TalkOptions, talk } from "./talk.ts";
+
+/** How the time on a device went, as far as the device's health is concerned. */
+export type Outcome =
+  /** The board did what it should, whatever the job thinks of it. */
+  | { readonly kind: "well"; readonly passed: boolean }
+  /** A person had it, who wants it as it was left. */
+  | { readonly kind: "by-hand" }
+  /** Broken off in the middle, by nobody's fault: the board may be in any state. */
+  | { readonly kind: "doubtful"; readonly reason: string }
+  /** The board or its link failed. */
+  | { readonly kind: "sick"; readonly reason: string };
+
+export interface SeatOptions {
+  readonly who: string;
+  readonly port: Port;
+  readonly power: Power;
+  readonly console: Console;
+  readonly onRelease: (outcome: Outcome) => void;
+}
+
+export class Seat implements Disposable {
+  readonly who: string;
+  readonly console: Console;
+  readonly port: Port;
+  /** Where in the port's stream it began: what came before is shown, and never matched. */
+  readonly from: number;
+  readonly #options: SeatOptions;
+  readonly #writer: PortWriter;
+  readonly #lost = new AbortController();
+  #line: PortLine;
+  #released = false;
+
+  /** @throws DeviceError PORT_BUSY when somebody writes to the port */
+  constructor(options: SeatOptions) {
+    this.#options = options;
+    this.who = options.who;
+    this.console = options.console;
+    this.port = options.port;
+    this.from = this.port.ring.end;
+    this.#writer = this.port.acquire(options.who);
+    this.#line = new PortLine(this.port, this.#writer, this.from);
+    const { lost } = this.#writer;
+    lost.addEventListener("abort", () => {
+      this.#lost.abort(new BoardFailure("unplugged", (lost.reason as Error).message, { cause: lost.reason }));
+    });
+  }
+
+  /** Aborted, with a BoardFailure, when the port has gone. */
+  get lost(): AbortSignal {
+    return this.#lost.signal;
+  }
+
+  /** What the board says, from where the last one who read has stopped. */
+  get line(): PortLine {
+    return this.#line;
+  }
+
+  get writer(): PortWriter {
+    return this.#writer;
+  }
+
+  /**
+   * Holds a conversation with the board.
+   * @throws BoardFailure; the signal's reason
+   */
+  converse<T>(dialogue: Dialogue<T>, options: TalkOptions): Promise<T> {
+    return talk(dialogue, this.#line, options);
+  }
+
+  /** @throws BoardFailure power-failed */
+  switchPower(action: "on" | "off" | "cycle", signal: AbortSignal): Promise<void> {
+    return this.#options.power.switch(action, signal);
+  }
+
+  /** @throws BoardFailure power-failed */
+  reset(signal: AbortSignal): Promise<void> {
+    return this.#options.power.reset(this.#writer, signal);
+  }
+
+  /** Whether restart() can do anything. */
+  get canRestart(): boolean {
+    return this.#options.power.canRestart;
+  }
+
+  /** Power or reset, whichever the device has. @throws BoardFailure power-failed */
+  restart(signal: AbortSignal): Promise<void> {
+    return this.#options.power.restart(this.#writer, signal);
+  }
+
+  /**
+   * Hands the port over to another program, until the loan is disposed of; what comes from the moment on in which it is
+   * open again is read.
+   * @throws BoardFailure unplugged
+   */
+  async lend(): Promise<AsyncDisposable> {
+    this.lost.throwIfAborted();
+    return await this.#writer.lend();
+  }
+
+  /** Gives the device back; once. */
+  release(outcome: Outcome): void {
+    if (this.#released) return;
+    this.#released = true;
+    this.#writer[Symbol.dispose]();
+    this.#options.onRelease(outcome);
+  }
+
+  [Symbol.dispose](): void {
+    this.release({ kind: "doubtful", reason: `${this.who} was broken off` });
+  }
+}

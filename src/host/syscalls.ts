@@ -9,6 +9,8 @@ export interface SystemCalls {
   sendDatagram(address: string, text: string): boolean;
   /** Asks a device's driver (ioctl(2)); what it answers goes into the argument. -1: refused. */
   ioctl(descriptor: number, request: number, argument: Buffer): number;
+  /** Bounds how long sent data may stay unacknowledged (tcp(7), TCP_USER_TIMEOUT), in milliseconds. False: refused. */
+  setUserTimeout(descriptor: number, milliseconds: number): boolean;
 }
 
 const prSetChildSubreaper = 36;
@@ -18,6 +20,8 @@ const sockDgram = 2;
 const sockCloexec = 0o2000000;
 const msgDontWait = 0x40;
 const msgNoSignal = 0x4000;
+const ipprotoTcp = 6;
+const tcpUserTimeout = 18;
 
 /** The calls of this process's C library. node:ffi is experimental: whoever uses it has a plain fallback. */
 export function loadSystemCalls(): SystemCalls | undefined {
@@ -29,6 +33,7 @@ export function loadSystemCalls(): SystemCalls | undefined {
       sendto: { arguments: ["i32", "buffer", "u64", "i32", "buffer", "u32"], return: "i64" },
       close: { arguments: ["i32"], return: "i32" },
       ioctl: { arguments: ["i32", "u64", "buffer"], return: "i32" },
+      setsockopt: { arguments: ["i32", "i32", "i32", "buffer", "u32"], return: "i32" },
     });
     return {
       becomeSubreaper: () => functions.prctl(prSetChildSubreaper, 1n, 0n, 0n, 0n) === 0,
@@ -45,6 +50,10 @@ export function loadSystemCalls(): SystemCalls | undefined {
         return sent === BigInt(bytes.length);
       },
       ioctl: (descriptor, request, argument) => functions.ioctl(descriptor, BigInt(request), argument),
+      setUserTimeout(descriptor, milliseconds) {
+        const value = Buffer.from(new Uint32Array([milliseconds]).buffer);
+        return functions.setsockopt(descriptor, ipprotoTcp, tcpUserTimeout, value, value.length) === 0;
+      },
     };
   } catch {
     return undefined;

@@ -25,7 +25,7 @@ export class Counters {
   }
 
   /** Called before the line is closed: it can't be asked afterwards. */
-  closed(): void {
+  closing(): void {
     this.#before = this.#now();
     this.#line = undefined;
   }

@@ -1,17 +1,22 @@
 /** Where a port's lines come from: a tty of this box, or a console server. */
 import { stat } from "node:fs/promises";
-import type { PortConfig } from "#/config/model.ts";
+import type { PortAddress, PortConfig, PortMatch } from "#/config/model.ts";
 import type { SystemCalls } from "#/host/syscalls.ts";
 import type { Discovery } from "../discovery/discovery.ts";
 import { describeMatch } from "../discovery/match.ts";
 import type { Line, Receive } from "./line.ts";
+import { openRfc2217 } from "./rfc2217.ts";
+import { serverName } from "./socket.ts";
+import { openTcp } from "./tcp.ts";
 import { openTty } from "./tty.ts";
 import { deviceNumber, isPseudoTerminal, TtyCalls } from "./tty-calls.ts";
 
 /** A port as it is to be had at this moment. */
 export interface Place {
-  /** For people and for other programs: a device file, or an address. */
+  /** For people: a device file, or an address. */
   readonly path: string;
+  /** For other programs: a device file, or an address that pySerial understands. */
+  readonly url: string;
   /** Names the port itself, whatever path leads to it. */
   readonly key: string;
 }
@@ -29,16 +34,19 @@ export interface Source {
 
 export function sourceOf(config: PortConfig, discovery: Discovery, calls: SystemCalls | undefined): Source {
   const { address } = config;
-  if (address.kind !== "tty") throw new TypeError("console servers aren't served yet");
-  const ttyCalls = new TtyCalls(calls);
+  if (address.kind !== "tty") return serverSource(config, address, calls);
+  return ttySource(config, address.match, discovery, new TtyCalls(calls));
+}
+
+function ttySource(config: PortConfig, match: PortMatch, discovery: Discovery, calls: TtyCalls): Source {
   return {
-    absence: `no port here has ${describeMatch(address.match)}: plug it in, or see labgear devices --scan`,
+    absence: `no port here has ${describeMatch(match)}: plug it in, or see labgear devices --scan`,
     async find() {
-      const found = await discovery.find(address.match);
-      return found && { path: found.path, key: await keyOf(found.path) };
+      const path = (await discovery.find(match))?.path;
+      return path === undefined ? undefined : { path, url: path, key: await keyOf(path) };
     },
-    open: ({ path }, receive) => openTty({ path, config, receive, calls: ttyCalls }),
-    watch: (changed) => discovery.watch(address.match, changed),
+    open: ({ path }, receive) => openTty({ path, config, receive, calls }),
+    watch: (changed) => discovery.watch(match, changed),
   };
 }
 
@@ -47,4 +55,24 @@ async function keyOf(path: string): Promise<string> {
   const { rdev, dev } = await stat(path).catch(() => ({ rdev: 0, dev: 0 }));
   const { major, minor } = deviceNumber(rdev);
   return `tty ${major}:${minor}${isPseudoTerminal(major) ? ` of ${dev}` : ""}`;
+}
+
+function serverSource(
+  config: PortConfig,
+  address: Exclude<PortAddress, { kind: "tty" }>,
+  calls: SystemCalls | undefined,
+): Source {
+  const name = serverName(address);
+  const path = `${address.kind}://${name}`;
+  const url = `${address.kind === "tcp" ? "socket" : "rfc2217"}://${name}`;
+  return {
+    absence: `${path} wasn't tried yet`,
+    find: () => Promise.resolve({ path, url, key: `server ${name}` }),
+    open: (_, receive, signal) =>
+      address.kind === "tcp"
+        ? openTcp(address, calls, receive, signal)
+        : openRfc2217(address, config, calls, receive, signal),
+    // Nothing here tells when a server comes back: it is tried now and then.
+    watch: () => ({ [Symbol.dispose]() {} }),
+  };
 }

@@ -27,6 +27,8 @@ export const partsEnv: NodeJS.ProcessEnv = {
     .filter(Boolean)
     .join(":"),
   PERL5LIB: perlFolders.join(":"),
+  /** The modules of ser2net. */
+  GENSIO_LIBRARY_PATH: versioned(join(root, `usr/libexec/${triplet}/gensio`)).join(":"),
 };
 
 const files = {

@@ -46,3 +46,13 @@ export class RunTimeout extends Error {
     this.name = "RunTimeout";
   }
 }
+
+/** A file can't be put or got for a reason that isn't the board's: no such folder, no room, or it changed meanwhile. */
+export class TransferError extends Error {
+  readonly code = "TRANSFER";
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "TransferError";
+  }
+}

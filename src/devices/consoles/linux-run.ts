@@ -25,7 +25,9 @@ export function* runScript(session: Session, script: string, options: RunOptions
   const started = yield* session.execute(startJob(name));
   if (started.code !== 0)
     throw new BoardFailure("mismatch", `the board can't start a script: ${started.output.trim()}`);
-  const output = new Pull();
+  const output = new Pull(function* (bytes) {
+    yield { kind: "output", bytes };
+  });
   let pause = shortestPause;
   /** When something was last new after the exit code. */
   let ended: number | undefined;
@@ -50,8 +52,8 @@ export function* runScript(session: Session, script: string, options: RunOptions
         return { code: Number(code), complete };
       }
     }
-    if (health !== "lostdead" || code !== "-") gone = undefined;
-    else if (hearing.now - (gone ??= hearing.now) > forgotten) {
+    gone = health === "lostdead" && code === "-" ? (gone ?? hearing.now) : undefined;
+    if (gone !== undefined && hearing.now - gone > forgotten) {
       throw new BoardFailure(
         "rebooted",
         "the board has nothing left of the script: its temporary folder was emptied",

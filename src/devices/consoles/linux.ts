@@ -1,10 +1,12 @@
 /** The console of a board that runs Linux: login, a private prompt, framed output, and files. */
-import { BoardFailure } from "../errors.ts";
-import type { Console, RunOptions, RunResult } from "./console.ts";
+import { BoardFailure, TransferError } from "../errors.ts";
+import type { Console, RunOptions, RunResult, Sink, Source } from "./console.ts";
 import type { Dialogue } from "./dialogue.ts";
 import type { Encoding } from "./framing.ts";
 import { Hearing } from "./hearing.ts";
+import { getFile } from "./linux-get.ts";
 import { type Login, logIn } from "./linux-login.ts";
+import { putFile } from "./linux-put.ts";
 import { runScript } from "./linux-run.ts";
 import { Session } from "./linux-session.ts";
 import { command, type Prepared, prepare, promptOf, type Shell } from "./linux-shell.ts";
@@ -55,6 +57,16 @@ export class LinuxConsole implements Console {
     return result;
   }
 
+  *put(file: Source, to: string): Dialogue<void> {
+    const session = yield* this.#open();
+    yield* this.#thenClose(session, putFile(session, file, to));
+  }
+
+  *get(from: string, sink: Sink): Dialogue<void> {
+    const session = yield* this.#open();
+    yield* this.#thenClose(session, getFile(session, from, sink));
+  }
+
   *interrupt(timeout: number): Dialogue<boolean> {
     const { hearing } = this.#shell;
     yield* hearing.read(0);
@@ -80,6 +92,17 @@ export class LinuxConsole implements Console {
       if (error instanceof BoardFailure) return false;
       throw error;
     }
+  }
+
+  /** A transfer that can't be done leaves the board as well as before. */
+  *#thenClose(session: Session, transfer: Dialogue<void>): Dialogue<void> {
+    try {
+      yield* transfer;
+    } catch (error) {
+      if (error instanceof TransferError) yield* this.#close(session);
+      throw error;
+    }
+    yield* this.#close(session);
   }
 
   /** From any state to our prompt. What a conversation before had under way on the board stays there. */

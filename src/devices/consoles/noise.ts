@@ -8,7 +8,7 @@ const unfinished =
 /** ECMA-48: CSI sequences, strings such as a title, single shifts and the like. */
 const esc = "\u001b";
 const bell = "\u0007";
-const escape = new RegExp(
+const terminalEscape = new RegExp(
   `${esc}(?:\\[[0-?]*[ -/]*[@-~]|\\][^${bell}${esc}\n]*(?:${bell}|${esc}\\\\)|[ -/]+[0-~]|[0-Z\\\\^-~])`,
   "y",
 );
@@ -77,7 +77,7 @@ export class NoiseFilter {
       }
       const tail = text.length - at < longestEscape ? text.slice(at) : undefined;
       if (echo !== undefined && tail !== undefined && echo.startsWith(tail)) return holding(at);
-      for (const pattern of [kernelLine, escape]) {
+      for (const pattern of [kernelLine, terminalEscape]) {
         pattern.lastIndex = at;
         const length = pattern.exec(text)?.[0].length;
         // `<6>` may be all of it, or go on with the time.

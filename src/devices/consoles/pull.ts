@@ -23,8 +23,14 @@ export class Pull {
   #size: number | undefined;
   #useful = 0;
 
-  /** @param from the unit of segment 0 to begin at */
-  constructor(from = 0) {
+  readonly #pass: (bytes: Uint8Array) => Dialogue<void>;
+
+  /**
+   * @param pass takes the bytes in their order
+   * @param from the unit of segment 0 to begin at
+   */
+  constructor(pass: (bytes: Uint8Array) => Dialogue<void>, from = 0) {
+    this.#pass = pass;
     this.#unit = from;
   }
 
@@ -64,7 +70,7 @@ export class Pull {
         this.#size = undefined;
       }
       this.received += bytes.length;
-      if (bytes.length > 0) yield { kind: "output", bytes };
+      if (bytes.length > 0) yield* this.#pass(bytes);
     }
     return true;
   }
@@ -78,6 +84,11 @@ export class Pull {
     if (!whole) this.#units = Math.max(fewestUnits, Math.floor(this.#units / 2));
     else if (this.#useful > 0) this.#units = Math.min(mostUnits, this.#units * 2);
     return whole;
+  }
+
+  /** The same for a file, which is one segment. */
+  settleAt(place: number, size: number): boolean {
+    return place * unit >= size ? this.settle(1, 0) : this.settle(0, place);
   }
 
   /** The frame whose turn it is, taken out of those that wait; useless ones go. */

@@ -57,6 +57,8 @@ const files = {
   picocom: "usr/bin/picocom",
   /** Sends by YMODEM. */
   sb: "usr/bin/sb",
+  /** The static one, for this machine's processor. */
+  busybox: "bin/busybox",
   /** An arm64 kernel and a static busybox, for the emulated board. */
   linuxArm64: "arm64/vmlinuz",
   busyboxArm64: "arm64/busybox",

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { printable } from "#/config/text.ts";
 import { Discovery } from "#/devices/discovery/discovery.ts";
-import { scanText } from "#/devices/discovery/scan.ts";
+import { scanYaml } from "#/devices/discovery/scan.ts";
 import type { DeviceStatus } from "#/status.ts";
 import { findAgent, newCommand, patience, withControl } from "./options.ts";
 import { duration, table } from "./print.ts";
@@ -21,7 +21,7 @@ export function command(): Command {
 async function scanned(json: true | undefined): Promise<string> {
   using discovery = new Discovery();
   const found = await discovery.list({ inUse: true });
-  return json ? `${JSON.stringify(found)}\n` : scanText(found);
+  return json ? `${JSON.stringify(found)}\n` : scanYaml(found);
 }
 
 async function listed(options: { json?: true; control?: string }): Promise<string> {

@@ -31,6 +31,8 @@ export async function carryOut(
   try {
     return await work();
   } catch (error) {
+    // Work that hears the stop may reject with the signal's reason, which is no error.
+    if (!(error instanceof Error)) return { kind: "stopped", reason: "the job was stopped" };
     const trouble = context.troubleOf(error);
     if (trouble) context.onTrouble(trouble);
     const ending = endingOf(error, trouble);
@@ -41,9 +43,9 @@ export async function carryOut(
   }
 }
 
-function endingOf(error: unknown, trouble: string | undefined): Ending {
+function endingOf(error: Error, trouble: string | undefined): Ending {
   if (trouble) return { kind: "infrastructure", reason: trouble };
-  const reason = (error as Error).message.split("\n", 1)[0] ?? "";
+  const reason = error.message.split("\n", 1)[0] ?? "";
   if (error instanceof BoardFailure) return boardEnding(error);
   // A refused checkout is the change's own fault, and running it again elsewhere would end the same way.
   const refused = error instanceof BuildError && error.code === "CHECKOUT_REFUSED";

@@ -1,0 +1,41 @@
+/** An agent with real boards: what their configuration has in common, and how a test waits for them. */
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { DeviceStatus } from "#/status.ts";
+import type { Target } from "../targets/target.ts";
+import type { TestAgent } from "./agent.ts";
+import { object, submit, type Watched } from "./clients.ts";
+
+/** The part of a device's configuration that finds and restarts an emulated board. */
+export function boardYaml(target: Target, options: { power?: boolean } = {}): string {
+  const power = options.power ? `, power: { cycle: ${JSON.stringify(target.powerCommand("cycle"))} }` : "";
+  return `port: ${JSON.stringify(target.tty)}, boot-timeout: 60s${power}`;
+}
+
+export async function devices(agent: TestAgent): Promise<DeviceStatus[]> {
+  return JSON.parse((await agent.command("devices", "--json")).stdout);
+}
+
+/** Resolves when the device has come to a state, the nth time since the agent began. */
+export async function becomes(agent: TestAgent, name: string, state: string, nth = 1): Promise<void> {
+  await agent.logged((line) => line.device === name && line.state === state, nth);
+}
+
+/** Submits a build that streams its console. */
+export function build(port: number, name: string, unique: string, more: object = {}): Promise<Watched> {
+  const data = JSON.stringify({ LABGEAR_STREAM: "1", ...more });
+  return submit(port, { function: `build:${name}`, unique, data });
+}
+
+/** How a build ended, as its client was told; undefined: without a result. */
+export async function resultOf(watched: Watched): Promise<unknown> {
+  const events = await watched.ended;
+  return object(events.findLast(({ type }) => type === "data")).result;
+}
+
+/** A password's file beside the configuration. */
+export async function passwordFile(folder: string, password: string): Promise<string> {
+  const file = join(folder, "password");
+  await writeFile(file, `${password}\n`, { mode: 0o600 });
+  return file;
+}

@@ -1,0 +1,190 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { writeFileSync } from "node:fs";
+import { createServer, type Server, type Socket } from "node:net";
+import { join } from "node:path";
+import { test } from "node:test";
+import { Discovery } from "#/devices/discovery/discovery.ts";
+import { Port } from "#/devices/port/port.ts";
+import { encodeOption, encodeSub, TelnetParser } from "#/devices/port/telnet.ts";
+import { testFolder } from "../../support/folders.ts";
+import { lacks, part, partsEnv } from "../../support/parts.ts";
+import { calls, hears, reaches, until } from "./ports.ts";
+import { Pty } from "./pty.ts";
+
+function portAtServer(kind: "tcp" | "rfc2217", port: number, baud = 115_200): Port {
+  const address = { kind, host: "127.0.0.1", port };
+  return new Port({
+    name: "remote",
+    config: { address, baud, flow: "none" },
+    discovery: new Discovery(),
+    calls,
+  });
+}
+
+/** A port that nothing listens on. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+async function startSer2net(folder: string, tty: string, port: number, accepter: string) {
+  const file = join(folder, "ser2net.yaml");
+  writeFileSync(
+    file,
+    `connection: &con0\n  accepter: ${accepter}tcp,127.0.0.1,${port}\n  connector: serialdev,${tty},115200n81,local\n`,
+  );
+  const child: ChildProcess = spawn(part("ser2net"), ["-n", "-d", "-c", file, "-P", join(folder, "pid")], {
+    env: partsEnv,
+    stdio: "ignore",
+  });
+  return {
+    async [Symbol.asyncDispose]() {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const exited = once(child, "exit");
+      child.kill("SIGKILL");
+      await exited;
+    },
+  };
+}
+
+const skip = lacks("socat", "ser2net");
+
+for (const [kind, accepter] of [
+  ["tcp", ""],
+  ["rfc2217", "telnet(rfc2217),"],
+] as const)
+  test(`ser2net, ${kind}: waited for, both directions exact, gone and back`, { skip }, async () => {
+    using folder = testFolder();
+    await using pty = new Pty(join(folder.path, "dev"));
+    await pty.plug();
+    const number = await freePort();
+    await using port = portAtServer(kind, number);
+    await until(() => /can't be reached/.test((port.state as { reason?: string }).reason ?? ""), "refused");
+    assert.equal(port.state.kind, "absent");
+    const bytes = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
+    {
+      await using _ = await startSer2net(folder.path, pty.path, number, accepter);
+      await reaches(port, "open");
+      assert.equal(port.path, `${kind}://127.0.0.1:${number}`);
+      using writer = port.acquire("test");
+      await writer.write(Buffer.concat([bytes, Buffer.from("end")]));
+      await until(() => pty.heard.endsWith("end"), "written");
+      assert.equal(pty.heard, `${bytes.toString("latin1")}end`);
+      const from = port.ring.end;
+      await pty.say(Buffer.concat([bytes, Buffer.from("done")]));
+      assert.ok((await hears(port, "done", from)).endsWith(`${bytes.toString("latin1")}done`));
+      if (kind === "rfc2217") await writer.setBaud(57_600);
+      else await assert.rejects(writer.setBaud(57_600), { code: "PORT_REFUSED", message: /rfc2217:/ });
+    }
+    await reaches(port, "absent");
+    await using _ = await startSer2net(folder.path, pty.path, number, accepter);
+    await reaches(port, "open");
+  });
+
+/** A console server of RFC 2217 that notes what it is asked. */
+class Server2217 implements AsyncDisposable {
+  readonly asked: number[][] = [];
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+
+  private constructor(server: Server, yes: boolean) {
+    this.#server = server;
+    server.on("connection", (socket) => {
+      this.#sockets.add(socket);
+      socket.on("error", () => {});
+      const parser = new TelnetParser();
+      socket.on("data", (data: Buffer) => {
+        for (const event of parser.push(data)) {
+          if (event.kind === "option" && event.verb === "will" && event.option === 44)
+            socket.write(encodeOption(yes ? "do" : "dont", 44));
+          if (event.kind !== "sub") continue;
+          this.asked.push([...event.bytes]);
+          if (event.bytes[0] === 1) socket.write(encodeSub(44, [101, ...event.bytes.subarray(1)]));
+        }
+      });
+    });
+  }
+
+  static async start(yes: boolean): Promise<Server2217> {
+    const server = createServer().listen(0, "127.0.0.1");
+    await once(server, "listening");
+    return new Server2217(server, yes);
+  }
+
+  get port(): number {
+    return (this.#server.address() as { port: number }).port;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    this.#server.close();
+    await once(this.#server, "close");
+  }
+}
+
+test("RFC 2217: the speed is set, and no control line touched until asked", async () => {
+  await using server = await Server2217.start(true);
+  await using port = portAtServer("rfc2217", server.port, 9600);
+  await reaches(port, "open");
+  // Eight bits, no parity, one stop bit, no flow control, 9600 baud.
+  const setUp = [
+    [2, 8],
+    [3, 1],
+    [4, 1],
+    [5, 1],
+    [1, 0, 0, 0x25, 0x80],
+  ];
+  assert.deepEqual(server.asked, setUp);
+  using writer = port.acquire("test");
+  await writer.setControl({ dtr: false });
+  await writer.setControl({ dtr: true, rts: false });
+  await writer.sendBreak(1);
+  await writer.setBaud(0xff00);
+  assert.deepEqual(server.asked.slice(setUp.length), [
+    [5, 9],
+    [5, 8],
+    [5, 12],
+    [5, 5],
+    [5, 6],
+    [1, 0, 0, 0xff, 0],
+  ]);
+});
+
+test("a console server that has no RFC 2217 is refused in words", async () => {
+  await using server = await Server2217.start(false);
+  await using port = portAtServer("rfc2217", server.port);
+  const { reason } = await reaches(port, "refused");
+  assert.match(reason, /doesn't speak RFC 2217.*tcp:/);
+});
+
+test("two devices at one console server's port: the second is told who has it", async () => {
+  await using server = await Server2217.start(true);
+  await using first = portAtServer("rfc2217", server.port);
+  await reaches(first, "open");
+  await using second = portAtServer("rfc2217", server.port);
+  const { reason } = await reaches(second, "refused");
+  assert.match(reason, /labgear \(pid \d+\) for remote/);
+});
+
+test("a console server that takes nothing: closing ends the write", async () => {
+  const sockets: Socket[] = [];
+  const stuck = createServer((socket) => void sockets.push(socket.pause().on("error", () => {})));
+  stuck.listen(0, "127.0.0.1");
+  await once(stuck, "listening");
+  const port = portAtServer("tcp", (stuck.address() as { port: number }).port);
+  await reaches(port, "open");
+  const writer = port.acquire("test");
+  const ended = assert.rejects(writer.write(Buffer.alloc(20_000_000)), { code: "PORT_LOST" });
+  await until(() => port.counters.sent > 0, "under way");
+  await port[Symbol.asyncDispose]();
+  await ended;
+  for (const socket of sockets) socket.destroy();
+  stuck.close();
+  await once(stuck, "close");
+});

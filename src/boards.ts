@@ -11,6 +11,7 @@ import { newConsole } from "#/devices/consoles/new-console.ts";
 import { newTypingProfile } from "#/devices/consoles/typing.ts";
 import { Device } from "#/devices/device.ts";
 import { Discovery } from "#/devices/discovery/discovery.ts";
+import { HealthRecord } from "#/devices/health.ts";
 import { Port } from "#/devices/port/port.ts";
 import { type HostCommand, Power } from "#/devices/power.ts";
 import type { ServerAddress } from "#/gearman/dial.ts";
@@ -99,6 +100,7 @@ export class Boards implements AsyncDisposable {
   async #add(config: DeviceConfig): Promise<void> {
     const { context, state, nodes, onOffline } = this.#options;
     const { name } = config;
+    const { log } = context;
     const folder = join(context.stateDir, "devices", encodeURIComponent(name));
     await mkdir(folder, { recursive: true });
     const profile = newTypingProfile();
@@ -108,8 +110,13 @@ export class Boards implements AsyncDisposable {
       port,
       power: new Power(config, this.#hostCommand(name, folder)),
       newConsole: () => newConsole(config, profile),
-      health: state.deviceHealth().get(name) ?? { failures: 0 },
-      remember: (health) => state.setDeviceHealth(name, health),
+      health: new HealthRecord(config, state.deviceHealth().get(name) ?? { failures: 0 }, (health) => {
+        try {
+          state.setDeviceHealth(name, health);
+        } catch (error) {
+          log.error({ device: name }, `its health won't outlive a restart: ${(error as Error).message}`);
+        }
+      }),
     });
     const node = new Node({
       name,

@@ -3,29 +3,21 @@ import { EventEmitter } from "node:events";
 import type { DeviceConfig } from "#/config/model.ts";
 import type { Console } from "./consoles/console.ts";
 import { BoardFailure, DeviceError } from "./errors.ts";
+import type { HealthRecord } from "./health.ts";
 import type { Port } from "./port/port.ts";
 import type { PortWriter } from "./port/writer.ts";
 import type { Power } from "./power.ts";
 import { prove } from "./prove.ts";
 import { type Outcome, Seat } from "./seat.ts";
 import { type DeviceState, type Standing, type StateEntry, standingOf } from "./state.ts";
-
-/** What is known of a device over restarts. */
-export interface Health {
-  /** Infrastructure failures in a row. */
-  readonly failures: number;
-  /** Why it is quarantined; absent: it isn't. */
-  readonly quarantine?: string;
-}
+import { Waiting } from "./waiting.ts";
 
 export interface DeviceOptions {
   readonly config: DeviceConfig;
   readonly port: Port;
   readonly power: Power;
   readonly newConsole: () => Console;
-  readonly health: Health;
-  /** Keeps what is known, over restarts. */
-  readonly remember: (health: Health) => void;
+  readonly health: HealthRecord;
 }
 
 /** How many states the history holds. */
@@ -42,13 +34,13 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   readonly name: string;
   readonly config: DeviceConfig;
   readonly port: Port;
+  readonly health: HealthRecord;
   readonly #options: DeviceOptions;
   readonly #ending = new AbortController();
   readonly #history: StateEntry[] = [];
-  readonly #waiters = new Set<() => void>();
+  readonly #waiting = new Waiting();
   readonly #living: Promise<void>;
   #state: DeviceState = { kind: "absent", reason: "it wasn't looked for yet" };
-  #health: Health;
   #paused: string | undefined;
   /** It was proved, and nothing has put that in doubt. */
   #trusted = false;
@@ -67,7 +59,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     this.name = options.config.name;
     this.config = options.config;
     this.port = options.port;
-    this.#health = options.health;
+    this.health = options.health;
     this.port.on("state", this.#onPort);
     this.#living = this.#live();
   }
@@ -79,10 +71,6 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   /** The latest states, the oldest first. */
   get history(): readonly StateEntry[] {
     return this.#history;
-  }
-
-  get health(): Health {
-    return this.#health;
   }
 
   /** Where in the port's stream the time of who has it now began. */
@@ -97,15 +85,15 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   /** Keeps builds off it, once the one that runs has ended; a person may then write to its console. */
   pause(reason: string): void {
     this.#paused = reason;
-    this.#wake();
+    this.#waiting.wake();
   }
 
   /** Ends a pause and a quarantine; the board has to prove itself. */
   resume(): void {
     this.#paused = undefined;
-    this.#setHealth({ failures: 0 });
+    this.health.clear();
     this.#tries = 0;
-    this.#wake();
+    this.#waiting.wake();
   }
 
   /**
@@ -120,7 +108,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
         (this.#state.kind === "paused" && job === undefined) ||
         (this.#state.kind === "quarantined" && job !== undefined && job === this.config.health.job));
     const isOnItsWay = () => ["proving", "recovering", "busy"].includes(this.#state.kind) || available();
-    await this.#until(() => available() || !isOnItsWay(), signal);
+    await this.#waiting.until(() => available() || !isOnItsWay(), signal);
     if (!available()) throw this.#notReady();
     this.#seat = new Seat({
       who,
@@ -129,7 +117,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
       console: this.#options.newConsole(),
       onRelease: (outcome) => this.#released(outcome, job),
     });
-    this.#wake();
+    this.#waiting.wake();
     return this.#seat;
   }
 
@@ -152,33 +140,13 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     return new BoardFailure(cause, `${this.name} is ${state.kind}${why}`);
   }
 
-  readonly #onPort = () => this.#wake();
+  readonly #onPort = () => this.#waiting.wake();
 
   #released(outcome: Outcome, job: string | undefined): void {
     this.#seat = undefined;
     this.#outcome = outcome;
-    this.#count(outcome, job);
-    this.#wake();
-  }
-
-  /** Too many infrastructure failures in a row take it out of service; a passed health build brings it back. */
-  #count(outcome: Outcome, job: string | undefined): void {
-    const { quarantine, failures } = this.#health;
-    if (outcome.kind === "sick") {
-      const count = failures + 1;
-      const because = `${count} infrastructure failures in a row, the last: ${outcome.reason}`;
-      const tooMany = quarantine ?? (count >= this.config.quarantineAfter ? because : undefined);
-      this.#setHealth({ failures: count, ...(tooMany !== undefined && { quarantine: tooMany }) });
-    } else if (outcome.kind === "well" && job !== undefined) {
-      const healed = outcome.passed && job === this.config.health.job;
-      if (quarantine === undefined || healed) this.#setHealth({ failures: 0 });
-    }
-  }
-
-  #setHealth(health: Health): void {
-    if (health.failures === this.#health.failures && health.quarantine === this.#health.quarantine) return;
-    this.#health = health;
-    this.#options.remember(health);
+    this.health.count(outcome, job);
+    this.#waiting.wake();
   }
 
   /** One state after the other, until the end; each returns when something else is the case. */
@@ -188,8 +156,8 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
       else if (this.#seat) await this.#serve(this.#seat);
       else if (this.port.state.kind !== "open") await this.#waitForPort();
       else if (this.#paused !== undefined) await this.#rest({ kind: "paused", reason: this.#paused });
-      else if (this.#health.quarantine !== undefined)
-        await this.#rest({ kind: "quarantined", reason: this.#health.quarantine });
+      else if (this.health.quarantine !== undefined)
+        await this.#rest({ kind: "quarantined", reason: this.health.quarantine });
       else if (this.#unproved) await this.#prove();
       else await this.#rest({ kind: "ready" });
     }
@@ -211,7 +179,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
       else this.#enter({ kind: "opening", reason: "its port is being opened" });
     };
     enter();
-    await this.#until(() => {
+    await this.#waiting.until(() => {
       if (this.port.state.kind === "open") return true;
       enter();
       return this.#ended;
@@ -223,19 +191,19 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     // Whoever wrote by hand may have left it in any state.
     if (state.kind === "paused") this.#unproved = true;
     this.#enter(state);
-    await this.#until(() => this.#isDisturbed(state));
+    await this.#waiting.until(() => this.#isDisturbed(state));
   }
 
   #isDisturbed(state: DeviceState): boolean {
     if (this.#seat || this.#ended || this.port.state.kind !== "open") return true;
     if (state.kind === "paused") return this.#paused === undefined;
     if (this.#paused !== undefined) return true;
-    return state.kind === "quarantined" && this.#health.quarantine === undefined;
+    return state.kind === "quarantined" && this.health.quarantine === undefined;
   }
 
   async #serve(seat: Seat): Promise<void> {
     this.#enter({ kind: "busy", who: seat.who });
-    await this.#until(() => this.#outcome !== undefined);
+    await this.#waiting.until(() => this.#outcome !== undefined);
   }
 
   /** On every way out of a build: power or reset, so that nothing of it is left for the next. */
@@ -259,14 +227,16 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     } catch (error) {
       this.#trusted = false;
       this.#unproved = true;
-      this.#enter({ kind: "recovering", reason: (error as Error).message });
+      this.#enter({ kind: "recovering", reason: inWords(error as Error) });
     }
   }
 
   async #prove(): Promise<void> {
     this.#enter({ kind: "proving", reason: "it is asked what it is" });
     const giveUp = new AbortController();
-    const disturbed = this.#until(() => this.#isDisturbed({ kind: "ready" }), giveUp.signal).catch(() => {});
+    const disturbed = this.#waiting
+      .until(() => this.#isDisturbed({ kind: "ready" }), giveUp.signal)
+      .catch(() => {});
     const stopped = new AbortController();
     void disturbed.then(() => stopped.abort());
     try {
@@ -276,7 +246,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
       this.#tries = 0;
     } catch (error) {
       this.#trusted = false;
-      if (!stopped.signal.aborted) await this.#afterDisproof((error as Error).message);
+      if (!stopped.signal.aborted) await this.#afterDisproof(inWords(error as Error));
     } finally {
       giveUp.abort();
     }
@@ -291,7 +261,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     const timer = AbortSignal.timeout(wait);
     const tries = this.#tries;
     const isOver = () => this.#isDisturbed({ kind: "ready" }) || this.#tries !== tries;
-    await this.#until(isOver, timer).catch(() => {});
+    await this.#waiting.until(isOver, timer).catch(() => {});
   }
 
   #enter(state: DeviceState): void {
@@ -303,35 +273,20 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     this.#history.push({ at, state: state.kind, ...(reason !== undefined && { reason }) });
     if (this.#history.length > remembered) this.#history.shift();
     this.emit("changed");
-    this.#wake();
-  }
-
-  #until(condition: () => boolean, signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const check = () => {
-        const aborted = signal?.aborted === true;
-        if (!aborted && !condition()) return;
-        this.#waiters.delete(check);
-        signal?.removeEventListener("abort", check);
-        if (aborted) reject(signal?.reason);
-        else resolve();
-      };
-      this.#waiters.add(check);
-      signal?.addEventListener("abort", check);
-      check();
-    });
-  }
-
-  #wake(): void {
-    for (const check of [...this.#waiters]) check();
+    this.#waiting.wake();
   }
 
   /** Ends it: a build that has it must have been told to stop, and is waited for. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ending.abort();
-    this.#wake();
+    this.#waiting.wake();
     await this.#living;
     this.port.off("state", this.#onPort);
     await this.port[Symbol.asyncDispose]();
   }
+}
+
+/** The cause's name first, where there is one. */
+function inWords(error: Error): string {
+  return error instanceof BoardFailure ? `${error.reason}: ${error.message}` : error.message;
 }

@@ -2,7 +2,6 @@
 import { join } from "node:path";
 import type { Ending } from "#/builds/ending.ts";
 import { SinkFile, SourceFile } from "#/builds/exchange.ts";
-import { meaningOf } from "#/devices/cause.ts";
 import type { Device } from "#/devices/device.ts";
 import { BoardFailure, DeviceError } from "#/devices/errors.ts";
 import { openCapture } from "#/devices/port/capture.ts";
@@ -17,7 +16,7 @@ import { scriptEnding } from "./host-build.ts";
 import { Stage } from "./stage.ts";
 
 /** How long a script on the host may take to wind up, in milliseconds: a stop has its result within 5 s. */
-const longestGrace = 3000;
+const longestGrace = 2000;
 /** How long a board may take to come back to its prompt when the build was stopped, in milliseconds. */
 const interruptTime = 2000;
 
@@ -25,23 +24,19 @@ const interruptTime = 2000;
 export function onDevice(context: NodeContext, device: Device): CarryOut {
   return (build, job, parameters) =>
     carryOut(build, job, context, async () => {
-      const console = await build.open(context.config().builds.maxConsole);
+      await build.open(context.config().builds.maxConsole);
       using seat = await device.reserve(build.title, job.name, build.signal);
       await using _ = await openCapture(join(build.folder, "serial.capture"), seat.port, seat.from);
       try {
         await using stage = await Stage.prepare(build, job, parameters, context, variables(device));
-        const { ending, outcome } = await work(stage, seat, device);
+        const { ending, outcome } = await work(stage, seat, device).catch((error) =>
+          afterFailure(error, stage, seat),
+        );
         await stage.collect();
-        if (build.signal.aborted) await interrupt(seat);
-        else seat.release(outcome);
+        if (!build.signal.aborted) seat.release(outcome);
         return ending;
-      } catch (thrown) {
-        const error = asBoardFailure(thrown);
-        if (error instanceof BoardFailure && !build.signal.aborted) {
-          await console.note(await lastWords(seat));
-          seat.release(afterFailure(error));
-        } else if (build.signal.aborted) await interrupt(seat);
-        throw error;
+      } finally {
+        if (build.signal.aborted) await interrupt(seat);
       }
     });
 }
@@ -122,18 +117,24 @@ function verdictEnding({ passed, reason, exitCode, cause }: BoardVerdict): Endin
   };
 }
 
+/**
+ * What it means that the board failed; said on the console, with what it said last.
+ * @throws the error, when it isn't the board's, or the build was stopped
+ */
+async function afterFailure(thrown: unknown, { build, console }: Stage, seat: Seat): Promise<Done> {
+  const error = asBoardFailure(thrown);
+  if (!(error instanceof BoardFailure) || build.signal.aborted) throw error;
+  const ending = boardEnding(error);
+  await console.note(`${ending.reason}\n[labgear] ${lastWords(seat)}`);
+  const kind = ending.kind === "infrastructure" ? "sick" : "doubtful";
+  return { ending, outcome: { kind, reason: ending.reason } };
+}
+
 /** A port's error is one of the causes that a board can fail for. */
 function asBoardFailure(error: unknown): unknown {
   if (!(error instanceof DeviceError)) return error;
   const cause = error.code === "PORT_BUSY" ? "port-busy" : "unplugged";
   return new BoardFailure(cause, error.message, { cause: error });
-}
-
-function afterFailure(error: BoardFailure): Outcome {
-  const { reason } = boardEnding(error);
-  return meaningOf(error.reason) === "infrastructure"
-    ? { kind: "sick", reason }
-    : { kind: "doubtful", reason };
 }
 
 /** Ends what runs on the board, so that it isn't left at it until somebody else comes. */
@@ -148,7 +149,7 @@ async function interrupt(seat: Seat): Promise<void> {
 const lastBytes = 2048;
 
 /** What the board said last, as a line for each of its lines. */
-async function lastWords({ port, from }: Seat): Promise<string> {
+function lastWords({ port, from }: Seat): string {
   const { ring } = port;
   let text = "";
   for (let at = Math.max(from, ring.end - lastBytes); at < ring.end; ) {

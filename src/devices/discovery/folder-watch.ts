@@ -47,8 +47,9 @@ export class FolderWatch implements Disposable {
     }
   }
 
-  readonly #told = (): void => {
-    if (this.#ended) return;
+  readonly #told = (event: string): void => {
+    // Above the folder only names matter; writing to a device in /dev is an event there too, on many kernels.
+    if (this.#ended || (event === "change" && this.#on?.path !== this.#folder)) return;
     this.#aim();
     this.#changed();
   };

@@ -2,7 +2,7 @@
 
 export const telnetOption = { binary: 0, echo: 1, suppressGoAhead: 3, comPort: 44 } as const;
 
-export const telnetCommand = {
+const telnetCommand = {
   se: 240,
   sb: 250,
   will: 251,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, openSync } from "node:fs";
+import { chmodSync, closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
@@ -14,10 +14,11 @@ import { Pty } from "./pty.ts";
 const skip = lacks("socat");
 
 /** Another agent's process, until it is killed. */
-function startHolder(path: string) {
+function startHolder(path: string, uid?: number) {
   const file = new URL("holder-child.ts", import.meta.url).pathname;
   const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", file, path], {
     stdio: ["pipe", "pipe", "inherit"],
+    ...(uid !== undefined && { uid }),
   });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   return {
@@ -124,6 +125,22 @@ test("another agent has the port, also lent; killed, it leaves nothing locked", 
   await using _ = await writer.lend();
   await using second = startHolder(pty.path);
   assert.match(await second.said(), /^PORT_BUSY: .*labgear \(pid \d+\) for board/);
+});
+
+const nobody = 65_534;
+const lacksRoot = process.getuid?.() === 0 ? false : "NOT TESTED HERE: only root can be another user";
+
+test("a port that may not be opened: refused with what to do, and tried again", {
+  skip: skip || lacksRoot,
+}, async () => {
+  using folder = testFolder();
+  chmodSync(folder.path, 0o755);
+  await using pty = new Pty(join(folder.path, "dev"));
+  await pty.plug();
+  await using holder = startHolder(pty.path, nobody);
+  assert.match(await holder.said(), /^PORT_REFUSED: .*permission denied; add labgear's user to group/);
+  chmodSync(pty.path, 0o666);
+  assert.equal(await holder.said(), "open");
 });
 
 test("DTR and RTS stay at closing: HUPCL is cleared", { skip: skip || !calls }, async () => {

@@ -153,6 +153,22 @@ test("a far end that takes nothing: writing waits and closing ends it", { skip }
   assert.equal(port.state.kind, "closed");
 });
 
+test("a far end that takes nothing for long: the write fails in words, and the port goes on", {
+  skip: skip || (process.env.LABGEAR_TEST_LONG ? false : "takes 10 s: npm run test:long"),
+}, async () => {
+  using folder = testFolder();
+  await using pty = new Pty(join(folder.path, "dev"));
+  await pty.plug();
+  await using port = portAt(pty.path);
+  await reaches(port, "open");
+  pty.freeze(true);
+  using writer = port.acquire("a build");
+  await assert.rejects(writer.write(Buffer.alloc(1_000_000)), { code: "PORT_STUCK", message: /for 10 s/ });
+  pty.freeze(false);
+  await pty.say("thawed");
+  await hears(port, "thawed");
+});
+
 test("lent: another may open it, nobody else of ours; taken back it is read again", { skip }, async () => {
   using folder = testFolder();
   await using pty = new Pty(join(folder.path, "dev"));

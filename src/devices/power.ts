@@ -36,12 +36,6 @@ export class Power {
     return power.cycle !== undefined || power.off !== undefined || reset !== undefined;
   }
 
-  /** Whether a restart needs the port. */
-  get needsPort(): boolean {
-    const { power } = this.#config;
-    return power.cycle === undefined && power.off === undefined;
-  }
-
   /**
    * Switches the board's power.
    * @throws BoardFailure power-failed, also when the configuration has no command for it
@@ -57,16 +51,35 @@ export class Power {
     await this.switch("on", signal);
   }
 
+  /** Whether startAnew() can be had. */
+  get canStartAnew(): boolean {
+    return this.#config.power.off !== undefined || this.#config.reset !== undefined;
+  }
+
+  /**
+   * Restarts the board by a way in which there is a moment when it surely is down.
+   * @param onDown is called then: what comes later is said by the board's new life
+   */
+  async startAnew(lines: ControlLines, signal: AbortSignal, onDown: () => void): Promise<void> {
+    if (this.#config.power.off === undefined) return this.reset(lines, signal, onDown);
+    await this.switch("off", signal);
+    await delay(offTime, undefined, { signal });
+    onDown();
+    await this.switch("on", signal);
+  }
+
   /**
    * Resets by control line: what esptool and avrdude do.
+   * @param onDown is called while the board is held in reset
    * @throws BoardFailure power-failed, or the port's error
    */
-  async reset(lines: ControlLines, signal: AbortSignal): Promise<void> {
+  async reset(lines: ControlLines, signal: AbortSignal, onDown = () => {}): Promise<void> {
     const { reset } = this.#config;
     if (reset === undefined) throw new BoardFailure("power-failed", "the device has no reset line");
     await lines.setControl({ [reset]: true });
     try {
       await delay(resetPulse, undefined, { signal });
+      onDown();
     } finally {
       await lines.setControl({ [reset]: false });
     }

@@ -86,14 +86,19 @@ export class Seat implements Disposable {
     return this.#options.power.reset(this.#writer, signal);
   }
 
-  /** Whether restart() can do anything. */
+  /** Whether the device is restarted after this. */
   get canRestart(): boolean {
     return this.#options.power.canRestart;
   }
 
-  /** Power or reset, whichever the device has. @throws BoardFailure power-failed */
-  restart(signal: AbortSignal): Promise<void> {
-    return this.#options.power.restart(this.#writer, signal);
+  /** Whether startAnew() can be had. */
+  get canStartAnew(): boolean {
+    return this.#options.power.canStartAnew;
+  }
+
+  /** Restarts the board, so that only what its new life says is read. @throws BoardFailure power-failed */
+  startAnew(signal: AbortSignal): Promise<void> {
+    return this.#options.power.startAnew(this.#writer, signal, () => this.#line.skip());
   }
 
   /**

@@ -14,8 +14,8 @@ type Work = Extract<JobWork, { kind: "firmware" }>;
 const settling = 500;
 /**
  * The port is open before the flashing begins, unless the command needs it. What the last image prints can't pass for this
- * one's: the verdict is read from `start` on, or from the restart that follows the flashing, or, for a board that can't
- * be restarted, from the end of the flashing.
+ * one's: the verdict is read from `start` on, or from the restart that follows the flashing, or, for a board without a way
+ * that is sure, from the end of the flashing.
  * @throws BoardFailure flash-failed, power-failed, unplugged
  */
 export async function runFirmware(run: BoardRun, work: Work): Promise<BoardVerdict> {
@@ -35,10 +35,7 @@ export async function runFirmware(run: BoardRun, work: Work): Promise<BoardVerdi
     await using tap = new Tap(run, taker);
     await tap.race(flash(run, work.flash));
   }
-  if (work.start === undefined && seat.canRestart) {
-    seat.line.skip();
-    await seat.restart(signal);
-  }
+  if (work.start === undefined && seat.canStartAnew) await seat.startAnew(signal);
   const verdict = await listen(run, reader, work.timeout);
   return {
     passed: verdict.passed,

@@ -8,7 +8,8 @@ import { object, submit, type Watched } from "./clients.ts";
 
 /** The part of a device's configuration that finds and restarts an emulated board. */
 export function boardYaml(target: Target, options: { power?: boolean } = {}): string {
-  const power = options.power ? `, power: { cycle: ${JSON.stringify(target.powerCommand("cycle"))} }` : "";
+  const command = (action: "on" | "off") => `${action}: ${JSON.stringify(target.powerCommand(action))}`;
+  const power = options.power ? `, power: { ${command("on")}, ${command("off")} }` : "";
   return `port: ${JSON.stringify(target.tty)}, boot-timeout: 60s${power}`;
 }
 

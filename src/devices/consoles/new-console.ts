@@ -6,6 +6,7 @@ import { BoardFailure } from "../errors.ts";
 import type { Console } from "./console.ts";
 import { LinuxConsole } from "./linux.ts";
 import type { Login } from "./linux-login.ts";
+import { RawConsole } from "./raw.ts";
 import type { TypingProfile } from "./typing.ts";
 
 /**
@@ -13,7 +14,8 @@ import type { TypingProfile } from "./typing.ts";
  * @throws BoardFailure login-refused when the password's file can't be read
  */
 export function newConsole(config: DeviceConfig, profile: TypingProfile): Console {
-  const { prompt } = config;
+  const { console, prompt } = config;
+  if (console === "raw") return new RawConsole();
   const login = loginOf(config);
   return new LinuxConsole({
     profile,

@@ -89,8 +89,10 @@ export class ControlServer implements AsyncDisposable {
       }
       const { message: error } = thrown as Error;
       const code = thrown instanceof ControlError ? thrown.code : "REFUSED";
-      // What is left of the request isn't read, so the connection can't serve another one.
-      response.setHeader("connection", "close");
+      // What is left of a request isn't read, so the connection can't serve another one. Bytes under way are: their sender
+      // would find the connection broken, and miss the answer.
+      if (isBytes(request)) request.resume();
+      else response.setHeader("connection", "close");
       sendJson(response, thrown instanceof ControlError ? (statusByCode[code] ?? 400) : 500, { error, code });
     }
   }

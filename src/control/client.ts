@@ -54,11 +54,11 @@ export class ControlClient {
 
   async #ask(method: string, path: string, { body, bytes, patience }: Asking): Promise<IncomingMessage> {
     const signal = patience === undefined ? {} : { signal: AbortSignal.timeout(patience) };
-    const headers = bytes ? { "content-type": "application/octet-stream" } : {};
+    const headers = bytes ? { "content-type": "application/octet-stream", expect: "100-continue" } : {};
     const asked = request({ socketPath: this.#file, method, path, headers, agent: false, ...signal });
     if (bytes) {
       asked.flushHeaders();
-      bytes.pipe(asked);
+      asked.once("continue", () => bytes.pipe(asked));
     } else asked.end(body && JSON.stringify(body));
     const [response] = (await once(asked, "response")) as [IncomingMessage];
     if (response.statusCode === 200) return response;

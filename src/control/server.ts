@@ -46,9 +46,9 @@ export class ControlServer implements AsyncDisposable {
   readonly #ending = new AbortController();
 
   private constructor(routes: ControlRoutes) {
-    this.#server = createServer((request, response) => {
+    const serve = (request: IncomingMessage, response: ServerResponse) =>
       void this.#serve(routes, request, response);
-    });
+    this.#server = createServer(serve).on("checkContinue", serve);
   }
 
   /**
@@ -71,7 +71,7 @@ export class ControlServer implements AsyncDisposable {
       if (!url || !handler) throw new ControlError("NOT_FOUND", `the agent knows no ${asked}`);
       const signal = AbortSignal.any([gone.signal, this.#ending.signal]);
       const given = isBytes(request)
-        ? { body: {}, bytes: request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer> }
+        ? { body: {}, bytes: bytesOf(request, response) }
         : { body: await readBody(request) };
       const answer = await handler({ query: url.searchParams, ...given, signal });
       if ("json" in answer) {
@@ -89,10 +89,8 @@ export class ControlServer implements AsyncDisposable {
       }
       const { message: error } = thrown as Error;
       const code = thrown instanceof ControlError ? thrown.code : "REFUSED";
-      // What is left of a request isn't read, so the connection can't serve another one. Bytes under way are: their sender
-      // would find the connection broken, and miss the answer.
-      if (isBytes(request)) request.resume();
-      else response.setHeader("connection", "close");
+      // What is left of the request isn't read, so the connection can't serve another one.
+      response.setHeader("connection", "close");
       sendJson(response, thrown instanceof ControlError ? (statusByCode[code] ?? 400) : 500, { error, code });
     }
   }
@@ -109,6 +107,15 @@ export class ControlServer implements AsyncDisposable {
 
 function isBytes({ headers }: IncomingMessage): boolean {
   return headers["content-type"] === octets;
+}
+
+/**
+ * Asks for the bytes only when somebody wants them (RFC 9110, 10.1.1): whoever sent them unasked would find the connection closed
+ * behind a refusal, and never read it.
+ */
+async function* bytesOf(request: IncomingMessage, response: ServerResponse): AsyncGenerator<Buffer> {
+  if (request.headers.expect) response.writeContinue();
+  yield* request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
 }
 
 function sendJson(response: ServerResponse, status: number, value: unknown): void {

@@ -1,12 +1,12 @@
 /** The line does to the bytes what it is told, and else nothing. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { lacksEmulator } from "./emulator.ts";
 import { startFirmware } from "./firmware.ts";
 import { Lane } from "./lane.ts";
-import { lacksTarget } from "./target.ts";
 import { Wire } from "./wire.ts";
 
-const skip = lacksTarget("qemuArm");
+const skip = lacksEmulator("qemuArm");
 
 test("a lane's mishaps are the same for the same seed, and about as many as asked for", () => {
   const spoilt = (seed: number) => {

@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { test } from "node:test";
 import { promisify } from "node:util";
+import { lacksEmulator } from "./emulator.ts";
 import { type Image, runId, startFirmware } from "./firmware.ts";
-import { lacksTarget } from "./target.ts";
 import { Wire } from "./wire.ts";
 
-const skip = lacksTarget("qemuArm");
+const skip = lacksEmulator("qemuArm");
 const shell = promisify(execFile);
 
 const endings: readonly (readonly [Image, RegExp])[] = [

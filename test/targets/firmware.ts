@@ -1,5 +1,6 @@
 /** A microcontroller (Cortex-M3) in QEMU that runs an image of the folder `firmware`; its first line is there in 0.1 s. */
-import { startTarget, type Target, type TargetOptions } from "./target.ts";
+import { startEmulator } from "./emulator.ts";
+import type { Target, TargetOptions } from "./target.ts";
 
 /** What each says is in `firmware/images/NAME.c`. */
 export type Image =
@@ -27,7 +28,7 @@ export const runId = "5e11ab1e0000000000000000000000aa";
 
 /** Another image is flashed by `powerCommand("flash NAME")`: the board stops, and starts with that one. */
 export function startFirmware(image: Image, options: TargetOptions = {}): Promise<Target> {
-  return startTarget({
+  return startEmulator({
     name: "Firmware",
     emulator: "qemuArm",
     args: ["-M", "lm3s6965evb"],

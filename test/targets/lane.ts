@@ -22,8 +22,10 @@ export class Lane {
   onFull: (isFull: boolean) => void = () => {};
   /** Called with what comes out at the end; false: no more, until `go()`. */
   onBytes: (bytes: Buffer) => boolean = () => true;
-  /** All that came out at the end, counted. */
+  /** Bytes that came out at the end. */
   passed = 0;
+  /** Bytes that met a mishap. */
+  spoilt = 0;
 
   #queue: Buffer[] = [];
   #queued = 0;
@@ -126,9 +128,11 @@ export class Lane {
     const chance = (probability: number) => this.#random(2 ** 24) < probability * 2 ** 24;
     const result: number[] = [];
     for (const byte of bytes) {
-      if (chance(drop)) continue;
-      result.push(chance(flip) ? byte ^ (1 << this.#random(8)) : byte);
-      if (chance(double)) result.push(byte);
+      const [isDropped, isFlipped, isDoubled] = [chance(drop), chance(flip), chance(double)];
+      if (isDropped || isFlipped || isDoubled) this.spoilt++;
+      if (isDropped) continue;
+      result.push(isFlipped ? byte ^ (1 << this.#random(8)) : byte);
+      if (isDoubled) result.push(byte);
     }
     return Buffer.from(result);
   }

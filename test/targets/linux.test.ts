@@ -1,12 +1,12 @@
 /** The Linux board boots, lets its users in, and answers. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { lacksEmulator } from "./emulator.ts";
 import { linuxUsers } from "./initramfs.ts";
 import { loadLinux, startLinux } from "./linux.ts";
-import { lacksTarget } from "./target.ts";
 import { Wire } from "./wire.ts";
 
-const skip = lacksTarget("qemuArm64", "linuxArm64", "busyboxArm64");
+const skip = lacksEmulator("qemuArm64", "linuxArm64", "busyboxArm64");
 
 test("Linux lets root in with a password, and a guest without", { skip }, async () => {
   await using target = await startLinux();
@@ -23,7 +23,7 @@ test("Linux lets root in with a password, and a guest without", { skip }, async 
 });
 
 test("U-Boot loads Linux, and `reboot` comes back to U-Boot", {
-  skip: skip || lacksTarget("ubootArm64"),
+  skip: skip || lacksEmulator("ubootArm64"),
 }, async () => {
   await using target = await startLinux({ uboot: true });
   using wire = new Wire(target.tty);

@@ -4,8 +4,9 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { part } from "../support/parts.ts";
+import { startEmulator } from "./emulator.ts";
 import { initramfs } from "./initramfs.ts";
-import { startTarget, type Target, type TargetOptions } from "./target.ts";
+import type { Target, TargetOptions } from "./target.ts";
 
 export interface LinuxOptions extends TargetOptions {
   /** U-Boot comes first; `loadLinux` at its prompt goes on to Linux. */
@@ -28,7 +29,7 @@ export async function startLinux(options: LinuxOptions = {}): Promise<Target> {
   const { uboot, ...rest } = options;
   const boot = ["-kernel", part("linuxArm64"), "-initrd", await initrd(), "-append", kernelArgs];
   const memory = uboot ? "160" : "96";
-  return startTarget({
+  return startEmulator({
     name: "Linux",
     emulator: "qemuArm64",
     args: [...machine, "-m", memory, ...(uboot ? ["-bios", part("ubootArm64")] : []), ...boot],

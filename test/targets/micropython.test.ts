@@ -4,11 +4,11 @@ import { execFile } from "node:child_process";
 import { existsSync, realpathSync } from "node:fs";
 import { test } from "node:test";
 import { promisify } from "node:util";
+import { lacksEmulator } from "./emulator.ts";
 import { startMicroPython } from "./micropython.ts";
-import { lacksTarget } from "./target.ts";
 import { Wire } from "./wire.ts";
 
-const skip = lacksTarget("qemuArm", "micropythonMicrobit");
+const skip = lacksEmulator("qemuArm", "micropythonMicrobit");
 const shell = promisify(execFile);
 
 test("MicroPython adds", { skip }, async () => {

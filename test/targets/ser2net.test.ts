@@ -3,11 +3,11 @@ import assert from "node:assert/strict";
 import { connect, type Socket } from "node:net";
 import { test } from "node:test";
 import { bounded } from "../support/servers.ts";
+import { lacksEmulator } from "./emulator.ts";
 import { startFirmware } from "./firmware.ts";
 import { startSer2net } from "./ser2net.ts";
-import { lacksTarget } from "./target.ts";
 
-const skip = lacksTarget("qemuArm", "ser2net");
+const skip = lacksEmulator("qemuArm", "ser2net");
 
 test("raw: bytes as they are", { skip }, async () => {
   await using target = await startFirmware("menu");

@@ -1,13 +1,11 @@
-/** A board on a serial link, emulated: what a test does to it is what a hand in a lab can do. */
+/** A board on a serial link: what a test does to it is what a hand in a lab can do. */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { lacks, part } from "../support/parts.ts";
+import { lacks } from "../support/parts.ts";
 import { Adapter } from "./adapter.ts";
 import { Broker } from "./broker.ts";
-import { Child } from "./child.ts";
-import { type Action, PowerSwitch } from "./power-switch.ts";
-import { qmp } from "./qmp.ts";
+import { type Action, type Powered, PowerSwitch } from "./power-switch.ts";
 
 export interface Target extends AsyncDisposable {
   /** The device node as a configuration names it: a link in a folder like `/dev/serial/by-id`. */
@@ -29,34 +27,33 @@ export interface Target extends AsyncDisposable {
   reset(): Promise<void>;
 }
 
-export interface EmulatorOptions {
+/** What a launcher's options have in common. */
+export interface TargetOptions {
   /** Part of the adapter's name. */
-  readonly name: string;
-  readonly emulator: "qemuArm" | "qemuArm64";
-  /** QEMU's arguments, beyond those that all boards have. */
-  readonly args: readonly string[];
-  /** What is on the board at first, where something can be flashed, and the arguments that bring it there. */
-  readonly image?: string;
-  readonly imageArgs?: (image: string) => readonly string[];
+  readonly name?: string;
   /** The adapter is left out of the box: the first `plug()` is the test's. */
   readonly unplugged?: boolean;
   /** The board is left off: the first `powerOn()` is the test's. */
   readonly off?: boolean;
 }
 
-/** What a launcher's options have in common. */
-export type TargetOptions = Pick<EmulatorOptions, "unplugged" | "off"> & { readonly name?: string };
+/** A board without its line: it is the broker's target while it's on. */
+export type Board = Powered & AsyncDisposable;
 
-/** The parts that every emulated board needs, besides QEMU. */
-export const lineParts = ["socat", "qemuData"] as const;
+/** For a test's `skip` option, as `lacks` has it: besides these, every line needs socat. */
+export const lacksTarget = (...names: Parameters<typeof lacks>) => lacks("socat", ...names);
 
-/** For a test's `skip` option, as `lacks` has it. */
-export const lacksTarget = (...names: Parameters<typeof lacks>) => lacks(...lineParts, ...names);
-
-/** Starts a board: adapter in, power on, unless the options say otherwise. Disposing of it removes all of it. */
-export async function startTarget(options: EmulatorOptions): Promise<Target> {
+/**
+ * Starts a board: adapter in, power on, unless the options say otherwise. Disposing of it removes all of it.
+ * @param make the board, off; the folder is for its sockets and files
+ */
+export async function startTarget(
+  options: TargetOptions & { readonly name: string },
+  make: (folder: string, broker: Broker) => Board,
+): Promise<Target> {
   const folder = await mkdtemp(join(tmpdir(), "labgear-target-"));
-  const target = new EmulatedTarget(folder, options, await Broker.listen(folder));
+  const broker = await Broker.listen(folder);
+  const target = new BoardTarget(folder, options.name, broker, make(folder, broker));
   try {
     await target.switch.listen();
     if (!options.unplugged) await target.plug();
@@ -68,39 +65,25 @@ export async function startTarget(options: EmulatorOptions): Promise<Target> {
   }
 }
 
-class EmulatedTarget implements Target {
+class BoardTarget implements Target {
   readonly tty: string;
   readonly broker: Broker;
   readonly switch: PowerSwitch;
   readonly #folder: string;
-  readonly #options: EmulatorOptions;
   readonly #adapter: Adapter;
-  #qemu: Child | undefined;
-  #image: string | undefined;
+  readonly #board: Board;
 
-  constructor(folder: string, options: EmulatorOptions, broker: Broker) {
+  constructor(folder: string, name: string, broker: Broker, board: Board) {
     this.#folder = folder;
-    this.#options = options;
-    this.#image = options.image;
     this.broker = broker;
-    this.#adapter = new Adapter(folder, options.name, broker);
+    this.#board = board;
+    this.#adapter = new Adapter(folder, name, broker);
     this.tty = this.#adapter.tty;
-    this.switch = new PowerSwitch(join(folder, "power"), {
-      on: () => this.#start(),
-      off: () => this.#stop(),
-      load: (image) => {
-        this.#image = image;
-      },
-      reset: () => qmp(this.#qmp, "system_reset"),
-    });
+    this.switch = new PowerSwitch(join(folder, "power"), board);
   }
 
   get power(): readonly Action[] {
     return this.switch.done;
-  }
-
-  get #qmp(): string {
-    return join(this.#folder, "qmp");
   }
 
   powerCommand(action: Action): string {
@@ -127,30 +110,10 @@ class EmulatedTarget implements Target {
     return this.switch.act("reset");
   }
 
-  async #start(): Promise<void> {
-    if (this.#qemu?.isRunning) return;
-    const qemu = new Child(part(this.#options.emulator), [
-      ...["-L", part("qemuData"), "-nodefaults", "-nographic"],
-      ...["-chardev", `socket,id=q0,path=${this.#qmp},server=on,wait=off`, "-mon", "chardev=q0,mode=control"],
-      // QEMU calls us: its connection is there before its processor runs.
-      ...["-chardev", `socket,id=c0,path=${this.broker.back}`, "-serial", "chardev:c0"],
-      ...this.#options.args,
-      ...(this.#image === undefined ? [] : (this.#options.imageArgs?.(this.#image) ?? [])),
-    ]);
-    this.#qemu = qemu;
-    await qemu.until(this.broker.target());
-  }
-
-  async #stop(): Promise<void> {
-    const left = this.#qemu?.isRunning ? this.broker.targetLeft() : undefined;
-    await this.#qemu?.[Symbol.asyncDispose]();
-    await left;
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     await this.switch[Symbol.asyncDispose]();
     await this.#adapter[Symbol.asyncDispose]();
-    await this.#qemu?.[Symbol.asyncDispose]();
+    await this.#board[Symbol.asyncDispose]();
     await this.broker[Symbol.asyncDispose]();
     await rm(this.#folder, { recursive: true, force: true });
   }

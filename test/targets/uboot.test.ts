@@ -1,11 +1,11 @@
 /** U-Boot stops its autoboot and answers. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { lacksTarget } from "./target.ts";
+import { lacksEmulator } from "./emulator.ts";
 import { startUboot } from "./uboot.ts";
 import { Wire } from "./wire.ts";
 
-test("U-Boot tells its version", { skip: lacksTarget("qemuArm64", "ubootArm64") }, async () => {
+test("U-Boot tells its version", { skip: lacksEmulator("qemuArm64", "ubootArm64") }, async () => {
   await using target = await startUboot();
   using wire = new Wire(target.tty);
   await wire.until("Hit any key to stop autoboot");

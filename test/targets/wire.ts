@@ -40,7 +40,7 @@ export class Wire implements Disposable {
     await this.#written;
   }
 
-  /** What came since the last wait, up to and with the pattern; an error with all of it after 20 s. */
+  /** What came since the last wait, up to and with the pattern; an error when the tty hangs up or after 20 s. */
   async until(pattern: RegExp | string, milliseconds = 20_000): Promise<string> {
     const found = new Promise<string>((resolve) => {
       const look = () => {
@@ -54,9 +54,31 @@ export class Wire implements Disposable {
       this.#waiting.add(look);
       look();
     });
-    return bounded(found, milliseconds).catch(() => {
-      throw new Error(`no ${pattern} came, but: ${JSON.stringify(this.text.slice(-2000))}`);
+    return this.#bounded(found, milliseconds).catch((error: Error) => {
+      const tail = JSON.stringify(this.text.slice(-2000));
+      throw new Error(`no ${pattern} came (${error.message}), but: ${tail}`);
     });
+  }
+
+  /** Resolves when so many bytes have come, in all. */
+  async received(bytes: number, milliseconds = 20_000): Promise<void> {
+    const enough = new Promise<void>((resolve) => {
+      const look = () => {
+        if (this.text.length < bytes) return;
+        this.#waiting.delete(look);
+        resolve();
+      };
+      this.#waiting.add(look);
+      look();
+    });
+    await this.#bounded(enough, milliseconds);
+  }
+
+  #bounded<T>(event: Promise<T>, milliseconds: number): Promise<T> {
+    const hungUp = this.closed.then(() => {
+      throw new Error("the tty hung up");
+    });
+    return bounded(Promise.race([event, hungUp]), milliseconds);
   }
 
   [Symbol.dispose](): void {

@@ -8,7 +8,7 @@ import { machineRoot, setupScript } from "./machine-root.ts";
 export const machineLogin = { user: "root", password: "board-3" } as const;
 
 const isRoot = process.getuid?.() === 0;
-// With a processes' name space, all that runs in the machine goes with it, whatever it has done to hide.
+// With a name space for processes, all that runs in the machine goes with its first one, whatever it has done to hide.
 const unshare = [
   "--mount",
   "--pid",
@@ -62,6 +62,7 @@ export class Machine implements AsyncDisposable {
     const socat = [part("socat"), "-b", "65536", "-", `EXEC:/bin/busybox sh /etc/getty,${terminal}`];
     const child = spawn("unshare", [...unshare, "sh", setupScript, root, truth, ...asNobody, ...socat], {
       stdio: ["pipe", "pipe", "ignore"],
+      detached: true,
       env: {
         ...partsEnv,
         ECHO: echo ? "echo" : "-echo",
@@ -74,7 +75,9 @@ export class Machine implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#process.kill("SIGKILL");
+    // The group has the machine's first process, which leaves no other behind; killing unshare alone would not reach it.
+    const { pid, exitCode, signalCode } = this.#process;
+    if (pid !== undefined && exitCode === null && signalCode === null) process.kill(-pid, "SIGKILL");
     this.output.resume();
     await this.ended.catch(() => {});
   }

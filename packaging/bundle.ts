@@ -1,6 +1,8 @@
 /** Bundles the program into one CommonJS file, each command loaded when it is wanted. */
 import { build, type Plugin } from "esbuild";
+import packageJson from "../package.json" with { type: "json" };
 
+const manifest = new URL("../package.json", import.meta.url).pathname;
 const addon = new URL("../src/host/addon.ts", import.meta.url).pathname;
 
 /** serialport finds its native addon through node-gyp-build, which needs a node_modules folder: ours knows where it is. */
@@ -11,11 +13,22 @@ const ownAddonLoader: Plugin = {
   },
 };
 
+/** The program tells the version that it is packaged as. */
+const withVersion = (version: string): Plugin => ({
+  name: "with-version",
+  setup(build) {
+    const contents = JSON.stringify({ ...packageJson, version });
+    build.onLoad({ filter: /package\.json$/ }, ({ path }) =>
+      path === manifest ? { contents, loader: "json" } : undefined,
+    );
+  },
+});
+
 /**
  * @param outfile where the bundle goes; its white space stays, so that a stack names lines that can be read
  * @returns the paths of all files inside, for their licences
  */
-export async function bundle(outfile: string): Promise<string[]> {
+export async function bundle(outfile: string, version: string): Promise<string[]> {
   const { metafile } = await build({
     entryPoints: [new URL("../src/main.ts", import.meta.url).pathname],
     absWorkingDir: new URL("..", import.meta.url).pathname,
@@ -26,7 +39,7 @@ export async function bundle(outfile: string): Promise<string[]> {
     target: "node26",
     charset: "utf8",
     legalComments: "none",
-    plugins: [ownAddonLoader],
+    plugins: [ownAddonLoader, withVersion(version)],
     // CommonJS has none; what asks for it finds the bundle.
     define: { "import.meta.url": "bundleUrl" },
     banner: { js: 'const bundleUrl = require("node:url").pathToFileURL(__filename).href;' },

@@ -10,6 +10,9 @@ const root = new URL("..", import.meta.url).pathname;
 
 const debianNames: Readonly<Record<Architecture, string>> = { x64: "amd64", arm64: "arm64" };
 
+/** What dpkg-deb packs with: xz as it is handed out; none, for what is unpacked at once. */
+export type Compression = "xz" | "none";
+
 export interface PackageOptions {
   readonly architecture: Architecture;
   readonly executable: string;
@@ -21,6 +24,7 @@ export interface PackageOptions {
   readonly work: string;
   readonly dist: string;
   readonly version: string;
+  readonly compression: Compression;
   /** The time of all files, in seconds: the commit's. */
   readonly epoch: number;
 }
@@ -49,12 +53,7 @@ export async function makePackage(options: PackageOptions): Promise<void> {
   writeFileSync(join(debian, "changelog"), changelog(version, epoch));
   await execa("dpkg-buildpackage", ["-b", `-a${name}`, "-Pcross,nocheck", "-d", "-uc", "-us"], {
     cwd: folder,
-    env: {
-      SOURCE_DATE_EPOCH: String(epoch),
-      DEB_BUILD_OPTIONS: "nocheck",
-      DH_VERBOSE: "0",
-      LC_ALL: "C.UTF-8",
-    },
+    env: { SOURCE_DATE_EPOCH: String(epoch), COMPRESSION: options.compression, LC_ALL: "C.UTF-8" },
     all: true,
   });
   renameSync(

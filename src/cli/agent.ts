@@ -37,6 +37,8 @@ export function command(): Command {
 }
 
 async function run(options: AgentCommandOptions): Promise<void> {
+  // As ps and systemctl show it; Node would be there otherwise.
+  process.title = "labgear";
   const log: Log = await createLog(process.stderr, options.logLevel);
   const agent = await Agent.start({
     load: () => loadConfig(options.config ? { file: options.config } : {}),

@@ -30,6 +30,10 @@ const groups: Record<string, Record<string, Entry>> = {
     restart: { summary: "restart the agent as soon as no build runs", load: () => import("./restart.ts") },
   },
   "Look after the box": {
+    setup: {
+      summary: "ask what this box is, write it down, start the agent",
+      load: () => import("./setup.ts"),
+    },
     check: { summary: "validate the configuration", load: () => import("./check.ts") },
     doctor: { summary: "look for what keeps the agent from working", load: () => import("./doctor.ts") },
     completion: { summary: "completions for a shell", load: () => import("./completion.ts") },

@@ -6,22 +6,16 @@ import { loadConfig } from "#/config/load.ts";
 import type { Config } from "#/config/model.ts";
 import { formatSize } from "#/config/units.ts";
 import { serverName } from "#/gearman/dial.ts";
-import { detectCgroups } from "#/host/cgroup.ts";
 import { freeSpace } from "#/host/disk.ts";
 import { serverAddresses } from "#/servers.ts";
 import type { AgentStatus } from "#/status.ts";
 import { managerFunctions } from "#/zuul/functions.ts";
+import { checkAddon, checkPorts, checkUsers } from "./diagnose-rights.ts";
+import { checkCgroup, checkClock, checkUnit } from "./diagnose-system.ts";
+import type { Finding } from "./finding.ts";
 import { findAgent, patience } from "./options.ts";
 import { describeConfig } from "./print.ts";
 import { askServers, isOffered, type ServerAnswer } from "./registered.ts";
-
-export interface Finding {
-  readonly about: "configuration" | "agent" | "job server" | "cgroup" | "disk";
-  readonly state: "good" | "warning" | "bad";
-  readonly text: string;
-  /** What to do. */
-  readonly advice?: string;
-}
 
 interface Patient {
   readonly config?: string;
@@ -32,12 +26,18 @@ interface Patient {
 /** All findings about this box, in the order in which a person would look. Never throws. */
 export async function diagnose(patient: Patient): Promise<Finding[]> {
   const [config, ...findings] = await checkConfiguration(patient.config);
+  const [pid, agent] = await checkAgent(patient);
   return [
     ...findings,
-    await checkAgent(patient),
+    agent,
+    await checkUnit(),
     ...(config ? await checkServers(config) : []),
-    await checkCgroup(),
+    await checkUsers(pid, config),
+    ...(await checkPorts(pid)),
+    await checkAddon(),
+    await checkCgroup(pid),
     await checkDisk(patient.stateDir, config?.builds.minFree),
+    await checkClock(),
   ];
 }
 
@@ -56,19 +56,20 @@ async function checkConfiguration(file?: string): Promise<[Config | undefined, .
   }
 }
 
-async function checkAgent({ control }: Patient): Promise<Finding> {
+/** @returns also its pid, when it runs */
+async function checkAgent({ control }: Patient): Promise<[number | undefined, Finding]> {
   const about = "agent";
   try {
     const status = await findAgent({ control }).json<AgentStatus>("GET", "/status", { patience });
     const held = status.nodes.flatMap((node) => node.reasons.map((reason) => `${node.name} ${reason}`));
     const text = `${status.name} is ${status.state}, pid ${status.pid}`;
-    if (held.length === 0) return { about, state: "good", text };
+    if (held.length === 0) return [status.pid, { about, state: "good", text }];
     const advice = "it takes no builds now: see `labgear status`; `labgear resume` ends a pause or a drain";
-    return { about, state: "warning", text: `${text}; ${held.join("; ")}`, advice };
+    return [status.pid, { about, state: "warning", text: `${text}; ${held.join("; ")}`, advice }];
   } catch (error) {
     // What the client says has its advice in it.
     const [text = "", advice] = (error as Error).message.split(/: (?=[^:]*$)/);
-    return { about, state: "bad", text, ...(advice !== undefined && { advice }) };
+    return [undefined, { about, state: "bad", text, ...(advice !== undefined && { advice }) }];
   }
 }
 
@@ -101,17 +102,6 @@ function checkServer(answer: ServerAnswer, config: Config): Finding {
   }
   const advice = "start the agent; if it runs, its log says why it isn't registered";
   return { about, state: "warning", text: `${name} answers, but doesn't know ${config.name}`, advice };
-}
-
-async function checkCgroup(): Promise<Finding> {
-  const about = "cgroup";
-  const home = await detectCgroups();
-  if ("unavailable" in home) {
-    const advice =
-      "run the agent from its systemd unit, which delegates a cgroup; else builds are searched for in /proc";
-    return { about, state: "warning", text: home.unavailable, advice };
-  }
-  return { about, state: "good", text: `each build gets a group of its own below ${home.directory}` };
 }
 
 async function checkDisk(stateDir: string, minFree?: number): Promise<Finding> {

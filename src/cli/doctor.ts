@@ -1,8 +1,9 @@
 /** `labgear doctor`: looks for what keeps the agent from working, and says what to do about each finding. */
 import type { Command } from "commander";
 import { printable } from "#/config/text.ts";
-import { diagnose, type Finding } from "./diagnose.ts";
+import { diagnose } from "./diagnose.ts";
 import { exitCodes } from "./exit.ts";
+import type { Finding } from "./finding.ts";
 import { newCommand, withControl } from "./options.ts";
 import { table } from "./print.ts";
 

@@ -6,7 +6,7 @@ import { closeSync, mkdtempSync, readFileSync, rmSync, writeFileSync, writeSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { HostError } from "./errors.ts";
-import { carriedFile } from "./executable.ts";
+import { carriedFile, isExecutable } from "./executable.ts";
 
 /** Where the Debian package has it, as a file that the whole system shares. */
 const installed = "/usr/lib/labgear/serialport.node";
@@ -19,24 +19,51 @@ const carried = "serialport.node";
 /**
  * The addon's exports: from the package's file, else from memory, else from a private folder that is gone at once. The
  * loader wants a file, but not one that lasts: neither a noexec /tmp nor a missing HOME is in the way.
- * @throws HostError ADDON, with what each way said
+ * @returns where none of it works, functions that throw a HostError ADDON: a box without boards doesn't need them
  */
 export default function loadAddon(): unknown {
-  const bytes = carriedFile(carried);
+  try {
+    return load().addon;
+  } catch (error) {
+    const refuse = () => {
+      throw error;
+    };
+    return new Proxy({}, { get: () => refuse });
+  }
+}
+
+/** Where the addon comes from, for people: "from …". @throws HostError ADDON, or Node's error outside of the executable */
+export async function addonOrigin(): Promise<string> {
+  if (isExecutable()) return load().origin;
+  await import("serialport");
+  return "from node_modules";
+}
+
+/** @throws HostError ADDON, with what each way said */
+function load(): { addon: unknown; origin: string } {
   const refused: string[] = [];
-  for (const load of [fromPackage, fromMemory, fromFolder]) {
+  for (const [origin, way] of ways) {
     try {
-      return load(bytes);
+      return { addon: way(carriedFile(carried)), origin };
     } catch (error) {
       refused.push((error as Error).message.split("\n", 1)[0] ?? "");
     }
   }
+  throw refusal(refused);
+}
+
+const ways: readonly [string, (bytes: Buffer) => unknown][] = [
+  [`from ${installed}`, fromPackage],
+  ["from memory", fromMemory],
+  ["from a temporary folder", fromFolder],
+];
+
+/** @param refused what each way said */
+function refusal(refused: readonly string[]): HostError {
   const advice =
     "serial ports can't be used; see that libstdc++6 is installed and some folder isn't mounted noexec";
-  throw new HostError(
-    "ADDON",
-    `the addon for serial ports can't be loaded (${refused.join("; ")}): ${advice}`,
-  );
+  const reasons = [...new Set(refused)].join("; ");
+  return new HostError("ADDON", `the addon for serial ports can't be loaded (${reasons}): ${advice}`);
 }
 
 /** Only when it is the very same: another version's may be installed, or be about to be. */

@@ -7,13 +7,15 @@ const sea = () => process.getBuiltinModule("node:sea");
 /** Whether this is the single executable. */
 export const isExecutable = (): boolean => sea().isSea();
 
-/**
- * The command line that starts this program anew with the same arguments. Node puts the executable's path in the place
- * of the script, too, and adds the options that are built in by itself.
- */
-export function ownCommandLine(): [string, ...string[]] {
+/** What starts this program: goes ahead of the arguments. The executable's built-in options are added by itself. */
+export function ownProgram(): [string, ...string[]] {
   const { execPath, execArgv, argv } = process;
-  return isExecutable() ? [execPath, ...argv.slice(2)] : [execPath, ...execArgv, ...argv.slice(1)];
+  return isExecutable() ? [execPath] : [execPath, ...execArgv, argv[1] ?? ""];
+}
+
+/** The command line that starts this program anew with the same arguments; Node has put its path in the second place. */
+export function ownCommandLine(): [string, ...string[]] {
+  return [...ownProgram(), ...process.argv.slice(2)];
 }
 
 /** A file that the executable carries. @throws when there is none of that name */

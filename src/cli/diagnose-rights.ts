@@ -1,0 +1,93 @@
+/** The doctor's checks of who may do what: the users of builds, and the serial ports. */
+import { readFile, stat } from "node:fs/promises";
+import type { Config } from "#/config/model.ts";
+import { Discovery } from "#/devices/discovery/discovery.ts";
+import { buildAccounts, buildGroup, lackingCapabilities } from "#/host/accounts.ts";
+import { addonOrigin } from "#/host/addon.ts";
+import type { Finding } from "./finding.ts";
+
+/** What /proc says of the agent, or of this process. */
+interface Rights {
+  readonly uid: number;
+  readonly groups: readonly number[];
+  readonly lacking: readonly string[];
+}
+
+async function rightsOf(pid: number | "self"): Promise<Rights> {
+  // An agent that has just ended is as good as none.
+  const status = await readFile(`/proc/${pid}/status`, "latin1").catch(() => "");
+  const numbers = (field: string) =>
+    (new RegExp(`^${field}:\\s*(.*)$`, "m").exec(status)?.[1] ?? "").split(/\s+/).filter(Boolean).map(Number);
+  return {
+    uid: numbers("Uid")[1] ?? 0,
+    groups: [...numbers("Gid"), ...numbers("Groups")],
+    lacking: lackingCapabilities(status),
+  };
+}
+
+/** @param pid the agent's; undefined: it doesn't run */
+export async function checkUsers(pid: number | undefined, config: Config | undefined): Promise<Finding> {
+  const about = "users";
+  const accounts = await buildAccounts();
+  const advice = `run the agent from its unit: then each build runs as a user of its own, of the group ${buildGroup}`;
+  if (pid === undefined) {
+    if (accounts.length > 0) {
+      return { about, state: "good", text: `${accounts.length} users for builds are there` };
+    }
+    return {
+      about,
+      state: "warning",
+      text: "builds run as the agent's user, and can read all that it can",
+      advice,
+    };
+  }
+  const { uid, lacking } = await rightsOf(pid);
+  if (uid === 0 || lacking.length > 0 || accounts.length === 0) {
+    const who = uid === 0 ? "root" : `the agent's user (${uid})`;
+    return {
+      about,
+      state: "warning",
+      text: `builds run as ${who}, and can read all that the agent can`,
+      advice,
+    };
+  }
+  const needed = config ? config.host.executors + config.devices.size : 0;
+  const text = `builds run as users of their own, ${accounts.length} of them`;
+  if (needed <= accounts.length) return { about, state: "good", text };
+  const more = "add some as /usr/lib/sysusers.d/labgear.conf says, or take away executors";
+  return { about, state: "bad", text: `${text}, and ${needed} builds can run at once`, advice: more };
+}
+
+/** Whether the agent may open each serial port that is there. @param pid the agent's; undefined: it doesn't run */
+export async function checkPorts(pid: number | undefined): Promise<Finding[]> {
+  const about = "ports";
+  using discovery = new Discovery();
+  const found = await discovery.list();
+  if (found.length === 0) return [{ about, state: "good", text: "no serial port is there" }];
+  const { uid, groups } = await rightsOf(pid ?? "self");
+  const refused: Finding[] = [];
+  for (const { path } of found) {
+    const there = await stat(path).catch(() => undefined);
+    if (!there) continue;
+    const { mode, gid, uid: owner } = there;
+    const may =
+      uid === 0 || (owner === uid && mode & 0o600) || (groups.includes(gid) && mode & 0o060) || mode & 0o006;
+    if (may) continue;
+    const whose = pid === undefined ? "this user" : "the agent";
+    const advice = "sudo usermod -aG dialout labgear, and restart the agent; or see the port's udev rule";
+    refused.push({ about, state: "bad", text: `${whose} may not open ${path}`, advice });
+  }
+  if (refused.length > 0) return refused;
+  return [{ about, state: "good", text: found.map(({ path }) => path).join(", ") }];
+}
+
+/** Whether serial ports can be used at all. */
+export async function checkAddon(): Promise<Finding> {
+  const about = "addon";
+  try {
+    return { about, state: "good", text: `the addon for serial ports is loaded ${await addonOrigin()}` };
+  } catch (error) {
+    const advice = "boards can't be used; install the Debian package, or libstdc++6";
+    return { about, state: "bad", text: (error as Error).message.split("\n", 1)[0] ?? "", advice };
+  }
+}

@@ -1,0 +1,19 @@
+/** What the doctor finds. */
+
+export interface Finding {
+  readonly about:
+    | "configuration"
+    | "agent"
+    | "unit"
+    | "job server"
+    | "users"
+    | "ports"
+    | "addon"
+    | "cgroup"
+    | "disk"
+    | "clock";
+  readonly state: "good" | "warning" | "bad";
+  readonly text: string;
+  /** What to do. */
+  readonly advice?: string;
+}

@@ -1,0 +1,113 @@
+/** `labgear setup`: what it asks, what it writes, and what it leaves alone. */
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { PassThrough, Writable } from "node:stream";
+import { test } from "node:test";
+import { setupYaml, writeSetup } from "#/cli/setup-file.ts";
+import { ask, withDefaults } from "#/cli/setup-questions.ts";
+import { loadConfig } from "#/config/load.ts";
+import type { FoundPort } from "#/devices/discovery/match.ts";
+import { labgear } from "../support/agent.ts";
+import { testFolder } from "../support/folders.ts";
+
+const ports: FoundPort[] = [
+  { path: "/dev/ttyUSB0", serial: "FT1234", usb: "0403:6001", product: "Fancy Adapter" },
+  { path: "/dev/ttyACM0", serial: "E66138", usb: "2e8a:000a", product: "Pico" },
+];
+
+test("by options alone, for a box without a configuration", async () => {
+  using folder = testFolder();
+  const config = join(folder.path, "labgear.yaml");
+  const args = [
+    "--name",
+    "rack7",
+    "--server",
+    "a.example,b.example:4731",
+    "--classes",
+    "auto,fast",
+    "--executors",
+    "3",
+  ];
+  const { exitCode, stdout, stderr } = await labgear(["setup", "--no-start", "--config", config, ...args]);
+  assert.deepEqual([exitCode, stderr], [0, ""]);
+  assert.match(stdout, /setup\.yaml is written$/m);
+  assert.match(stdout, /^add jobs under jobs: in /m);
+  const found = await loadConfig({ file: config });
+  assert.deepEqual([found.name, found.host], ["rack7", { classes: ["auto", "fast"], executors: 3 }]);
+  assert.deepEqual(
+    found.servers.map(({ host, port }) => `${host}:${port}`),
+    ["a.example:4730", "b.example:4731"],
+  );
+  assert.match(readFileSync(config, "utf8"), /^#name: rack7$/m, "the sample, with its explanations");
+});
+
+test("an earlier setup is replaced only by force, and the configuration itself never", async () => {
+  using folder = testFolder();
+  const config = join(folder.path, "labgear.yaml");
+  writeFileSync(config, "jobs: { pass: { run: 'true' } }\n");
+  const setup = (...args: string[]) => labgear(["setup", "--no-start", "--config", config, ...args]);
+  assert.equal((await setup("--name", "one")).exitCode, 0);
+  const refused = await setup("--name", "two");
+  assert.deepEqual([refused.exitCode, (await loadConfig({ file: config })).name], [2, "one"]);
+  assert.match(refused.stderr, /^labgear: .*setup\.yaml is there already: edit it, or .* --force$/m);
+  assert.equal((await setup("--name", "two", "--force")).exitCode, 0);
+  assert.equal((await loadConfig({ file: config })).name, "two");
+  assert.equal(readFileSync(config, "utf8"), "jobs: { pass: { run: 'true' } }\n");
+});
+
+test("what isn't good leaves all as it was", async () => {
+  using folder = testFolder();
+  const config = join(folder.path, "labgear.yaml");
+  const bad = await labgear(["setup", "--no-start", "--config", config, "--name", "a:b"]);
+  assert.equal(bad.exitCode, 2);
+  assert.match(bad.stderr, /can't be a name: it has a colon/);
+  assert.deepEqual(readdirSync(join(folder.path, "conf.d")), []);
+  assert.ok(!existsSync(config));
+  const missing = await labgear(["setup", "--no-start", "--config", config, "--boards", "/dev/ttyNONE"]);
+  assert.match(missing.stderr, /^labgear: there is no serial port \/dev\/ttyNONE/);
+});
+
+test("a person is asked for what no option told", async () => {
+  const input = new PassThrough();
+  let shown = "";
+  const output = new Writable({
+    write(chunk, _, done) {
+      shown += chunk;
+      // Each question is answered when it is there.
+      const answers: [RegExp, string][] = [
+        [/The name of this box \[[^\]]*\]: $/, "rack 8\n"],
+        [/Job servers[^\]]*\]: $/, shown.includes("expected HOST") ? "gear.example\n" : "x:y:z\n"],
+        [/ttyUSB0, Fancy Adapter\? \[y\/N\]: $/, "n\n"],
+        [/ttyACM0, Pico\? \[y\/N\]: $/, "yes\n"],
+      ];
+      const found = answers.find(([question]) => question.test(shown));
+      if (found) input.write(found[1]);
+      done();
+    },
+  });
+  const answers = await ask({ classes: ["lab"] }, ports, input, output);
+  assert.deepEqual(answers, {
+    name: "rack",
+    servers: ["gear.example"],
+    classes: ["lab"],
+    boards: [ports[1]],
+  });
+  assert.doesNotMatch(shown, /Classes/);
+});
+
+test("answers that end too early write nothing", async () => {
+  const input = new PassThrough();
+  input.end("rack8\n");
+  await assert.rejects(ask({}, ports, input, new PassThrough().resume()), /the answers ended too early/);
+});
+
+test("boards become devices of the configuration", async () => {
+  using folder = testFolder();
+  const config = join(folder.path, "labgear.yaml");
+  const answers = withDefaults({ boards: ["all"] }, ports);
+  const found = await writeSetup(answers, { config, sample: () => "", force: false });
+  assert.deepEqual([...found.devices.keys()], ["fancy-adapter", "pico"]);
+  assert.deepEqual(withDefaults({}, ports).boards, []);
+  assert.match(setupYaml(withDefaults({}, [])), /^# Written by labgear setup.*\n$/);
+});

@@ -1,0 +1,151 @@
+/** A whole Linux with its own systemd, in a container on this machine, to install packages in. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, dirname, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { execa } from "execa";
+
+const roots = new URL("../.out/roots", import.meta.url).pathname;
+/** How long any one thing may take, in milliseconds: a bound against hanging. */
+const patience = 180_000;
+
+/** The releases that are tried, and where they come from. */
+export const releases = {
+  bookworm: "deb http://deb.debian.org/debian bookworm main",
+  trixie: "deb http://deb.debian.org/debian trixie main",
+  // Debian has no keyring for it, and nothing of the root is kept.
+  noble: "deb [trusted=yes] http://archive.ubuntu.com/ubuntu noble main",
+} as const;
+
+export type Release = keyof typeof releases;
+
+/** What the package wants of a bare system, and git for builds. */
+const include = "systemd,systemd-sysv,udev,libatomic1,libstdc++6,git,man-db,util-linux";
+
+/** Makes a release's root, once; a box lays its own changes over it. */
+async function makeRoot(release: Release): Promise<string> {
+  const root = join(roots, release);
+  if (existsSync(root)) return root;
+  mkdirSync(roots, { recursive: true });
+  const fresh = `${root}.${process.pid}`;
+  const args = ["--variant=apt", `--include=${include}`, release, fresh, releases[release]];
+  await execa("mmdebstrap", args, { timeout: patience * 2 });
+  // Two tests may have made it at the same time.
+  await execa("mv", ["--no-target-directory", fresh, root], { reject: false });
+  rmSync(fresh, { recursive: true, force: true });
+  return root;
+}
+
+export class Box implements AsyncDisposable {
+  /** Its root folder as this machine sees it. */
+  readonly root: string;
+  readonly #folder: string;
+  readonly #container: ChildProcess;
+  readonly #over = new AbortController();
+  #init = 0;
+
+  private constructor(folder: string) {
+    this.#folder = folder;
+    this.root = join(folder, "root");
+    const options = ["--register=no", "--keep-unit", "--private-network", "--console=pipe", "--quiet"];
+    const machine = `labgear-${process.pid}`;
+    this.#container = spawn(
+      "systemd-nspawn",
+      [...options, `--machine=${machine}`, "--boot", "--directory", this.root],
+      { stdio: "ignore", env: { PATH: process.env.PATH, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: "1" } },
+    );
+  }
+
+  /** Boots a box; resolves when everything in it is up. */
+  static async boot(release: Release): Promise<Box> {
+    const lower = await makeRoot(release);
+    const folder = mkdtempSync(join(tmpdir(), "labgear-box-"));
+    for (const name of ["root", "upper", "work"]) mkdirSync(join(folder, name));
+    const layers = `lowerdir=${lower},upperdir=${folder}/upper,workdir=${folder}/work`;
+    await execa("mount", ["-t", "overlay", "labgear-box", "-o", layers, join(folder, "root")]);
+    const box = new Box(folder);
+    try {
+      await box.#findInit();
+      await box.sh("timeout 120 systemctl is-system-running --wait");
+      return box;
+    } catch (error) {
+      await box[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** Nobody tells when the container's first process is there, and when its systemd listens. */
+  async #findInit(): Promise<void> {
+    const { pid } = this.#container;
+    for (const until = performance.now() + patience; performance.now() < until; await delay(100)) {
+      if (this.#container.exitCode !== null) throw new Error("systemd-nspawn has ended: can it run here?");
+      const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
+      this.#init = Number(children.split(" ")[0]);
+      if (this.#init > 0 && existsSync(`/proc/${this.#init}/root/run/systemd/private`)) return;
+    }
+    throw new Error("the container doesn't boot");
+  }
+
+  /** Starts a shell script in the box, as root. */
+  start(script: string) {
+    const enter = ["--target", String(this.#init), "--all", "--", "/bin/sh", "-euc", script];
+    return execa("nsenter", enter, {
+      all: true,
+      reject: false,
+      stdin: "ignore",
+      timeout: patience,
+      cancelSignal: this.#over.signal,
+      extendEnv: false,
+      env: {
+        PATH: "/usr/sbin:/usr/bin:/sbin:/bin",
+        LC_ALL: "C.UTF-8",
+        DEBIAN_FRONTEND: "noninteractive",
+        HOME: "/root",
+      },
+    });
+  }
+
+  /**
+   * Runs a shell script in the box, as root.
+   * @returns all that it printed
+   * @throws when it fails, with what it printed
+   */
+  async sh(script: string): Promise<string> {
+    const { exitCode, all, timedOut } = await this.start(script);
+    if (exitCode === 0) return all;
+    throw new Error(`${script}\nended with ${timedOut ? "a time-out" : exitCode}:\n${all}`);
+  }
+
+  /** Writes a file in the box. */
+  write(path: string, text: string): void {
+    mkdirSync(dirname(join(this.root, path)), { recursive: true });
+    writeFileSync(join(this.root, path), text);
+  }
+
+  /** Installs a package with dpkg, which asks nothing and keeps configuration that was changed. */
+  async install(file: string): Promise<string> {
+    const name = basename(file);
+    copyFileSync(file, join(this.root, "root", name));
+    return await this.sh(`dpkg --force-confdef --force-confold --install /root/${name}; rm /root/${name}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#container.exitCode === null && this.#init > 0) await this.start("systemctl poweroff --force");
+    this.#over.abort();
+    const gone =
+      this.#container.exitCode ?? once(this.#container, "exit", { signal: AbortSignal.timeout(30_000) });
+    await Promise.resolve(gone).catch(() => this.#container.kill("SIGKILL"));
+    await execa("umount", ["--lazy", this.root], { reject: false });
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}

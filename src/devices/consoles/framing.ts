@@ -3,9 +3,10 @@
  *
  *     ~TOKEN#SEGMENT:UNIT:SIZE:CHECKSUM
  *     (base64 or hexadecimal, in lines)
- *     ~TOKEN.
+ *     ~TOKEN.SEGMENT:UNIT:SIZE:CHECKSUM
  *
- * with UNIT the place in its segment in units of 64 bytes, SIZE the segment's bytes, CHECKSUM that of the frame's bytes. All other
+ * with UNIT the place in its segment in units of 64 bytes, SIZE the segment's bytes, CHECKSUM that of the frame's bytes; as no checksum
+ * covers the header, a frame counts only when its two ends agree. All other
  * answers are one line that says its words twice: `~TOKEN:WORD:…:WORD:…`. The token is the host's, new for each request.
  */
 import { type ChecksumProgram, checksum } from "./checksum.ts";
@@ -29,8 +30,7 @@ export type Answer =
   | { readonly kind: "damaged"; readonly token: string }
   | { readonly kind: "words"; readonly token: string; readonly words: readonly string[] };
 
-const header = /~([a-z0-9]{8})#(\d{1,9}):(\d{1,9}):(\d{1,12}):([0-9a-f]{1,128})$/;
-const trailer = /~([a-z0-9]{8})\.$/;
+const edge = /~([a-z0-9]{8})([#.])((\d{1,9}):(\d{1,9}):(\d{1,12}):([0-9a-f]{1,128}))$/;
 const words = /~([a-z0-9]{8}):([\w:.+-]{1,300})$/;
 /** A line that is longer is somebody else's. */
 const longestLine = 1024;
@@ -38,6 +38,8 @@ const longestLine = 1024;
 /** What a frame under way has collected: lines as they came, ended by `\n`, some of them with a foreign end and `\r`. */
 interface Open {
   readonly token: string;
+  /** All that the header says. */
+  readonly header: string;
   readonly segment: number;
   readonly unit: number;
   readonly size: number;
@@ -80,35 +82,44 @@ export class AnswerReader {
     const plain = line.endsWith("\r") ? line.slice(0, -1) : line;
     const at = plain.lastIndexOf("~");
     if (at >= 0) {
-      const start = header.exec(plain);
-      if (start) {
-        const [, token = "", segment, place, size, sum = ""] = start;
-        const before = this.#end();
-        const numbers = { segment: Number(segment), unit: Number(place), size: Number(size) };
-        this.#open = { token, ...numbers, sum, lines: [], length: 0 };
-        return before;
-      }
+      const found = edge.exec(plain);
+      if (found) return this.#edge(found, plain.slice(0, at));
       const said = words.exec(plain);
       if (said) {
         const all = (said[2] ?? "").split(":");
         const half = all.slice(0, all.length / 2);
         const same = all.length % 2 === 0 && half.every((word, index) => word === all[index + half.length]);
-        const before = this.#end();
+        const before = this.#drop();
         return same ? [...before, { kind: "words", token: said[1] ?? "", words: half }] : before;
-      }
-      const end = trailer.exec(plain);
-      const under = this.#open;
-      if (under && end?.[1] === under.token) {
-        // What noise pushed in front of the trailer belongs to the frame.
-        if (at > 0) under.lines.push(plain.slice(0, at));
-        return this.#end();
       }
     }
     const open = this.#open;
     if (!open) return [];
     open.lines.push(line);
     open.length += line.length + 1;
-    return open.length > this.#largest ? this.#end() : [];
+    return open.length > this.#largest ? this.#drop() : [];
+  }
+
+  /** The beginning or end of a frame; what noise pushed in front of an end belongs to the frame. */
+  #edge(found: RegExpExecArray, before: string): Answer[] {
+    const [, token = "", mark, header = "", segment, place, size, sum = ""] = found;
+    const open = this.#open;
+    if (mark === "#") {
+      const damaged = this.#drop();
+      const numbers = { segment: Number(segment), unit: Number(place), size: Number(size) };
+      this.#open = { token, header, ...numbers, sum, lines: [], length: 0 };
+      return damaged;
+    }
+    if (!open || open.token !== token || open.header !== header) return this.#drop();
+    if (before !== "") open.lines.push(before);
+    return this.#end();
+  }
+
+  /** The frame under way is none. */
+  #drop(): Answer[] {
+    const open = this.#open;
+    this.#open = undefined;
+    return open ? [{ kind: "damaged", token: open.token }] : [];
   }
 
   /** The frame under way, with what it has. */

@@ -92,6 +92,8 @@ class Sending {
   #block = firstBlock;
   #line = largestLine;
   #done: number;
+  /** No block was damaged so far. */
+  #clean = true;
   /** Bytes a second, by the blocks that arrived; at first a guess on the slow side. */
   #rate = 700;
 
@@ -172,6 +174,7 @@ class Sending {
   }
 
   #slower(): void {
+    this.#clean = false;
     this.#block = Math.max(smallestBlock, Math.floor(this.#block / 2 / smallestBlock) * smallestBlock);
     this.#line = Math.max(smallestLine, Math.min(this.#line, this.#block) / 2);
   }
@@ -182,7 +185,7 @@ class Sending {
       firstBlock,
       Math.min(largestBlock, Math.floor(this.#rate / smallestBlock) * smallestBlock),
     );
-    this.#block = Math.min(most, this.#block + smallestBlock * 4);
+    this.#block = Math.min(most, this.#block + (this.#clean ? 4 : 1) * smallestBlock);
     this.#line = Math.min(largestLine, this.#line * 2);
   }
 

@@ -35,8 +35,8 @@ s(){ printf "\\n~%s:%s:%s\\n" "$t" "$1" "$1";}
 f(){ z=$(wc -c <"$1");z=$((z))
 while [ $d -gt 0 ]&&[ $((b*64)) -lt $z ];do
 dd if="$1" bs=64 skip=$b count=$c >"$T/f" 2>/dev/null
-x=$($C <"$T/f");printf "\\n~%s#%s:%s:%s:%s\\n" "$t" "$a" "$b" "$z" "\${x%% *}"
-$E <"$T/f";printf "~%s.\\n" "$t"
+x=$($C <"$T/f");x=$a:$b:$z:\${x%% *};printf "\\n~%s#%s\\n" "$t" "$x"
+$E <"$T/f";printf "~%s.%s\\n" "$t" "$x"
 b=$((b+c));d=$((d-1));done;}
 L="- - - - - - - -"
 w=

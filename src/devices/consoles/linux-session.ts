@@ -37,8 +37,10 @@ export interface Link {
 export class Session {
   readonly link: Link;
   readonly #answers: AnswerReader;
-  /** Milliseconds that an answer takes, a running mean. */
+  /** Milliseconds until an answer begins, a running mean. */
   #delay = 300;
+  /** Milliseconds between two parts of an answer, at most of late. */
+  #gap = 1000;
 
   constructor(link: Link) {
     this.link = link;
@@ -65,30 +67,37 @@ export class Session {
     for (let attempt = 0; ; attempt++) {
       const mine = token ?? this.link.token();
       tokens.add(mine);
-      const sent = yield* this.send(verb, mine, args);
+      let heard = yield* this.send(verb, mine, args);
       const asked = hearing.now;
-      let wait = slow + Math.min(10_000, Math.max(500, this.#delay * 4) * 2 ** Math.min(attempt, 6));
-      let heard = sent;
-      for (let until = asked + wait; ; ) {
+      let latest: number | undefined;
+      for (;;) {
         for (const answer of this.#answers.feed(heard)) {
           if (!tokens.has(answer.token)) continue;
-          if (answer.kind === "words") {
-            if (attempt === 0) this.#delay = this.#delay * 0.75 + Math.min(hearing.now - asked, 2000) * 0.25;
-            return answer.words;
-          }
+          if (latest === undefined) this.#delay = this.#delay * 0.75 + (hearing.now - asked) * 0.25;
+          else this.#gap = Math.max(this.#gap * 0.9, hearing.now - latest);
+          latest = hearing.now;
+          if (answer.kind === "words") return answer.words;
           if (answer.kind === "frame" && (yield* onFrame(answer))) progress = hearing.now;
-          // More is on its way.
-          wait = Math.max(wait, 1500);
-          until = hearing.now + wait;
         }
-        if (hearing.now >= until) break;
         yield* this.#watch();
-        heard = yield* hearing.read(until - hearing.now);
+        const wait = this.#wait(asked + slow, latest, attempt);
+        if (wait <= 0) break;
+        heard = yield* hearing.read(wait);
       }
       args = again();
       if (hearing.now - progress > patience + slow) throw this.#lost();
       if (hearing.now - progress > doubt + slow) yield* this.link.revive();
     }
+  }
+
+  /** How long an answer, or the next part of one, is still to be waited for. */
+  #wait(asked: number, latest: number | undefined, attempt: number): number {
+    const { now, lastByte } = this.link.hearing;
+    const usual = Math.min(3000, Math.max(150, 4 * this.#delay));
+    if (latest === undefined) return asked + Math.min(10_000, usual * 2 ** attempt) - now;
+    // Parts of it come as long as the line isn't silent, unless all that comes is others' output.
+    const silent = Math.max(lastByte, latest) + usual - now;
+    return Math.min(silent, latest + Math.min(10_000, Math.max(1500, 3 * this.#gap)) - now);
   }
 
   /** Sends a request and waits for nothing; the answer to it is heard by listen(). */

@@ -26,6 +26,7 @@ export interface Prepared {
 
 /** Fits a terminal's line, and its buffer. */
 const pieceLength = 200;
+const shortestPiece = 12;
 
 export const promptOf = (shell: Shell): string => `lg-${shell.id}# `;
 
@@ -37,21 +38,24 @@ export function* prepare(shell: Shell, timeout: number): Dialogue<Prepared> {
   const until = shell.hearing.now + timeout;
   yield* setPrompt(shell, until);
   yield* command(shell, "stty sane -ixon -onlcr;stty cols 250", until);
-  yield* command(
-    shell,
-    `for d in /tmp /dev/shm /run /var/tmp ~;do T=$d/.lg-${shell.id};mkdir -p -m 700 $T&&>$T/w&&break;done 2>&-`,
-    until,
-  );
-  yield* command(
-    shell,
-    `for C in ${checksumPrograms.join(" ")} none;do $C </dev/null>/dev/null&&break;done 2>&-`,
-    until,
-  );
-  const expected = (sum: ChecksumProgram) => checksum(sum, Buffer.from(serverProgram));
-  for (let attempt = 0; attempt < 6; attempt++) {
+  for (let attempt = 0; attempt < 12; attempt++) {
+    // A damaged line can have done anything but this, so it is done until it is right.
+    yield* command(
+      shell,
+      `for d in /tmp /dev/shm /run /var/tmp ~;do T=$d/.lg-${shell.id};mkdir -p -m 700 $T&&>$T/w&&break;done 2>&-`,
+      until,
+    );
+    yield* command(
+      shell,
+      `for C in ${checksumPrograms.join(" ")} none;do $C </dev/null>/dev/null&&break;done 2>&-`,
+      until,
+    );
     const state = yield* look(shell, until);
-    if (state.there === expected(state.sum)) return state;
+    if (!state) continue;
+    if (state.there === checksum(state.sum, Buffer.from(serverProgram))) return state;
     yield* upload(shell, until);
+    const then = yield* look(shell, until);
+    if (then && then.there === checksum(then.sum, Buffer.from(serverProgram))) return then;
   }
   throw new BoardFailure(
     "noise",
@@ -82,7 +86,8 @@ export function* command(
       yield* hearing.drain(200, 2000);
     }
     // The space keeps it out of the history of shells that are set up so.
-    if (!(yield* typeText(` ${line}`, hearing, profile, until - hearing.now))) continue;
+    const kind = attempt % 2 === 0 ? "exact" : "edited";
+    if (!(yield* typeText(` ${line}`, hearing, profile, until - hearing.now, kind))) continue;
     const heard = yield* enter(shell, expected, 3000);
     if (heard !== undefined) return heard;
   }
@@ -110,27 +115,24 @@ interface Look extends Prepared {
   readonly there: string;
 }
 
-function* look(shell: Shell, until: number): Dialogue<Look> {
+/** @returns undefined when the answer is damaged, or what was typed before */
+function* look(shell: Shell, until: number): Dialogue<Look | undefined> {
   const mark = `lg=${shell.token()}`;
   const line = `echo '${mark.slice(0, 2)}''${mark.slice(2)}':$C:$($C <$T/s 2>&-):$T:$(cat /proc/sys/kernel/random/boot_id):`;
-  const pattern = new RegExp(`${mark}:(\\w+):(\\w*)[^:\\n]*:([^:\\n]*):([^:\\n]*):`);
-  while (shell.hearing.now < until) {
-    const found = pattern.exec(yield* command(shell, line, until));
-    if (!found) continue;
-    const [, sum = "", there = "", folder = "", boot = ""] = found;
-    const program = checksumPrograms.find((name) => name === sum);
-    if (!program) {
-      throw new BoardFailure(
-        "mismatch",
-        `the board has none of the programs ${checksumPrograms.join(", ")}: install one`,
-      );
-    }
-    return { sum: program, there, folder, boot: boot.trim() };
-  }
-  throw new BoardFailure(
-    "noise",
-    "the board's shell answers, and never unharmed: other output fills its console",
+  const found = new RegExp(`${mark}:(\\w+):(\\w*)[^:\\n]*:([^:\\n]*):([^:\\n]*):`).exec(
+    yield* command(shell, line, until),
   );
+  if (!found) return undefined;
+  const [, name, there = "", folder = "", boot = ""] = found;
+  if (name === "none") {
+    throw new BoardFailure(
+      "mismatch",
+      `the board has none of the programs ${checksumPrograms.join(", ")}: install one`,
+    );
+  }
+  const sum = checksumPrograms.find((program) => program === name);
+  if (!sum || !folder.endsWith(`/.lg-${shell.id}`)) return undefined;
+  return { sum, there, folder, boot: boot.trim() };
 }
 
 /** Types our program into a file. While `read` waits the terminal itself echoes, without any line editor's ways. */
@@ -141,9 +143,12 @@ function* upload(shell: Shell, until: number): Dialogue<void> {
   if (yield* typeText(loop, hearing, profile, left())) {
     yield* hearing.write("\n");
     yield* hearing.drain(100, 1000);
-    for (const piece of pieces(serverProgram)) {
+    const written = escaped(serverProgram);
+    for (let from = 0; from < written.length; ) {
+      const piece = pieceAt(written, from, Math.min(pieceLength, Math.max(shortestPiece, profile.chunk)));
       if (!(yield* typeText(piece, hearing, profile, left(), "exact"))) break;
-      yield* hearing.write("\n");
+      from += piece.length;
+      yield* endLine(hearing, profile);
     }
     // One line end more, in case the last was lost.
     yield* hearing.write("\n");
@@ -153,14 +158,30 @@ function* upload(shell: Shell, until: number): Dialogue<void> {
   yield* hearing.write("\x03");
 }
 
-/** Lines for `printf %b`. Where a line ends doesn't matter: lost or doubled line ends change nothing. */
-function pieces(program: string): string[] {
-  const lines: string[] = [""];
-  for (const character of program) {
-    const written = character === "\n" ? "\\n" : character === "\\" ? "\\\\" : character;
-    const last = lines.at(-1) ?? "";
-    if (last.length + written.length > pieceLength) lines.push(written);
-    else lines[lines.length - 1] = last + written;
+/**
+ * Ends a line of the upload. Where a line ends doesn't matter, so a doubled end changes nothing; but when it is lost, clearing the
+ * next line takes this one with it. On a line that is known to lose bytes its echo is waited for.
+ */
+function* endLine(hearing: Hearing, profile: TypingProfile): Dialogue<void> {
+  for (let attempt = 0; attempt < 3; attempt++) {
+    yield* hearing.write("\n");
+    if (profile.chunk >= pieceLength || profile.echo === false) return;
+    let text = "";
+    for (const until = hearing.now + 300; hearing.now < until; ) {
+      text += yield* hearing.read(until - hearing.now);
+      if (text.includes("\n")) return;
+    }
   }
-  return lines;
+}
+
+/** As `printf %b` takes it, in one line. */
+function escaped(program: string): string {
+  return program.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");
+}
+
+/** A piece of about that length that doesn't cut an escape in two. */
+function pieceAt(written: string, from: number, length: number): string {
+  let to = from;
+  while (to < written.length && to - from < length) to += written[to] === "\\" ? 2 : 1;
+  return written.slice(from, to);
 }

@@ -8,16 +8,19 @@ export interface TypingProfile {
   chunk: number;
   /** Milliseconds between two chunks, for boards that lose what comes too fast. */
   pause: number;
+  /** Milliseconds that an echo takes, at most of late. */
+  delay: number;
   /** Whether the board echoes; undefined: not known yet. */
   echo: boolean | undefined;
 }
 
 export const largestChunk = 256;
 const slowestPause = 50;
+const slowestEcho = 400;
 const eraseLine = "\x15";
 
 export function newTypingProfile(): TypingProfile {
-  return { chunk: largestChunk, pause: 0, echo: undefined };
+  return { chunk: largestChunk, pause: 0, delay: slowestEcho, echo: undefined };
 }
 
 /**
@@ -57,7 +60,7 @@ export function* typeText(
     }
     slower(profile, text.length);
     yield* hearing.write(eraseLine);
-    yield* hearing.drain(150, 1500);
+    yield* hearing.drain(Math.max(30, profile.delay), 1500);
   }
   return false;
 }
@@ -86,18 +89,19 @@ function* typeOnce(
   for (let from = 0; from < text.length; from += profile.chunk) {
     const chunk = text.slice(from, from + profile.chunk);
     yield* hearing.write(chunk);
-    if (!(yield* echoed(chunk, hearing, kind))) return false;
+    const asked = hearing.now;
+    if (!(yield* echoed(chunk, hearing, kind, Math.max(60, 3 * profile.delay)))) return false;
+    profile.delay = Math.max(hearing.now - asked, profile.delay * 0.8);
     if (profile.pause > 0) yield* hearing.drain(profile.pause, profile.pause);
   }
   return true;
 }
 
 /** Whether the chunk comes back. */
-function* echoed(chunk: string, hearing: Hearing, kind: EchoKind): Dialogue<boolean> {
+function* echoed(chunk: string, hearing: Hearing, kind: EchoKind, patience: number): Dialogue<boolean> {
   const visible = (text: string) => text.replace(kind === "exact" ? /[^\x20-\x7e]/g : /[^\x21-\x7e]/g, "");
   const expected = visible(chunk);
   let got = "";
-  const patience = 500 + chunk.length * 5;
   const until = hearing.now + 4 * patience;
   let lastByte = hearing.now;
   while (hearing.now < until && hearing.now - lastByte < patience) {
@@ -109,8 +113,9 @@ function* echoed(chunk: string, hearing: Hearing, kind: EchoKind): Dialogue<bool
   return false;
 }
 
-/** Half the chunk; when that is small already, a pause as well. */
+/** Half the chunk, and more patience; when the chunk is small already, a pause as well. */
 function slower(profile: TypingProfile, length: number): void {
+  profile.delay = Math.min(slowestEcho, profile.delay * 1.5 + 5);
   profile.chunk = Math.max(1, Math.floor(Math.min(profile.chunk, length) / 2));
   if (profile.chunk <= 8) profile.pause = Math.min(slowestPause, profile.pause * 2 || 2);
 }

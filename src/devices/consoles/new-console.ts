@@ -8,21 +8,26 @@ import { LinuxConsole } from "./linux.ts";
 import type { Login } from "./linux-login.ts";
 import { RawConsole } from "./raw.ts";
 import type { TypingProfile } from "./typing.ts";
+import { UbootConsole } from "./u-boot.ts";
 
 /**
  * @param profile how the device takes typing; the console brings it up to date
  * @throws BoardFailure login-refused when the password's file can't be read
  */
 export function newConsole(config: DeviceConfig, profile: TypingProfile): Console {
-  const { console, prompt } = config;
-  if (console === "raw") return new RawConsole();
-  const login = loginOf(config);
-  return new LinuxConsole({
-    profile,
-    token: randomToken,
-    ...(prompt !== undefined && { prompt }),
-    ...(login && { login }),
-  });
+  const { console, prompt, autobootKey } = config;
+  const own = { token: randomToken, ...(prompt !== undefined && { prompt }) };
+  switch (console) {
+    case "linux": {
+      const login = loginOf(config);
+      return new LinuxConsole({ ...own, profile, ...(login && { login }) });
+    }
+    case "u-boot":
+      return new UbootConsole({ ...own, ...(autobootKey !== undefined && { autobootKey }) });
+    case "micropython":
+    case "raw":
+      return new RawConsole();
+  }
 }
 
 /** The password's file is read each time, so that a changed one needs no reload. */

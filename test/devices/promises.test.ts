@@ -1,0 +1,181 @@
+/**
+ * The four promises, on bad boards drawn from seeds: never a false pass; exactly one result; port and lock free again in
+ * bounded time; output bytes exact, or marked incomplete.
+ */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { DeviceConfig } from "#/config/model.ts";
+import { newConsole } from "#/devices/consoles/new-console.ts";
+import { newTypingProfile } from "#/devices/consoles/typing.ts";
+import { Device } from "#/devices/device.ts";
+import { Discovery } from "#/devices/discovery/discovery.ts";
+import { BoardFailure, DeviceError } from "#/devices/errors.ts";
+import { HealthRecord } from "#/devices/health.ts";
+import { Port } from "#/devices/port/port.ts";
+import { Power } from "#/devices/power.ts";
+import { loadSystemCalls } from "#/host/syscalls.ts";
+import type { BoardVerdict } from "#/runners/board.ts";
+import { runShell } from "#/runners/shell.ts";
+import { scale } from "../support/scale.ts";
+import { temporaryFolder } from "../support/servers.ts";
+import { type BadBoard, lacksMachine, machineLogin, startBadBoard } from "../targets/bad-board.ts";
+import { lacksTarget } from "../targets/target.ts";
+
+const skip = lacksTarget("busybox") || lacksMachine();
+const runs = scale(100, 1000);
+/** At the same time: most of a run is waiting for a line. */
+const atOnce = 10;
+/** How long a run may take, and the port after it to be free, in milliseconds. */
+const runTime = 20_000;
+const freeTime = 10_000;
+
+type Result = { readonly verdict: BoardVerdict; readonly output: Buffer; readonly notes: string } | Error;
+
+test(`${runs} bad boards keep the four promises`, { skip, timeout: 1_700_000 }, async (t) => {
+  await using folder = await temporaryFolder();
+  const passwordFile = join(folder.path, "password");
+  await writeFile(passwordFile, machineLogin.password);
+  const told = new Map<string, number>();
+  const count = (what: string) => told.set(what, (told.get(what) ?? 0) + 1);
+  let seed = 0;
+  const worker = async () => {
+    while (seed < runs) {
+      const mine = ++seed;
+      count(await oneRun(mine, passwordFile));
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, worker));
+  const summary = [...told].sort().map(([what, times]) => `${what} ${times}`);
+  t.diagnostic(summary.join(", "));
+  // Boards that little befalls have to be served; some others vanish, or are too slow.
+  const served = (told.get("passed") ?? 0) + (told.get("failed") ?? 0);
+  assert.ok(served >= runs / 4, `only ${served} of ${runs} had a verdict: ${summary.join(", ")}`);
+});
+
+/** @returns how it ended, in a word */
+async function oneRun(seed: number, passwordFile: string): Promise<string> {
+  await using board = await startBadBoard({ seed });
+  const code = seed % 3;
+  const result = await bounded(carryOut(board, code, passwordFile), runTime + freeTime + 20_000, () =>
+    board.describe(),
+  );
+  const truth = await board.truth.file("code");
+  const about = (what: string) =>
+    `${what}: ${board.describe()}; ${result instanceof Error ? result.stack : JSON.stringify({ ...result.verdict, notes: result.notes })}; really ${truth}`;
+  if (result instanceof Error) {
+    assert.ok(result instanceof BoardFailure, about("an error without a cause"));
+    return result.reason;
+  }
+  const { verdict, output, notes } = result;
+  assert.equal(truth, `${code}\n`, about("a verdict on what never ended"));
+  assert.equal(verdict.passed, code === 0, about("a false verdict"));
+  const really = await board.truth.file("output");
+  if (notes.includes("incomplete")) return "incomplete";
+  assert.equal(
+    output.toString("latin1"),
+    Buffer.from(really ?? "").toString("latin1"),
+    about("other output"),
+  );
+  return verdict.passed ? "passed" : "failed";
+}
+
+/** A job's script: what it prints, and its code, are also told behind the line's back. */
+const script = (code: number) => `
+{
+  seq 1 150
+  printf 'no prompt: # $ => login: \\001\\033[31m \\r carriage\\n'
+  i=0; while [ $i -lt 20 ]; do echo "line $i of words and words and words"; i=$((i+1)); done
+} | tee /truth/output
+echo ${code} >/truth/code
+exit ${code}
+`;
+
+async function carryOut(board: BadBoard, code: number, passwordFile: string): Promise<Result> {
+  const config: DeviceConfig = {
+    name: "bad",
+    classes: ["bad"],
+    port: { address: { kind: "tty", match: { path: board.tty } }, baud: 115_200, flow: "none" },
+    console: "linux",
+    login: { user: machineLogin.user, passwordFile },
+    power: {},
+    health: {},
+    quarantineAfter: 3,
+    bootTimeout: 10_000,
+  };
+  const profile = newTypingProfile();
+  using discovery = new Discovery();
+  const port = new Port({ name: "bad", config: config.port, discovery, calls: loadSystemCalls() });
+  const device = new Device({
+    config,
+    port,
+    power: new Power(config, async () => ({ code: 0, output: "" })),
+    newConsole: () => newConsole(config, profile),
+    health: new HealthRecord(config, { failures: 0 }, () => {}),
+  });
+  try {
+    return await run(device, code);
+  } finally {
+    await bounded(
+      device[Symbol.asyncDispose](),
+      freeTime,
+      () => `the device doesn't end: ${board.describe()}`,
+    );
+    await isFree(config, board);
+  }
+}
+
+async function run(device: Device, code: number): Promise<Result> {
+  const signal = AbortSignal.timeout(runTime);
+  const output: Uint8Array[] = [];
+  let notes = "";
+  const note = async (text: string) => {
+    notes += `${text}\n`;
+  };
+  try {
+    while (device.state.kind === "absent" || device.state.kind === "opening")
+      await once(device, "changed", { signal });
+    using seat = await device.reserve("the test", "job", signal);
+    const verdict = await runShell(
+      {
+        seat,
+        bootTimeout: 10_000,
+        signal,
+        output: async (bytes) => void output.push(Uint8Array.from(bytes)),
+        note,
+        progress: () => {},
+        host: () => Promise.reject(new Error("not in this job")),
+        files: { source: async () => "none", sink: async () => "none" },
+      },
+      { kind: "shell", script: script(code), put: [], get: [] },
+    );
+    seat.release({ kind: "well", passed: verdict.passed });
+    return { verdict, output: Buffer.concat(output), notes };
+  } catch (error) {
+    if (error instanceof DeviceError) return new BoardFailure("unplugged", error.message);
+    if (error === signal.reason) return new BoardFailure("silent", "the run's time is up");
+    return error as Error;
+  }
+}
+
+/** Another owner gets the port at once, as soon as it is there. */
+async function isFree(config: DeviceConfig, board: BadBoard): Promise<void> {
+  using discovery = new Discovery();
+  await using next = new Port({ name: "next", config: config.port, discovery, calls: loadSystemCalls() });
+  assert.ok(await next.whenOpen(freeTime), `the port isn't free (${next.state.kind}): ${board.describe()}`);
+}
+
+async function bounded<T>(work: Promise<T>, milliseconds: number, about: () => string): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(
+    () => late.reject(new Error(`not in ${milliseconds} ms: ${about()}`)),
+    milliseconds,
+  );
+  try {
+    return await Promise.race([work, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,4 +1,4 @@
-/** The console of a board that nothing is known of: bytes come and go, and there is no prompt to come back to. */
+/** A console without any prompt that could be known: what it says is for steps to send and expect. */
 import { BoardFailure } from "../errors.ts";
 import type { Console } from "./console.ts";
 import type { Dialogue } from "./dialogue.ts";
@@ -6,16 +6,19 @@ import type { Dialogue } from "./dialogue.ts";
 export class RawConsole implements Console {
   readonly kind = "raw";
 
-  /** There is nowhere to go. */
+  /** There is nothing to get to. */
   *enter(): Dialogue<void> {}
 
-  /** @throws BoardFailure always: a job of steps or firmware is what such a board can do */
+  /** @throws BoardFailure always: nobody could tell where a command's output ends */
   // biome-ignore lint/correctness/useYield: it has nothing to say
   *run(): Dialogue<never> {
-    throw new BoardFailure("noise", "a raw console has no prompt to run a command at: use send and expect");
+    throw new BoardFailure(
+      "mismatch",
+      "a raw console has no prompt to run commands at: use steps with send and expect, or say which console it is",
+    );
   }
 
-  /** Nothing that is known runs there. */
+  /** Nothing is known to run. */
   // biome-ignore lint/correctness/useYield: it has nothing to say
   *interrupt(): Dialogue<boolean> {
     return true;

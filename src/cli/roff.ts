@@ -1,7 +1,7 @@
 /** Writes manual pages: the few macros of man(7) that they need. */
 
 /** Text that nothing in is taken for a macro or an escape. */
-export function roff(text: string): string {
+function roff(text: string): string {
   return text
     .replaceAll("\\", "\\e")
     .replaceAll("-", "\\-")

@@ -27,6 +27,7 @@ export const partsEnv: NodeJS.ProcessEnv = {
     .filter(Boolean)
     .join(":"),
   PERL5LIB: perlFolders.join(":"),
+  PYTHONPATH: join(root, "usr/lib/python3/dist-packages"),
   /** The modules of ser2net. */
   GENSIO_LIBRARY_PATH: versioned(join(root, `usr/libexec/${triplet}/gensio`)).join(":"),
 };
@@ -41,6 +42,8 @@ const files = {
   stunnel: "usr/bin/stunnel4",
   openssl: "usr/bin/openssl",
   git: "usr/bin/git",
+  ansiblePlaybook: "usr/bin/ansible-playbook",
+  cloudInit: "usr/bin/cloud-init",
   /** A library that gives a process another clock. */
   faketime: `usr/lib/${triplet}/faketime/libfaketime.so.1`,
   chromium: "usr/lib/chromium/chromium",

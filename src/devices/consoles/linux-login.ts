@@ -52,10 +52,16 @@ export function* logIn(options: {
   const until = hearing.now + timeout;
   let text = "";
   let nudge = 0;
-  let probes = 0;
   let refusals = 0;
-  let names = 0;
+  /** What was sent last. A prompt that comes again after its answer may be a shell's, that looks like it. */
+  let last: "name" | "password" | "probe" | "nudge" | undefined;
   let wait = 500;
+  const send = function* (what: typeof last, said: string, patience: number): Dialogue<void> {
+    last = what;
+    text = "";
+    wait = patience;
+    yield* hearing.write(said);
+  };
   while (hearing.now < until) {
     const before = hearing.lastByte;
     text = (text + (yield* hearing.read(Math.min(wait, until - hearing.now)))).slice(-4096);
@@ -64,41 +70,30 @@ export function* logIn(options: {
     }
     const plain = text.replaceAll("\r", "");
     if (plain.includes(answer)) return;
-    if (refused.test(plain)) {
-      refusals++;
+    if (refused.test(plain) && last !== "probe" && last !== "nudge") {
       text = "";
-      // The first name may have been damaged on its way, or mixed with what stood at the prompt before.
-      if (refusals > 1)
-        throw new BoardFailure("login-refused", "the board refuses the login: check user and password");
       wait = silence;
-      continue;
+      // The first name may have been damaged on its way, or mixed with what stood at the prompt before.
+      if (++refusals < 2) continue;
+      throw new BoardFailure("login-refused", "the board refuses the login: check user and password");
     }
     const promptLike =
       anyPrompt.test(plain) || (prompt !== undefined && plain.trimEnd().endsWith(prompt.trim()));
-    const asks = loginPrompt.test(plain) || passwordPrompt.test(plain);
+    const asksName = loginPrompt.test(plain);
+    const asksPassword = passwordPrompt.test(plain);
     if (hearing.lastByte !== before) {
       // More may follow: a prompt is one when it stays the last.
-      wait = promptLike || asks ? shortSilence : silence;
+      wait = promptLike || asksName || asksPassword ? shortSilence : silence;
       continue;
     }
-    if (asks) {
-      const answered = passwordPrompt.test(plain) ? password(login) : user(login);
-      if (loginPrompt.test(plain) && ++names > 6) break;
-      yield* hearing.write(`${answered}\n`);
-      text = "";
-      wait = silence;
-    } else if (promptLike && probes < 3) {
-      probes++;
-      text = "";
-      yield* hearing.write(`\x15${probe}\n`);
-      wait = 1000;
+    if (asksName && last !== "name") yield* send("name", `${user(login)}\n`, silence);
+    else if (asksPassword && last === "name") yield* send("password", `${password(login)}\n`, silence);
+    else if (promptLike || asksName || asksPassword || last === "nudge") {
+      // Also after a nudge that brought nothing: a prompt may be empty.
+      if (last !== "probe") yield* send("probe", `\x15${probe}\n`, 1000);
+      else yield* send("nudge", nudges[nudge++ % nudges.length] ?? "", 700);
     } else {
-      // What a dirty terminal shows isn't to be taken for an answer to the next try.
-      text = "";
-      probes = 0;
-      yield* hearing.write(nudges[nudge % nudges.length] ?? "");
-      nudge++;
-      wait = nudge === 1 || hearing.heard === start ? silence : 700;
+      yield* send("nudge", nudges[nudge++ % nudges.length] ?? "", hearing.heard === start ? silence : 700);
     }
   }
   throw why(hearing, hearing.heard > start, text);

@@ -5,7 +5,7 @@ import type { Source } from "./console.ts";
 import type { Dialogue } from "./dialogue.ts";
 import { unit } from "./framing.ts";
 import { digestOf, rangeBytes, rangeSums, workTime } from "./linux-digest.ts";
-import { quoted, type Session } from "./linux-session.ts";
+import { flush, quoted, type Session } from "./linux-session.ts";
 
 /** Blocks are multiples of this: whole units, and whole groups of base64. */
 const smallestBlock = 192;
@@ -127,7 +127,8 @@ class Sending {
           throw new BoardFailure("silent", "the board takes no more of the file: it has stopped answering");
         }
         if (hearing.now - progress > doubt + wait) yield* revive();
-        for (const [token, block] of this.#pending) yield* this.#finish(token, block);
+        yield* hearing.write(flush);
+        for (const [token, block] of this.#pending) early += yield* this.#finish(token, block);
       }
     }
   }

@@ -3,11 +3,12 @@
  * checksum programs, and `base64` or `od`. It reads requests from the console, and answers as framing.ts describes.
  *
  * A request is one line, `KEY VERB TOKEN A B C D A B C D`: what comes damaged differs in its two copies, and is not answered, so the
- * host asks again. Each request can be repeated without harm.
+ * host asks again. Each request can be repeated without harm. The lines of a block are read by `dd`, to which a terminal gives a line at
+ * a time, as a shell reads each byte by itself; when some got lost, empty lines make up the number.
  *
  * | verb | does |
  * |---|---|
- * | `d` | takes a line of encoded bytes for the block TOKEN (no copies: the block has a checksum) |
+ * | `d` | takes the next A lines for the block TOKEN: encoded bytes, each line after a `#`, so that a shell takes it for a comment |
  * | `e` | the block is complete: C is its checksum. A `x`: runs it, once; else writes it to the file A, at unit B |
  * | `o` | output: forgets the segments before A, sends from segment A, unit B, at most D frames of C units |
  * | `g` | the same for the file that `g` links to |
@@ -25,11 +26,11 @@ export const serverProgram = `T=\${0%/*};C=$1;K=$2
 G=$(stty -g 2>/dev/null)
 trap "stty $G 2>/dev/null" 0
 trap "exit 1" 1 2 3 15
-stty -echo -onlcr -ixon -iexten 2>/dev/null
+stty icanon -echo -onlcr -ixon -iexten 2>/dev/null
 E="od -An -v -tx1";W=hex
-D(){ while read -r l;do printf %b "$l";done;}
-if [ "$(echo QUE= | base64 -d 2>/dev/null)" = AA ];then E=base64;W=base64
-D(){ base64 -d;}
+D(){ while read -r l;do printf %b "\${l#?}";done;}
+if [ "$(echo "#QUE="|tr -d "#"|base64 -d)" = AA ] 2>/dev/null;then E=base64;W=base64
+D(){ tr -d "#"|base64 -d;}
 fi
 s(){ printf "\\n~%s:%s:%s\\n" "$t" "$1" "$1";}
 f(){ z=$(wc -c <"$1");z=$((z))
@@ -43,9 +44,9 @@ w=
 t=$K;s "up:$W"
 while read -r k v t a b c d h i j m;do
 [ "$k" = "$K" ]||continue
-[ "$v" = d ]&&{ printf "%s\\n" "$a">>"$T/b.$t";continue;}
 [ "$a $b $c $d" = "$h $i $j $m" ]||continue
 case $v in
+d)dd bs=4096 count="$a" >"$T/b.$t" 2>/dev/null;;
 p)s ok;;
 q)s bye;exit 0;;
 e)case " $L " in *" $t "*)s ok;continue;;esac

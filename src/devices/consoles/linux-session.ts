@@ -13,6 +13,11 @@ type Frame = Extract<Answer, { kind: "frame" }>;
 /** Takes a frame of an answer; false: it was of no use, which doesn't count as progress. */
 export type OnFrame = (frame: Frame) => Dialogue<boolean>;
 
+/** Lines of a block, at most. */
+const mostLines = 32;
+/** Ends a block of which lines were lost, and a request that was cut off. */
+export const flush = "\n".repeat(mostLines + 1);
+
 /** Bytes of the largest frame that is asked for. */
 export const largestFrame = 4096;
 /** Without an answer for so long the board is given up. */
@@ -67,6 +72,7 @@ export class Session {
     for (let attempt = 0; ; attempt++) {
       const mine = token ?? this.link.token();
       tokens.add(mine);
+      if (attempt > 0) yield* hearing.write(flush);
       let heard = yield* this.send(verb, mine, args);
       const asked = hearing.now;
       let latest: number | undefined;
@@ -145,13 +151,16 @@ export class Session {
 
   /** The lines of a block, encoded; its `e` comes after them. */
   *sendBlock(token: string, bytes: Uint8Array, lineBytes: number): Dialogue<string> {
-    const { key, encoding, hearing, profile } = this.link;
-    const size = encoding === "base64" ? Math.max(3, lineBytes - (lineBytes % 3)) : Math.ceil(lineBytes / 4);
+    const { encoding, hearing, profile } = this.link;
+    const longest = Math.max(lineBytes, Math.ceil(bytes.length / mostLines));
+    const size = Math.ceil(longest / 3) * 3;
     let lines = "";
-    for (let from = 0; from < bytes.length; from += size) {
-      lines += `${key} d ${token} ${encode(encoding, bytes.subarray(from, from + size))}\n`;
+    let count = 0;
+    for (let from = 0; from < Math.max(1, bytes.length); from += size, count++) {
+      lines += `#${encode(encoding, bytes.subarray(from, from + size))}\n`;
     }
-    return yield* typeBlind(lines, hearing, profile);
+    const heard = yield* this.send("d", token, [count, 0, 0, 0]);
+    return heard + (yield* typeBlind(lines, hearing, profile));
   }
 
   /** Looks whether the board crashed or boots. Such lines that come from elsewhere are rare, and cost a pause. */
@@ -179,6 +188,7 @@ export class Session {
     const until = hearing.now + timeout;
     while (hearing.now < until) {
       const mine = token();
+      yield* hearing.write(flush);
       let heard = yield* this.send("p", mine, [0, 0, 0, 0]);
       for (const next = hearing.now + 1000; hearing.now < next; ) {
         heard += yield* hearing.read(next - hearing.now);

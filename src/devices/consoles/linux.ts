@@ -48,6 +48,7 @@ export class LinuxConsole implements Console {
     hearing.forget();
     if (this.#session && (yield* this.#session.alive(1000))) yield* this.#close(this.#session);
     yield* this.#toPrompt(until);
+    hearing.forget();
   }
 
   *run(script: string, options: RunOptions): Dialogue<RunResult> {
@@ -72,8 +73,6 @@ export class LinuxConsole implements Console {
     yield* hearing.read(0);
     const until = hearing.now + timeout;
     hearing.forget();
-    // It ends a request that was cut off.
-    yield* hearing.write("\n");
     try {
       if (this.#session && (yield* this.#session.alive(Math.min(700, timeout)))) {
         yield* kill(this.#session, until);

@@ -13,7 +13,8 @@ export class Child implements AsyncDisposable {
   readonly #exited: Promise<unknown>;
 
   constructor(file: string, args: readonly string[], stdio: StdioOptions = ["ignore", "ignore", "pipe"]) {
-    this.process = spawn(file, args, { env: partsEnv, stdio });
+    // When the test itself is killed, the kernel ends its boards.
+    this.process = spawn("setpriv", ["--pdeathsig", "KILL", file, ...args], { env: partsEnv, stdio });
     this.#exited = once(this.process, "exit");
     this.#exited.catch((error: unknown) => {
       this.said += String(error);

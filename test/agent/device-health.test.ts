@@ -26,6 +26,7 @@ jobs:
   sick: { nodes: [mcu], firmware: { flash: "exit 9", verdict: tap } }
   health: { nodes: [mcu-1], steps: [{ send: v, enter: false }, { expect: "version 1.4" }] }
   long: { nodes: [mcu], steps: [{ send: v, enter: false }, { expect: never, timeout: 5m }] }
+  holds-port: { nodes: [mcu], run: "echo held; exec sleep 300" }
   reads-port:
     nodes: [mcu]
     run: |
@@ -123,6 +124,22 @@ test("a job on the host has the port to itself, and the agent takes it back", { 
   assert.equal(await resultOf(watched), "SUCCESS");
   assert.match((await agent.file("reads-port", 1, "console.log")).toString(), /^mcu-1 at 115200\n/);
   assert.equal(await resultOf(await build(server.port, "good:mcu", "u-after")), "SUCCESS");
+});
+
+test("a board that is unplugged while a job on the host has its port ends the build without a result", {
+  skip,
+}, async () => {
+  await using server = await startGearmand();
+  await using target = await startFirmware("menu");
+  await using agent = await TestAgent.start({ yaml: yaml(target), ports: [server.port] });
+  await becomes(agent, "mcu-1", "ready");
+  const watched = await build(server.port, "holds-port:mcu", "u-holds");
+  await watched.said("held");
+  await target.unplug();
+  assert.equal(await resultOf(watched), undefined);
+  assert.equal(((await agent.record("holds-port", 1)).ending as { cause: string }).cause, "unplugged");
+  await target.plug();
+  assert.equal(await resultOf(await build(server.port, "good:mcu", "u-back")), "SUCCESS");
 });
 
 test("picocom is refused on a busy port; after kill -9 nothing stays locked, and the board serves again", {

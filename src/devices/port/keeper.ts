@@ -8,6 +8,8 @@ import type { PortState } from "./state.ts";
 
 /** How long a port that was lent may take to come back: boards with USB of their own go away as they are reset. */
 const backTimeout = 5000;
+/** How long a port may be away while it is lent before the loan is lost, in milliseconds: they come back in less. */
+const lentAbsence = 1500;
 
 export interface KeeperOptions {
   /** Of the device. */
@@ -35,6 +37,8 @@ export class Keeper implements AsyncDisposable {
   /** The looking that is under way, and whether something changed meanwhile. */
   #settling: Promise<void> | undefined;
   #changed = false;
+  /** Runs while a port that is lent isn't there. */
+  #absence: NodeJS.Timeout | undefined;
 
   /** Begins to look at once. */
   constructor(options: KeeperOptions) {
@@ -64,6 +68,7 @@ export class Keeper implements AsyncDisposable {
   /** @param opened resolves when the port is open, or after so many milliseconds */
   async takeBack(opened: (timeout: number) => Promise<boolean>): Promise<void> {
     if (this.#state.kind !== "lent") return;
+    this.#watchLoan(true);
     this.#retry.reset();
     this.#set({ ...this.#state, returned: true });
     this.#wake();
@@ -83,6 +88,7 @@ export class Keeper implements AsyncDisposable {
     this.#ending.abort();
     this.#watch[Symbol.dispose]();
     this.#retry[Symbol.dispose]();
+    clearTimeout(this.#absence);
     await this.#settling;
     await this.#drop();
     this.#unclaim();
@@ -102,11 +108,12 @@ export class Keeper implements AsyncDisposable {
   async #settle(): Promise<void> {
     // What woke this one up goes on first.
     await Promise.resolve();
-    while (this.#changed && (this.#isLooking || this.#state.kind === "open")) {
+    while (this.#changed && this.#state.kind !== "closed") {
       this.#changed = false;
       try {
         const place = await this.#options.source.find();
-        if (this.#state.kind === "open") this.#leaveIfElsewhere(place);
+        if (this.#state.kind === "lent" && !this.#state.returned) this.#watchLoan(place !== undefined);
+        else if (this.#state.kind === "open") this.#leaveIfElsewhere(place);
         else if (place) await this.#open(place);
         else this.#fail({ kind: "absent", reason: this.#options.source.absence });
       } catch (cause) {
@@ -159,6 +166,20 @@ export class Keeper implements AsyncDisposable {
     if (!this.#isLooking || this.#state.kind === "lent") return;
     this.#unclaim();
     this.#set(state);
+  }
+
+  /** Whoever has a port that went away for good is told, as there is no line whose end would tell. */
+  #watchLoan(isThere: boolean): void {
+    if (isThere) {
+      clearTimeout(this.#absence);
+      this.#absence = undefined;
+      return;
+    }
+    this.#absence ??= setTimeout(() => {
+      if (this.#state.kind !== "lent" || this.#state.returned) return;
+      const { absence } = this.#options.source;
+      this.#options.lost(new DeviceError("PORT_LOST", `it went away while it was lent: ${absence}`));
+    }, lentAbsence);
   }
 
   /** The path or serial number leads to another device file now: what is open is no longer the configured port. */

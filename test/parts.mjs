@@ -28,6 +28,8 @@ const parts = [
   ["usr/sbin/ser2net", "ser2net"],
   ["usr/bin/picocom", "picocom"],
   ["usr/bin/sb", "lrzsz"],
+  ["usr/lib/chromium/chromium", "chromium"],
+  ["usr/bin/promtool", "prometheus"],
   ["usr/bin/ansible-playbook", "ansible-core"],
   ["usr/bin/cloud-init", "cloud-init"],
   // Its program has the name of one that needs libraries.

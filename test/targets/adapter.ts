@@ -12,6 +12,8 @@ export class Adapter implements AsyncDisposable {
   readonly #broker: Broker;
   #socat: Child | undefined;
   #plugged = 0;
+  /** One hand at a time. */
+  #last: Promise<void> = Promise.resolve();
 
   /** @param name as in `usb-NAME-if00-port0` */
   constructor(folder: string, name: string, broker: Broker) {
@@ -21,7 +23,11 @@ export class Adapter implements AsyncDisposable {
   }
 
   /** Plugs it in: the link appears, or leads to the new pty, in one step. */
-  async plug(): Promise<void> {
+  plug(): Promise<void> {
+    return this.#next(() => this.#plug());
+  }
+
+  async #plug(): Promise<void> {
     await this.#stop();
     await mkdir(join(this.#folder, "by-id"), { recursive: true });
     const link = join(this.#folder, `pty-${++this.#plugged}`);
@@ -36,9 +42,17 @@ export class Adapter implements AsyncDisposable {
   }
 
   /** Pulls it out: whoever has the tty open is hung up on, and the link goes, as with udev. */
-  async unplug(): Promise<void> {
-    await this.#stop();
-    await rm(this.tty, { force: true });
+  unplug(): Promise<void> {
+    return this.#next(async () => {
+      await this.#stop();
+      await rm(this.tty, { force: true });
+    });
+  }
+
+  #next(act: () => Promise<void>): Promise<void> {
+    const turn = this.#last.then(act);
+    this.#last = turn.catch(() => {});
+    return turn;
   }
 
   async #stop(): Promise<void> {

@@ -29,8 +29,13 @@ export interface Truth {
   readonly mishaps: readonly string[];
   /** Bytes that were dropped, doubled or flipped, to the host and to the board. */
   readonly spoilt: { readonly toHost: number; readonly toTarget: number };
-  /** What a command on the board wrote to `/truth/NAME`, whatever became of the line; undefined: there is no such file. */
+  /**
+   * What a command on the board wrote to `/truth/NAME`, whatever became of the line: `make | tee /truth/output` and
+   * `echo $? >/truth/code` tell what a build should have told. Undefined: there is no such file.
+   */
   file(name: string): Promise<string | undefined>;
+  /** The same, byte for byte. */
+  bytes(name: string): Promise<Buffer | undefined>;
 }
 
 export interface BadBoard extends Target {
@@ -53,9 +58,9 @@ export async function startBadBoard(options: BadBoardOptions): Promise<BadBoard>
   });
   if (!board) throw new Error("startTarget made no board");
   const { truth } = board;
-  board.onVanish = async () => {
+  board.onVanish = async (signal) => {
     await target.unplug();
-    await wait(faults.vanishTime);
+    await wait(faults.vanishTime, undefined, { signal });
     await target.plug();
   };
   const describe = () => {
@@ -67,7 +72,8 @@ export async function startBadBoard(options: BadBoardOptions): Promise<BadBoard>
 
 class ShellBoard implements Board {
   readonly truth: Truth;
-  onVanish: () => Promise<void> = async () => {};
+  /** The signal ends it half-way, when the board is disposed of. */
+  onVanish: (over: AbortSignal) => Promise<void> = async () => {};
   readonly #folder: string;
   readonly #broker: Broker;
   readonly #faults: Faults;
@@ -81,7 +87,7 @@ class ShellBoard implements Board {
   #line: Duplex | undefined;
   /** What is under way: one thing after the other. */
   #acting: Promise<void> = Promise.resolve();
-  #isOver = false;
+  readonly #over = new AbortController();
 
   constructor(folder: string, broker: Broker, faults: Faults, seed: number) {
     this.#folder = folder;
@@ -105,6 +111,7 @@ class ShellBoard implements Board {
         return { toHost: broker.toHost.spoilt, toTarget: broker.toTarget.spoilt };
       },
       file: (name) => readFile(join(folder, name), "utf8").catch(() => undefined),
+      bytes: (name) => readFile(join(folder, name)).catch(() => undefined),
     };
   }
 
@@ -164,7 +171,7 @@ class ShellBoard implements Board {
 
   async #reboot(): Promise<void> {
     await this.#halt();
-    if (this.#line && !this.#isOver) await this.#boot();
+    if (this.#line && !this.#over.signal.aborted) await this.#boot();
   }
 
   /** The machine's output on its way to the line. */
@@ -199,7 +206,7 @@ class ShellBoard implements Board {
         await this.#reboot();
       });
     } else if (mishap.kind === "vanish") {
-      this.#act(() => this.onVanish());
+      this.#act(() => this.onVanish(this.#over.signal));
     } else {
       this.#broker.stall(true);
       setTimeout(() => this.#broker.stall(false), this.#faults.stallTime).unref();
@@ -212,12 +219,15 @@ class ShellBoard implements Board {
 
   #act(act: () => Promise<void>): void {
     this.#acting = this.#acting.then(async () => {
-      if (!this.#isOver) await act();
+      if (this.#over.signal.aborted) return;
+      await act().catch((error: Error) => {
+        if (!this.#over.signal.aborted) this.#note(`error (${error.message})`);
+      });
     });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#isOver = true;
+    this.#over.abort();
     await this.#acting;
     await this.off();
   }

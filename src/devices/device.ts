@@ -2,8 +2,9 @@
 import { EventEmitter } from "node:events";
 import type { DeviceConfig } from "#/config/model.ts";
 import type { Console } from "./consoles/console.ts";
-import { BoardFailure, DeviceError } from "./errors.ts";
+import { BoardFailure, DeviceError, inWords } from "./errors.ts";
 import type { HealthRecord } from "./health.ts";
+import { StateHistory } from "./history.ts";
 import type { Port } from "./port/port.ts";
 import type { PortWriter } from "./port/writer.ts";
 import type { Power } from "./power.ts";
@@ -20,8 +21,6 @@ export interface DeviceOptions {
   readonly health: HealthRecord;
 }
 
-/** How many states the history holds. */
-const remembered = 50;
 /** How long a command or line may take to restart the board, in milliseconds. */
 const restartTime = 60_000;
 /** From one try to prove a board to the next, in milliseconds: doubled each time. */
@@ -37,10 +36,9 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   readonly health: HealthRecord;
   readonly #options: DeviceOptions;
   readonly #ending = new AbortController();
-  readonly #history: StateEntry[] = [];
+  readonly #history = new StateHistory();
   readonly #waiting = new Waiting();
   readonly #living: Promise<void>;
-  #state: DeviceState = { kind: "absent", reason: "it wasn't looked for yet" };
   #paused: string | undefined;
   /** It was proved, and nothing has put that in doubt. */
   #trusted = false;
@@ -65,12 +63,12 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   }
 
   get state(): DeviceState {
-    return this.#state;
+    return this.#history.state;
   }
 
   /** The latest states, the oldest first. */
   get history(): readonly StateEntry[] {
-    return this.#history;
+    return this.#history.entries;
   }
 
   /** Where in the port's stream the time of who has it now began. */
@@ -79,7 +77,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   }
 
   get standing(): Standing {
-    return standingOf(this.#state, this.#trusted, this.config.health.job !== undefined);
+    return standingOf(this.state, this.#trusted, this.config.health.job !== undefined);
   }
 
   /** Keeps builds off it, once the one that runs has ended; a person may then write to its console. */
@@ -104,10 +102,10 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   async reserve(who: string, job: string | undefined, signal: AbortSignal): Promise<Seat> {
     const available = () =>
       this.#seat === undefined &&
-      (this.#state.kind === "ready" ||
-        (this.#state.kind === "paused" && job === undefined) ||
-        (this.#state.kind === "quarantined" && job !== undefined && job === this.config.health.job));
-    const isOnItsWay = () => ["proving", "recovering", "busy"].includes(this.#state.kind) || available();
+      (this.state.kind === "ready" ||
+        (this.state.kind === "paused" && job === undefined) ||
+        (this.state.kind === "quarantined" && job !== undefined && job === this.config.health.job));
+    const isOnItsWay = () => ["proving", "recovering", "busy"].includes(this.state.kind) || available();
     await this.#waiting.until(() => available() || !isOnItsWay(), signal);
     if (!available()) throw this.#notReady();
     this.#seat = new Seat({
@@ -126,15 +124,15 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
    * @throws DeviceError PORT_BUSY
    */
   openWriter(who: string): PortWriter {
-    if (this.#state.kind !== "paused" || this.#seat) {
-      const message = `${this.name} is ${this.#state.kind}: pause it before writing (labgear pause ${this.name})`;
+    if (this.state.kind !== "paused" || this.#seat) {
+      const message = `${this.name} is ${this.state.kind}: pause it before writing (labgear pause ${this.name})`;
       throw new DeviceError("PORT_BUSY", message);
     }
     return this.port.acquire(who);
   }
 
   #notReady(): BoardFailure {
-    const state = this.#state;
+    const state = this.state;
     const why = "reason" in state ? `: ${state.reason}` : "";
     const cause = state.kind === "absent" || state.kind === "opening" ? "unplugged" : "silent";
     return new BoardFailure(cause, `${this.name} is ${state.kind}${why}`);
@@ -171,17 +169,11 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     this.#trusted = false;
     this.#unproved = true;
     this.#tries = 0;
-    const enter = () => {
-      const { state } = this.port;
-      if (state.kind === "absent")
-        this.#enter({ kind: "absent", reason: state.reason ?? "its port isn't there" });
-      else if (state.kind === "refused") this.#enter({ kind: "opening", reason: state.error.message });
-      else this.#enter({ kind: "opening", reason: "its port is being opened" });
-    };
-    enter();
     await this.#waiting.until(() => {
-      if (this.port.state.kind === "open") return true;
-      enter();
+      const { state } = this.port;
+      if (state.kind === "open") return true;
+      const reason = "reason" in state ? state.reason : "its port is being opened";
+      this.#enter({ kind: state.kind === "absent" ? "absent" : "opening", reason });
       return this.#ended;
     });
   }
@@ -265,13 +257,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   }
 
   #enter(state: DeviceState): void {
-    const before = this.#state;
-    const reason = "reason" in state ? state.reason : undefined;
-    if (before.kind === state.kind && reason === ("reason" in before ? before.reason : undefined)) return;
-    this.#state = state;
-    const at = new Date().toISOString();
-    this.#history.push({ at, state: state.kind, ...(reason !== undefined && { reason }) });
-    if (this.#history.length > remembered) this.#history.shift();
+    if (!this.#history.enter(state)) return;
     this.emit("changed");
     this.#waiting.wake();
   }
@@ -284,9 +270,4 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     this.port.off("state", this.#onPort);
     await this.port[Symbol.asyncDispose]();
   }
-}
-
-/** The cause's name first, where there is one. */
-function inWords(error: Error): string {
-  return error instanceof BoardFailure ? `${error.reason}: ${error.message}` : error.message;
 }

@@ -56,3 +56,9 @@ export class TransferError extends Error {
     this.name = "TransferError";
   }
 }
+
+/** An error's message on one line, with the cause's name first where there is one. */
+export function inWords(error: Error): string {
+  const line = error.message.split("\n", 1)[0] ?? "";
+  return error instanceof BoardFailure ? `${error.reason}: ${line}` : line;
+}

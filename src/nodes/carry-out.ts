@@ -4,7 +4,7 @@ import type { Ending } from "#/builds/ending.ts";
 import { BuildError } from "#/builds/errors.ts";
 import type { JobConfig } from "#/config/model.ts";
 import { meaningOf } from "#/devices/cause.ts";
-import { BoardFailure } from "#/devices/errors.ts";
+import { BoardFailure, inWords } from "#/devices/errors.ts";
 import type { NodeContext } from "./context.ts";
 
 /**
@@ -53,7 +53,7 @@ function endingOf(error: Error, trouble: string | undefined): Ending {
 }
 
 /** How a build ends by what went wrong with its board. */
-export function boardEnding({ reason: cause, message }: BoardFailure): Ending {
-  const kind = meaningOf(cause) === "failure" ? "failed" : "infrastructure";
-  return { kind, reason: `${cause}: ${message.split("\n", 1)[0]}`, cause };
+export function boardEnding(error: BoardFailure): Ending {
+  const kind = meaningOf(error.reason) === "failure" ? "failed" : "infrastructure";
+  return { kind, reason: inWords(error), cause: error.reason };
 }

@@ -27,6 +27,7 @@ jobs:
   health: { nodes: [mcu-1], steps: [{ send: v, enter: false }, { expect: "version 1.4" }] }
   long: { nodes: [mcu], steps: [{ send: v, enter: false }, { expect: never, timeout: 5m }] }
   holds-port: { nodes: [mcu], run: "echo held; exec sleep 300" }
+  opens-port: { nodes: [mcu], run: 'exec 3<>"$LABGEAR_PORT"; echo "opened by $$"; exec sleep 300' }
   reads-port:
     nodes: [mcu]
     run: |
@@ -140,6 +141,31 @@ test("a board that is unplugged while a job on the host has its port ends the bu
   assert.equal(((await agent.record("holds-port", 1)).ending as { cause: string }).cause, "unplugged");
   await target.plug();
   assert.equal(await resultOf(await build(server.port, "good:mcu", "u-back")), "SUCCESS");
+});
+
+test("killed while a job on the host has the port: the next agent ends the job, and has the port alone", {
+  skip,
+}, async () => {
+  await using server = await startGearmand();
+  await using target = await startFirmware("menu");
+  const folder = await mkdtemp(join(tmpdir(), "labgear-health-"));
+  try {
+    await using agent = await TestAgent.start({ yaml: yaml(target), ports: [server.port], folder });
+    await becomes(agent, "mcu-1", "ready");
+    const watched = await build(server.port, "opens-port:mcu", "u-opens");
+    await watched.said("opened by");
+    const log = (await agent.file("opens-port", 1, "console.log")).toString();
+    const holder = Number(/opened by (\d+)/.exec(log)?.[1]);
+    await agent.end("SIGKILL");
+    await using next = await TestAgent.start({ yaml: yaml(target), ports: [server.port], folder });
+    await becomes(next, "mcu-1", "ready");
+    assert.throws(() => process.kill(holder, 0), { code: "ESRCH" });
+    await gearman(server.port, ["-f", "stop:box7", "u-opens"]);
+    await resultOf(watched);
+    assert.equal(await resultOf(await build(server.port, "good:mcu", "u-next")), "SUCCESS");
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 });
 
 test("picocom is refused on a busy port; after kill -9 nothing stays locked, and the board serves again", {

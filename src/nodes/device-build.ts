@@ -5,6 +5,7 @@ import { SinkFile, SourceFile } from "#/builds/exchange.ts";
 import type { Device } from "#/devices/device.ts";
 import { BoardFailure, DeviceError } from "#/devices/errors.ts";
 import { openCapture } from "#/devices/port/capture.ts";
+import { serverUrl } from "#/devices/port/source.ts";
 import type { Outcome, Seat } from "#/devices/seat.ts";
 import { type BoardRun, type BoardVerdict, outcomeOf } from "#/runners/board.ts";
 import { runFirmware } from "#/runners/firmware.ts";
@@ -43,9 +44,11 @@ export function onDevice(context: NodeContext, device: Device): CarryOut {
 
 /** What a script knows of the board that it has. */
 function variables({ name, config, port }: Device): Record<string, string> {
+  const { address } = config.port;
+  const url = address.kind === "tty" ? port.path : serverUrl(address);
   return {
     LABGEAR_DEVICE: name,
-    ...(port.path !== undefined && { LABGEAR_PORT: port.path }),
+    ...(url !== undefined && { LABGEAR_PORT: url }),
     LABGEAR_BAUD: String(config.port.baud),
   };
 }

@@ -6,6 +6,7 @@ import { BoardFailure } from "../errors.ts";
 import type { Console } from "./console.ts";
 import { LinuxConsole } from "./linux.ts";
 import type { Login } from "./linux-login.ts";
+import { MicropythonConsole } from "./micropython.ts";
 import { RawConsole } from "./raw.ts";
 import type { TypingProfile } from "./typing.ts";
 import { UbootConsole } from "./u-boot.ts";
@@ -25,6 +26,7 @@ export function newConsole(config: DeviceConfig, profile: TypingProfile): Consol
     case "u-boot":
       return new UbootConsole({ ...own, ...(autobootKey !== undefined && { autobootKey }) });
     case "micropython":
+      return new MicropythonConsole(own);
     case "raw":
       return new RawConsole();
   }

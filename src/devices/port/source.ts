@@ -57,6 +57,11 @@ async function keyOf(path: string): Promise<string> {
   return `tty ${major}:${minor}${isPseudoTerminal(major) ? ` of ${dev}` : ""}`;
 }
 
+/** The address of a console server as pySerial reads it. */
+export function serverUrl(address: Exclude<PortAddress, { kind: "tty" }>): string {
+  return `${address.kind === "tcp" ? "socket" : "rfc2217"}://${serverName(address)}`;
+}
+
 function serverSource(
   config: PortConfig,
   address: Exclude<PortAddress, { kind: "tty" }>,
@@ -64,7 +69,7 @@ function serverSource(
 ): Source {
   const name = serverName(address);
   const path = `${address.kind}://${name}`;
-  const url = `${address.kind === "tcp" ? "socket" : "rfc2217"}://${name}`;
+  const url = serverUrl(address);
   return {
     absence: `${path} wasn't tried yet`,
     find: () => Promise.resolve({ path, url, key: `server ${name}` }),

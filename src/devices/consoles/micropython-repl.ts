@@ -78,14 +78,22 @@ export class Repl {
     yield* this.attach(5000);
   }
 
-  /** What the line bears turned out to be less. */
-  slower(): void {
-    this.#chunk = Math.max(4, this.#chunk >> 1);
+  /**
+   * Has a statement run without taking anything away from what may still run and print.
+   * @returns what the pattern, which knows the answer, finds at the end of what came; it is taken, with what was before it
+   */
+  *inquire(statement: string, expected: string, timeout: number): Dialogue<RegExpExecArray | undefined> {
+    for (let at = 0; at < statement.length; at += this.#chunk)
+      yield* this.#ear.write(statement.slice(at, at + this.#chunk));
+    yield* this.#ear.write(key.end);
+    const end = `\\r\\n${key.end}${key.end}>$`;
+    const found = yield* this.#ear.until(new RegExp(expected + end), timeout);
+    if (found) this.#ear.clear();
+    return found;
   }
 
-  /** Sends a statement and starts it. Its answer comes behind it. */
+  /** Sends a statement and starts it; call it with nothing in the ear. Its answer comes behind it. */
   *start(statement: string): Dialogue<void> {
-    this.#ear.clear();
     if (this.#paste) yield* this.#pasted(statement);
     else yield* this.#typed(statement);
   }
@@ -95,10 +103,11 @@ export class Repl {
    * @returns undefined when no whole answer came; the prompt is there again all the same
    */
   *ask(statement: string, timeout: number): Dialogue<Answer | undefined> {
+    this.#ear.clear();
     yield* this.start(statement);
     const whole = yield* this.#ear.until(said.answer, timeout);
     if (!whole) {
-      this.slower();
+      this.#chunk = Math.max(4, this.#chunk >> 1);
       yield* this.attach(5000);
       return undefined;
     }

@@ -15,6 +15,8 @@ export interface MicropythonOptions {
 /** Bytes of the script in one statement. */
 const largestPiece = 48;
 const tries = 8;
+/** Milliseconds of silence until a script whose end seems to be there is asked for it; each time twice as many. */
+const firstSilence = 250;
 /** Milliseconds for a statement that only takes a piece. */
 const patience = 3000;
 
@@ -60,12 +62,15 @@ export class MicropythonConsole implements Console {
     const end = ear.now + options.timeout;
     const refused =
       (yield* this.#prepare(end)) ?? (yield* this.#send(Buffer.from(script.replaceAll("\r\n", "\n")), end));
-    if (refused !== undefined) {
-      yield { kind: "note", text: `not run: ${refused}` };
-      return { code: 1, complete: true };
-    }
+    if (refused !== undefined) return yield* this.#refuse(refused);
     this.#last = this.#token();
     return yield* this.#follow(this.#last, end);
+  }
+
+  /** The job's fault, not the board's. */
+  *#refuse(why: string): Dialogue<RunResult> {
+    yield { kind: "note", text: `not run: ${why}` };
+    return { code: 1, complete: true };
   }
 
   /** Brings bytes to the board, and sees that they are there. @returns why the board can't take them */
@@ -118,6 +123,7 @@ export class MicropythonConsole implements Console {
   *#follow(token: string, end: number): Dialogue<RunResult> {
     const ear = this.#ear;
     for (let attempt = 0; attempt < tries; attempt += 1) {
+      ear.clear();
       yield* this.#repl.start(`_lr('${token}','${token}')`);
       const begun = yield* ear.until(new RegExp(`^(?:OK)?${token}<\\r\\n`), patience);
       if (begun) {
@@ -125,8 +131,14 @@ export class MicropythonConsole implements Console {
         return yield* this.#listen(token, end, true);
       }
       // Either it never began, or only the line that says so was damaged.
-      if (!statementEnd.test(ear.text)) return yield* this.#listen(token, end, false);
-      if ((yield* this.#state(token)) !== undefined) return yield* this.#listen(token, end, false);
+      if (ear.text !== "" && !statementEnd.test(ear.text)) return yield* this.#listen(token, end, false);
+      const text = ear.text;
+      if (text.includes("MemoryError"))
+        return yield* this.#refuse("the board's memory doesn't hold the script");
+      const code = yield* this.#state(token);
+      if (code === undefined) continue;
+      yield* output(text);
+      return { code, complete: false };
     }
     throw new BoardFailure("noise", "MicroPython doesn't start the script");
   }
@@ -135,6 +147,8 @@ export class MicropythonConsole implements Console {
     const ear = this.#ear;
     const last = new RegExp(`^${token}:(\\d+):(\\d+)\\r\\n[^]*\\x04[^]*\\x04>$`);
     let tail = "";
+    let lastCame = ear.now;
+    let silence = firstSilence;
     for (;;) {
       const at = ear.text.indexOf(token);
       const held = at >= 0 ? ear.text.length - at : overlap(ear.text, token);
@@ -146,22 +160,34 @@ export class MicropythonConsole implements Console {
         ear.clear();
         return { code: Number(code), complete: whole };
       }
-      if (yield* ear.read(Math.min(300, Math.max(0, end - ear.now)))) continue;
+      if (yield* ear.read(Math.min(300, Math.max(0, end - ear.now)))) {
+        lastCame = ear.now;
+        continue;
+      }
       this.#judge(tail + ear.text);
-      if (statementEnd.test(tail + ear.text)) {
-        const state = yield* this.#state(token);
-        if (state !== undefined && state >= 0) return { code: state, complete: false };
+      // The line that says the end may be damaged: what else came with it gives it away.
+      if (ear.now - lastCame > silence && /\d:\d|>$/.test(tail + ear.text)) {
+        silence *= 2;
+        const ended = yield* this.#ended(token);
+        if (ended !== undefined) return { code: ended, complete: false };
       }
       if (ear.now >= end) throw new RunTimeout("the script takes too long");
     }
   }
 
-  /** Asks again how the script ended. @returns -1: it hasn't; undefined: it never began */
+  /** Asks how the script ended, without disturbing one that still runs. */
+  *#ended(token: string): Dialogue<number | undefined> {
+    const both = `\\['${token}', (\\d+)\\] \\['${token}', \\1\\]`;
+    const found = yield* this.#repl.inquire("print(_ls,_ls)", both, 700);
+    return found && Number(found[1]);
+  }
+
+  /** Asks whether the script ran, ending whatever runs. @returns its code; undefined: it never began */
   *#state(token: string): Dialogue<number | undefined> {
     for (let attempt = 0; attempt < tries; attempt += 1) {
       const reply = yield* this.#repl.ask("print(_ls,_ls)", patience);
       const [, name, code] = /^\['(\w*)', (-?\d+)\] \['\1', \2\]\r\n$/.exec(reply?.output ?? "") ?? [];
-      if (code !== undefined) return name === token ? Number(code) : undefined;
+      if (code !== undefined) return name === token && code !== "-1" ? Number(code) : undefined;
     }
     throw new BoardFailure("noise", "MicroPython doesn't tell how the script ended");
   }

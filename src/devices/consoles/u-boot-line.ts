@@ -14,6 +14,8 @@ export class UbootLine {
   readonly #prompt: string;
   /** What this line bears, learned by what was lost. */
   #chunk = largestChunk;
+  /** Something came that isn't what the board said: other things may have come so too. Lost keys alone don't say that. */
+  damaged = false;
 
   constructor(ear: Ear, prompt: string) {
     this.#ear = ear;
@@ -115,6 +117,7 @@ export class UbootLine {
           ear.clear();
           return Number(codes.at(-2));
         }
+        this.damaged = true;
       } else {
         // A command that still runs takes keys away without a word, or some of them when it ends just now.
         const at = ear.text.lastIndexOf(this.#prompt);
@@ -138,12 +141,17 @@ export class UbootLine {
       yield* ear.write(chunk);
       const came = yield* ear.until(new RegExp(`^[^]{${chunk.length}}`), patience);
       if (ear.text.includes("\x07")) return "full";
-      if (came?.[0] !== chunk) return "damaged";
+      if (came?.[0] !== chunk) {
+        if (!isPart(ear.text, chunk)) this.damaged = true;
+        return "damaged";
+      }
       ear.take(chunk.length);
       at += chunk.length;
     }
     // A character that came twice is behind the last one.
-    return (yield* ear.read(5)) ? "damaged" : "typed";
+    if (!(yield* ear.read(5))) return "typed";
+    this.damaged = true;
+    return "damaged";
   }
 }
 

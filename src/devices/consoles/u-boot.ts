@@ -67,6 +67,7 @@ export class UbootConsole implements Console {
     yield* this.#ear.read(0);
     const end = this.#ear.now + options.timeout;
     const lines = script.split(/\r?\n/).filter((line) => !/^\s*(?:#|$)/.test(line));
+    this.#line.damaged = false;
     let complete = true;
     let open = false;
     for (const [index, line] of lines.entries()) {
@@ -137,7 +138,7 @@ export class UbootConsole implements Console {
       if (ear.now >= end) throw new RunTimeout("the command takes too long");
       const isPrompt = ear.text === this.#prompt && !(yield* ear.read(settled));
       const code = isPrompt ? yield* this.#line.code(token) : undefined;
-      if (code !== undefined) return { code, complete };
+      if (code !== undefined) return { code, complete: complete && !this.#line.damaged };
       if (ear.text !== this.#prompt || isPrompt) {
         if (yield* ear.read(Math.min(500, end - ear.now))) lastCame = ear.now;
       }

@@ -127,8 +127,8 @@ export class AnswerReader {
     const open = this.#open;
     this.#open = undefined;
     if (!open) return [];
-    for (const join of [joinAll, joinAround]) {
-      const bytes = decode(this.#encoding, join(this.#encoding, open.lines));
+    for (const text of readings(this.#encoding, open.lines)) {
+      const bytes = decode(this.#encoding, text);
       if (bytes && checksum(this.#sum, bytes) === open.sum) {
         const { token, segment, unit: place, size } = open;
         return [{ kind: "frame", token, segment, unit: place, size, bytes }];
@@ -140,31 +140,37 @@ export class AnswerReader {
 
 const alphabet = { base64: /^[A-Za-z0-9+/=]*$/, hex: /^[0-9a-f ]*$/ } as const;
 
-/** Nothing foreign in it, or whole foreign lines, which show by their letters. */
-function joinAll(encoding: Encoding, lines: readonly string[]): string {
-  return lines
-    .map((line) => line.replace("\r", ""))
-    .filter((line) => alphabet[encoding].test(line))
-    .join("");
+/** What the lines may have been before others came in between, the likeliest first. */
+function* readings(encoding: Encoding, lines: readonly string[]): Generator<string> {
+  const ours = (line: string) => alphabet[encoding].test(line);
+  const plain = lines.map((line) => line.replace("\r", ""));
+  // Whole foreign lines show by their letters.
+  yield plain.filter(ours).join("");
+  if (plain.every(ours)) return;
+  // A foreign line began in the middle of one of ours, whose rest came after it. How long our lines are is known from the others.
+  const full = Math.max(...plain.filter(ours).map((line) => line.length), 0);
+  yield joinAround(plain, full, full, ours);
+  // The last is a short one. Lines of encoders are not longer than 80.
+  for (let last = 0; last < Math.min(full, 80); last++) yield joinAround(plain, full, last, ours);
 }
 
-/**
- * A foreign line without a mark of its own began in the middle of one of ours, whose rest came after it. How long our lines are
- * is known from the others, so where the foreign text begins is known as well.
- */
-function joinAround(encoding: Encoding, lines: readonly string[]): string {
-  const plain = lines.map((line) => line.replace("\r", ""));
-  const lengths = plain.filter((line) => alphabet[encoding].test(line)).map((line) => line.length);
-  const full = Math.max(...lengths, 0);
+/** @param full how long our lines are @param last and the last of them */
+function joinAround(
+  lines: readonly string[],
+  full: number,
+  last: number,
+  ours: (line: string) => boolean,
+): string {
   let joined = "";
-  for (const [index, line] of plain.entries()) {
-    if (alphabet[encoding].test(line)) joined += line;
-    else if (full > 0) {
-      const rest = plain[index + 1] ?? "";
-      const missing = alphabet[encoding].test(rest) ? full - rest.length : 0;
-      const ours = line.slice(0, Math.max(missing, 0));
-      if (alphabet[encoding].test(ours)) joined += ours;
+  for (const [index, line] of lines.entries()) {
+    if (ours(line)) {
+      joined += line;
+      continue;
     }
+    const rest = lines[index + 1] ?? "";
+    const length = (index + 2 >= lines.length ? last : full) - rest.length;
+    const beginning = line.slice(0, Math.max(0, length));
+    if (ours(rest) && ours(beginning)) joined += beginning;
   }
   return joined;
 }

@@ -16,6 +16,12 @@ const anyPrompt = /(?:^|\n)[^\n]{0,200}[#$%>] ?$/;
 
 /** Milliseconds of silence after which something is sent. */
 const silence = 2000;
+/** The same, on a board whose prompt was had before. */
+const knownSilence = 300;
+/** A board that boots is quiet at times, and an interrupt would end what it starts: so long it gets none. */
+const bootSilence = 10_000;
+/** Others' output that never ends is no reason to wait for ever. */
+const noiseTime = 30_000;
 /** Silence after text that looks like a prompt. */
 const shortSilence = 200;
 
@@ -23,8 +29,9 @@ const shortSilence = 200;
  * Ways out of what may hold the terminal, the mildest first. Ctrl-U first of all: a line that somebody left half-typed is not
  * to be run.
  */
+const gentle = "\x15\n"; // a prompt that has been printed already
 const nudges = [
-  "\x15\n", // a prompt that has been printed already
+  gentle,
   "\x11\x03", // output that is stopped; a command that runs, an open quote, a here-document
   "\x1c", // a command that ignores the interrupt
   "\x1b\x1b:q!\n", // vi
@@ -45,9 +52,11 @@ export function* logIn(options: {
   readonly probe: string;
   readonly answer: string;
   readonly prompt: string | undefined;
+  /** The board's shell was ours before. */
+  readonly known?: boolean;
   readonly timeout: number;
 }): Dialogue<void> {
-  const { hearing, login, probe, answer, prompt, timeout } = options;
+  const { hearing, login, probe, answer, prompt, known = false, timeout } = options;
   const start = hearing.heard;
   const until = hearing.now + timeout;
   let text = "";
@@ -55,16 +64,31 @@ export function* logIn(options: {
   let refusals = 0;
   /** What was sent last. A prompt that comes again after its answer may be a shell's, that looks like it. */
   let last: "name" | "password" | "probe" | "nudge" | undefined;
-  let wait = 500;
+  let wait = known ? knownSilence : silence;
+  let sent = hearing.now;
+  /** Since when nothing but the kernel's lines came: those come at any time, and say nothing about a prompt. */
+  let quiet = hearing.now;
+  /** When words came last. */
+  let words = hearing.now;
+  /** What came before the last thing was sent, for the message. */
+  let before = "";
   const send = function* (what: typeof last, said: string, patience: number): Dialogue<void> {
     last = what;
+    before = text === "" ? before : text;
     text = "";
     wait = patience;
     yield* hearing.write(said);
+    sent = hearing.now;
+  };
+  const nextNudge = () => {
+    const booting = hearing.boot.size > 0 && hearing.now - words < bootSilence;
+    return booting ? gentle : (nudges[nudge++ % nudges.length] ?? gentle);
   };
   while (hearing.now < until) {
-    const before = hearing.lastByte;
-    text = (text + (yield* hearing.read(Math.min(wait, until - hearing.now)))).slice(-4096);
+    const fresh = yield* hearing.read(Math.min(wait, until - hearing.now));
+    text = (text + fresh).slice(-4096);
+    // Not the echo of what was sent.
+    if (/[a-z]{3}/i.test(fresh) && hearing.now - sent > 300) words = hearing.now;
     if (hearing.panic !== undefined) {
       throw new BoardFailure("panic", `the board's kernel stopped: ${hearing.panic}`);
     }
@@ -81,22 +105,24 @@ export function* logIn(options: {
       anyPrompt.test(plain) || (prompt !== undefined && plain.trimEnd().endsWith(prompt.trim()));
     const asksName = loginPrompt.test(plain);
     const asksPassword = passwordPrompt.test(plain);
-    if (hearing.lastByte !== before) {
+    if (fresh !== "") {
       // More may follow: a prompt is one when it stays the last.
       wait = promptLike || asksName || asksPassword ? shortSilence : silence;
+      quiet = hearing.now;
+      if (hearing.now - sent > noiseTime) yield* send("probe", `\x15${probe}\n`, 1000);
       continue;
     }
+    if (hearing.now - quiet < wait) continue;
+    quiet = hearing.now;
     if (asksName && last !== "name") yield* send("name", `${user(login)}\n`, silence);
     else if (asksPassword && last === "name") yield* send("password", `${password(login)}\n`, silence);
     else if (promptLike || asksName || asksPassword || last === "nudge") {
       // Also after a nudge that brought nothing: a prompt may be empty.
       if (last !== "probe") yield* send("probe", `\x15${probe}\n`, 1000);
-      else yield* send("nudge", nudges[nudge++ % nudges.length] ?? "", 700);
-    } else {
-      yield* send("nudge", nudges[nudge++ % nudges.length] ?? "", hearing.heard === start ? silence : 700);
-    }
+      else yield* send("nudge", nextNudge(), 700);
+    } else yield* send("nudge", nextNudge(), hearing.heard === start ? silence : 700);
   }
-  throw why(hearing, hearing.heard > start, text);
+  throw why(hearing, hearing.heard > start, text || before);
 }
 
 function user(login: Login | undefined): string {

@@ -116,6 +116,7 @@ export class LinuxConsole implements Console {
       prompt,
       probe: ` stty echo;echo lg''${word}`,
       answer: `lg${word}`,
+      known: this.#prepared !== undefined,
       timeout: until - hearing.now,
     });
     const before = this.#prepared;

@@ -1,0 +1,90 @@
+/** Frames come together again with foreign lines in the middle, and what is damaged is no frame. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { checksum } from "#/devices/consoles/checksum.ts";
+import { type Answer, AnswerReader } from "#/devices/consoles/framing.ts";
+import { seeded, seededBytes } from "../../support/random.ts";
+
+const bytes = seededBytes(seeded(5), 500);
+const token = "abcdefgh";
+
+/** As the board sends it. */
+function frame(content: Buffer, place = "3:8:1012"): string {
+  const header = `${place}:${checksum("cksum", content)}`;
+  const lines = content.toString("base64").replace(/.{76}/g, "$&\n");
+  return `\n~${token}#${header}\n${lines}\n~${token}.${header}\n`;
+}
+
+const whole: Answer = { kind: "frame", token, segment: 3, unit: 8, size: 1012, bytes };
+
+/** The answers, whichever way the text is cut. */
+function answers(text: string): Answer[] {
+  const read = (length: number) => {
+    const reader = new AnswerReader("cksum", "base64", 4096);
+    const found: Answer[] = [];
+    for (let from = 0; from < text.length; from += length) {
+      found.push(...reader.feed(text.slice(from, from + length)));
+    }
+    return found;
+  };
+  const found = read(text.length);
+  for (const length of [1, 7]) assert.deepEqual(read(length), found);
+  return found;
+}
+
+test("frames: bytes come back as they were, whatever they are", () => {
+  assert.deepEqual(answers(frame(bytes)), [whole]);
+  assert.deepEqual(answers(frame(bytes).replaceAll("\n", "\r\n")), [whole]);
+  const none = Buffer.alloc(0);
+  assert.deepEqual(answers(frame(none, "0:0:0")), [
+    { kind: "frame", token, segment: 0, unit: 0, size: 0, bytes: none },
+  ]);
+});
+
+test("frames: hexadecimal, as od prints it", () => {
+  const reader = new AnswerReader("md5sum", "hex", 4096);
+  const header = `0:0:3:${checksum("md5sum", Buffer.from("abc"))}`;
+  const found = reader.feed(`~${token}#${header}\n 61 62\n 63\n~${token}.${header}\n`);
+  assert.deepEqual(found, [
+    { kind: "frame", token, segment: 0, unit: 0, size: 3, bytes: Buffer.from("abc") },
+  ]);
+});
+
+test("frames: a foreign line without any mark, in the middle of one or between two", () => {
+  const text = frame(bytes);
+  for (let at = text.indexOf("\n", 2) + 1; at < text.lastIndexOf("~"); at++) {
+    const spoilt = `${text.slice(0, at)}some daemon: words, and a number 12\r\n${text.slice(at)}`;
+    assert.deepEqual(answers(spoilt), [whole], `at ${at}`);
+  }
+});
+
+test("frames: every single damage is found", () => {
+  const text = frame(bytes);
+  for (let at = 1; at < text.length - 1; at++) {
+    const others = [
+      text.slice(0, at) + text.slice(at + 1),
+      text.slice(0, at) + text[at] + text.slice(at),
+      text.slice(0, at) + String.fromCharCode(text.charCodeAt(at) ^ 1) + text.slice(at + 1),
+    ];
+    for (const spoilt of others) {
+      for (const answer of answers(spoilt)) {
+        if (answer.kind === "frame") assert.deepEqual(answer, { ...whole, token: answer.token }, `at ${at}`);
+      }
+    }
+  }
+});
+
+test("words: both copies have to agree", () => {
+  assert.deepEqual(answers("junk~abcdefgh:wait:12:0:wait:12:0\r\n"), [
+    { kind: "words", token, words: ["wait", "12", "0"] },
+  ]);
+  assert.deepEqual(answers("~abcdefgh:wait:12:0:wait:13:0\n~abcdefgh:wait:12\n~abcdefgh:a:b:c\n"), []);
+});
+
+test("answers: a flood without line ends, or without an end of the frame, stays bounded", () => {
+  const reader = new AnswerReader("cksum", "base64", 4096);
+  const found: Answer[] = reader.feed(`~${token}#0:0:10:1\n`);
+  for (let sent = 0; sent < 1000; sent++) found.push(...reader.feed("x".repeat(10_000)));
+  for (let sent = 0; sent < 1000; sent++) found.push(...reader.feed(`${"QUJD".repeat(19)}\n`.repeat(100)));
+  assert.deepEqual(found, [{ kind: "damaged", token }]);
+});

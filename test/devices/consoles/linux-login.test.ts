@@ -1,0 +1,191 @@
+/** From every state that a board is found in to its shell, or to the named cause why not. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Dialogue } from "#/devices/consoles/dialogue.ts";
+import { Hearing } from "#/devices/consoles/hearing.ts";
+import { type Login, logIn } from "#/devices/consoles/linux-login.ts";
+import { type React, VirtualBoard } from "./virtual-board.ts";
+
+const login = { user: "root", password: "secret" };
+
+function* entering(options: { login?: Login; prompt?: string; timeout?: number }): Dialogue<void> {
+  const hearing = new Hearing();
+  yield* hearing.read(0);
+  const { timeout = 60_000, prompt } = options;
+  yield* logIn({ hearing, login: options.login, prompt, probe: "echo 'a''b'", answer: "ab", timeout });
+}
+
+/** Lines that are typed, each with what stood before it cleared by Ctrl-U or Ctrl-C. */
+function lines(onLine: (line: string, board: VirtualBoard) => void, onKey: React = () => {}): React {
+  let line = "";
+  return (typed, board) => {
+    for (const key of typed) {
+      if (key === "\x15") line = "";
+      else if (key === "\n") {
+        board.say("\r\n");
+        const whole = line;
+        line = "";
+        onLine(whole, board);
+      } else if (key < " ") onKey(key, board);
+      else line += key;
+    }
+  };
+}
+
+/** A shell with the prompt. */
+function shell(prompt: string): (line: string, board: VirtualBoard) => void {
+  return (line, board) => {
+    if (line === "echo 'a''b'") board.say("ab\r\n");
+    else if (line !== "") board.say(`sh: ${line}: not found\r\n`);
+    board.say(prompt, 2);
+  };
+}
+
+/** getty, login and a shell. */
+function system(prompt: string, askPassword = true): React {
+  let state: "name" | "password" | "shell" = "name";
+  let name = "";
+  const run = shell(prompt);
+  return lines((line, board) => {
+    if (state === "shell") return run(line, board);
+    if (state === "name") {
+      name = line;
+      if (line === "") return board.say("board login: ");
+      if (askPassword) {
+        state = "password";
+        return board.say("Password: ");
+      }
+    } else if (name !== "root" || line !== "secret") {
+      state = "name";
+      board.say("\r\nLogin incorrect\r\nboard login: ", 1000);
+      return;
+    }
+    state = "shell";
+    board.say(`Welcome\r\n${prompt}`, 300);
+  });
+}
+
+test("login: a board that boots is let boot; its login gets a name and a password", () => {
+  const board = new VirtualBoard(system("# "));
+  for (let at = 0; at < 15; at++) board.say(`Starting service $ ${at}\r\n`, at * 1500);
+  board.say("\r\nboard login: ", 22_500);
+  board.hold(entering({ login }));
+  assert.equal(board.typed, "root\nsecret\n\x15echo 'a''b'\n");
+  assert.ok(board.now < 36_000, `${board.now}`);
+});
+
+test("login: what a board starts while it boots isn't interrupted", () => {
+  const board = new VirtualBoard(() => {});
+  board.say("U-Boot 2023.01\r\nStarting kernel ...\r\n");
+  board.say("Asking for an address ...\r\n", 3000);
+  fails(board, { login, timeout: 12_000 }, "noise", /address/);
+  assert.ok(!board.typed.includes("\x03"));
+});
+
+test("login: kernel lines that never stop", () => {
+  const board = new VirtualBoard(lines(shell("# ")));
+  for (let at = 0; at < 1000; at++) board.say("[   12.345678] noise of the kernel\r\n", at * 100);
+  board.hold(entering({ login }));
+  assert.ok(board.now < 10_000, `${board.now}`);
+});
+
+test("login: without a password; kernel lines after the prompt", () => {
+  const board = new VirtualBoard(system("$ ", false));
+  board.say("board login: [   12.345678] random: crng init done\r\n");
+  board.hold(entering({ login: { user: "root" } }));
+  assert.doesNotMatch(board.typed, /secret/);
+});
+
+for (const prompt of [
+  "$ ",
+  "> ",
+  "",
+  "=> ",
+  "[board] login: ",
+  "Password: ",
+  "ok\r\n# ",
+  "\x1b[1;32mroot@b\x1b[0m:~# ",
+  "100% # ",
+]) {
+  test(`login: a shell with the prompt ${JSON.stringify(prompt)}`, () => {
+    const board = new VirtualBoard(lines(shell(prompt)));
+    board.hold(entering({ login }));
+    assert.ok(board.now < 12_000, `${board.now}`);
+    const after = new VirtualBoard(system(prompt));
+    after.say("board login: ");
+    after.hold(entering({ login }));
+  });
+}
+
+for (const [name, way] of [
+  ["a command that runs", "\x03"],
+  ["one that ignores the interrupt", "\x1c"],
+  ["what reads to the end of its input", "\x04"],
+] as const) {
+  test(`login: ${name}`, () => {
+    const run = shell("# ");
+    let busy = true;
+    const board = new VirtualBoard(
+      lines(
+        (line, self) => !busy && run(line, self),
+        (key, self) => {
+          if (key === way) busy = false;
+          if (!busy) self.say("\r\n# ");
+        },
+      ),
+    );
+    board.hold(entering({}));
+    if (way !== "\x04") assert.ok(!board.typed.includes("\x04"), "nobody is logged out without need");
+  });
+}
+
+function fails(
+  board: VirtualBoard,
+  options: Parameters<typeof entering>[0],
+  reason: string,
+  message: RegExp,
+): void {
+  assert.throws(() => board.hold(entering(options)), { reason, message });
+}
+
+test("login: refused, by the board or for want of a name or password", () => {
+  const wrong = { user: "root", password: "other" };
+  fails(new VirtualBoard(system("# ")), { login: wrong }, "login-refused", /check user and password/);
+  const asks = new VirtualBoard(system("# "));
+  asks.say("board login: ");
+  fails(asks, {}, "login-refused", /add login.user/);
+  fails(new VirtualBoard(system("# ")), { login: { user: "root" } }, "login-refused", /password-file/);
+});
+
+test("login: a password prompt that somebody left doesn't get ours", () => {
+  let asked = true;
+  const rest = system("# ");
+  const board = new VirtualBoard((typed, self) => {
+    if (!asked || !typed.includes("\n")) return rest(typed, self);
+    asked = false;
+    assert.doesNotMatch(typed, /secret/);
+    self.say("\r\nLogin incorrect\r\nboard login: ", 1000);
+  });
+  board.say("Password: ");
+  board.hold(entering({ login }));
+});
+
+test("login: silence, noise, wrong speed, panic", () => {
+  fails(new VirtualBoard(() => {}), { timeout: 20_000 }, "silent", /is it on/);
+  const noisy = new VirtualBoard(() => {});
+  for (let at = 0; at < 100; at++) noisy.say("some text of a program\r\n", at * 300);
+  fails(noisy, { timeout: 20_000 }, "noise", /last: .*program/);
+  const fast = new VirtualBoard(() => {});
+  for (let at = 0; at < 100; at++) fast.say("\x80\xfe\x00\x78\xf0\x86\x18\xe6\xff\x9c\x1e\xf8", at * 300);
+  fails(fast, { timeout: 20_000 }, "wrong-speed", /baud rate/);
+  const panicking = new VirtualBoard(() => {});
+  panicking.say("[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n", 5000);
+  fails(panicking, { timeout: 60_000 }, "panic", /Unable to mount root/);
+  assert.ok(panicking.now < 10_000);
+});
+
+test("login: a flood of ten million bytes costs linear time", () => {
+  const board = new VirtualBoard(() => {}, 4096);
+  for (let at = 0; at < 100; at++) board.say(`${"x".repeat(99)}\n`.repeat(1000), at * 100);
+  fails(board, { timeout: 12_000 }, "noise", /xxx/);
+});

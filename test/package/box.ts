@@ -7,6 +7,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -47,33 +48,37 @@ async function makeRoot(release: Release): Promise<string> {
 }
 
 export class Box implements AsyncDisposable {
-  /** Its root folder as this machine sees it. */
-  readonly root: string;
   readonly #folder: string;
   readonly #container: ChildProcess;
   readonly #over = new AbortController();
   #init = 0;
 
-  private constructor(folder: string) {
-    this.#folder = folder;
-    this.root = join(folder, "root");
-    const options = ["--register=no", "--keep-unit", "--private-network", "--console=pipe", "--quiet"];
-    const machine = `labgear-${process.pid}`;
-    this.#container = spawn(
-      "systemd-nspawn",
-      [...options, `--machine=${machine}`, "--boot", "--directory", this.root],
-      { stdio: "ignore", env: { PATH: process.env.PATH, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: "1" } },
-    );
+  /** Whatever becomes of us, the container dies with us, and the mount with it. */
+  private constructor(lower: string) {
+    this.#folder = mkdtempSync(join(tmpdir(), "labgear-box-"));
+    for (const name of ["root", "upper", "work"]) mkdirSync(join(this.#folder, name));
+    const program = `mount -t overlay labgear-box -o "lowerdir=$1,upperdir=upper,workdir=work" root
+      exec systemd-nspawn --register=no --keep-unit --private-network --console=pipe --quiet --machine="$2" --boot --directory=root`;
+    const args = [
+      "--mount",
+      "--propagation=private",
+      "sh",
+      "-euc",
+      program,
+      "sh",
+      lower,
+      basename(this.#folder),
+    ];
+    this.#container = spawn("setpriv", ["--pdeathsig=KILL", "unshare", ...args], {
+      cwd: this.#folder,
+      stdio: "ignore",
+      env: { PATH: process.env.PATH, SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: "1" },
+    });
   }
 
   /** Boots a box; resolves when everything in it is up. */
   static async boot(release: Release): Promise<Box> {
-    const lower = await makeRoot(release);
-    const folder = mkdtempSync(join(tmpdir(), "labgear-box-"));
-    for (const name of ["root", "upper", "work"]) mkdirSync(join(folder, name));
-    const layers = `lowerdir=${lower},upperdir=${folder}/upper,workdir=${folder}/work`;
-    await execa("mount", ["-t", "overlay", "labgear-box", "-o", layers, join(folder, "root")]);
-    const box = new Box(folder);
+    const box = new Box(await makeRoot(release));
     try {
       await box.#findInit();
       await box.sh("timeout 120 systemctl is-system-running --wait");
@@ -84,14 +89,25 @@ export class Box implements AsyncDisposable {
     }
   }
 
+  /** Its root folder as this machine sees it. */
+  get root(): string {
+    return `/proc/${this.#init}/root`;
+  }
+
   /** Nobody tells when the container's first process is there, and when its systemd listens. */
   async #findInit(): Promise<void> {
     const { pid } = this.#container;
+    const own = readlinkSync("/proc/self/ns/pid");
     for (const until = performance.now() + patience; performance.now() < until; await delay(100)) {
       if (this.#container.exitCode !== null) throw new Error("systemd-nspawn has ended: can it run here?");
-      const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
-      this.#init = Number(children.split(" ")[0]);
-      if (this.#init > 0 && existsSync(`/proc/${this.#init}/root/run/systemd/private`)) return;
+      try {
+        const child = Number.parseInt(readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8"), 10);
+        if (!(child > 0) || readlinkSync(`/proc/${child}/ns/pid`) === own) continue;
+        this.#init = child;
+        if (existsSync(`${this.root}/run/systemd/private`)) return;
+      } catch {
+        // It has ended meanwhile: not the one.
+      }
     }
     throw new Error("the container doesn't boot");
   }
@@ -145,7 +161,6 @@ export class Box implements AsyncDisposable {
     const gone =
       this.#container.exitCode ?? once(this.#container, "exit", { signal: AbortSignal.timeout(30_000) });
     await Promise.resolve(gone).catch(() => this.#container.kill("SIGKILL"));
-    await execa("umount", ["--lazy", this.root], { reject: false });
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }

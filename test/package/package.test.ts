@@ -188,9 +188,9 @@ describe("the products", { skip: lack, timeout: making * 2 }, () => {
       });
     assert.equal((await run("--version")).stdout, `labgear ${version}`);
     const doctor = await run("doctor", "--json");
-    const findings = JSON.parse(doctor.stdout) as { about: string; state: string; text: string }[];
+    const findings = JSON.parse(`${doctor.stdout}`) as { about: string; state: string; text: string }[];
     const addon = findings.find(({ about }) => about === "addon");
-    assert.equal(addon?.state, "good", addon?.text);
+    assert.equal(addon?.state, "good", `${addon?.text}`);
     const demo = await run("demo", "--once");
     assert.equal(demo.exitCode, 0, `${demo.stdout}\n${demo.stderr}`);
     assert.match(demo.stdout, /SUCCESS/);

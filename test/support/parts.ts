@@ -22,6 +22,8 @@ export const partsEnv: NodeJS.ProcessEnv = {
   LD_LIBRARY_PATH: [
     join(root, "usr/lib", triplet),
     join(root, "lib", triplet),
+    // Libraries of Chromium's that only PulseAudio's own look for there.
+    join(root, "usr/lib", triplet, "pulseaudio"),
     process.env.LD_LIBRARY_PATH ?? "",
   ]
     .filter(Boolean)

@@ -22,7 +22,7 @@ export const partsEnv: NodeJS.ProcessEnv = {
   LD_LIBRARY_PATH: [
     join(root, "usr/lib", triplet),
     join(root, "lib", triplet),
-    // Libraries of Chromium's that only PulseAudio's own look for there.
+    // Chromium needs libpulse, which keeps a library of its own there.
     join(root, "usr/lib", triplet, "pulseaudio"),
     process.env.LD_LIBRARY_PATH ?? "",
   ]

@@ -126,6 +126,7 @@ export class UbootConsole implements Console {
     const token = this.#token();
     let patience = firstPatience;
     let lastCame = ear.now;
+    let heard = ear.heard;
     let complete = true;
     for (let fresh = true; ; ) {
       if (fresh && this.#prompt !== continued && (yield* this.#isOpen())) return "open";
@@ -139,9 +140,9 @@ export class UbootConsole implements Console {
       const isPrompt = ear.text === this.#prompt && !(yield* ear.read(settled));
       const code = isPrompt ? yield* this.#line.code(token) : undefined;
       if (code !== undefined) return { code, complete: complete && !this.#line.damaged };
-      if (ear.text !== this.#prompt || isPrompt) {
-        if (yield* ear.read(Math.min(500, end - ear.now))) lastCame = ear.now;
-      }
+      if (ear.text !== this.#prompt || isPrompt) yield* ear.read(Math.min(500, end - ear.now));
+      if (ear.heard !== heard) lastCame = ear.now;
+      heard = ear.heard;
       if (ear.now - lastCame < patience || ear.text === this.#prompt) continue;
       // Its prompt may have been damaged on the way: then a space comes back.
       patience *= 2;

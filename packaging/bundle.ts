@@ -1,5 +1,6 @@
 /** Bundles the program into one CommonJS file, each command loaded when it is wanted. */
 import { build, type Plugin } from "esbuild";
+import { readBrowserFiles } from "#/web/assets/read.ts";
 import packageJson from "../package.json" with { type: "json" };
 
 const manifest = new URL("../package.json", import.meta.url).pathname;
@@ -10,6 +11,15 @@ const ownAddonLoader: Plugin = {
   name: "own-addon-loader",
   setup(build) {
     build.onResolve({ filter: /^node-gyp-build$/ }, () => ({ path: addon }));
+  },
+};
+
+/** What the browser is given is inside, since the program reads no file of its own. */
+const withBrowserFiles: Plugin = {
+  name: "with-browser-files",
+  setup(build) {
+    const contents = `export const browserFiles = ${JSON.stringify(readBrowserFiles())};`;
+    build.onLoad({ filter: /[/]web[/]assets[/]files\.ts$/ }, () => ({ contents, loader: "js" }));
   },
 };
 
@@ -39,7 +49,7 @@ export async function bundle(outfile: string, version: string): Promise<string[]
     target: "node26",
     charset: "utf8",
     legalComments: "none",
-    plugins: [ownAddonLoader, withVersion(version)],
+    plugins: [ownAddonLoader, withBrowserFiles, withVersion(version)],
     // CommonJS has none; what asks for it finds the bundle.
     define: { "import.meta.url": "bundleUrl" },
     banner: { js: 'const bundleUrl = require("node:url").pathToFileURL(__filename).href;' },

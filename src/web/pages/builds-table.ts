@@ -1,0 +1,58 @@
+/** Tables of builds, running and finished. */
+import { durationOf } from "#/builds/duration.ts";
+import type { BuildSummary } from "#/builds/store.ts";
+import { ago, buildUrl, roughly, span } from "./format.ts";
+import { type Html, html } from "./html.ts";
+import type { RunningBuild } from "./models.ts";
+import { phaseBadge, resultBadge } from "./state.ts";
+
+/** Which columns a table of finished builds has besides number and result. */
+export interface Columns {
+  readonly job?: boolean;
+  readonly node?: boolean;
+}
+
+export function finishedTable(
+  builds: readonly BuildSummary[],
+  now: string,
+  caption: string,
+  { job = true, node = true }: Columns = {},
+): Html {
+  return html`<table class="builds">
+<caption class="hidden">${caption}</caption>
+<thead><tr><th scope="col">Build</th><th scope="col">Result</th>${node && html`<th scope="col">Node</th>`}<th scope="col" class="number">Took</th><th scope="col" class="number">Ended</th><th scope="col" class="wide">Reason</th></tr></thead>
+<tbody>${builds.map((build) => {
+    const took = durationOf(build);
+    return html`<tr><th scope="row">${buildLink(build, job)}</th><td>${resultBadge(build)}</td>${node && html`<td>${build.node}</td>`}<td class="number">${took !== undefined && span(took)}</td><td class="number">${build.ended && ago(build.ended, now)}</td><td class="wide"><bdi>${build.ending?.kind !== "passed" && build.ending?.reason}</bdi></td></tr>`;
+  })}</tbody>
+</table>`;
+}
+
+export function buildLink({ job, number }: { job: string; number: number }, withJob = true): Html {
+  return html`<a href="${buildUrl(job, number)}">${withJob && html`<bdi>${job}</bdi>`}#${number}</a>`;
+}
+
+/** Milliseconds that a running build still takes, as far as earlier ones tell; negative: it is late. */
+export function remaining({ estimate, started, assigned }: RunningBuild, now: string): number | undefined {
+  if (estimate === undefined) return undefined;
+  return Date.parse(started ?? assigned) + estimate - Date.parse(now);
+}
+
+/** How far a running build is, and how much longer it takes. */
+export function progress(build: RunningBuild, now: string): Html {
+  const left = remaining(build, now);
+  const due =
+    left === undefined ? "" : left > 0 ? `about ${roughly(left)} left` : `${roughly(-left)} over the usual`;
+  return html`<span class="progress"><progress max="100" value="${build.progress}" aria-label="Progress of ${build.job}#${build.number}">${build.progress} %</progress> <span class="number">${build.progress} %</span> <span class="due">${due}</span></span>`;
+}
+
+export function runningTable(builds: readonly RunningBuild[], now: string): Html {
+  return html`<table class="builds">
+<caption class="hidden">Running builds</caption>
+<thead><tr><th scope="col">Build</th><th scope="col">State</th><th scope="col">Node</th><th scope="col">Progress</th><th scope="col" class="number">Assigned</th></tr></thead>
+<tbody>${builds.map(
+    (build) =>
+      html`<tr><th scope="row">${buildLink(build)}</th><td>${phaseBadge(build)}</td><td>${build.node}</td><td>${progress(build, now)}</td><td class="number">${ago(build.assigned, now)}</td></tr>`,
+  )}</tbody>
+</table>`;
+}

@@ -165,8 +165,8 @@ export class MicropythonConsole implements Console {
         continue;
       }
       this.#judge(tail + ear.text);
-      // The line that says the end may be damaged: what else came with it gives it away.
-      if (ear.now - lastCame > silence && /\d:\d|>$/.test(tail + ear.text)) {
+      // The line that says the end may be damaged, as the first one was, or as what else came with it gives away.
+      if (ear.now - lastCame > silence && (!whole || /\d:\d|>$/.test(tail + ear.text))) {
         silence *= 2;
         const ended = yield* this.#ended(token);
         if (ended !== undefined) return { code: ended, complete: false };

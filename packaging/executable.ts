@@ -1,5 +1,6 @@
 /** Makes the single executable: a stripped Node with the bundle and its files inside. */
 import { chmodSync, copyFileSync, rmSync, writeFileSync } from "node:fs";
+import { basename, dirname } from "node:path";
 import { arch } from "node:process";
 import { execa } from "execa";
 import type { Architecture } from "./nodes.ts";
@@ -40,7 +41,8 @@ export async function makeExecutable(options: ExecutableOptions): Promise<void> 
   // Before the injection: afterwards it would cut what was injected.
   await execa(strips[architecture], ["--strip-all", base]);
   const settings = {
-    main,
+    // A whole path would be in the executable, and tell where it was made.
+    main: basename(main),
     output,
     executable: base,
     disableExperimentalSEAWarning: true,
@@ -55,6 +57,7 @@ export async function makeExecutable(options: ExecutableOptions): Promise<void> 
   };
   writeFileSync(config, JSON.stringify(settings, null, 2));
   await execa(process.execPath, ["--disable-warning=ExperimentalWarning", "--build-sea", config], {
+    cwd: dirname(main),
     stdout: "ignore",
   });
   chmodSync(output, 0o755);

@@ -84,6 +84,18 @@ function holdersIn(text: string): string[] {
   ];
 }
 
+/** Of licences that some package names without their text. */
+const usualTexts: Readonly<Record<string, string>> = {
+  ISC: `Permission to use, copy, modify, and/or distribute this software for any purpose with or without fee is hereby
+granted, provided that the above copyright notice and this permission notice appear in all copies.
+
+THE SOFTWARE IS PROVIDED "AS IS" AND THE AUTHOR DISCLAIMS ALL WARRANTIES WITH REGARD TO THIS SOFTWARE INCLUDING ALL
+IMPLIED WARRANTIES OF MERCHANTABILITY AND FITNESS. IN NO EVENT SHALL THE AUTHOR BE LIABLE FOR ANY SPECIAL, DIRECT,
+INDIRECT, OR CONSEQUENTIAL DAMAGES OR ANY DAMAGES WHATSOEVER RESULTING FROM LOSS OF USE, DATA OR PROFITS, WHETHER IN AN
+ACTION OF CONTRACT, NEGLIGENCE OR OTHER TORTIOUS ACTION, ARISING OUT OF OR IN CONNECTION WITH THE USE OR PERFORMANCE OF
+THIS SOFTWARE.`,
+};
+
 const apacheReference = "On Debian systems the text is in /usr/share/common-licenses/Apache-2.0.";
 
 /** debian/copyright in the machine-readable format 1.0. */
@@ -96,7 +108,8 @@ export function copyrightFile(components: readonly Component[]): string {
         : `${one.licence.replace(/[() ]+/g, "-")}-${one.name.replace(/[@/]+/g, "-").replace(/^-/, "")}`;
     // Debian wants this one by reference.
     const own = one.licence === "Apache-2.0" ? apacheReference : one.text.trim();
-    const text = own || `The package names its licence and has no text of it: ${one.licence}`;
+    const text = own || usualTexts[one.licence];
+    if (text === undefined) throw new Error(`${one.name} has no text of its licence (${one.licence})`);
     standalone.set(short, text);
     return [
       `Files: ${one.name}`,

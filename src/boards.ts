@@ -170,6 +170,7 @@ export class Boards implements AsyncDisposable {
         limits: {},
         name: `device.${encodeURIComponent(name)}`,
         trees,
+        owner: "operator",
         output: (chunk) => {
           output = Buffer.concat([output, chunk]).subarray(-mostOutput);
         },

@@ -3,7 +3,7 @@ import type { CgroupBase, Controller } from "#/host/cgroup-base.ts";
 import type { Cgroup } from "#/host/cgroup-group.ts";
 import type { FoundProcess } from "#/host/proc.ts";
 import { launcher } from "./launcher.ts";
-import type { Killed, Launch, Limits, ProcessTree, ProcessTrees } from "./tree.ts";
+import type { Killed, Launch, Limits, ProcessTree, ProcessTrees, TreeOwner } from "./tree.ts";
 import type { BuildUsers, Lease } from "./users.ts";
 
 /** The period in which cpu.max counts, in microseconds: the kernel's default. */
@@ -23,7 +23,12 @@ export class CgroupTrees implements ProcessTrees {
     this.#users = users;
   }
 
-  async create(name: string, limits: Limits, workspace: string): Promise<ProcessTree> {
+  async create(
+    name: string,
+    limits: Limits,
+    workspace: string,
+    owner: TreeOwner = "build",
+  ): Promise<ProcessTree> {
     const group = await this.#base.create(name);
     const warnings: string[] = [];
     const settings: [keyof Limits, Controller, string, string][] = [
@@ -37,7 +42,8 @@ export class CgroupTrees implements ProcessTrees {
       if (lack) warnings.push(`the limit of ${limit} isn't enforced: ${lack}`);
     }
     try {
-      return new CgroupTree(group, warnings, await this.#users?.lend(workspace));
+      const lease = owner === "build" ? await this.#users?.lend(workspace) : undefined;
+      return new CgroupTree(group, warnings, lease);
     } catch (error) {
       await group.remove();
       throw error;

@@ -6,7 +6,7 @@ import { RunnerError } from "./errors.ts";
 import { OutputPipe } from "./output.ts";
 import type { HostEnding, Output } from "./runner.ts";
 import { prepareScript } from "./script.ts";
-import type { Killed, Launch, Limits, ProcessTree, ProcessTrees } from "./tree.ts";
+import type { Killed, Launch, Limits, ProcessTree, ProcessTrees, TreeOwner } from "./tree.ts";
 
 export interface HostRun {
   /** Run as it is when it starts with "#!", else by /bin/sh -e. */
@@ -24,6 +24,8 @@ export interface HostRun {
   /** For people: names the control group. */
   readonly name: string;
   readonly trees: ProcessTrees;
+  /** Whose the script is; default: a build's. */
+  readonly owner?: TreeOwner;
   readonly output: Output;
   /** Its abort stops the run: SIGTERM to every process, the grace, the kill. */
   readonly signal: AbortSignal;
@@ -39,7 +41,7 @@ type Child = ReturnType<typeof start>;
  */
 export async function runHost(run: HostRun): Promise<HostEnding> {
   const argv = await prepareScript(run.script, run.scriptFile);
-  await using tree = await run.trees.create(run.name, run.limits, run.cwd);
+  await using tree = await run.trees.create(run.name, run.limits, run.cwd, run.owner);
   for (const path of [run.scriptFile, ...(run.belongings ?? [])]) await tree.hand(path);
   using pipe = await OutputPipe.open(`${run.scriptFile}.output`, (path) => tree.hand(path));
   if (run.signal.aborted) return { ...notStarted, warnings: tree.warnings };

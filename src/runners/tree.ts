@@ -17,6 +17,8 @@ export interface Launch {
   readonly env: Readonly<Record<string, string>>;
 }
 
+export type TreeOwner = "build" | "operator";
+
 export interface ProcessTrees {
   /** How processes are held: "cgroup" loses none; "sweep" names what it could not hold. */
   readonly kind: "cgroup" | "sweep";
@@ -27,8 +29,9 @@ export interface ProcessTrees {
    * @param name for people; it need not be unique
    * @param limits what isn't enforceable here becomes a warning of the tree
    * @param workspace the directory the build works in: tells whose an orphan is where nothing else does
+   * @param owner whose it is: a build's, or the operator's own, which runs as the agent does
    */
-  create(name: string, limits: Limits, workspace: string): Promise<ProcessTree>;
+  create(name: string, limits: Limits, workspace: string, owner?: TreeOwner): Promise<ProcessTree>;
 
   /** Kills what an earlier agent, killed itself, left running. Before the first build. Returns what was found. */
   sweepStale(): Promise<FoundProcess[]>;

@@ -50,7 +50,7 @@ export async function openTrees(options: { id: string }): Promise<OpenTrees> {
   return {
     kind: trees.kind,
     warnings,
-    create: (name, limits, workspace) => trees.create(name, limits, workspace),
+    create: (name, limits, workspace, owner) => trees.create(name, limits, workspace, owner),
     sweepStale: () => trees.sweepStale(),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };

@@ -13,7 +13,7 @@ import { testsSection } from "./tests.ts";
 export function buildPage(model: BuildModel): string {
   const { record, running, description, tests, artifacts } = model;
   const url = buildUrl(record.job, record.number);
-  const main = html`<div data-live="${running && `${url}/events`}">
+  const main = html`<div id="live-part" data-live="" data-phase="${running?.phase}">
 <header class="title">
 <h1><a href="${jobUrl(record.job)}"><bdi>${record.job}</bdi></a>#${record.number} ${running ? phaseBadge(running) : resultBadge(record)}</h1>
 ${neighbours(model)}
@@ -75,7 +75,7 @@ ${record.warnings?.map((warning) => html`<p class="warning">${warning}</p>`)}`;
 function parameters({ parameters }: BuildRecord): Html | false {
   const entries = Object.entries(parameters);
   if (entries.length === 0) return false;
-  return html`<section aria-labelledby="parameters"><h2 id="parameters">Parameters</h2>
+  return html`<section id="parameters-section" aria-labelledby="parameters"><h2 id="parameters">Parameters</h2>
 <div class="scroll" tabindex="0" role="region" aria-label="Parameters of the build"><table class="parameters">
 <thead><tr><th scope="col">Name</th><th scope="col">Value</th></tr></thead>
 <tbody>${entries.map(([name, value]) => html`<tr><th scope="row"><bdi>${name}</bdi></th><td><bdi>${value}</bdi></td></tr>`)}</tbody>
@@ -83,7 +83,7 @@ function parameters({ parameters }: BuildRecord): Html | false {
 }
 
 function artifactsSection(url: string, artifacts: readonly ArtifactModel[]): Html {
-  return html`<section aria-labelledby="artifacts"><h2 id="artifacts">Artifacts</h2>
+  return html`<section id="artifacts-section" aria-labelledby="artifacts"><h2 id="artifacts">Artifacts</h2>
 <table class="artifacts">
 <thead><tr><th scope="col">File</th><th scope="col">Type</th><th scope="col" class="number">Size</th></tr></thead>
 <tbody>${artifacts.map(

@@ -23,7 +23,7 @@ export function finishedTable(
 <thead><tr><th scope="col">Build</th><th scope="col">Result</th>${node && html`<th scope="col">Node</th>`}<th scope="col" class="number">Took</th><th scope="col" class="number">Ended</th><th scope="col" class="wide">Reason</th></tr></thead>
 <tbody>${builds.map((build) => {
     const took = durationOf(build);
-    return html`<tr><th scope="row">${buildLink(build, job)}</th><td>${resultBadge(build)}</td>${node && html`<td>${build.node}</td>`}<td class="number">${took !== undefined && span(took)}</td><td class="number">${build.ended && ago(build.ended, now)}</td><td class="wide"><bdi>${build.ending?.kind !== "passed" && build.ending?.reason}</bdi></td></tr>`;
+    return html`<tr data-key="${build.job}#${build.number}"><th scope="row">${buildLink(build, job)}</th><td>${resultBadge(build)}</td>${node && html`<td>${build.node}</td>`}<td class="number">${took !== undefined && span(took)}</td><td class="number">${build.ended && ago(build.ended, now)}</td><td class="wide"><bdi>${build.ending?.kind !== "passed" && build.ending?.reason}</bdi></td></tr>`;
   })}</tbody>
 </table>`;
 }
@@ -41,9 +41,12 @@ export function remaining({ estimate, started, assigned }: RunningBuild, now: st
 /** How far a running build is, and how much longer it takes. */
 export function progress(build: RunningBuild, now: string): Html {
   const left = remaining(build, now);
-  const due =
-    left === undefined ? "" : left > 0 ? `about ${roughly(left)} left` : `${roughly(-left)} over the usual`;
-  return html`<span class="progress"><progress max="100" value="${build.progress}" aria-label="Progress of ${build.job}#${build.number}">${build.progress} %</progress> <span class="number">${build.progress} %</span> <span class="due">${due}</span></span>`;
+  const text =
+    left !== undefined && (left > 0 ? `about ${roughly(left)} left` : `${roughly(-left)} over the usual`);
+  // The browser counts on.
+  const until = left === undefined ? "" : new Date(Date.parse(now) + left).toISOString();
+  const due = text && html`<span class="due" data-until="${until}">${text}</span>`;
+  return html`<span class="progress"><progress max="100" value="${build.progress}" aria-label="Progress of ${build.job}#${build.number}">${build.progress} %</progress> <span class="percent">${build.progress} %</span> ${due}</span>`;
 }
 
 export function runningTable(builds: readonly RunningBuild[], now: string): Html {
@@ -52,7 +55,7 @@ export function runningTable(builds: readonly RunningBuild[], now: string): Html
 <thead><tr><th scope="col">Build</th><th scope="col">State</th><th scope="col">Node</th><th scope="col">Progress</th><th scope="col" class="number">Assigned</th></tr></thead>
 <tbody>${builds.map(
     (build) =>
-      html`<tr><th scope="row">${buildLink(build)}</th><td>${phaseBadge(build)}</td><td>${build.node}</td><td>${progress(build, now)}</td><td class="number">${ago(build.assigned, now)}</td></tr>`,
+      html`<tr data-key="${build.job}#${build.number}"><th scope="row">${buildLink(build)}</th><td>${phaseBadge(build)}</td><td>${build.node}</td><td>${progress(build, now)}</td><td class="number">${ago(build.assigned, now)}</td></tr>`,
   )}</tbody>
 </table>`;
 }

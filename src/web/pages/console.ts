@@ -1,4 +1,5 @@
 /** A console on a page: its end as text, which the browser's script replaces by a live view. */
+import { showLine } from "../assets/browser/terminal.ts";
 import { type Html, html } from "./html.ts";
 
 export interface ConsolePlace {
@@ -26,6 +27,12 @@ export function consoleSection(place: ConsolePlace, note: Html | false): Html {
   return html`<section class="console" aria-labelledby="console" id="console-section" data-kind="${kind}" data-events="${events}" data-api="${api}" data-bytes="${bytes}" data-running="${live && "yes"}" data-build-from="${buildFrom}" data-start="${start}">
 <h2 id="console">Console</h2>
 <p class="note">${note}${plain !== undefined && html` <a href="${plain}">Plain text</a>`}</p>
-<pre class="tail" tabindex="0" aria-label="The end of the console">${place.before !== undefined && html`<span class="before">${place.before}</span>`}${place.tail}</pre>
+<pre class="tail" tabindex="0" aria-label="The end of the console">${place.before !== undefined && html`<span class="before">${shown(place.before)}</span>`}${shown(place.tail)}</pre>
 </section>`;
+}
+
+/** The text that a terminal would leave, without its colours. */
+function shown(text: string): string {
+  const lines = text.split("\n").map((line) => showLine(line).spans.map((span) => span.text));
+  return lines.map((spans) => spans.join("")).join("\n");
 }

@@ -11,7 +11,7 @@ import { deviceBadge } from "./state.ts";
 export function devicePage(model: DeviceModel): string {
   const { device, running, recent, now } = model;
   const { start, end, buildFrom, before, since } = model.console;
-  const main = html`<div data-live="/events">
+  const main = html`<div id="live-part" data-live="/events" data-about="device ${device.name}">
 <h1><bdi>${device.name}</bdi> ${deviceBadge(device.state)}</h1>
 <p class="cause">${device.reason ?? device.who}</p>
 ${running && html`<p>${progress(running, now)}</p>`}
@@ -30,12 +30,12 @@ ${consoleSection(
   },
   html`<span class="quiet">Read only; the last ${size(end - start)} are kept.</span>`,
 )}
-<section aria-labelledby="history"><h2 id="history">History</h2>
+<section id="history-section" aria-labelledby="history"><h2 id="history">History</h2>
 <div class="scroll" tabindex="0" role="region" aria-label="History of the device"><table>
 <thead><tr><th scope="col">Since</th><th scope="col">State</th><th scope="col">Reason</th></tr></thead>
 <tbody>${device.history.toReversed().map(({ at, state, reason }) => html`<tr><td>${time(at)}</td><td>${deviceBadge(state)}</td><td><bdi>${reason}</bdi></td></tr>`)}</tbody>
 </table></div></section>
-${recent.length > 0 && html`<section aria-labelledby="recent"><h2 id="recent">Builds</h2>${finishedTable(recent, now, "Builds on this device", { node: false })}</section>`}`;
+${recent.length > 0 && html`<section id="recent-section" aria-labelledby="recent"><h2 id="recent">Builds</h2>${finishedTable(recent, now, "Builds on this device", { node: false })}</section>`}`;
   return layout({ title: device.name, frame: model, scripts: ["page.ts", "console.ts"], main });
 }
 

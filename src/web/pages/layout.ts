@@ -22,6 +22,7 @@ export function layout({ title, frame, scripts = [], main }: Layout): string {
 <title>${title}${frame && ` · ${frame.name}`}</title>
 <link rel="icon" href="${assetPath("icon.svg")}" type="image/svg+xml">
 <link rel="stylesheet" href="${assetPath("style.css")}">
+<link rel="stylesheet" href="${assetPath("console.css")}">
 ${scripts.map((name) => html`<script type="module" src="${assetPath(name)}"></script>`)}
 </head>
 <body>

@@ -1,5 +1,5 @@
 /** The overview: nodes and their executors, what runs, what ran, the boards. */
-import type { NodeStatus, ServerStatus } from "#/status.ts";
+import type { AgentStatus, NodeStatus, ServerStatus } from "#/status.ts";
 import { buildLink, finishedTable, runningTable } from "./builds-table.ts";
 import { ago, deviceUrl, size } from "./format.ts";
 import { type Html, html } from "./html.ts";
@@ -9,9 +9,8 @@ import { badge, deviceBadge, phaseBadge } from "./state.ts";
 
 export function overviewPage(model: OverviewModel): string {
   const { status, running, recent, devices, now } = model;
-  const main = html`<div data-live="/events">
-<h1>${model.name}</h1>
-${servers(status.servers)}
+  const main = html`<div id="live-part" class="columns" data-live="/events">
+<header class="all"><h1>${model.name} ${life(status.state)}</h1>${servers(status.servers)}</header>
 <section aria-labelledby="running"><h2 id="running">Running</h2>
 ${running.length > 0 ? runningTable(running, now) : html`<p class="none">No build runs.</p>`}
 </section>
@@ -19,15 +18,23 @@ ${running.length > 0 ? runningTable(running, now) : html`<p class="none">No buil
 ${nodes(status.nodes, new Set(devices.map(({ name }) => name)))}
 </section>
 ${devices.length > 0 && html`<section aria-labelledby="devices"><h2 id="devices">Devices</h2>${deviceTable(model)}</section>`}
-<section aria-labelledby="recent"><h2 id="recent">Recent builds</h2>
+<section class="right" aria-labelledby="recent"><h2 id="recent">Recent builds</h2>
 ${recent.length > 0 ? finishedTable(recent, now, "Recent builds") : html`<p class="none">No build has ended yet.</p>`}
 </section>
 </div>`;
   return layout({ title: "Overview", frame: model, scripts: ["page.ts"], main });
 }
 
+/** States of a line to a job server in which it can hand out builds. */
+const connected: ReadonlySet<string> = new Set(["awake", "grabbing", "working", "asleep"]);
+
+/** Running goes without saying. */
+function life(state: AgentStatus["state"]): Html | false {
+  return state !== "running" && badge("warn", state);
+}
+
 function servers(list: readonly ServerStatus[]): Html {
-  return html`<ul class="servers">${list.map(({ server, state, status }) => html`<li>${badge(state === "ready" ? "good" : "warn", state)} ${server} <span class="quiet">${status}</span></li>`)}</ul>`;
+  return html`<ul class="servers">${list.map(({ server, state, status }) => html`<li>${connected.has(state) ? badge("good", "connected") : badge("warn", state)} ${server} <span class="quiet">${status}</span></li>`)}</ul>`;
 }
 
 function nodes(list: readonly NodeStatus[], devices: ReadonlySet<string>): Html {

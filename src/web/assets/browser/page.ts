@@ -1,1 +1,125 @@
-/** What makes a page live. */
+/** What makes any page live: it is asked for again when something has changed, and what differs is taken over. */
+import { showLine } from "./announce.ts";
+import { localTimes } from "./dates.ts";
+import { Shortcuts } from "./keys.ts";
+import { morph } from "./morph.ts";
+
+/** Between two requests for the page, in milliseconds. */
+const pace = 1000;
+
+export const shortcuts = new Shortcuts();
+shortcuts.add({ key: "o", text: "to the overview", run: () => location.assign("/") });
+for (const [key, rel, text] of [
+  ["[", "prev", "to the build before"],
+  ["]", "next", "to the next build"],
+] as const) {
+  const link = document.querySelector<HTMLAnchorElement>(`a[rel=${rel}]`);
+  if (link) shortcuts.add({ key, text, run: () => link.click() });
+}
+
+localTimes(document);
+setInterval(() => localTimes(document), 1000);
+
+const live = document.querySelector<HTMLElement>("[data-live]");
+if (live) follow(live);
+
+function follow(live: HTMLElement): void {
+  let isDue = false;
+  let isBusy = false;
+  let isWhole = false;
+  const refresh = async (whole: boolean): Promise<void> => {
+    isWhole ||= whole;
+    isDue = true;
+    if (isBusy || document.hidden) return;
+    isBusy = true;
+    isDue = false;
+    const asked = isWhole;
+    isWhole = false;
+    try {
+      await takeOver(asked);
+      showLine(true);
+    } catch {
+      // The next change asks again.
+    }
+    await new Promise((resolve) => setTimeout(resolve, pace));
+    isBusy = false;
+    if (isDue) void refresh(false);
+  };
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden && isDue) void refresh(false);
+  });
+  document.addEventListener("labgear-end", () => void refresh(true));
+  let phase = live.dataset.phase;
+  document.addEventListener("labgear-state", (event) => {
+    const { running, description } = (event as CustomEvent).detail;
+    showProgress(live, running?.progress);
+    const now = `${running?.phase}`;
+    if (now !== phase || description !== undefined) void refresh(false);
+    phase = now;
+  });
+  if (live.dataset.live) watch(live.dataset.live, live.dataset.about ?? "", () => void refresh(true));
+}
+
+/** Progress is shown at once, without asking for the page. */
+function showProgress(live: HTMLElement, progress: unknown): void {
+  const bar = live.querySelector("progress");
+  if (!bar || typeof progress !== "number") return;
+  bar.value = progress;
+  const text = live.querySelector(".percent");
+  if (text) text.textContent = `${progress} %`;
+}
+
+/**
+ * Follows the overview's events.
+ * @param about "device NAME" or "job NAME": only what concerns it counts; "": all
+ */
+function watch(url: string, about: string, onChange: () => void): void {
+  const source = new EventSource(url);
+  let before: string | undefined;
+  source.addEventListener("status", ({ data }) => {
+    const key = about === "" ? data : concerning(about, JSON.parse(data));
+    // The page itself is as new as the first.
+    if (before !== undefined && key !== before) onChange();
+    before = key;
+  });
+  source.addEventListener("open", () => showLine(true));
+  source.addEventListener("error", () => {
+    showLine(false);
+    before = "";
+  });
+}
+
+interface Status {
+  readonly running: readonly { job: string; node: string }[];
+  readonly recent: readonly { job: string; node: string }[];
+  readonly devices: readonly { name: string; counters: unknown }[];
+}
+
+function concerning(about: string, { running, recent, devices }: Status): string {
+  const space = about.indexOf(" ");
+  const name = about.slice(space + 1);
+  const isDevice = about.slice(0, space) === "device";
+  const concerns = (build: { job: string; node: string }): boolean =>
+    (isDevice ? build.node : build.job) === name;
+  // Counters change with every byte that a board says.
+  const device = devices
+    .filter((one) => isDevice && one.name === name)
+    .map((one) => ({ ...one, counters: 0 }));
+  return JSON.stringify([running.filter(concerns), recent.filter(concerns), device]);
+}
+
+/**
+ * Asks for this page again and takes over what differs.
+ * @param whole also what is outside of the part that is live, except the console
+ */
+async function takeOver(whole: boolean): Promise<void> {
+  const answer = await fetch(location.pathname + location.search, { headers: { accept: "text/html" } });
+  if (!answer.ok) return;
+  // Scripts of a document made so never run.
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  localTimes(fresh);
+  const selector = whole ? "#main" : "[data-live]";
+  const [from, to] = [document.querySelector(selector), fresh.querySelector(selector)];
+  if (from && to) morph(from, to);
+  if (document.title !== fresh.title) document.title = fresh.title;
+}

@@ -1,0 +1,45 @@
+/** Times as the reader's own clock and zone have them. */
+
+const two = (value: number): string => String(value).padStart(2, "0");
+
+/** The time of day with milliseconds, in the reader's zone. */
+export function clock(ms: number): string {
+  const at = new Date(ms);
+  const day = [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
+  return `${day}.${String(at.getMilliseconds()).padStart(3, "0")}`;
+}
+
+/** "2026-11-22 04:18:49", in the reader's zone. */
+export function dateAndTime(at: Date): string {
+  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${[at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":")}`;
+}
+
+/** A span without its small part, as the pages have it. */
+export function roughly(ms: number): string {
+  const s = Math.max(0, Math.round(ms / 1000));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.round(s / 60)} min`;
+  if (s < 36 * 3600) return `${Math.round(s / 3600)} h`;
+  return `${Math.round(s / 86_400)} d`;
+}
+
+/** Writes all times below an element in the reader's zone, and how long ago they were. */
+export function localTimes(root: ParentNode): void {
+  for (const element of root.querySelectorAll("time")) {
+    const at = new Date(element.dateTime);
+    if (Number.isNaN(at.getTime())) continue;
+    const text = dateAndTime(at);
+    if ("ago" in element.dataset) {
+      element.title = text;
+      set(element, `${roughly(Date.now() - at.getTime())} ago`);
+    } else set(element, text);
+  }
+  for (const element of root.querySelectorAll<HTMLElement>("[data-until]")) {
+    const left = Date.parse(element.dataset.until ?? "") - Date.now();
+    set(element, left > 0 ? `about ${roughly(left)} left` : `${roughly(-left)} over the usual`);
+  }
+}
+
+function set(element: HTMLElement, text: string): void {
+  if (element.textContent !== text) element.textContent = text;
+}

@@ -1,0 +1,117 @@
+/** Searching a console: the server finds the lines, and hits in sight are highlighted without a change to the page. */
+
+export interface Hit {
+  /** The line, from 0. */
+  readonly n: number;
+}
+
+export interface Answer {
+  readonly hits: readonly Hit[];
+  /** The offset to go on from; null: that was all. */
+  readonly next: number | null;
+}
+
+/** Asks for the hits from an offset on. */
+export type Ask = (query: string, from: number) => Promise<Answer>;
+
+/** Hits that are gone through in all. */
+const mostHits = 5000;
+
+export class Search {
+  readonly #ask: Ask;
+  #query = "";
+  #hits: Hit[] = [];
+  #next: number | null = 0;
+  #at = -1;
+
+  constructor(ask: Ask) {
+    this.#ask = ask;
+  }
+
+  get query(): string {
+    return this.#query;
+  }
+
+  /** Where it stands, for people. */
+  get text(): string {
+    if (this.#query === "") return "";
+    if (this.#hits.length === 0) return "not found";
+    return `${this.#at + 1} of ${this.#hits.length}${this.#next === null ? "" : " and more"}`;
+  }
+
+  /** Begins with another text. */
+  start(query: string): void {
+    this.#query = query;
+    this.#hits = [];
+    this.#next = 0;
+    this.#at = -1;
+  }
+
+  /**
+   * The next or the previous hit, around the end.
+   * @param near where to begin: the line that is in sight
+   */
+  async step(by: 1 | -1, near: number): Promise<Hit | undefined> {
+    if (this.#query === "") return undefined;
+    const query = this.#query;
+    // A piece of the console is searched at a time, and it may hold nothing.
+    while (this.#next !== null && this.#hits.length < mostHits && this.#needsMore(by, near)) {
+      const { hits, next } = await this.#ask(query, this.#next);
+      if (query !== this.#query) return undefined;
+      this.#hits.push(...hits);
+      this.#next = next;
+    }
+    if (this.#hits.length === 0) return undefined;
+    if (this.#at < 0) this.#at = this.#first(by, near);
+    else this.#at = (this.#at + by + this.#hits.length) % this.#hits.length;
+    return this.#hits[this.#at];
+  }
+
+  #needsMore(by: 1 | -1, near: number): boolean {
+    if (this.#at >= 0) return by === 1 && this.#at + 1 >= this.#hits.length;
+    const last = this.#hits.at(-1);
+    return last === undefined || last.n < near;
+  }
+
+  #first(by: 1 | -1, near: number): number {
+    const after = this.#hits.findIndex(({ n }) => n >= near);
+    if (by === 1) return after < 0 ? 0 : after;
+    return after < 0 ? this.#hits.length - 1 : (after - 1 + this.#hits.length) % this.#hits.length;
+  }
+}
+
+const name = "labgear-hits";
+
+/** Highlights a text in the rows of a console. */
+export function highlight(root: Element, query: string): void {
+  if (!("highlights" in CSS)) return;
+  CSS.highlights.delete(name);
+  if (query === "") return;
+  const wanted = query.toLowerCase();
+  const ranges: Range[] = [];
+  for (const row of root.querySelectorAll(".text")) {
+    const text = (row.textContent ?? "").toLowerCase();
+    for (let at = text.indexOf(wanted); at >= 0; at = text.indexOf(wanted, at + wanted.length)) {
+      const range = rangeOf(row, at, at + wanted.length);
+      if (range) ranges.push(range);
+    }
+  }
+  CSS.highlights.set(name, new Highlight(...ranges));
+}
+
+/** The range from one character of an element's text to another, over the elements in it. */
+function rangeOf(root: Element, from: number, to: number): Range | undefined {
+  const range = document.createRange();
+  const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  let offset = 0;
+  for (let node = texts.nextNode(); node; node = texts.nextNode()) {
+    const length = node.nodeValue?.length ?? 0;
+    if (from >= offset && from < offset + length) range.setStart(node, from - offset);
+    if (to > offset && to <= offset + length) {
+      range.setEnd(node, to - offset);
+      return range;
+    }
+    offset += length;
+  }
+  return undefined;
+}

@@ -1,0 +1,64 @@
+/** What stands above a console: following, times, search. */
+
+export interface Toolbar {
+  readonly element: HTMLElement;
+  readonly follow: HTMLButtonElement;
+  readonly times: HTMLButtonElement;
+  readonly input: HTMLInputElement;
+  readonly count: HTMLElement;
+}
+
+export interface ToolbarActions {
+  follow(): void;
+  times(): void;
+  /** Absent: there is no search. */
+  readonly search?: {
+    typed(query: string): void;
+    step(by: 1 | -1): void;
+    leave(): void;
+  };
+  help(): void;
+}
+
+export function newToolbar(actions: ToolbarActions): Toolbar {
+  const element = document.createElement("div");
+  element.className = "toolbar";
+  element.setAttribute("role", "toolbar");
+  element.setAttribute("aria-label", "Console");
+  const follow = button("Follow", "Stay at the end as more comes (f)", actions.follow);
+  const times = button("Times", "When each line came (t)", actions.times);
+  times.setAttribute("aria-pressed", "false");
+  const input = document.createElement("input");
+  const count = document.createElement("span");
+  count.className = "count";
+  count.setAttribute("role", "status");
+  element.append(follow, times);
+  const { search } = actions;
+  if (search) {
+    input.type = "search";
+    input.placeholder = "Search";
+    input.setAttribute("aria-label", "Search the console");
+    input.addEventListener("input", () => search.typed(input.value));
+    input.addEventListener("keydown", (event) => {
+      if (event.key === "Enter") search.step(event.shiftKey ? -1 : 1);
+      else if (event.key === "Escape") search.leave();
+      else return;
+      event.preventDefault();
+    });
+    const previous = button("↑", "Previous hit (N)", () => search.step(-1));
+    const next = button("↓", "Next hit (n)", () => search.step(1));
+    element.append(input, previous, next, count);
+  }
+  element.append(button("?", "Keyboard shortcuts (?)", actions.help));
+  return { element, follow, times, input, count };
+}
+
+function button(text: string, title: string, act: () => void): HTMLButtonElement {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.textContent = text;
+  made.title = title;
+  if (text.length === 1) made.setAttribute("aria-label", title);
+  made.addEventListener("click", act);
+  return made;
+}

@@ -21,6 +21,8 @@ import { openTrees } from "#/runners/trees.ts";
 import { Boards } from "./boards.ts";
 import { startEmbedded } from "./embedded.ts";
 import { Housekeeping } from "./housekeeping.ts";
+import { labOf } from "./lab.ts";
+import { Pages } from "./pages.ts";
 import { controlRoutes } from "./routes.ts";
 import { serverAddresses } from "./servers.ts";
 import { version } from "./version.ts";
@@ -53,6 +55,7 @@ interface Parts {
   readonly nodes: Nodes;
   readonly boards: Boards;
   readonly manager: Manager;
+  readonly pages: Pages;
   readonly resources: AsyncDisposableStack;
 }
 
@@ -97,10 +100,11 @@ export class Agent implements AsyncDisposable {
     const stateDir = await realpath(options.stateDir);
     const state = openStore(stateDir);
     const trees = resources.use(await openTrees({ id: stateDir }));
+    const pages = new Pages(log);
     const opened = await BuildStore.open({
       folder: join(stateDir, "builds"),
       nextNumber: (job, floor) => state.nextBuildNumber(job, floor),
-      url: (job, number) => `${inForce.config.http.url}/builds/${encodeURIComponent(job)}/${number}`,
+      url: (job, number) => `${pages.url(inForce.config.http)}/builds/${encodeURIComponent(job)}/${number}`,
     });
     for (const warning of [...state.warnings, ...trees.warnings, ...opened.warnings]) log.warn({}, warning);
     for (const { job, number, uuid } of opened.lost) {
@@ -152,6 +156,7 @@ export class Agent implements AsyncDisposable {
       nodes,
       boards,
       manager,
+      pages,
       resources: resources.move(),
     };
     const agent = new Agent({ ...options, stateDir }, parts);
@@ -165,7 +170,7 @@ export class Agent implements AsyncDisposable {
   }
 
   async #begin(): Promise<void> {
-    const { resources, state } = this.#parts;
+    const { resources, state, pages } = this.#parts;
     const { stateDir, builds, nodes, log } = this;
     const paused = state.pausedNodes().get(this.host.name);
     if (paused !== undefined) this.host.hold("paused", paused);
@@ -174,12 +179,19 @@ export class Agent implements AsyncDisposable {
     );
     resources.use(await ControlServer.listen(this.#options.control, controlRoutes(this)));
     await house.round();
+    resources.use(pages);
+    await pages.serve(labOf(this), this.config.http);
     const names = nodes.all.flatMap((node) => [...node.functions]);
     this.log.info({ manager: this.config.name, functions: names }, `labgear ${version} is up`);
   }
 
   get config(): Config {
     return this.#parts.inForce.config;
+  }
+
+  /** Where users reach the pages. */
+  get url(): string {
+    return this.#parts.pages.url(this.config.http);
   }
 
   get life(): AgentState {
@@ -209,6 +221,7 @@ export class Agent implements AsyncDisposable {
     this.host.apply(labels, servers);
     await this.boards.apply(config, servers);
     this.manager.worker.setServers(servers);
+    await this.#parts.pages.serve(labOf(this), config.http);
     this.log.info({ files: config.files }, "the configuration is read again and in force");
   }
 

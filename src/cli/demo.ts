@@ -94,7 +94,8 @@ async function run(once: boolean): Promise<number> {
     throw error;
   }
   process.stdout.write(
-    `A lab on loopback: the job server on port ${address.port}, the agent ${agent.config.name}, and its board.\n\n`,
+    `A lab on loopback: the job server on port ${address.port}, the agent ${agent.config.name}, and its board.\n` +
+      `Its pages: ${agent.url}/\n\n`,
   );
   const first = await build(address, "hello", "demo-box");
   if (first === exitCodes.aborted) return first;

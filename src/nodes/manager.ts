@@ -16,17 +16,30 @@ export class Manager implements AsyncDisposable {
   readonly worker: Worker;
   readonly #store: BuildStore;
   readonly #log: Log;
+  /** How often a server's connection was made again. */
+  #reconnects = 0;
 
   constructor(options: { name: string; servers: readonly ServerAddress[]; store: BuildStore; log: Log }) {
     this.#store = options.store;
     this.#log = options.log.child({ manager: options.name });
+    const tell = workerEventLogger(this.#log);
+    const known = new Set<string>();
     this.worker = new Worker({
       servers: options.servers,
       clientId: `${options.name}/manager`,
       onJob: (job) => this.#answer(job),
-      onEvent: workerEventLogger(this.#log),
+      onEvent: (event) => {
+        if (event.type === "up" && known.has(event.server)) this.#reconnects += 1;
+        if (event.type === "up") known.add(event.server);
+        tell(event);
+      },
     });
     this.worker.setFunctions(managerFunctions(options.name));
+  }
+
+  /** Since the agent began; stands for all of the box, whose executors have lines of their own. */
+  get reconnects(): number {
+    return this.#reconnects;
   }
 
   async #answer(job: Job): Promise<void> {

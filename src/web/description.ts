@@ -1,0 +1,27 @@
+/** A build's description: HTML from a client, of which only plain text formatting is shown. */
+import sanitizeHtml from "sanitize-html";
+
+/** Of a longer one only the beginning counts, in characters. */
+const longest = 64 * 1024;
+
+const options: sanitizeHtml.IOptions = {
+  allowedTags: [
+    ...["a", "b", "i", "em", "strong", "s", "u", "small", "sub", "sup", "code", "kbd", "samp", "var", "tt"],
+    ...["p", "br", "hr", "pre", "blockquote", "ul", "ol", "li", "dl", "dt", "dd", "span", "div", "font"],
+    ...["table", "thead", "tbody", "tfoot", "tr", "th", "td", "caption"],
+  ],
+  allowedAttributes: { a: ["href", "rel"], th: ["colspan", "rowspan"], td: ["colspan", "rowspan"] },
+  allowedSchemes: ["http", "https", "mailto"],
+  allowProtocolRelative: false,
+  disallowedTagsMode: "discard",
+  nestingLimit: 20,
+  // A heading would break the page's own outline.
+  transformTags: {
+    ...Object.fromEntries(["h1", "h2", "h3", "h4", "h5", "h6"].map((tag) => [tag, "p"])),
+    a: sanitizeHtml.simpleTransform("a", { rel: "noopener noreferrer nofollow" }),
+  },
+};
+
+export function sanitize(html: string): string {
+  return sanitizeHtml(html.slice(0, longest), options);
+}

@@ -1,0 +1,115 @@
+/** The console of a build as a source of events. */
+import type { FileHandle } from "node:fs/promises";
+import type { Build } from "#/builds/build.ts";
+import { consoleChange } from "#/builds/follow.ts";
+import { openConsole, openTimes, pieceSize, sizeOf } from "../console-file.ts";
+import type { FoundBuild } from "../find-build.ts";
+import type { Lab } from "../lab.ts";
+import { readMarks } from "../times.ts";
+import { viewOf } from "../views.ts";
+import { openTail, type Piece } from "./frames.ts";
+import type { Source } from "./stream.ts";
+
+/** How much of the past is sent at once, in bytes. */
+const historyPiece = 64 * 1024;
+
+export class ConsoleSource implements Source {
+  readonly name = "state";
+  readonly every = 250;
+  readonly #lab: Lab;
+  readonly #found: FoundBuild;
+  readonly #build: Build;
+
+  constructor(lab: Lab, found: FoundBuild, build: Build) {
+    this.#lab = lab;
+    this.#found = found;
+    this.#build = build;
+  }
+
+  /** Without the parameters, which don't change and may be large. */
+  state(): unknown {
+    const { parameters: _, ...view } = viewOf(this.#lab, this.#build.record, this.#build);
+    return view;
+  }
+
+  async begin(signal: AbortSignal): Promise<number> {
+    const gone = new Promise<undefined>((resolve) =>
+      signal.addEventListener("abort", () => resolve(undefined), { once: true }),
+    );
+    if (!(await Promise.race([this.#build.opened, gone]))) return 0;
+    const file = await openConsole(this.#found);
+    if (!file) return 0;
+    await using _ = { [Symbol.asyncDispose]: () => file.close() };
+    const size = await sizeOf(this.#found, file);
+    const last = Buffer.alloc(3);
+    const { bytesRead } = await file.read(last, 0, 3, Math.max(0, size - 3));
+    return size - openTail(last.subarray(0, bytesRead));
+  }
+
+  history(from: number, to: number, signal: AbortSignal): AsyncGenerator<Piece> {
+    return consoleHistory(this.#found, from, to, signal);
+  }
+
+  async *live(from: number, signal: AbortSignal): AsyncGenerator<Piece> {
+    const build = this.#build;
+    const live = build.console;
+    const file = live && (await openConsole(this.#found));
+    if (live && file) {
+      await using _ = { [Symbol.asyncDispose]: () => file.close() };
+      const buffer = Buffer.allocUnsafe(pieceSize);
+      for (let at = from; !signal.aborted; ) {
+        // Asked before the read: what was written before the close is then sure to be read.
+        const last = live.closed;
+        const bytes = await readAt(file, buffer, at);
+        const whole = last ? bytes : bytes.subarray(0, bytes.length - openTail(bytes));
+        if (whole.length > 0) yield { offset: at, at: Date.now(), bytes: whole };
+        else if (last) break;
+        else await consoleChange(live, at + bytes.length, signal);
+        at += whole.length;
+      }
+    }
+    await ended(build, signal);
+  }
+}
+
+/** What a console has between two offsets, piece by piece with the time that it came at. */
+export async function* consoleHistory(
+  found: FoundBuild,
+  from: number,
+  to: number,
+  signal: AbortSignal,
+): AsyncGenerator<Piece> {
+  await using opened = new AsyncDisposableStack();
+  const file = await openConsole(found);
+  if (!file) return;
+  opened.defer(() => file.close());
+  const times = await openTimes(found);
+  if (times) opened.defer(() => times.close());
+  const buffer = Buffer.allocUnsafe(historyPiece);
+  for (let at = from; at < to && !signal.aborted; ) {
+    const bytes = await readAt(file, buffer.subarray(0, Math.min(buffer.length, to - at)), at);
+    if (bytes.length === 0) return;
+    const end = at + bytes.length - (at + bytes.length < to ? openTail(bytes) : 0);
+    const marks = times ? await readMarks(times, at, end) : [];
+    for (const [index, { at: time, offset }] of [{ offset: at, at: 0 }, ...marks].entries()) {
+      const begin = Math.max(at, offset);
+      const next = Math.max(at, marks[index]?.offset ?? end);
+      if (next > begin) yield { offset: begin, at: time, bytes: bytes.subarray(begin - at, next - at) };
+    }
+    at = end;
+  }
+}
+
+async function readAt(file: FileHandle, buffer: Buffer, at: number): Promise<Buffer> {
+  const { bytesRead } = await file.read(buffer, 0, buffer.length, at);
+  return buffer.subarray(0, bytesRead);
+}
+
+function ended(build: Build, signal: AbortSignal): Promise<void> {
+  // By its record: the phase comes before all is written.
+  if (signal.aborted || (build.state.phase === "ended" && build.record.console)) return Promise.resolve();
+  return new Promise((resolve) => {
+    build.once("ended", () => resolve());
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}

@@ -1,0 +1,34 @@
+/** The test report that was kept of a build. */
+import type { TestCase, TestReport } from "#/builds/junit.ts";
+import { openInside } from "#/builds/workspace.ts";
+import { type FoundBuild, realFolder, recordOf } from "./find-build.ts";
+
+/** The largest that is believed, in bytes; what is kept of reports is smaller. */
+const largest = 64 * 1024 * 1024;
+
+/** @returns undefined: the job has no reports */
+export async function testReport(found: FoundBuild): Promise<TestReport | undefined> {
+  const { tests, warnings = [] } = await recordOf(found);
+  const folder = tests && (await realFolder(found));
+  if (!tests || folder === undefined) return undefined;
+  const cases = await readCases(folder);
+  const time = cases.reduce((sum, test) => sum + (Number(test.time) || 0), 0);
+  return {
+    totals: { ...tests, time },
+    cases,
+    warnings: warnings.filter((warning) => warning.includes("test report")),
+  };
+}
+
+async function readCases(folder: string): Promise<TestCase[]> {
+  const file = await openInside(folder, "tests.json");
+  if (typeof file === "string") return [];
+  await using _ = { [Symbol.asyncDispose]: () => file.close() };
+  if ((await file.stat()).size > largest) return [];
+  try {
+    const cases: unknown = JSON.parse(await file.readFile("utf8"));
+    return Array.isArray(cases) ? cases : [];
+  } catch {
+    return [];
+  }
+}

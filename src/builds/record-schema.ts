@@ -67,14 +67,23 @@ const schema: SchemaObject = object(
   },
 );
 
-const ajv = new Ajv();
-const validate = ajv.compile<BuildRecord>(schema);
+/** Compiled when the first record is read. Without looking at the schema itself, which is ours: both take longer than all else here. */
+const reader = lazily(() => {
+  const ajv = new Ajv({ validateSchema: false, code: { optimize: false } });
+  return { ajv, validate: ajv.compile<BuildRecord>(schema) };
+});
 
 /**
  * A build's record out of any JSON value. Keys that aren't known here stay.
  * @throws SyntaxError that says what is wrong with it
  */
 export function parseRecord(value: unknown): BuildRecord {
+  const { ajv, validate } = reader();
   if (validate(value)) return value;
   throw new SyntaxError(`this is JSON, but ${ajv.errorsText(validate.errors, { dataVar: "the record" })}`);
+}
+
+function lazily<Value>(make: () => Value): () => Value {
+  let made: Value | undefined;
+  return () => (made ??= make());
 }

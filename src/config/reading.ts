@@ -6,6 +6,7 @@ import Conf from "conf";
 import { unreadable } from "./files.ts";
 import { type KindName, refuse } from "./kinds.ts";
 import { mergeSources } from "./merge.ts";
+import { quickAjv } from "./quick-ajv.ts";
 import { configSchema } from "./schema.ts";
 import { parseSource, type Source } from "./source.ts";
 
@@ -37,6 +38,7 @@ export function readThroughConf(files: readonly [string, ...string[]]): Reading 
       schema: properties,
       rootSchema: { ...rootSchema, handOver: true },
       ajvOptions: {
+        ...quickAjv,
         allErrors: true,
         verbose: true,
         useDefaults: false,

@@ -14,6 +14,7 @@ import {
 import { basename, dirname, join } from "node:path";
 import Conf from "conf";
 import { StoreError } from "./errors.ts";
+import { quickAjv } from "./quick-ajv.ts";
 
 export interface StateStore {
   /** What was mended on opening, one line each. */
@@ -143,6 +144,7 @@ function openOrSetAside(stateDir: string, file: string, now: () => Date, warning
       configFileMode: 0o600,
       schema,
       rootSchema: { additionalProperties: false },
+      ajvOptions: quickAjv,
     });
   try {
     mkdirSync(stateDir, { recursive: true });

@@ -10,6 +10,7 @@ import type { Lab } from "./lab.ts";
 import type { LineIndexes } from "./line-index.ts";
 import type { Metrics } from "./metrics.ts";
 import { pageRoutes, showError } from "./page-routes.ts";
+import { alreadySent } from "./sent.ts";
 
 export interface Env {
   Bindings: HttpBindings;
@@ -41,8 +42,9 @@ export function newApp(rooms: Rooms): Hono<Env> {
   app.notFound((c) => showError(c, lab, 404, "there is nothing at this address"));
   app.onError((error, c) => {
     if (c.env.outgoing.headersSent) {
+      fault(error, c.req.path);
       c.env.outgoing.destroy();
-      return c.body(null);
+      return alreadySent();
     }
     if (error instanceof RequestError) return showError(c, lab, error.status, error.message);
     fault(error, c.req.path);

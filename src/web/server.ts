@@ -52,12 +52,13 @@ const farewell = 500;
  */
 export async function startWeb(lab: Lab, options: WebOptions): Promise<WebServer> {
   const { log, host, auth } = options;
-  const events = new Events(lab);
+  const fault = (error: Error, path: string) =>
+    log.error({ path, err: error }, `a page can't be shown: ${error.message}`);
+  const events = new Events(lab, fault);
   const metrics = new Metrics(lab, () => events.viewers);
   const app = newApp({
-    ...{ lab, events, metrics },
+    ...{ lab, events, metrics, fault },
     indexes: new LineIndexes(),
-    fault: (error, path) => log.error({ path, err: error }, `a page can't be shown: ${error.message}`),
   });
   const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false });
   const isKnownHost = isLoopback(host) && !auth ? isExpectedHost(options.url) : () => true;

@@ -6,9 +6,9 @@ export interface Watched {
   /** The name of the event that tells the state. */
   readonly name: string;
   /** Any JSON. */
-  readonly state: () => unknown;
+  state(): unknown;
   /** What is looked at to see whether the state has changed; absent: all of it. */
-  readonly essence?: () => unknown;
+  essence?(): unknown;
   /** How often it is looked at, in milliseconds. */
   readonly every: number;
 }
@@ -48,8 +48,8 @@ export class Audience implements Disposable {
   }
 
   #essence(): string {
-    const { essence, state } = this.#watched;
-    return JSON.stringify((essence ?? state)());
+    const watched = this.#watched;
+    return JSON.stringify(watched.essence ? watched.essence() : watched.state());
   }
 
   #event(): Buffer {

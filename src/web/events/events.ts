@@ -17,12 +17,15 @@ import { Viewer } from "./viewer.ts";
 
 export class Events implements Disposable {
   readonly #lab: Lab;
+  readonly #fault: (error: Error, path: string) => void;
   readonly #overview: Audience;
   readonly #streams = new Map<string, Stream>();
   readonly #viewers = new Set<Viewer>();
 
-  constructor(lab: Lab) {
+  /** @param fault tells of a stream that broke */
+  constructor(lab: Lab, fault: (error: Error, path: string) => void) {
     this.#lab = lab;
+    this.#fault = fault;
     this.#overview = new Audience({
       name: "status",
       every: 250,
@@ -78,7 +81,8 @@ export class Events implements Disposable {
   #stream(name: string, source: () => Source): Stream {
     const known = this.#streams.get(name);
     if (known) return known;
-    const stream: Stream = new Stream(source(), () => {
+    const stream: Stream = new Stream(source(), (error) => {
+      if (error) this.#fault(error, name);
       if (this.#streams.get(name) === stream) this.#streams.delete(name);
     });
     this.#streams.set(name, stream);

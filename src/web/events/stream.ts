@@ -33,18 +33,21 @@ export class Stream {
   readonly #upToDate = new Set<Viewer>();
   readonly #ending = new AbortController();
   readonly #started: Promise<void>;
-  readonly #onOver: () => void;
+  readonly #onOver: (error?: Error) => void;
   #watchers = 0;
   #state: StreamState = { kind: "starting" };
 
-  /** @param onOver it takes no more viewers */
-  constructor(source: Source, onOver: () => void) {
+  /** @param onOver it takes no more viewers; with the source's error, if that is why */
+  constructor(source: Source, onOver: (error?: Error) => void) {
     this.#source = source;
     this.#audience = new Audience(source);
     this.#onOver = onOver;
     const started = Promise.withResolvers<void>();
     this.#started = started.promise;
-    void this.#run(started.resolve);
+    void this.#run(started.resolve).then(
+      () => this.#end(started.resolve),
+      (error: Error) => this.#end(started.resolve, error),
+    );
   }
 
   /**
@@ -89,24 +92,24 @@ export class Stream {
 
   async #run(started: () => void): Promise<void> {
     const { signal } = this.#ending;
-    try {
-      const position = await this.#source.begin(signal);
-      this.#state = { kind: "live", position };
-      started();
-      for await (const piece of this.#source.live(position, signal)) {
-        const begun = performance.now();
-        this.#show(piece);
-        // Half of the time at least is left to others, first of all to the build's own output.
-        const rest = Math.max(pause, performance.now() - begun);
-        await delay(rest, undefined, { signal }).catch(() => {});
-      }
-    } finally {
-      this.#state = { kind: "over", position: this.#position };
-      started();
-      this.#onOver();
-      this.#audience.look();
-      for (const viewer of this.#upToDate) viewer.end(event("end", {}));
+    const position = await this.#source.begin(signal);
+    this.#state = { kind: "live", position };
+    started();
+    for await (const piece of this.#source.live(position, signal)) {
+      const begun = performance.now();
+      this.#show(piece);
+      // Half of the time at least is left to others, first of all to the build's own output.
+      const rest = Math.max(pause, performance.now() - begun);
+      await delay(rest, undefined, { signal }).catch(() => {});
     }
+  }
+
+  #end(started: () => void, error?: Error): void {
+    this.#state = { kind: "over", position: this.#position };
+    started();
+    this.#onOver(error);
+    this.#audience.look();
+    for (const viewer of this.#upToDate) viewer.end(event("end", {}));
   }
 
   #show(piece: Piece): void {

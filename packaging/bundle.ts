@@ -1,7 +1,7 @@
 /** Bundles the program into one CommonJS file, each command loaded when it is wanted. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { build, type Plugin } from "esbuild";
-import { readBrowserFiles, readBrowserFiles } from "#/web/assets/read.ts";
+import { readBrowserFiles } from "#/web/assets/read.ts";
 import packageJson from "../package.json" with { type: "json" };
 
 const manifest = new URL("../package.json", import.meta.url).pathname;
@@ -21,15 +21,6 @@ const withBrowserFiles: Plugin = {
   setup(build) {
     const contents = `export const browserFiles = ${JSON.stringify(readBrowserFiles())};`;
     build.onLoad({ filter: /[/]web[/]assets[/]files\.ts$/ }, () => ({ contents, loader: "js" }));
-  },
-};
-
-/** What the pages give to browsers is read out of a folder; the program has it inside, read in the same way. */
-const withPages: Plugin = {
-  name: "with-pages",
-  setup(build) {
-    const contents = `export const browserFiles = ${JSON.stringify(readBrowserFiles())};`;
-    build.onLoad({ filter: /src\/web\/assets\/files\.ts$/ }, () => ({ contents, loader: "js" }));
   },
 };
 

@@ -20,8 +20,10 @@ const silence = 2000;
 const knownSilence = 300;
 /** A board that boots is quiet at times, and an interrupt would end what it starts: so long it gets none. */
 const bootSilence = 10_000;
-/** Others' output that never ends is no reason to wait for ever. */
+/** Output that never ends is no reason to wait for ever: it may be a command's. */
 const noiseTime = 30_000;
+/** The same, on a board whose prompt was had before. */
+const knownNoiseTime = 2000;
 /** Silence after text that looks like a prompt. */
 const shortSilence = 200;
 
@@ -64,6 +66,7 @@ export function* logIn(options: {
   let refusals = 0;
   /** What was sent last. A prompt that comes again after its answer may be a shell's, that looks like it. */
   let last: "name" | "password" | "probe" | "nudge" | undefined;
+  const short = known ? knownSilence : 800;
   let wait = known ? knownSilence : silence;
   let sent = hearing.now;
   /** Since when nothing but the kernel's lines came: those come at any time, and say nothing about a prompt. */
@@ -109,25 +112,29 @@ export function* logIn(options: {
       // More may follow: a prompt is one when it stays the last.
       wait = promptLike || asksName || asksPassword ? shortSilence : silence;
       quiet = hearing.now;
-      if (hearing.now - sent > noiseTime) yield* send("probe", `\x15${probe}\n`, 1000);
+      if (hearing.now - sent > (known ? knownNoiseTime : noiseTime)) {
+        if (last === "nudge") yield* send("probe", `\x15${probe}\n`, short);
+        else yield* send("nudge", nextNudge(), short);
+      }
       continue;
     }
     if (hearing.now - quiet < wait) continue;
     quiet = hearing.now;
-    if (asksName && last !== "name") yield* send("name", `${user(login)}\n`, silence);
+    // A shell's prompt may look like a login's, so it's no login before a shell's answer was tried for.
+    if (!login && (asksName || asksPassword) && last === "probe") throw noLogin();
+    if (login && asksName && last !== "name") yield* send("name", `${login.user}\n`, silence);
     else if (asksPassword && last === "name") yield* send("password", `${password(login)}\n`, silence);
     else if (promptLike || asksName || asksPassword || last === "nudge") {
       // Also after a nudge that brought nothing: a prompt may be empty.
-      if (last !== "probe") yield* send("probe", `\x15${probe}\n`, 1000);
-      else yield* send("nudge", nextNudge(), 700);
-    } else yield* send("nudge", nextNudge(), hearing.heard === start ? silence : 700);
+      if (last !== "probe") yield* send("probe", `\x15${probe}\n`, short);
+      else yield* send("nudge", nextNudge(), short);
+    } else yield* send("nudge", nextNudge(), hearing.heard === start ? silence : short);
   }
   throw why(hearing, hearing.heard > start, text || before);
 }
 
-function user(login: Login | undefined): string {
-  if (login) return login.user;
-  throw new BoardFailure(
+function noLogin(): BoardFailure {
+  return new BoardFailure(
     "login-refused",
     "the board asks for a login, and the configuration gives none: add login.user",
   );

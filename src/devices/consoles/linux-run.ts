@@ -43,7 +43,8 @@ export function* runScript(session: Session, script: string, options: RunOptions
     const whole = output.settle(Number(segment), Number(place));
     if (code !== "-" && (ended === undefined || output.received > before)) ended = hearing.now;
     if (whole && ended !== undefined && /^\d{1,3}$/.test(code)) {
-      const orphaned = state === "wait" && health.endsWith("dead");
+      // Its last look may have come just before its end.
+      const orphaned = state === "wait" && health.endsWith("dead") && hearing.now - ended > linger;
       const abandoned = state === "wait" && !orphaned && hearing.now - ended > linger;
       if (state === "end" || orphaned || abandoned) {
         if (abandoned) yield* abandon(session);

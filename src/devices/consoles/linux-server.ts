@@ -60,7 +60,7 @@ continue
 fi
 rm -f "$T"/[rxc].*
 cat "$T/q" >"$T/r.$t"
-(. "$T/r.$t") >"$T/x.$t" 2>&1 </dev/null
+T=$T C=$C sh "$T/r.$t" >"$T/x.$t" 2>&1 </dev/null
 echo $? >"$T/c.$t"
 fi
 a=0;b=0;c=8;d=99;f "$T/x.$t"
@@ -117,10 +117,10 @@ rm -f "$T/over"
 set -m 2>/dev/null
 ( set +m 2>/dev/null
 if setsid true 2>/dev/null;then
-{ setsid sh -c 'echo $$ >"$0/job";exec sh "$0/j"' "$T" </dev/null 2>&1;echo $? >"$T/code";}|P
+{ setsid sh -c 'echo $$ >"$0/job";unset T C;exec sh "$0/j"' "$T" </dev/null 2>&1;echo $? >"$T/code";}|P
 else
 sh -c 'echo $PPID' >"$T/job"
-{ sh "$T/j" </dev/null 2>&1;echo $? >"$T/code";}|P
+{ sh -c 'unset T C;exec sh "$0/j"' "$T" </dev/null 2>&1;echo $? >"$T/code";}|P
 fi ) </dev/null >/dev/null 2>&1 &
 exit 0
 `;

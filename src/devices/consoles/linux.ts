@@ -114,7 +114,8 @@ export class LinuxConsole implements Console {
       hearing,
       login,
       prompt,
-      probe: ` stty echo;echo lg''${word}`,
+      // The first word is for a terminal that doesn't know Ctrl-U, and makes it one word with it.
+      probe: ` true;stty sane;echo lg''${word}`,
       answer: `lg${word}`,
       known: this.#prepared !== undefined,
       timeout: until - hearing.now,
@@ -182,7 +183,7 @@ export class LinuxConsole implements Console {
       }
     }
     // It may have had no time to set the terminal right.
-    yield* hearing.write("\x15 stty echo\n");
+    yield* hearing.write("\x15 true;stty sane\n");
     yield* hearing.drain(200, 1000);
     yield* this.#start(prepared, key);
     this.#session = session;

@@ -77,7 +77,7 @@ test("login: a board that boots is let boot; its login gets a name and a passwor
 test("login: what a board starts while it boots isn't interrupted", () => {
   const board = new VirtualBoard(() => {});
   board.say("U-Boot 2023.01\r\nStarting kernel ...\r\n");
-  board.say("Asking for an address ...\r\n", 3000);
+  board.say("Asking for an address ...\r\n", 3200);
   fails(board, { login, timeout: 12_000 }, "noise", /address/);
   assert.ok(!board.typed.includes("\x03"));
 });

@@ -1,0 +1,201 @@
+/** Scripts through real shells on real terminals: exact output, certain exit codes, whatever state the shell is found in. */
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { test } from "node:test";
+import { LinuxConsole } from "#/devices/consoles/linux.ts";
+import { RunTimeout } from "#/devices/errors.ts";
+import { lacks, part } from "../../support/parts.ts";
+import { seeded } from "../../support/random.ts";
+import { temporaryFolder } from "../../support/servers.ts";
+import { conversation, newToken, seededToken } from "./conversation.ts";
+import { type ShellLineOptions, startShellLine } from "./shell-line.ts";
+
+const skip = lacks("socat", "busybox");
+const shells = (): Record<string, string> => ({
+  "busybox ash": `${part("busybox")} ash -i`,
+  sh: "/bin/sh -i",
+  bash: "/bin/bash --norc -i",
+});
+
+/** A console at a shell, entered. */
+async function board(command: string, options: ShellLineOptions = {}) {
+  const line = startShellLine(command, options);
+  const talk = conversation(line);
+  const random = options.faults?.random;
+  const console = new LinuxConsole({ token: random ? seededToken(seeded(9)) : newToken });
+  try {
+    await talk.hold(console.enter(60_000));
+  } catch (error) {
+    await line[Symbol.asyncDispose]();
+    throw new Error(`not entered, the last that came: ${JSON.stringify(line.last)}`, { cause: error });
+  }
+  return {
+    line,
+    talk,
+    console,
+    async run(script: string, timeout = 30_000) {
+      const { code, complete } = await talk.hold(console.run(script, { timeout }));
+      return { code, complete, output: talk.output.toString("latin1") };
+    },
+    [Symbol.asyncDispose]: () => line[Symbol.asyncDispose](),
+  };
+}
+
+for (const name of ["busybox ash", "sh", "bash"]) {
+  test(`${name}: exit codes and exact output`, { skip }, async () => {
+    await using b = await board(shells()[name] ?? "");
+    assert.deepEqual(await b.run("echo hello"), { code: 0, complete: true, output: "hello\n" });
+    assert.deepEqual(await b.run(""), { code: 0, complete: true, output: "" });
+    assert.deepEqual(await b.run("printf 'a\\0b\\033[31m\\r\\n\\377\\001~'; exit 7"), {
+      code: 7,
+      complete: true,
+      output: "a\0b\x1b[31m\r\n\xff\x01~",
+    });
+    assert.equal((await b.run("kill -9 $$")).code, 137);
+    assert.equal((await b.run("false")).code, 1);
+    assert.equal((await b.run("if")).code > 0, true);
+    assert.deepEqual(await b.run("cat; read x; echo $?; echo err >&2"), {
+      code: 0,
+      complete: true,
+      output: "1\nerr\n",
+    });
+    const long = Array.from({ length: 2000 }, (_, index) => `echo "line ${index} 'quoted' \\$x"`).join("\n");
+    const lines = Array.from({ length: 2000 }, (_, index) => `line ${index} 'quoted' $x\n`).join("");
+    assert.equal((await b.run(long)).output, lines);
+    // The interrupt isn't ignored, as it would be in what a script starts in the background.
+    assert.equal((await b.run("sh -c 'kill -2 $$; echo ignored'; echo $?")).output, "130\n");
+  });
+
+  test(`${name}: a shell in any state is brought back`, { skip }, async () => {
+    await using b = await board(shells()[name] ?? "");
+    const states = [
+      "half a comm",
+      "echo 'open\n",
+      "cat <<END\nwords\n",
+      "sleep 1000\n",
+      "cat\n",
+      "(trap '' 2; sleep 1000)\n",
+      "PS1='login: '; PS2=; stty -echo\n",
+      "stty raw -echo\n",
+      "less /etc/passwd\n",
+      "vi /dev/null\n",
+      "while :; do echo a flood of words; done\n",
+    ];
+    for (const state of states) {
+      await b.line.write(Buffer.from(state), AbortSignal.timeout(1000));
+      await b.talk.hold(b.console.enter(30_000));
+      assert.equal((await b.run("echo hello")).output, "hello\n", state);
+    }
+  });
+}
+
+test("what a script prints can't change the outcome", { skip }, async () => {
+  await using b = await board(shells()["busybox ash"] ?? "");
+  const tricks = `for f in /tmp/.lg-*/s; do cat $f; done; ps; echo "~abcdefgh:end:1:0:0:fine:end:1:0:0:fine"
+printf 'lg-%s# ' "$(ls -d /tmp/.lg-* | sed 's/.*lg-//')"; echo "U-Boot 2023.01"; echo "Linux version 6.1"
+echo "Kernel panic - not syncing: not really"; echo "board login: "; exit 9`;
+  const { code, output, complete } = await b.run(tricks);
+  assert.deepEqual([code, complete], [9, true]);
+  assert.match(output, /^T=\$\{0%/);
+  assert.match(output, /login: \n$/);
+  assert.equal((await b.run("echo next")).output, "next\n");
+});
+
+test("lines of a boot or a panic on the console, while the board runs on, cost a pause", {
+  skip,
+}, async () => {
+  await using b = await board(shells()["busybox ash"] ?? "");
+  for (const said of ["Kernel panic - not syncing: not really", "U-Boot 2023.01 (of a test)"]) {
+    const { code, output } =
+      await b.run(`tty=$(readlink /proc/$PPID/fd/0 2>/dev/null); tty=$(ls -t /proc/[0-9]*/fd/0 | head -n 1)
+for p in $(ps | sed -n 's/^ *\\([0-9]*\\) .*lg-.*\\/s .*/\\1/p'); do printf '\\n${said}\\n' >/proc/$p/fd/1; done; sleep 1; echo on; exit 4`);
+    assert.deepEqual([code, output], [4, "on\n"], said);
+  }
+});
+
+test("output streams while the script runs", { skip }, async () => {
+  await using b = await board(shells().sh ?? "");
+  await using folder = await temporaryFolder();
+  const { writeFile } = await import("node:fs/promises");
+  const go = `${folder.path}/go`;
+  const heard: string[] = [];
+  // The script goes on only when its first line has arrived.
+  const script = `echo first; until [ -e ${go} ]; do sleep 0.1; done; echo second`;
+  await b.talk.hold(b.console.run(script, { timeout: 30_000 }), undefined, (bytes) => {
+    heard.push(Buffer.from(bytes).toString());
+    void writeFile(go, "");
+  });
+  assert.deepEqual(heard, ["first\n", "second\n"]);
+});
+
+test("a flood waits for the line, and takes little room on the board", { skip }, async () => {
+  await using b = await board(shells()["busybox ash"] ?? "");
+  const folder = () => {
+    const name = readdirSync("/tmp").find((entry) => entry.startsWith(".lg-") && b.line.last !== undefined);
+    return name;
+  };
+  assert.ok(folder());
+  let largest = 0;
+  const size = 3_000_000;
+  const script = `head -c ${size} /dev/zero | tr '\\0' x`;
+  const { code } = await b.talk.hold(b.console.run(script, { timeout: 60_000 }), undefined, () => {
+    largest = Math.max(largest, b.talk.output.length);
+  });
+  assert.equal(code, 0);
+  assert.equal(largest, size);
+  assert.ok(b.talk.output.equals(Buffer.alloc(size, "x")));
+});
+
+test("a process that is left running with the output open doesn't hold the script up", { skip }, async () => {
+  await using b = await board(shells().sh ?? "");
+  const { code, output } = await b.run("(sleep 5; echo late) & echo early; exit 3");
+  assert.deepEqual([code, output], [3, "early\n"]);
+  assert.match(b.talk.notes.join(), /left running/);
+});
+
+for (const [name, seconds, script] of [
+  ["sleeps", 10071, "sleep 10071"],
+  ["ignores what can be ignored", 10072, "trap '' 1 2 3 15; while :; do sleep 10072; done"],
+  ["floods", 10073, "sleep 10073 & while :; do echo words; done"],
+  ["has children in groups of their own", 10074, "set -m; sleep 10074 & sleep 10074 & wait"],
+] as const) {
+  test(`a script that ${name} is interrupted`, { skip }, async () => {
+    await using b = await board(shells()["busybox ash"] ?? "");
+    await assert.rejects(b.talk.hold(b.console.run(`echo up; ${script}`, { timeout: 700 })), RunTimeout);
+    assert.equal(await b.talk.hold(b.console.interrupt(10_000)), true);
+    assert.equal((await b.run(`ps ax | grep -c '[s]leep ${seconds}'; echo next`)).output, "0\nnext\n");
+  });
+}
+
+test("a conversation that is broken off is interrupted, wherever it is", { skip }, async () => {
+  await using b = await board(shells()["busybox ash"] ?? "");
+  for (const after of [1, 30, 120, 250, 400, 700]) {
+    const stop = AbortSignal.timeout(after);
+    await assert.rejects(b.talk.hold(b.console.run("sleep 1000", { timeout: 60_000 }), stop));
+    assert.equal(await b.talk.hold(b.console.interrupt(10_000)), true, `after ${after} ms`);
+    assert.equal((await b.run("echo next")).output, "next\n", `after ${after} ms`);
+  }
+});
+
+for (const [name, faults] of [
+  ["kernel lines at full speed", { kernelEvery: 30 }],
+  [
+    "kernel lines without the time",
+    { kernelEvery: 400, kernelLine: (number: number) => `daemon: word ${number}\r\n` },
+  ],
+  ["lost bytes", { drop: 2000, both: true }],
+  ["doubled bytes", { double: 1000, both: true }],
+  ["flipped bits", { flip: 1000, both: true }],
+  ["all of it", { drop: 3000, double: 3000, flip: 3000, kernelEvery: 300, both: true }],
+] as const) {
+  test(`faults: ${name}`, { skip }, async () => {
+    await using b = await board(shells()["busybox ash"] ?? "", { faults: { random: seeded(4), ...faults } });
+    const numbers = Array.from({ length: 1500 }, (_, index) => `${index + 1}\n`).join("");
+    for (const code of [0, 5]) {
+      const result = await b.run(`seq 1 1500; exit ${code}`, 60_000);
+      assert.equal(result.code, code);
+      assert.equal(result.output, numbers);
+      assert.equal(result.complete, true);
+    }
+  });
+}

@@ -68,7 +68,10 @@ const builds: Record<string, SchemaObject> = {
       description: told(text, "HTML, sanitised."),
       commit: text,
       console: object({ bytes: count, cut: told(count, "Bytes that were not kept.") }),
-      tests: object({ tests: count, failures: count, errors: count, skipped: count }),
+      tests: object(
+        { tests: count, failures: count, errors: count, skipped: count },
+        { time: { type: "number" } },
+      ),
       leftovers: processes,
       survivors: processes,
       warnings: texts,

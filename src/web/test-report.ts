@@ -14,7 +14,8 @@ export async function testReport(found: FoundBuild): Promise<TestReport | undefi
   const cases = await readCases(folder);
   const time = cases.reduce((sum, test) => sum + (Number(test.time) || 0), 0);
   return {
-    totals: { ...tests, time },
+    // The record's own time, where it has one, is that of all cases, also of those that weren't kept.
+    totals: { time, ...tests },
     cases,
     warnings: warnings.filter((warning) => warning.includes("test report")),
   };

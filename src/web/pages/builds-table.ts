@@ -38,15 +38,21 @@ export function remaining({ estimate, started, assigned }: RunningBuild, now: st
   return Date.parse(started ?? assigned) + estimate - Date.parse(now);
 }
 
-/** How far a running build is, and how much longer it takes. */
+/** How far a running build is, how long it has run, and how much longer it takes. */
 export function progress(build: RunningBuild, now: string): Html {
+  const { job, number, estimate, started, assigned } = build;
+  const since = started ?? assigned;
+  const run = html`<span data-since="${since}">for ${roughly(Date.parse(now) - Date.parse(since))}</span>`;
   const left = remaining(build, now);
+  // Without earlier runs it is only known by what the job itself tells.
+  if (left === undefined && build.progress === 0) return html`<span class="progress">${run}</span>`;
+  const bar = html`<progress max="100" value="${build.progress}" aria-label="Progress of ${job}#${number}">${build.progress} %</progress> <span class="percent">${build.progress} %</span>`;
+  if (left === undefined || estimate === undefined) return html`<span class="progress">${bar} ${run}</span>`;
   const text =
-    left !== undefined && (left > 0 ? `about ${roughly(left)} left` : `${roughly(-left)} over the usual`);
+    left > 0 ? `about ${roughly(left)} left` : `${roughly(-left)} over the usual ${roughly(estimate)}`;
   // The browser counts on.
-  const until = left === undefined ? "" : new Date(Date.parse(now) + left).toISOString();
-  const due = text && html`<span class="due" data-until="${until}">${text}</span>`;
-  return html`<span class="progress"><progress max="100" value="${build.progress}" aria-label="Progress of ${build.job}#${build.number}">${build.progress} %</progress> <span class="percent">${build.progress} %</span> ${due}</span>`;
+  const until = new Date(Date.parse(now) + left).toISOString();
+  return html`<span class="progress">${bar} <span class="due" data-until="${until}" data-usual="${roughly(estimate)}">${text}</span></span>`;
 }
 
 export function runningTable(builds: readonly RunningBuild[], now: string): Html {

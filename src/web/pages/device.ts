@@ -1,6 +1,6 @@
 /** The page of a device: how it is, how it was, what it says. */
 import type { DeviceStatus } from "#/status.ts";
-import { finishedTable, progress } from "./builds-table.ts";
+import { buildLink, finishedTable, progress } from "./builds-table.ts";
 import { consoleSection } from "./console.ts";
 import { ago, count, deviceUrl, size, time } from "./format.ts";
 import { type Html, html } from "./html.ts";
@@ -13,8 +13,7 @@ export function devicePage(model: DeviceModel): string {
   const { start, end, buildFrom, before, since } = model.console;
   const main = html`<div id="live-part" data-live="/events" data-about="device ${device.name}">
 <h1><bdi>${device.name}</bdi> ${deviceBadge(device.state)}</h1>
-<p class="cause">${device.reason ?? device.who}</p>
-${running && html`<p>${progress(running, now)}</p>`}
+<p class="cause">${device.reason ?? (running ? html`${buildLink(running)} ${progress(running, now)}` : device.who)}</p>
 ${facts(device, now)}
 </div>
 ${consoleSection(
@@ -31,7 +30,7 @@ ${consoleSection(
   html`<span class="quiet">Read only; the last ${size(end - start)} are kept.</span>`,
 )}
 <section id="history-section" aria-labelledby="history"><h2 id="history">History</h2>
-<div class="scroll" tabindex="0" role="region" aria-label="History of the device"><table>
+<div class="scroll" tabindex="0" role="region" aria-label="History of the device"><table class="history">
 <thead><tr><th scope="col">Since</th><th scope="col">State</th><th scope="col">Reason</th></tr></thead>
 <tbody>${device.history.toReversed().map(({ at, state, reason }) => html`<tr><td>${time(at)}</td><td>${deviceBadge(state)}</td><td><bdi>${reason}</bdi></td></tr>`)}</tbody>
 </table></div></section>
@@ -46,7 +45,7 @@ function facts(device: DeviceStatus, now: string): Html {
     ["Classes", device.classes.join(", ")],
     ["Console", device.console],
     ["Port", device.port],
-    ["At", device.path ?? "not there"],
+    ["At", device.path === device.port ? undefined : (device.path ?? "not there")],
     ["Failures in a row", `${device.failures}`],
     ["Received", size(received)],
     ["Sent", size(sent)],

@@ -1,5 +1,5 @@
-/** The overview: nodes and their executors, what runs, what ran, the boards. */
-import type { AgentStatus, NodeStatus, ServerStatus } from "#/status.ts";
+/** The overview: nodes and their executors, what runs, what ran. */
+import type { AgentStatus, DeviceStatus, NodeStatus, ServerStatus } from "#/status.ts";
 import { buildLink, finishedTable, runningTable } from "./builds-table.ts";
 import { ago, deviceUrl, size } from "./format.ts";
 import { type Html, html } from "./html.ts";
@@ -11,14 +11,16 @@ export function overviewPage(model: OverviewModel): string {
   const { status, running, recent, devices, now } = model;
   const main = html`<div id="live-part" class="columns" data-live="/events">
 <header class="all"><h1>${model.name} ${life(status.state)}</h1>${servers(status.servers)}</header>
+<div class="left">
 <section aria-labelledby="running"><h2 id="running">Running</h2>
 ${running.length > 0 ? runningTable(running, now) : html`<p class="none">No build runs.</p>`}
 </section>
 <section aria-labelledby="nodes"><h2 id="nodes">Nodes</h2>
-${nodes(status.nodes, new Set(devices.map(({ name }) => name)))}
+${nodeTable(status.nodes, devices)}
 </section>
-${devices.length > 0 && html`<section aria-labelledby="devices"><h2 id="devices">Devices</h2>${deviceTable(model)}</section>`}
-<section class="right" aria-labelledby="recent"><h2 id="recent">Recent builds</h2>
+${devices.length > 0 && html`<section aria-labelledby="devices"><h2 id="devices">Devices</h2>${deviceTable(devices, now)}</section>`}
+</div>
+<section aria-labelledby="recent"><h2 id="recent">Recent builds</h2>
 ${recent.length > 0 ? finishedTable(recent, now, "Recent builds") : html`<p class="none">No build has ended yet.</p>`}
 </section>
 </div>`;
@@ -34,27 +36,43 @@ function life(state: AgentStatus["state"]): Html | false {
 }
 
 function servers(list: readonly ServerStatus[]): Html {
-  return html`<ul class="servers">${list.map(({ server, state, status }) => html`<li>${connected.has(state) ? badge("good", "connected") : badge("warn", state)} ${server} <span class="quiet">${status}</span></li>`)}</ul>`;
+  return html`<ul class="servers">${list.map(
+    ({ server, state, status }) =>
+      html`<li>${connected.has(state) ? badge("good", "connected") : badge("warn", state)} ${server} <span class="quiet">${status}</span></li>`,
+  )}</ul>`;
 }
 
-function nodes(list: readonly NodeStatus[], devices: ReadonlySet<string>): Html {
+function nodeTable(list: readonly NodeStatus[], devices: readonly DeviceStatus[]): Html {
   return html`<table>
 <caption class="hidden">Nodes</caption>
-<thead><tr><th scope="col">Node</th><th scope="col">State</th><th scope="col">Classes</th><th scope="col">Executors</th></tr></thead>
-<tbody>${list.map(
-    ({ name, state, reasons, classes, executors }) =>
-      html`<tr><th scope="row">${devices.has(name) ? html`<a href="${deviceUrl(name)}">${name}</a>` : name}</th><td>${badge(state === "ready" ? "good" : "warn", state)}${reasons.map((reason) => html`<div class="reason">${reason}</div>`)}</td><td>${classes.join(", ")}</td><td>${executors.map(({ index, build }) => html`<div class="executor"><span class="quiet">${index}</span> ${build ? html`${buildLink(build)} ${phaseBadge(build)}` : "idle"}</div>`)}</td></tr>`,
-  )}</tbody>
+<thead><tr><th scope="col">Node</th><th scope="col">State</th><th scope="col">Executors</th><th scope="col" class="wide">Classes</th></tr></thead>
+<tbody>${list.map((node) => {
+    const device = devices.find(({ name }) => name === node.name);
+    const name = device ? html`<a href="${deviceUrl(node.name)}">${node.name}</a>` : node.name;
+    return html`<tr data-key="node ${node.name}"><th scope="row">${name}</th><td class="fill">${nodeState(node)}</td><td>${executors(node)}</td><td class="wide">${node.classes.join(", ")}</td></tr>`;
+  })}</tbody>
 </table>`;
 }
 
-function deviceTable({ devices, now }: OverviewModel): Html {
+function nodeState({ state, reasons }: NodeStatus): Html {
+  return html`${badge(state === "ready" ? "good" : "warn", state)}${reasons.map((reason) => html`<div class="reason">${reason}</div>`)}`;
+}
+
+function executors({ executors }: NodeStatus): Html[] {
+  return executors.map(
+    ({ build }) =>
+      html`<div class="executor">${build ? html`${buildLink(build)} ${phaseBadge(build)}` : html`<span class="quiet">idle</span>`}</div>`,
+  );
+}
+
+/** What keeps a device from work is said with its node. */
+function deviceTable(devices: readonly DeviceStatus[], now: string): Html {
   return html`<table>
 <caption class="hidden">Devices</caption>
-<thead><tr><th scope="col">Device</th><th scope="col">State</th><th scope="col">Since</th><th scope="col">Port</th><th scope="col" class="number">Received</th></tr></thead>
+<thead><tr><th scope="col">Device</th><th scope="col">State</th><th scope="col">Since</th><th scope="col">Port</th><th scope="col" class="number wide">Received</th></tr></thead>
 <tbody>${devices.map(
-    (device) =>
-      html`<tr><th scope="row"><a href="${deviceUrl(device.name)}">${device.name}</a></th><td>${deviceBadge(device.state)}${device.reason !== undefined && html`<div class="reason">${device.reason}</div>`}${device.who !== undefined && html`<div class="reason">${device.who}</div>`}</td><td>${ago(device.since, now)}</td><td>${device.path ?? device.port}</td><td class="number">${size(device.counters.received)}</td></tr>`,
+    ({ name, state, who, since, path, port, counters }) =>
+      html`<tr data-key="device ${name}"><th scope="row"><a href="${deviceUrl(name)}">${name}</a></th><td>${deviceBadge(state)} <span class="quiet">${who}</span></td><td>${ago(since, now)}</td><td class="fill">${path ?? port}</td><td class="number wide">${size(counters.received)}</td></tr>`,
   )}</tbody>
 </table>`;
 }

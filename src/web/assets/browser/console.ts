@@ -73,10 +73,7 @@ async function start(section: HTMLElement): Promise<void> {
 
   function followLive(): void {
     let stop = new AbortController();
-    const begin = (from: number | undefined): void => {
-      const url = from === undefined ? events : `${events}?from=${from}`;
-      follow(url, handlers, stop.signal);
-    };
+    const begin = (from: number): void => follow(`${events}?from=${from}`, handlers, stop.signal);
     const handlers = {
       onPiece: ({ text, offset, at }: { text: string; offset: number; at?: number }) => {
         store.append(text, offset, at);
@@ -101,7 +98,7 @@ async function start(section: HTMLElement): Promise<void> {
       onLine: showLine,
     };
     if (isBuild) void loadEnd().then(begin);
-    else begin(undefined);
+    else begin(Number(section.dataset.start));
   }
 
   function toggleFollow(): void {

@@ -34,9 +34,15 @@ export function localTimes(root: ParentNode): void {
       set(element, `${roughly(Date.now() - at.getTime())} ago`);
     } else set(element, text);
   }
+  for (const element of root.querySelectorAll<HTMLElement>("[data-since]")) {
+    set(element, `for ${roughly(Date.now() - Date.parse(element.dataset.since ?? ""))}`);
+  }
   for (const element of root.querySelectorAll<HTMLElement>("[data-until]")) {
     const left = Date.parse(element.dataset.until ?? "") - Date.now();
-    set(element, left > 0 ? `about ${roughly(left)} left` : `${roughly(-left)} over the usual`);
+    set(
+      element,
+      left > 0 ? `about ${roughly(left)} left` : `${roughly(-left)} over the usual ${element.dataset.usual}`,
+    );
   }
 }
 

@@ -1,0 +1,84 @@
+/** An agent with pages, its job server, and the requests that tests make. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { request } from "node:http";
+import { TestAgent } from "../support/agent.ts";
+import { submit, type Watched } from "../support/clients.ts";
+import { bounded, startGearmand } from "../support/servers.ts";
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly body: Buffer;
+}
+
+export class WebLab implements AsyncDisposable {
+  readonly agent: TestAgent;
+  /** Without a slash at its end. */
+  readonly url: string;
+  readonly gearmand: number;
+  readonly #resources: AsyncDisposable;
+
+  private constructor(agent: TestAgent, url: string, gearmand: number, resources: AsyncDisposable) {
+    this.agent = agent;
+    this.url = url;
+    this.gearmand = gearmand;
+    this.#resources = resources;
+  }
+
+  /** @param yaml the jobs and whatever else, with `http:` to listen on any port unless it is in there */
+  static async start(yaml: string, options: { folder?: string } = {}): Promise<WebLab> {
+    await using resources = new AsyncDisposableStack();
+    const server = resources.use(await startGearmand());
+    const http = /^http:/m.test(yaml) ? "" : 'http: { listen: "127.0.0.1:0" }\n';
+    const agent = resources.use(
+      await TestAgent.start({ yaml: `name: box\n${http}${yaml}`, ports: [server.port], ...options }),
+    );
+    const { url } = await agent.logged("the pages are at");
+    return new WebLab(agent, `${url}`, server.port, resources.move());
+  }
+
+  /** Submits a build. */
+  submit(job: string, unique: string, parameters: object = {}): Promise<Watched> {
+    return submit(this.gearmand, {
+      function: `build:${job}`,
+      unique,
+      data: JSON.stringify({ LABGEAR_STREAM: "1", ...parameters }),
+    });
+  }
+
+  /** Runs a build to its end. */
+  async run(job: string, unique: string, parameters: object = {}): Promise<void> {
+    await bounded((await this.submit(job, unique, parameters)).ended);
+  }
+
+  /** Asks as it is written: no path is tidied up on the way. */
+  async get(path: string, headers: Record<string, string> = {}, method = "GET"): Promise<Answer> {
+    return get(this.url, path, headers, method);
+  }
+
+  async json(path: string): Promise<Record<string, unknown>> {
+    const { status, body } = await this.get(path);
+    assert.equal(status, 200, `${path}: ${body}`);
+    return JSON.parse(body.toString());
+  }
+
+  [Symbol.asyncDispose](): PromiseLike<void> {
+    return this.#resources[Symbol.asyncDispose]();
+  }
+}
+
+export async function get(
+  url: string,
+  path: string,
+  headers: Record<string, string> = {},
+  method = "GET",
+): Promise<Answer> {
+  const { hostname, port } = new URL(url);
+  const asked = request({ host: hostname, port, path, headers, method, agent: false });
+  asked.end();
+  const [answer] = await bounded(once(asked, "response"));
+  const parts: Buffer[] = [];
+  for await (const part of answer) parts.push(part);
+  return { status: answer.statusCode, headers: answer.headers, body: Buffer.concat(parts) };
+}

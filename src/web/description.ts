@@ -23,5 +23,10 @@ const options: sanitizeHtml.IOptions = {
 };
 
 export function sanitize(html: string): string {
-  return sanitizeHtml(html.slice(0, longest), options);
+  try {
+    return sanitizeHtml(html.slice(0, longest), options);
+  } catch {
+    // Whatever its parser stumbles over, a description isn't worth a page.
+    return "<em>The description can't be shown.</em>";
+  }
 }

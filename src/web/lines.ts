@@ -104,7 +104,7 @@ export async function search(
   await using _ = { [Symbol.asyncDispose]: () => file.close() };
   const size = await sizeOf(build, file);
   await index.extend(file, size, () => index.scanned > from, signal);
-  return searchFrom(file, index.placeOfOffset(from), size, { query, from, signal });
+  return await searchFrom(file, index.placeOfOffset(from), size, { query, from, signal });
 }
 
 async function searchFrom(

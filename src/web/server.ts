@@ -63,6 +63,8 @@ export async function startWeb(lab: Lab, options: WebOptions): Promise<WebServer
   const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false });
   const isKnownHost = isLoopback(host) && !auth ? isExpectedHost(options.url) : () => true;
   const server = createServer(limits, (request, answer) => {
+    // Whoever goes away in the middle of an answer is no failure of ours.
+    answer.on("error", () => {});
     setHeaders(answer);
     if (request.method !== "GET" && request.method !== "HEAD")
       return refuse(answer, 405, "this is read only");

@@ -58,10 +58,10 @@ export function progress(build: RunningBuild, now: string): Html {
 export function runningTable(builds: readonly RunningBuild[], now: string): Html {
   return html`<table class="builds">
 <caption class="hidden">Running builds</caption>
-<thead><tr><th scope="col">Build</th><th scope="col">State</th><th scope="col">Node</th><th scope="col">Progress</th><th scope="col" class="number">Assigned</th></tr></thead>
+<thead><tr><th scope="col">Build</th><th scope="col">State</th><th scope="col">Node</th><th scope="col">Progress</th></tr></thead>
 <tbody>${builds.map(
     (build) =>
-      html`<tr data-key="${build.job}#${build.number}"><th scope="row">${buildLink(build)}</th><td>${phaseBadge(build)}</td><td>${build.node}</td><td>${progress(build, now)}</td><td class="number">${ago(build.assigned, now)}</td></tr>`,
+      html`<tr data-key="${build.job}#${build.number}"><th scope="row">${buildLink(build)}</th><td>${phaseBadge(build)}</td><td>${build.node}</td><td class="fill">${progress(build, now)}</td></tr>`,
   )}</tbody>
 </table>`;
 }

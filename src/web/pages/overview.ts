@@ -5,7 +5,7 @@ import { ago, deviceUrl, size } from "./format.ts";
 import { type Html, html } from "./html.ts";
 import { layout } from "./layout.ts";
 import type { OverviewModel } from "./models.ts";
-import { badge, deviceBadge, phaseBadge } from "./state.ts";
+import { badge, deviceBadge } from "./state.ts";
 
 export function overviewPage(model: OverviewModel): string {
   const { status, running, recent, devices, now } = model;
@@ -61,7 +61,7 @@ function nodeState({ state, reasons }: NodeStatus): Html {
 function executors({ executors }: NodeStatus): Html[] {
   return executors.map(
     ({ build }) =>
-      html`<div class="executor">${build ? html`${buildLink(build)} ${phaseBadge(build)}` : html`<span class="quiet">idle</span>`}</div>`,
+      html`<div class="executor">${build ? buildLink(build) : html`<span class="quiet">idle</span>`}</div>`,
   );
 }
 

@@ -1,0 +1,130 @@
+/** Server-sent events: live, from the past, after a cut, and for one who is too slow. */
+import assert from "node:assert/strict";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { lacks } from "../support/parts.ts";
+import { EventReader, type SentEvent } from "./event-reader.ts";
+import { WebLab } from "./web-lab.ts";
+
+/** Says a line for each file that the test makes, and ends at the file `end`. */
+const yaml = `
+jobs:
+  steps:
+    run: |
+      echo begun
+      for step in 1 2 3; do
+        while [ ! -e "$LABGEAR_ARTIFACTS/$step" ]; do sleep 0.02; done
+        printf 'step %s \\303\\274\\n' "$step"
+      done
+  bytes: { run: "printf 'a\\\\303'; sleep 0.3; printf '\\\\274b\\\\377c\\\\n'" }
+  flood: { timeout: 2m, run: 'echo begun; while [ ! -e "$LABGEAR_ARTIFACTS/1" ]; do sleep 0.02; done; seq -w 1 3000000; while [ ! -e "$LABGEAR_ARTIFACTS/2" ]; do sleep 0.02; done' }
+host: { executors: 2 }
+`;
+
+const outputs = (events: readonly SentEvent[]) => events.filter(({ event }) => event === "output");
+
+test("server-sent events of a console", { skip: lacks("gearmand") }, async (t) => {
+  await using lab = await WebLab.start(yaml);
+  const go = (job: string, number: number, step: number) =>
+    writeFile(join(lab.agent.stateDir, `builds/${job}/${number}/artifacts/${step}`), "");
+  const consoleOf = (job: string, number: number) =>
+    readFile(join(lab.agent.stateDir, `builds/${job}/${number}/console.log`));
+
+  await t.test("live, and after a cut from where it was cut", async () => {
+    const build = await lab.submit("steps", "uuid-1");
+    await build.said("begun");
+    const url = `${lab.url}/builds/steps/1/events`;
+    await using all = await EventReader.open(`${url}?from=0`);
+    await using late = await EventReader.open(url);
+    await all.until((events) => outputs(events).length > 0);
+    await late.until((events) => events.length > 0);
+    assert.equal(all.response.headers["content-type"], "text/event-stream");
+    assert.equal(all.events[0]?.event, "state");
+    assert.ok(all.events[0]?.data.running);
+    await go("steps", 1, 1);
+    await all.until(() => all.output.includes("step 1 ü\n"));
+    const last = all.events.findLast(({ id }) => id !== undefined)?.id ?? "";
+    await all[Symbol.asyncDispose]();
+    await go("steps", 1, 2);
+    await late.until(() => late.output.includes("step 2 ü\n"));
+    await using again = await EventReader.open(url, { "last-event-id": last });
+    await again.until(() => again.output.includes("step 2 ü\n"));
+    await go("steps", 1, 3);
+    await again.ended();
+    await late.ended();
+    const whole = await consoleOf("steps", 1);
+    assert.deepEqual(
+      Buffer.concat([all.output, again.output]),
+      whole,
+      "nothing is lost, nothing comes twice",
+    );
+    assert.equal(late.output.toString(), "step 1 ü\nstep 2 ü\nstep 3 ü\n");
+    const state = again.events.findLast(({ event }) => event === "state")?.data;
+    assert.deepEqual([state?.result, state?.running], ["SUCCESS", undefined]);
+    await build.ended;
+  });
+
+  await t.test("characters come whole, other bytes as they are", async () => {
+    const build = await lab.submit("bytes", "uuid-2");
+    await build.started;
+    await using reader = await EventReader.open(`${lab.url}/builds/bytes/1/events?from=0`);
+    await reader.ended();
+    assert.deepEqual(reader.output, await consoleOf("bytes", 1));
+    assert.deepEqual(reader.output, Buffer.from([0x61, 0xc3, 0xbc, 0x62, 0xff, 0x63, 0x0a]));
+    await build.ended;
+  });
+
+  await t.test("a finished build: its past with the times, and the end", async () => {
+    await using reader = await EventReader.open(`${lab.url}/builds/steps/1/events?from=0`);
+    await reader.ended();
+    assert.deepEqual(reader.output, await consoleOf("steps", 1));
+    const times = outputs(reader.events).map(({ data }) => Number(data.at));
+    assert.deepEqual(times, times.toSorted());
+    assert.ok(times.every((time) => time > 0));
+    await using tail = await EventReader.open(`${lab.url}/builds/steps/1/events`, { "last-event-id": "6" });
+    await tail.ended();
+    assert.equal(tail.output[0], "s".charCodeAt(0));
+  });
+
+  await t.test("one who is too slow is told what it missed, and nobody else misses anything", async () => {
+    const build = await lab.submit("flood", "uuid-3");
+    await build.said("begun");
+    const url = `${lab.url}/builds/flood/1/events`;
+    await using quick = await EventReader.open(`${url}?from=0`);
+    await using slow = await EventReader.open(`${url}?from=0`);
+    await slow.until((events) => outputs(events).length > 0);
+    await quick.until((events) => outputs(events).length > 0);
+    slow.response.pause();
+    await go("flood", 1, 1);
+    await quick.until((events) => Number(events.at(-1)?.id) >= 24_000_006, 80_000);
+    slow.response.resume();
+    await slow.until((events) => events.some(({ event }) => event === "gap"));
+    await go("flood", 1, 2);
+    await quick.ended();
+    await slow.ended();
+    const whole = await consoleOf("flood", 1);
+    assert.deepEqual(quick.output, whole);
+    // What came and what was missed, laid side by side, is all of it.
+    let at = 0;
+    for (const { event, id, data } of slow.events.filter(
+      ({ event }) => event === "output" || event === "gap",
+    )) {
+      assert.equal(event === "gap" ? data.from : data.offset, at);
+      if (event === "output") assert.ok(whole.subarray(at, Number(id)).equals(Buffer.from(`${data.text}`)));
+      at = Number(id);
+    }
+    assert.equal(at, whole.length);
+    await build.ended;
+  });
+
+  await t.test("the overview tells when something changes", async () => {
+    await using reader = await EventReader.open(`${lab.url}/events`);
+    await reader.until((events) => events.length > 0);
+    assert.equal(reader.events[0]?.event, "status");
+    await lab.run("bytes", "uuid-4");
+    await reader.until((events) =>
+      events.some(({ data }) => (data.recent as { uuid: string }[]).some(({ uuid }) => uuid === "uuid-4")),
+    );
+  });
+});

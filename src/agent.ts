@@ -1,28 +1,16 @@
-/** The agent: puts all rooms together, and follows reloads, holds and the way down. */
-import { realpath } from "node:fs/promises";
-import { join } from "node:path";
+/** The agent's life: it begins, follows reloads, holds and drains, and goes down without losing a build. */
 import type { Build } from "#/builds/build.ts";
-import { BuildStore } from "#/builds/store.ts";
-import type { Config, JobConfig } from "#/config/model.ts";
-import { openStore, type StateStore } from "#/config/store.ts";
+import type { BuildStore } from "#/builds/store.ts";
+import type { Config } from "#/config/model.ts";
 import { ControlServer } from "#/control/server.ts";
-import { hardwareClasses } from "#/host/hardware.ts";
-import { lockFolder } from "#/host/lock.ts";
-import { hostFacts } from "#/host/network.ts";
-import { boxTrouble, tryFolder } from "#/host/trouble.ts";
-import type { NodeContext } from "#/nodes/context.ts";
-import { onHost } from "#/nodes/host-build.ts";
 import type { Log } from "#/nodes/log.ts";
-import { Manager } from "#/nodes/manager.ts";
-import { Node } from "#/nodes/node.ts";
-import { Nodes } from "#/nodes/nodes.ts";
-import { Reports } from "#/nodes/reports.ts";
-import { openTrees } from "#/runners/trees.ts";
-import { Boards } from "./boards.ts";
-import { startEmbedded } from "./embedded.ts";
+import type { Manager } from "#/nodes/manager.ts";
+import type { Node } from "#/nodes/node.ts";
+import type { Nodes } from "#/nodes/nodes.ts";
+import { assemble, type Parts, resolveClasses } from "./assembly.ts";
+import type { Boards } from "./boards.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { labOf } from "./lab.ts";
-import { Pages } from "./pages.ts";
 import { controlRoutes } from "./routes.ts";
 import { serverAddresses } from "./servers.ts";
 import { version } from "./version.ts";
@@ -46,19 +34,6 @@ export interface AgentOptions {
 /** How long the way down waits for job servers to take the last endings, in milliseconds. */
 const deliveryTime = 2000;
 
-interface Parts {
-  readonly inForce: { config: Config };
-  readonly state: StateStore;
-  readonly builds: BuildStore;
-  readonly reports: Reports;
-  readonly host: Node;
-  readonly nodes: Nodes;
-  readonly boards: Boards;
-  readonly manager: Manager;
-  readonly pages: Pages;
-  readonly resources: AsyncDisposableStack;
-}
-
 export class Agent implements AsyncDisposable {
   readonly since = new Date();
   readonly log: Log;
@@ -78,7 +53,7 @@ export class Agent implements AsyncDisposable {
     this.#options = options;
     this.#parts = parts;
     this.log = options.log;
-    this.stateDir = options.stateDir;
+    this.stateDir = parts.stateDir;
     this.builds = parts.builds;
     this.host = parts.host;
     this.nodes = parts.nodes;
@@ -91,75 +66,11 @@ export class Agent implements AsyncDisposable {
    * @throws the errors of the rooms, each with one line that says what keeps it from running
    */
   static async start(options: AgentOptions): Promise<Agent> {
-    const { log } = options;
-    await using resources = new AsyncDisposableStack();
-    const inForce = { config: await options.load() };
-    const { config } = inForce;
-    resources.use(await lockFolder(options.stateDir));
-    // Whatever name it has today, what an earlier agent left is found by this one.
-    const stateDir = await realpath(options.stateDir);
-    const state = openStore(stateDir);
-    const trees = resources.use(await openTrees({ id: stateDir }));
-    const pages = new Pages(log);
-    const opened = await BuildStore.open({
-      folder: join(stateDir, "builds"),
-      nextNumber: (job, floor) => state.nextBuildNumber(job, floor),
-      url: (job, number) => `${pages.url(inForce.config.http)}/builds/${encodeURIComponent(job)}/${number}`,
+    const parts = await assemble({
+      ...options,
+      onOffline: (build) => agent.pause(`OFFLINE_NODE_WHEN_COMPLETE of ${build.title}`, build.record.node),
     });
-    for (const warning of [...state.warnings, ...trees.warnings, ...opened.warnings]) log.warn({}, warning);
-    for (const { job, number, uuid } of opened.lost) {
-      log.warn({ job, number, uuid }, `${job}#${number} is lost: the agent ended while it ran`);
-    }
-    if (config.servers.length === 0) resources.use(await startEmbedded(log));
-    const servers = await serverAddresses(config);
-    const host = await hostFacts();
-    const reports = new Reports({
-      store: opened.store,
-      config: () => inForce.config,
-      worker: () => ({ manager: config.name, version, ...host }),
-      log,
-    });
-    const nodes = resources.use(new Nodes());
-    const context: NodeContext = {
-      config: () => inForce.config,
-      store: opened.store,
-      reports,
-      stateDir,
-      trees,
-      log,
-      tryBox: () => tryFolder(stateDir, false),
-      troubleOf: boxTrouble,
-      onTrouble: (reason) => nodes.hold("trouble", reason),
-    };
-    const manager = resources.use(new Manager({ name: config.name, servers, store: opened.store, log }));
-    const onOffline = (build: Build) =>
-      agent.pause(`OFFLINE_NODE_WHEN_COMPLETE of ${build.title}`, build.record.node);
-    const node = new Node({
-      name: config.name,
-      labels: await resolveClasses(config),
-      servers,
-      context,
-      executors: () => inForce.config.host.executors,
-      jobs: () => hostJobs(inForce.config),
-      carryOut: onHost(context),
-      onOffline,
-    });
-    nodes.add(node);
-    const boards = resources.use(new Boards({ nodes, context, state, onOffline }));
-    await boards.apply(config, servers);
-    const parts = {
-      inForce,
-      state,
-      builds: opened.store,
-      reports,
-      host: node,
-      nodes,
-      boards,
-      manager,
-      pages,
-      resources: resources.move(),
-    };
-    const agent = new Agent({ ...options, stateDir }, parts);
+    const agent = new Agent(options, parts);
     try {
       await agent.#begin();
     } catch (error) {
@@ -170,10 +81,8 @@ export class Agent implements AsyncDisposable {
   }
 
   async #begin(): Promise<void> {
-    const { resources, state, pages } = this.#parts;
+    const { resources, pages } = this.#parts;
     const { stateDir, builds, nodes, log } = this;
-    const paused = state.pausedNodes().get(this.host.name);
-    if (paused !== undefined) this.host.hold("paused", paused);
     const house = resources.use(
       new Housekeeping({ config: () => this.config, stateDir, builds, nodes, log }),
     );
@@ -299,16 +208,4 @@ export class Agent implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }
-}
-
-/** The classes of the host, with `auto` replaced by what the hardware says it is. */
-async function resolveClasses(config: Config): Promise<string[]> {
-  const { classes } = config.host;
-  const auto = classes.includes("auto") ? await hardwareClasses() : [];
-  return [...new Set(classes.flatMap((name) => (name === "auto" ? auto : [name])))];
-}
-
-/** The jobs that the host can run: all that are a script for it. */
-function hostJobs({ jobs }: Config): JobConfig[] {
-  return [...jobs.values()].filter(({ work }) => work.kind === "run");
 }

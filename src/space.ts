@@ -49,7 +49,6 @@ export class Space {
 
   constructor(options: SpaceOptions) {
     this.#options = options;
-    options.nodes.hold("disk", "the free space wasn't looked at yet");
   }
 
   /** One look at the disk, and what follows from it. Never rejects. */

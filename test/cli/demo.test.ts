@@ -21,12 +21,13 @@ async function demoIn(name: string): Promise<{ env: NodeJS.ProcessEnv; left: () 
   return { env: { TMPDIR: tmp }, left: () => readdir(tmp) };
 }
 
-test("demo --once streams a build and ends 0", async () => {
+test("demo --once streams a build on the box and one on the board, and ends 0", async () => {
   const { env, left } = await demoIn("once");
   const { exitCode, stdout, stderr } = await labgear(["demo", "--once"], { env });
   assert.equal(exitCode, 0, stderr);
   assert.match(stdout, /^hello#1 runs on demo: /m);
   assert.match(stdout, /configure … done\n.*test … done\nSUCCESS after /s);
+  assert.match(stdout, /^board-hello#1 runs on board-1: .*measurement 3 … ok\nSUCCESS after /ms);
   assert.deepEqual(await left(), []);
 });
 
@@ -37,9 +38,14 @@ test("demo stays up, the commands that it prints work, and Ctrl-C ends it", asyn
   const printed = [...demo.stdout.matchAll(/npm run -s labgear -- (.+)/g)].map(([, line = ""]) => line);
   assert.deepEqual(
     printed.map((line) => line.split(" ", 1)[0]),
-    ["functions", "build", "status", "builds"],
+    ["functions", "build", "build", "status", "devices", "console", "builds"],
   );
   for (const line of printed) {
+    if (line.startsWith("console")) {
+      await using watching = Running.start(line.split(" "), {});
+      await watching.until("stdout", "demoboard");
+      continue;
+    }
     const { exitCode, stdout, stderr } = await labgear(line.split(" "));
     assert.equal(exitCode, 0, stderr);
     assert.match(stdout, /demo/, line);

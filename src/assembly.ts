@@ -1,0 +1,137 @@
+/** Puts all rooms together: the parts of an agent, each handed what it needs. */
+import { realpath } from "node:fs/promises";
+import { join } from "node:path";
+import type { Build } from "#/builds/build.ts";
+import { BuildStore } from "#/builds/store.ts";
+import type { Config, JobConfig } from "#/config/model.ts";
+import { openStore, type StateStore } from "#/config/store.ts";
+import { hardwareClasses } from "#/host/hardware.ts";
+import { lockFolder } from "#/host/lock.ts";
+import { hostFacts } from "#/host/network.ts";
+import { boxTrouble, tryFolder } from "#/host/trouble.ts";
+import type { NodeContext } from "#/nodes/context.ts";
+import { onHost } from "#/nodes/host-build.ts";
+import type { Log } from "#/nodes/log.ts";
+import { Manager } from "#/nodes/manager.ts";
+import { Node } from "#/nodes/node.ts";
+import { Nodes } from "#/nodes/nodes.ts";
+import { Reports } from "#/nodes/reports.ts";
+import { openTrees } from "#/runners/trees.ts";
+import { Boards } from "./boards.ts";
+import { startEmbedded } from "./embedded.ts";
+import { Pages } from "./pages.ts";
+import { serverAddresses } from "./servers.ts";
+import { version } from "./version.ts";
+
+export interface AssemblyOptions {
+  readonly load: () => Promise<Config>;
+  readonly stateDir: string;
+  readonly log: Log;
+  /** A build ended whose parameters ask to take its node out of service. */
+  readonly onOffline: (build: Build) => void;
+}
+
+export interface Parts {
+  /** Its real path. */
+  readonly stateDir: string;
+  readonly inForce: { config: Config };
+  readonly state: StateStore;
+  readonly builds: BuildStore;
+  readonly reports: Reports;
+  readonly host: Node;
+  readonly nodes: Nodes;
+  readonly boards: Boards;
+  readonly manager: Manager;
+  readonly pages: Pages;
+  /** All that has to be ended, the last first. */
+  readonly resources: AsyncDisposableStack;
+}
+
+/**
+ * Nothing is taken from a job server yet: the nodes are held until housekeeping has looked at the disk.
+ * @throws the errors of the rooms, each with one line that says what keeps it from running
+ */
+export async function assemble(options: AssemblyOptions): Promise<Parts> {
+  const { log, onOffline } = options;
+  await using resources = new AsyncDisposableStack();
+  const inForce = { config: await options.load() };
+  const { config } = inForce;
+  resources.use(await lockFolder(options.stateDir));
+  // Whatever name it has today, what an earlier agent left is found by this one.
+  const stateDir = await realpath(options.stateDir);
+  const state = openStore(stateDir);
+  const trees = resources.use(await openTrees({ id: stateDir }));
+  const pages = new Pages(log);
+  const opened = await BuildStore.open({
+    folder: join(stateDir, "builds"),
+    nextNumber: (job, floor) => state.nextBuildNumber(job, floor),
+    url: (job, number) => `${pages.url(inForce.config.http)}/builds/${encodeURIComponent(job)}/${number}`,
+  });
+  for (const warning of [...state.warnings, ...trees.warnings, ...opened.warnings]) log.warn({}, warning);
+  for (const { job, number, uuid } of opened.lost) {
+    log.warn({ job, number, uuid }, `${job}#${number} is lost: the agent ended while it ran`);
+  }
+  if (config.servers.length === 0) resources.use(await startEmbedded(log));
+  const servers = await serverAddresses(config);
+  const host = await hostFacts();
+  const reports = new Reports({
+    store: opened.store,
+    config: () => inForce.config,
+    worker: () => ({ manager: config.name, version, ...host }),
+    log,
+  });
+  const nodes = resources.use(new Nodes());
+  nodes.hold("disk", "the free space wasn't looked at yet");
+  const context: NodeContext = {
+    config: () => inForce.config,
+    store: opened.store,
+    reports,
+    stateDir,
+    trees,
+    log,
+    tryBox: () => tryFolder(stateDir, false),
+    troubleOf: boxTrouble,
+    onTrouble: (reason) => nodes.hold("trouble", reason),
+  };
+  const manager = resources.use(new Manager({ name: config.name, servers, store: opened.store, log }));
+  const node = new Node({
+    name: config.name,
+    labels: await resolveClasses(config),
+    servers,
+    context,
+    executors: () => inForce.config.host.executors,
+    jobs: () => hostJobs(inForce.config),
+    carryOut: onHost(context),
+    onOffline,
+  });
+  const paused = state.pausedNodes().get(node.name);
+  if (paused !== undefined) node.hold("paused", paused);
+  nodes.add(node);
+  const boards = resources.use(new Boards({ nodes, context, state, onOffline }));
+  await boards.apply(config, servers);
+  return {
+    stateDir,
+    inForce,
+    state,
+    builds: opened.store,
+    reports,
+    host: node,
+    nodes,
+    boards,
+    manager,
+    pages,
+    resources: resources.move(),
+  };
+}
+
+/** The classes of the host, with `auto` replaced by what the hardware says it is. */
+export async function resolveClasses(config: Config): Promise<string[]> {
+  const { classes } = config.host;
+  const auto = classes.includes("auto") ? await hardwareClasses() : [];
+  return [...new Set(classes.flatMap((name) => (name === "auto" ? auto : [name])))];
+}
+
+/** The jobs that the host can run: all that are a script for it. */
+function hostJobs({ jobs }: Config): JobConfig[] {
+  return [...jobs.values()].filter(({ work }) => work.kind === "run");
+}

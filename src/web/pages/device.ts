@@ -11,7 +11,7 @@ import { deviceBadge } from "./state.ts";
 export function devicePage(model: DeviceModel): string {
   const { device, running, recent, now } = model;
   const { start, end, buildFrom, before, since } = model.console;
-  const main = html`<div id="live-part" data-live="/events" data-about="device ${device.name}">
+  const main = html`<div id="live-part" data-live="" data-phase="${device.state}">
 <h1><bdi>${device.name}</bdi> ${deviceBadge(device.state)}</h1>
 <p class="cause">${device.reason ?? (running ? html`${buildLink(running)} ${progress(running, now)}` : device.who)}</p>
 ${facts(device, now)}

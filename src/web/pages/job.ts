@@ -13,7 +13,7 @@ export function jobPage(model: JobModel): string {
     ["passed", "failed", "timed-out"].includes(ending?.kind ?? ""),
   );
   const passed = judged.filter(({ ending }) => ending?.kind === "passed").length;
-  const main = html`<div id="live-part" data-live="/events" data-about="job ${job}">
+  const main = html`<div id="live-part" data-live="/events" data-job="${job}">
 <h1><bdi>${job}</bdi></h1>
 <p class="quiet">${config ? `${config.kind}${config.nodes ? `, on ${config.nodes.join(", ")}` : ""}` : "Not configured any more."} · ${count(total)} builds kept${judged.length > 0 && ` · ${Math.round((100 * passed) / judged.length)} % of the ${judged.length} shown passed`}</p>
 ${running.length > 0 && html`<section aria-labelledby="running"><h2 id="running">Running</h2>${runningTable(running, now)}</section>`}

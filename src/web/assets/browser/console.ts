@@ -8,6 +8,11 @@ import { highlight, Search } from "./search.ts";
 import { newToolbar } from "./toolbar.ts";
 import { LineWindow } from "./window.ts";
 
+/** What a device tells of itself, as far as it concerns its console. */
+interface DeviceState {
+  readonly feed: { readonly buildFrom?: number };
+}
+
 const section = document.getElementById("console-section");
 if (section) await start(section);
 
@@ -88,8 +93,10 @@ async function start(section: HTMLElement): Promise<void> {
         } else store.append(`\n\u001b[7m ${to - from} bytes are missing here \u001b[27m\n`, to, undefined);
         view.redraw();
       },
-      onState: (state: unknown) =>
-        document.dispatchEvent(new CustomEvent("labgear-state", { detail: state })),
+      onState: (state: unknown) => {
+        if (!isBuild) noteBuild(state as DeviceState | null);
+        document.dispatchEvent(new CustomEvent("labgear-state", { detail: state ?? {} }));
+      },
       onEnd: () => {
         if (isBuild) say("The build has ended.");
         showLine(true);
@@ -99,6 +106,14 @@ async function start(section: HTMLElement): Promise<void> {
     };
     if (isBuild) void loadEnd().then(begin);
     else begin(Number(section.dataset.start));
+  }
+
+  /** What came before the build that has begun on a device is dimmed from now on. */
+  function noteBuild(state: DeviceState | null): void {
+    const from = `${state?.feed.buildFrom ?? ""}`;
+    if (section.dataset.buildFrom === from) return;
+    section.dataset.buildFrom = from;
+    view.redraw();
   }
 
   function toggleFollow(): void {

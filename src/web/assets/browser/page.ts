@@ -49,15 +49,18 @@ function follow(live: HTMLElement): void {
     if (!document.hidden && isDue) void refresh(false);
   });
   document.addEventListener("labgear-end", () => void refresh(true));
-  let phase = live.dataset.phase;
+  let before: string | undefined;
   document.addEventListener("labgear-state", (event) => {
-    const { running, description } = (event as CustomEvent).detail;
+    const { detail } = event as CustomEvent;
+    const { running, description, state, reason, who } = detail;
     showProgress(live, running?.progress);
-    const now = `${running?.phase}`;
-    if (now !== phase || description !== undefined) void refresh(false);
-    phase = now;
+    const key = JSON.stringify([running?.phase, description, state, reason, who]);
+    // The first tells what the page has, unless that has changed since.
+    const isNew = before === undefined ? (running?.phase ?? state) !== live.dataset.phase : key !== before;
+    if (isNew) void refresh(state !== undefined);
+    before = key;
   });
-  if (live.dataset.live) watch(live.dataset.live, live.dataset.about ?? "", () => void refresh(true));
+  if (live.dataset.live) watch(live.dataset.live, live.dataset.job ?? "", () => void refresh(true));
 }
 
 /** Progress is shown at once, without asking for the page. */
@@ -71,13 +74,13 @@ function showProgress(live: HTMLElement, progress: unknown): void {
 
 /**
  * Follows the overview's events.
- * @param about "device NAME" or "job NAME": only what concerns it counts; "": all
+ * @param job only what concerns it counts; "": all
  */
-function watch(url: string, about: string, onChange: () => void): void {
+function watch(url: string, job: string, onChange: () => void): void {
   const source = new EventSource(url);
   let before: string | undefined;
   source.addEventListener("status", ({ data }) => {
-    const key = about === "" ? data : concerning(about, JSON.parse(data));
+    const key = job === "" ? data : concerning(job, JSON.parse(data));
     // The page itself is as new as the first.
     if (before !== undefined && key !== before) onChange();
     before = key;
@@ -90,22 +93,12 @@ function watch(url: string, about: string, onChange: () => void): void {
 }
 
 interface Status {
-  readonly running: readonly { job: string; node: string }[];
-  readonly recent: readonly { job: string; node: string }[];
-  readonly devices: readonly { name: string; counters: unknown }[];
+  readonly running: readonly { readonly job: string }[];
+  readonly recent: readonly { readonly job: string }[];
 }
 
-function concerning(about: string, { running, recent, devices }: Status): string {
-  const space = about.indexOf(" ");
-  const name = about.slice(space + 1);
-  const isDevice = about.slice(0, space) === "device";
-  const concerns = (build: { job: string; node: string }): boolean =>
-    (isDevice ? build.node : build.job) === name;
-  // Counters change with every byte that a board says.
-  const device = devices
-    .filter((one) => isDevice && one.name === name)
-    .map((one) => ({ ...one, counters: 0 }));
-  return JSON.stringify([running.filter(concerns), recent.filter(concerns), device]);
+function concerning(job: string, { running, recent }: Status): string {
+  return JSON.stringify([running, recent].map((builds) => builds.filter((build) => build.job === job)));
 }
 
 /**

@@ -1,0 +1,161 @@
+/** The pages in Chromium, from the overview to an artifact: live, by keyboard, narrow, dark, and for everybody. */
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { execa } from "execa";
+import type { Browser } from "playwright-core";
+import { labgear } from "../support/agent.ts";
+import { lacks } from "../support/parts.ts";
+import { bounded } from "../support/servers.ts";
+import { startBrowser, Viewer } from "./browser.ts";
+import { WebLab } from "./web-lab.ts";
+
+const skip = lacks("gearmand", "chromium");
+
+const report = `<testsuite name="all"><testcase classname="net" name="sends" time="0.5"/>
+<testcase classname="boot" name="boots &lt;b&gt;fast&lt;/b&gt;" time="1.2"><failure message="expected 4, was 5">at line 12</failure></testcase>
+<testcase classname="net" name="has no camera"><skipped message="no camera"/></testcase></testsuite>`;
+
+const yaml = `
+host: { executors: 2 }
+jobs:
+  full:
+    run: |
+      echo 'the console says hello'
+      mkdir -p reports out
+      cp "$LABGEAR_WORKSPACE/../../../report.xml" reports/
+      printf 'what was built' > out/image.txt
+      exit 1
+    artifacts: ["out/*"]
+    junit: ["reports/*.xml"]
+  live: { run: 'echo begun; read line < ../../../words; echo "heard $line"; sleep 300' }
+  quick: { run: "true" }
+`;
+
+let lab: WebLab;
+let browser: Browser;
+
+before(async () => {
+  if (skip) return;
+  [lab, browser] = await Promise.all([WebLab.start(yaml), startBrowser()]);
+  await writeFile(join(lab.agent.stateDir, "report.xml"), report);
+  await lab.run("full", "full-1", { ZUUL_PROJECT: "a <b>project</b>", ZUUL_BRANCH: "main" });
+  for (const unique of ["quick-1", "quick-2", "quick-3"]) await lab.run("quick", unique);
+});
+
+after(async () => {
+  await browser?.close();
+  await lab?.[Symbol.asyncDispose]();
+});
+
+test("from the overview to a running build, its stop and its end, live", { skip }, async () => {
+  const words = join(lab.agent.stateDir, "words");
+  await execa("mkfifo", [words]);
+  await using viewer = await Viewer.open(browser, lab.url);
+  const { page } = viewer;
+  await viewer.go("/");
+  await page.getByText("No build runs.").waitFor();
+  const build = await lab.submit("live", "live-1");
+  const running = page.getByRole("region", { name: "Running" });
+  await running.getByRole("link", { name: "live#1" }).click();
+  await page.waitForURL("**/builds/live/1");
+  await viewer.reads("begun");
+  await page.locator("h1 .badge", { hasText: "running" }).waitFor();
+  await writeFile(words, "a word\n");
+  await viewer.reads("heard a word");
+  await viewer.screenshot("build-running");
+  await viewer.accessible();
+  const stopped = await labgear(["stop", "box", "live#1", "--server", `127.0.0.1:${lab.gearmand}`]);
+  assert.equal(stopped.exitCode, 0, stopped.stderr);
+  await bounded(build.ended);
+  await page.locator("h1 .badge", { hasText: "ABORTED" }).waitFor();
+  assert.ok((await viewer.lines()).includes("heard a word"), "the console stays");
+});
+
+test("a finished build: result, tests with failures first, an artifact", { skip }, async () => {
+  await using viewer = await Viewer.open(browser, lab.url);
+  const { page } = viewer;
+  await viewer.go("/");
+  await page.getByRole("link", { name: "full#1" }).click();
+  await page.locator("h1 .badge", { hasText: "FAILURE" }).waitFor();
+  await viewer.sees("the job ended with exit code 1");
+  await viewer.sees("a <b>project</b>");
+  await viewer.reads("the console says hello");
+  const tests = page.getByRole("region", { name: "Test cases" }).locator("tbody tr");
+  assert.match(await tests.nth(0).innerText(), /failed.*boots <b>fast<\/b>.*expected 4, was 5/s);
+  assert.match(await tests.nth(1).innerText(), /skipped.*no camera/s);
+  assert.match(await tests.nth(2).innerText(), /passed.*sends/s);
+  await tests.nth(0).getByText("Details").click();
+  await viewer.sees("at line 12");
+  await viewer.screenshot("build");
+  await viewer.accessible();
+  const [download] = await Promise.all([
+    page.waitForEvent("response", (response) => response.url().endsWith("/artifacts/out/image.txt")),
+    page.getByRole("link", { name: "out/image.txt" }).click(),
+  ]);
+  assert.equal(download.status(), 200);
+});
+
+test("the overview, a job and an error in light and dark, wide and narrow", { skip }, async (t) => {
+  for (const colorScheme of ["light", "dark"] as const) {
+    for (const viewport of [
+      { width: 390, height: 844 },
+      { width: 1280, height: 800 },
+      { width: 3840, height: 2160 },
+    ]) {
+      await t.test(`${colorScheme}, ${viewport.width} pixels`, async () => {
+        await using viewer = await Viewer.open(browser, lab.url, { colorScheme, viewport });
+        const name = `${colorScheme}-${viewport.width}`;
+        for (const [path, text] of [
+          ["/", "Recent builds"],
+          ["/jobs/quick", "3 builds kept"],
+          ["/builds/full/1", "Artifacts"],
+        ] as const) {
+          await viewer.go(path);
+          await viewer.sees(text);
+          if (path.startsWith("/builds")) await viewer.reads("hello");
+          await viewer.accessible();
+          const kind = path.split("/")[1] || "overview";
+          await viewer.screenshot(`${kind}-${name}`);
+          const [scroll = 0, inner = 0] = await viewer.page.evaluate<number[]>(
+            "[document.documentElement.scrollWidth, document.documentElement.clientWidth]",
+          );
+          assert.ok(scroll <= inner, `${path} is ${scroll} pixels wide of ${inner}`);
+        }
+        const ground = await viewer.page.evaluate("getComputedStyle(document.body).backgroundColor");
+        assert.equal(ground, colorScheme === "dark" ? "rgb(20, 24, 29)" : "rgb(255, 255, 255)");
+      });
+    }
+  }
+});
+
+test("a job's page tells its pass rate, and its bars lead to the builds", { skip }, async () => {
+  await using viewer = await Viewer.open(browser, lab.url);
+  await viewer.go("/jobs/quick");
+  await viewer.sees("100 % of the 3 shown passed");
+  const bars = viewer.page.locator(".plot a");
+  assert.equal(await bars.count(), 3);
+  await bars.first().click();
+  await viewer.page.waitForURL("**/builds/quick/1");
+});
+
+test("without script all of it is there to be read", { skip }, async () => {
+  await using viewer = await Viewer.open(browser, lab.url, { javaScriptEnabled: false });
+  await viewer.go("/");
+  await viewer.sees("full#1");
+  await viewer.go("/builds/full/1");
+  await viewer.sees("the console says hello");
+  await viewer.sees("expected 4, was 5");
+  await viewer.screenshot("build-without-script");
+});
+
+test("what isn't there is told in a sentence", { skip }, async () => {
+  const answer = await lab.get("/builds/full/99");
+  assert.equal(answer.status, 404);
+  assert.match(answer.body.toString(), /<h1>404<\/h1>/);
+  await using viewer = await Viewer.open(browser, lab.url);
+  // The browser itself complains of the 404, so it is looked at as a page of its own.
+  await viewer.page.setContent(answer.body.toString().replaceAll(/<(link|script)[^>]*>/g, ""));
+  await viewer.accessible();
+});

@@ -9,12 +9,15 @@ import type { Lab } from "./lab.ts";
 /** From quick checks to what takes an afternoon, in seconds. */
 const durations = [1, 5, 15, 60, 180, 600, 1800, 3600, 7200, 14_400];
 const deviceStates = ["absent", "opening", "proving", "ready", "busy", "recovering", "paused", "quarantined"];
-const nanoseconds = 1e-9;
+/** Nanoseconds in a millisecond. */
+const nanoseconds = 1e6;
+/** Of the histogram of delays, in milliseconds. */
+const resolution = 10;
 
 export class Metrics implements Disposable {
   /** One for each agent, not the library's own for the whole process. */
   readonly #registry = new Registry();
-  readonly #delay = monitorEventLoopDelay({ resolution: 10 });
+  readonly #delay = monitorEventLoopDelay({ resolution });
   readonly #lab: Lab;
   readonly #builds: Counter<"job" | "class" | "result">;
   readonly #durations: Histogram<"job" | "class">;
@@ -113,23 +116,14 @@ export class Metrics implements Disposable {
     this.#gauges("labgear_job_server_connected", "1: its jobs can come.", ["server"], (set) => {
       for (const { server, state } of this.#lab.status().servers) set({ server }, isConnected(state) ? 1 : 0);
     });
-    const { reconnects } = { reconnects: () => this.#lab.counts().reconnects };
     this.#counter(
       "labgear_reconnects_total",
       "Connections to job servers that had to be made again.",
       [],
-      (add) => add({}, reconnects()),
+      (add) => add({}, this.#lab.counts().reconnects),
     );
     this.#gauge("labgear_viewers", "Who follow a console or the overview live.", viewers);
-    this.#gauges("labgear_event_loop_lag_seconds", "How late timers are.", ["quantile"], (set) => {
-      for (const percent of [50, 99]) {
-        // What is above the histogram's own resolution is lag.
-        const delay = this.#delay.count > 0 ? this.#delay.percentile(percent) * nanoseconds - 0.01 : 0;
-        set({ quantile: `${percent / 100}` }, Math.max(0, delay));
-      }
-      set({ quantile: "1" }, this.#delay.count > 0 ? Math.max(0, this.#delay.max * nanoseconds - 0.01) : 0);
-      this.#delay.reset();
-    });
+    this.#addLag();
     this.#gauge("process_resident_memory_bytes", "Resident memory.", () => process.memoryUsage.rss());
     this.#gauge("process_start_time_seconds", "When the process began, in Unix time.", () =>
       Math.round(performance.timeOrigin / 1000),
@@ -137,6 +131,19 @@ export class Metrics implements Disposable {
     this.#counter("process_cpu_seconds_total", "Processor time, of user and system.", [], (add) => {
       const { user, system } = process.cpuUsage();
       add({}, (user + system) / 1e6);
+    });
+  }
+
+  /** Since they were asked for last. What is above the histogram's own resolution is lag. */
+  #addLag(): void {
+    const lag = (delay: number) => (this.#delay.count > 0 ? Math.max(0, delay - resolution) / 1000 : 0);
+    this.#gauge("labgear_event_loop_lag_p99_seconds", "How late one of a hundred timers is.", () =>
+      lag(this.#delay.percentile(99) / nanoseconds),
+    );
+    this.#gauge("labgear_event_loop_lag_max_seconds", "How late the latest timer was.", () => {
+      const most = lag(this.#delay.max / nanoseconds);
+      this.#delay.reset();
+      return most;
     });
   }
 

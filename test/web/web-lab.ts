@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { request } from "node:http";
 import { TestAgent } from "../support/agent.ts";
 import { submit, type Watched } from "../support/clients.ts";
-import { bounded, startGearmand } from "../support/servers.ts";
+import { bounded, type RunningServer, startGearmand } from "../support/servers.ts";
 
 export interface Answer {
   readonly status: number;
@@ -16,13 +16,16 @@ export class WebLab implements AsyncDisposable {
   readonly agent: TestAgent;
   /** Without a slash at its end. */
   readonly url: string;
+  /** The job server's port. */
   readonly gearmand: number;
+  readonly #server: RunningServer;
   readonly #resources: AsyncDisposable;
 
-  private constructor(agent: TestAgent, url: string, gearmand: number, resources: AsyncDisposable) {
+  private constructor(agent: TestAgent, url: string, server: RunningServer, resources: AsyncDisposable) {
     this.agent = agent;
     this.url = url;
-    this.gearmand = gearmand;
+    this.gearmand = server.port;
+    this.#server = server;
     this.#resources = resources;
   }
 
@@ -35,7 +38,11 @@ export class WebLab implements AsyncDisposable {
       await TestAgent.start({ yaml: `name: box\n${http}${yaml}`, ports: [server.port], ...options }),
     );
     const { url } = await agent.logged("the pages are at");
-    return new WebLab(agent, `${url}`, server.port, resources.move());
+    return new WebLab(agent, `${url}`, server, resources.move());
+  }
+
+  async stopGearmand(): Promise<void> {
+    await this.#server[Symbol.asyncDispose]();
   }
 
   /** Submits a build. */

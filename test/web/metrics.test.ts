@@ -1,0 +1,69 @@
+/** The metrics: promtool accepts them, and they tell what is. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { execa } from "execa";
+import { lacks, part, partsEnv } from "../support/parts.ts";
+import { bounded, freePort } from "../support/servers.ts";
+import { WebLab } from "./web-lab.ts";
+
+const yaml = (board: number) => `
+jobs:
+  good: { nodes: [metal], run: "true" }
+  bad: { run: "exit 1" }
+  'odd"name': { run: "echo at work; sleep 60" }
+host: { classes: [metal, other], executors: 2 }
+devices:
+  board-1: { classes: [boards], port: "tcp://127.0.0.1:${board}", console: raw }
+`;
+
+test("metrics", { skip: lacks("gearmand", "promtool") }, async (t) => {
+  await using lab = await WebLab.start(yaml(await freePort()));
+  await lab.run("good", "uuid-1");
+  await lab.run("good:metal", "uuid-2");
+  await lab.run("bad", "uuid-3");
+  const long = await lab.submit('odd"name', "uuid-4");
+  await long.said("at work");
+  const { body, headers } = await lab.get("/metrics");
+  const text = body.toString();
+  assert.match(`${headers["content-type"]}`, /^text\/plain; version=0\.0\.4/);
+
+  await t.test("promtool finds nothing to say", async () => {
+    const { stdout, stderr, exitCode } = await execa(part("promtool"), ["check", "metrics"], {
+      ...{ input: text, env: partsEnv, reject: false, timeout: 30_000 },
+    });
+    assert.deepEqual([exitCode, stdout, stderr], [0, "", ""]);
+  });
+
+  const wanted = [
+    'labgear_builds_total{job="good",class="metal",result="SUCCESS"} 2',
+    'labgear_builds_total{job="bad",class="metal",result="FAILURE"} 1',
+    'labgear_build_duration_seconds_count{job="good",class="metal"} 2',
+    "labgear_builds_running 1",
+    "labgear_builds_waiting 0",
+    'labgear_executors{node="box"} 2',
+    'labgear_executors_busy{node="box"} 1',
+    'labgear_node_ready{node="box"} 1',
+    'labgear_node_ready{node="board-1"} 0',
+    'labgear_device_state{device="board-1",state="absent"} 1',
+    'labgear_device_state{device="board-1",state="ready"} 0',
+    'labgear_serial_received_bytes_total{device="board-1"} 0',
+    `labgear_job_server_connected{server="127.0.0.1:${lab.gearmand}"} 1`,
+    "labgear_reconnects_total 0",
+    "labgear_viewers 0",
+  ];
+  for (const line of wanted) {
+    await t.test(line, () => assert.ok(text.split("\n").includes(line), text));
+  }
+  await t.test("how late timers are", () =>
+    assert.match(text, /^labgear_event_loop_lag_p99_seconds [\d.e-]+$/m),
+  );
+
+  await t.test("ready only with a job server", async () => {
+    assert.deepEqual([(await lab.get("/readyz")).status, (await lab.get("/healthz")).status], [200, 200]);
+    await lab.stopGearmand();
+    await lab.agent.logged("trying again");
+    const { status } = await bounded(lab.get("/readyz"));
+    assert.equal(status, 503);
+    assert.equal((await lab.get("/healthz")).status, 200);
+  });
+});

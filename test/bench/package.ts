@@ -73,10 +73,17 @@ for (const file of globSync(join(dist, "labgear*")).sort()) {
 try {
   const script = join(folder, "labgear.cjs");
   await bundle(script, version);
-  const packaged = await median(() => timeOf(program, ["--version"]));
-  const bundled = await median(() =>
-    timeOf(process.execPath, ["--disable-warning=ExperimentalWarning", script, "--version"]),
-  );
+  // By turns, so that what else the machine does weighs on both.
+  const packagedTimes: number[] = [];
+  const bundledTimes: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    packagedTimes.push(await timeOf(program, ["--version"]));
+    bundledTimes.push(
+      await timeOf(process.execPath, ["--disable-warning=ExperimentalWarning", script, "--version"]),
+    );
+  }
+  const packaged = middle(packagedTimes);
+  const bundled = middle(bundledTimes);
   console.log(
     `--version: ${packaged.toFixed(0)} ms; node with the bundle: ${bundled.toFixed(0)} ms; ratio ${(packaged / bundled).toFixed(2)}`,
   );
@@ -116,5 +123,9 @@ async function median(measure: () => Promise<number>): Promise<number> {
   await measure();
   const times: number[] = [];
   for (let round = 0; round < rounds; round++) times.push(await measure());
+  return middle(times);
+}
+
+function middle(times: number[]): number {
   return times.sort((a, b) => a - b)[(rounds - 1) / 2] ?? 0;
 }

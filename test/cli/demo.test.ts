@@ -43,7 +43,7 @@ test("demo stays up, the commands that it prints work, and Ctrl-C ends it", asyn
   for (const line of printed) {
     if (line.startsWith("console")) {
       await using watching = Running.start(line.split(" "), {});
-      await watching.until("stdout", "demoboard");
+      await watching.until("stdout", "\n");
       continue;
     }
     const { exitCode, stdout, stderr } = await labgear(line.split(" "));

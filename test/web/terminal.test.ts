@@ -6,7 +6,10 @@ import { LineStore } from "#/web/assets/browser/line-store.ts";
 import { type Style, showLine } from "#/web/assets/browser/terminal.ts";
 import { seeded } from "../support/random.ts";
 
-const text = (raw: string) => showLine(raw).spans.map((span) => span.text).join("");
+const text = (raw: string) =>
+  showLine(raw)
+    .spans.map((span) => span.text)
+    .join("");
 const styles = (raw: string) => showLine(raw).spans.map((span): [string, Style] => [span.text, span.style]);
 
 for (const [raw, shown] of [
@@ -76,7 +79,7 @@ test("wide characters take two columns", () => {
       ["b", false],
     ],
   );
-  assert.equal(text("日本\u001b[3Gx"), "日x");
+  assert.equal(text("日本\u001b[3Gx"), "日x ");
   // Half of one can't stay.
   assert.equal(text("日本\u001b[2Gx"), " x本");
   assert.equal(text("👩‍🔬e\u0301!"), "👩‍🔬e\u0301!");
@@ -93,7 +96,23 @@ test("dark colours are made light enough to be read", () => {
 
 test("anything at all is shown in time and space", () => {
   const random = seeded(7);
-  const parts = ["\u001b[", "\u001b]", "99999999", ";", "m", "C", "G", "K", "\r", "\b", "日", "x", "\u0007", ":", "\t"];
+  const parts = [
+    "\u001b[",
+    "\u001b]",
+    "99999999",
+    ";",
+    "m",
+    "C",
+    "G",
+    "K",
+    "\r",
+    "\b",
+    "日",
+    "x",
+    "\u0007",
+    ":",
+    "\t",
+  ];
   for (let round = 0; round < 2000; round++) {
     const raw = Array.from({ length: 30 }, () => parts[random(parts.length)]).join("");
     const { spans } = showLine(raw);
@@ -139,7 +158,11 @@ test("lines that aren't here are asked for, a page at a time", async () => {
   const asked: number[] = [];
   const store = new LineStore(async (from, count) => {
     asked.push(from);
-    const lines = Array.from({ length: count }, (_, n) => ({ n: from + n, offset: 0, text: `line ${from + n}` }));
+    const lines = Array.from({ length: count }, (_, n) => ({
+      n: from + n,
+      offset: 0,
+      text: `line ${from + n}`,
+    }));
     return { total: 10_000, lines };
   });
   store.reset(10_000, [{ n: 9999, offset: 0, text: "the last" }], false);

@@ -31,7 +31,7 @@ export const plain: Style = {};
 /** CSI; OSC and its like up to BEL or ST; other escapes; controls. */
 const special =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  /\u001b\[([0-?]*)[ -/]*([@-~])|\u001b[\]PX^_][^\u0007\u001b]*(?:\u0007|\u001b\\)?|\u001b[ -/]*[0-~]?|([\u0000-\u001f\u007f-\u009f])/g;
+  /\u001b\[([0-?]*)[ -/]*([@-~])?|\u001b[\]PX^_][^\u0007\u001b]*(?:\u0007|\u001b\\)?|\u001b[ -/]*[0-~]?|([\u0000-\u001f\u007f-\u009f])/g;
 /** What makes a line more than its text in one look. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const control = /[\u0000-\u001f\u007f-\u009f]/;

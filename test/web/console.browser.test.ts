@@ -1,0 +1,175 @@
+/** The console in Chromium: what programs print, links to lines, search, times, large ones, boards, the keyboard alone. */
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import type { Socket } from "node:net";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import type { Browser } from "playwright-core";
+import { becomes } from "../support/boards.ts";
+import { lacks } from "../support/parts.ts";
+import { bounded, type RunningRawServer, startRawServer } from "../support/servers.ts";
+import { startBrowser, Viewer } from "./browser.ts";
+import { WebLab } from "./web-lab.ts";
+
+const skip = lacks("gearmand", "chromium");
+
+const colourful = [
+  "\u001b[31mred\u001b[0m and \u001b[1;38;2;120;200;80mtrue\u001b[0m \u001b[48;5;24m256\u001b[0m \u001b[7minverse\u001b[0m",
+  "<script>document.title = 'taken over'</script><img src=x onerror=alert(1)>",
+  "wide: |日本語|한국어|🎉|",
+  "same: |------|------|--|",
+  "0 %\r50 %\r100 %",
+  "link: \u001b]8;;javascript:alert(1)\u0007here\u001b]8;;\u0007",
+  "\u001b[30;41m black on red \u001b[0m \u001b[37;44m white on blue \u001b[0m \u001b[30;42m PASS \u001b[0m \u001b[90mgrey\u001b[0m",
+].join("\n");
+
+/** Lines of the large console; with some 70 bytes each over 100 MB. */
+const many = 1_600_000;
+
+const yaml = (board: number) => `
+builds: { max-console: 256MiB }
+jobs:
+  colourful: { run: "cat ../../../colourful" }
+  large: { run: "seq -f 'line %.0f of a console that is larger than what any browser would hold' 1 ${many}" }
+  ask-board:
+    nodes: [talker]
+    steps:
+      - send: "go"
+      - expect: "answer"
+        timeout: 20s
+      - expect: "enough"
+        timeout: 60s
+devices:
+  board-1:
+    classes: [talker]
+    port: "tcp://127.0.0.1:${board}"
+    console: raw
+`;
+
+let lab: WebLab;
+let browser: Browser;
+let board: RunningRawServer;
+/** The agent's connection to the board. */
+let line: Socket;
+
+before(async () => {
+  if (skip) return;
+  board = await startRawServer((socket) => {
+    line = socket;
+    socket.write("U-Boot 2023.01\r\nsaid before the build\r\n");
+    socket.on("data", (bytes) => {
+      if (bytes.includes("go")) socket.write("\u001b[32manswer\u001b[0m\r\n");
+    });
+  });
+  [lab, browser] = await Promise.all([WebLab.start(yaml(board.port)), startBrowser()]);
+  await writeFile(join(lab.agent.stateDir, "colourful"), colourful);
+  await lab.run("colourful", "colourful-1");
+});
+
+after(async () => {
+  await browser?.close();
+  await lab?.[Symbol.asyncDispose]();
+  await board?.[Symbol.asyncDispose]();
+});
+
+test("colours, wide characters, and a script that stays text", { skip }, async () => {
+  await using viewer = await Viewer.open(browser, lab.url);
+  const { page } = viewer;
+  await viewer.go("/builds/colourful/1");
+  await viewer.reads("red and true");
+  assert.deepEqual((await viewer.lines()).slice(0, 6), [
+    "red and true 256 inverse",
+    "<script>document.title = 'taken over'</script><img src=x onerror=alert(1)>",
+    "wide: |日本語|한국어|🎉|",
+    "same: |------|------|--|",
+    "100 %",
+    "link: here",
+  ]);
+  assert.equal(await page.title(), "colourful#1 · box");
+  const color = (selector: string) =>
+    page.evaluate<string>(`getComputedStyle(document.querySelector(${JSON.stringify(selector)})).color`);
+  assert.equal(await color(".row .f1"), "rgb(255, 123, 114)");
+  assert.equal(await color(".row .sgr-bold"), "rgb(120, 200, 80)");
+  const right = (n: number) =>
+    page.evaluate<number>(`document.querySelectorAll(".row .text")[${n}].getBoundingClientRect().width`);
+  assert.ok(Math.abs((await right(2)) - (await right(3))) < 1.5, "a wide character is two columns wide");
+  await viewer.screenshot("console-colours");
+  await viewer.accessible();
+});
+
+test("a large console: its end at once, any line by its address, found by a search", { skip }, async () => {
+  await lab.run("large", "large-1");
+  await using viewer = await Viewer.open(browser, lab.url);
+  const { page } = viewer;
+  await viewer.go("/builds/large/1");
+  await viewer.reads(`line ${many} of`);
+  await viewer.go("/builds/large/1#L800000");
+  await viewer.reads("line 800000 of");
+  assert.match(await page.locator(".row.marked").innerText(), /800000/);
+  const search = page.getByRole("searchbox", { name: "Search the console" });
+  await search.fill("LINE 1234567 of");
+  await search.press("Enter");
+  await viewer.reads("line 1234567 of");
+  assert.match(await page.locator(".count").innerText(), /^1 of 1/);
+  assert.match(page.url(), /#L1234567$/);
+  await viewer.screenshot("console-large");
+  await page.locator(".scroller").hover();
+  await page.mouse.wheel(0, 180);
+  await viewer.reads("line 1234590 of");
+  assert.ok((await page.locator(".row").count()) < 200, "only the lines around what is in sight are made");
+  await page.evaluate("document.querySelector('.scroller').scrollTop = 0");
+  await viewer.reads("line 1 of");
+});
+
+test("times on demand, and the keyboard alone", { skip }, async () => {
+  await using viewer = await Viewer.open(browser, lab.url);
+  const { page } = viewer;
+  await viewer.go("/");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  assert.equal(await page.evaluate("document.activeElement.id"), "main");
+  for (let n = 0; n < 20; n++) {
+    await page.keyboard.press("Tab");
+    if ((await page.evaluate("document.activeElement.textContent")) === "colourful#1") break;
+  }
+  await page.keyboard.press("Enter");
+  await page.waitForURL("**/builds/colourful/1");
+  await viewer.reads("red and true");
+  assert.ok(await page.locator(".row .at").first().isHidden());
+  await page.keyboard.press("t");
+  assert.match(await page.locator(".row .at").first().innerText(), /^\d\d:\d\d:\d\d\.\d\d\d$/);
+  await page.keyboard.press("/");
+  await page.keyboard.type("pass");
+  await page.keyboard.press("Enter");
+  await page.locator(".count", { hasText: "1 of 1" }).waitFor();
+  await page.keyboard.press("Escape");
+  assert.equal(await page.evaluate("document.activeElement.className"), "scroller with-times");
+  await page.keyboard.press("?");
+  await page.getByRole("dialog", { name: "Keyboard shortcuts" }).waitFor();
+  await viewer.screenshot("shortcuts");
+  await viewer.accessible();
+  await page.keyboard.press("Escape");
+  await page.getByRole("dialog").waitFor({ state: "hidden" });
+  await page.keyboard.press("o");
+  await page.waitForURL(`${lab.url}/`);
+});
+
+test("a board's console: live, with what came before the build dimmed", { skip }, async () => {
+  await becomes(lab.agent, "board-1", "ready");
+  await using viewer = await Viewer.open(browser, lab.url);
+  const { page } = viewer;
+  await viewer.go("/devices/board-1");
+  await viewer.reads("said before the build");
+  assert.equal(await page.locator(".row.before").count(), 0);
+  const build = await lab.submit("ask-board", "ask-1");
+  await viewer.reads("answer");
+  await page.locator("h1 .badge", { hasText: "busy" }).waitFor();
+  await page.locator(".row.before", { hasText: "said before the build" }).waitFor();
+  assert.equal(await page.locator(".row.before", { hasText: "answer" }).count(), 0);
+  await viewer.screenshot("device");
+  await viewer.accessible();
+  line.write("enough\r\n");
+  await bounded(build.ended);
+  await page.locator("h1 .badge", { hasText: "ready" }).waitFor();
+  await page.getByRole("link", { name: "ask-board#1" }).waitFor();
+});

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import type { Agent } from "#/agent.ts";
 import type { ConsoleLog } from "#/builds/console.ts";
 import { readConsole } from "#/builds/follow.ts";
+import { listBuilds } from "#/builds/listing.ts";
 import type { BuildRecord } from "#/builds/record.ts";
 import type { BuildSummary, Selector } from "#/builds/store.ts";
 import { ConfigError } from "#/config/errors.ts";
@@ -21,7 +22,7 @@ export function controlRoutes(agent: Agent): ControlRoutes {
   return {
     ...deviceRoutes(agent),
     "GET /status": async () => ({ json: agentStatus(agent) }),
-    "GET /builds": async (request) => ({ json: listBuilds(agent, request) }),
+    "GET /builds": async (request) => ({ json: buildList(agent, request) }),
     "GET /console": async (request) => ({ bytes: await consoleBytes(agent, request) }),
     "POST /pause": order(agent, (request) =>
       agent.pause(
@@ -65,25 +66,13 @@ async function reload(agent: Agent): Promise<void> {
   }
 }
 
-function listBuilds(agent: Agent, { query }: ControlRequest): BuildSummary[] {
+function buildList(agent: Agent, { query }: ControlRequest): BuildSummary[] {
   const job = query.get("job") ?? undefined;
   const limit = query.get("limit") ?? `${listed}`;
   if (!/^[1-9][0-9]{0,8}$/.test(limit)) throw new ControlError("REFUSED", `${limit} is no number of builds`);
-  const builds = buildsOf(agent, job);
+  const builds = listBuilds(agent.builds, job);
   if (job !== undefined && builds.length === 0 && !agent.config.jobs.has(job)) throw noSuch(agent, job);
-  return builds.slice(0, Number(limit)).map(withoutParameters);
-}
-
-/** Running and finished builds, of one job or of all, the newest first. */
-function buildsOf(agent: Agent, job: string | undefined): BuildSummary[] {
-  const running = agent.builds.running.map((build) => build.record);
-  const all = [
-    ...running.filter((build) => job === undefined || build.job === job),
-    ...agent.builds.finished(job),
-  ];
-  // A job's numbers are right even when the clock was not; between jobs there is only the clock.
-  const byClock = (a: BuildSummary, b: BuildSummary) => b.assigned.localeCompare(a.assigned);
-  return all.sort((a, b) => (job === undefined && byClock(a, b)) || b.number - a.number);
+  return builds.slice(0, Number(limit)).map(({ summary }) => withoutParameters(summary));
 }
 
 function withoutParameters(build: BuildSummary & Partial<BuildRecord>): BuildSummary {
@@ -98,7 +87,7 @@ function findBuild(agent: Agent, name: string): BuildSummary {
     agent.builds.findRunning(selector)?.record ?? agent.builds.findFinished(selector);
   const found = job
     ? find({ job, number: Number(number) })
-    : (buildsOf(agent, name)[0] ?? find({ uuid: name }));
+    : (listBuilds(agent.builds, name)[0]?.summary ?? find({ uuid: name }));
   if (found) return found;
   throw noSuch(agent, name);
 }

@@ -34,20 +34,6 @@ function findNumber(lab: Lab, job: string, number: number): FoundBuild | undefin
   return { job, number, folder: builds.folder(job, number), summary, ...(running && { running }) };
 }
 
-/** Running and finished builds, of one job or of all, the newest first. */
-export function listBuilds({ builds }: Lab, job?: string): { summary: BuildSummary; running?: Build }[] {
-  const running = builds.running.filter(({ record }) => job === undefined || record.job === job);
-  const all = [
-    ...running.map((build) => ({ summary: build.record as BuildSummary, running: build })),
-    ...builds.finished(job).map((summary) => ({ summary })),
-  ];
-  // A job's numbers are right even when the clock was not; between jobs there is only the clock.
-  return all.sort(
-    ({ summary: a }, { summary: b }) =>
-      (job === undefined && compare(b.assigned, a.assigned)) || b.number - a.number,
-  );
-}
-
 /**
  * All that is known of it.
  * @throws RequestError 404 when its record can't be read
@@ -62,8 +48,4 @@ export async function recordOf({ running, folder }: FoundBuild): Promise<BuildRe
 /** Its folder's real path; undefined: there is none. */
 export function realFolder({ folder }: FoundBuild): Promise<string | undefined> {
   return realpath(folder).catch(() => undefined);
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -1,10 +1,11 @@
 /** What is told of builds and devices, by the pages and by the API alike. */
 import type { Build } from "#/builds/build.ts";
+import { listBuilds } from "#/builds/listing.ts";
 import type { BuildRecord } from "#/builds/record.ts";
 import { type BuildSummary, summarize } from "#/builds/summary.ts";
 import type { AgentStatus, DeviceStatus } from "#/status.ts";
 import { sanitize } from "./description.ts";
-import { type FoundBuild, listBuilds, recordOf } from "./find-build.ts";
+import { type FoundBuild, recordOf } from "./find-build.ts";
 import type { Lab } from "./lab.ts";
 import { artifactType } from "./media-types.ts";
 import type { ArtifactModel, RunningBuild } from "./pages/models.ts";
@@ -51,7 +52,7 @@ export function runningBuild({ builds }: Lab, { record, state, progress }: Build
 
 /** Running and finished builds, the newest first. */
 export function listedBuilds(lab: Lab, job?: string): ListedBuild[] {
-  return listBuilds(lab, job).map(({ summary, running }) => ({
+  return listBuilds(lab.builds, job).map(({ summary, running }) => ({
     ...told(running ? summarize(running.record) : summary),
     ...(running && { running: runningBuild(lab, running) }),
   }));

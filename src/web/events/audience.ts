@@ -1,5 +1,5 @@
 /** Those who follow one thing: its state, told whenever it changes. */
-import { event } from "./frames.ts";
+import { event, type Frame } from "./frames.ts";
 import type { Viewer } from "./viewer.ts";
 
 export interface Watched {
@@ -43,8 +43,8 @@ export class Audience implements Disposable {
     const essence = this.#essence();
     if (essence === this.#seen) return;
     this.#seen = essence;
-    const bytes = this.#event();
-    for (const viewer of this.#viewers) viewer.offer(bytes);
+    const frame = this.#event();
+    for (const viewer of this.#viewers) viewer.offer(frame);
   }
 
   #essence(): string {
@@ -52,7 +52,7 @@ export class Audience implements Disposable {
     return JSON.stringify(watched.essence ? watched.essence() : watched.state());
   }
 
-  #event(): Buffer {
+  #event(): Frame {
     return event(this.#watched.name, this.#watched.state());
   }
 

@@ -2,7 +2,7 @@
 import type { FileHandle } from "node:fs/promises";
 import type { Build } from "#/builds/build.ts";
 import { consoleChange } from "#/builds/follow.ts";
-import { openConsole, openTimes, pieceSize, sizeOf } from "../console-file.ts";
+import { openConsole, openTimes, sizeOf } from "../console-file.ts";
 import type { FoundBuild } from "../find-build.ts";
 import type { Lab } from "../lab.ts";
 import { readMarks } from "../times.ts";
@@ -12,6 +12,10 @@ import type { Source } from "./stream.ts";
 
 /** How much of the past is sent at once, in bytes. */
 const historyPiece = 64 * 1024;
+/** How much of what comes is sent at once, in bytes. */
+const livePiece = 512 * 1024;
+/** How far behind the build its viewers may fall all together before they miss something, in bytes. */
+const mostBehind = 32 * 1024 * 1024;
 
 export class ConsoleSource implements Source {
   readonly name = "state";
@@ -29,6 +33,12 @@ export class ConsoleSource implements Source {
   /** Without the parameters, which don't change and may be large. */
   state(): unknown {
     const { parameters: _, ...view } = viewOf(this.#lab, this.#build.record, this.#build);
+    return view;
+  }
+
+  /** That the console grows, its own events tell. */
+  essence(): unknown {
+    const { console: _, ...view } = viewOf(this.#lab, this.#build.record, this.#build);
     return view;
   }
 
@@ -56,10 +66,11 @@ export class ConsoleSource implements Source {
     const file = live && (await openConsole(this.#found));
     if (live && file) {
       await using _ = { [Symbol.asyncDispose]: () => file.close() };
-      const buffer = Buffer.allocUnsafe(pieceSize);
+      const buffer = Buffer.allocUnsafe(livePiece);
       for (let at = from; !signal.aborted; ) {
         // Asked before the read: what was written before the close is then sure to be read.
         const last = live.closed;
+        if (live.size - at > mostBehind) at = await nextCharacter(file, live.size - livePiece);
         const bytes = await readAt(file, buffer, at);
         const whole = last ? bytes : bytes.subarray(0, bytes.length - openTail(bytes));
         if (whole.length > 0) yield { offset: at, at: Date.now(), bytes: whole };
@@ -98,6 +109,13 @@ export async function* consoleHistory(
     }
     at = end;
   }
+}
+
+/** The first offset from this one on at which no character is under way. */
+async function nextCharacter(file: FileHandle, offset: number): Promise<number> {
+  const bytes = await readAt(file, Buffer.alloc(4), offset);
+  const first = bytes.findIndex((byte) => (byte & 0xc0) !== 0x80);
+  return offset + Math.max(0, first);
 }
 
 async function readAt(file: FileHandle, buffer: Buffer, at: number): Promise<Buffer> {

@@ -70,7 +70,7 @@ export class Events implements Disposable {
       outgoing.writeHead(200, { "content-type": "text/event-stream" }).end();
       return alreadySent();
     }
-    const viewer = new Viewer(outgoing);
+    const viewer = new Viewer(outgoing, incoming);
     this.#viewers.add(viewer);
     viewer.gone.addEventListener("abort", () => this.#viewers.delete(viewer), { once: true });
     await watch(viewer);

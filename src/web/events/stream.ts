@@ -15,7 +15,11 @@ export interface Source extends Watched {
 }
 
 /** Between two pieces, in milliseconds: what comes meanwhile is sent as one. */
-const pause = 20;
+const leastPause = 20;
+const mostPause = 40;
+/** How long it shows without a break, in milliseconds; and how much longer than that it leaves to others. */
+const slice = 2;
+const share = 2;
 
 /**
  *     starting ──where it begins is known──▶ live ──the source ends──▶ over
@@ -71,6 +75,11 @@ export class Stream {
     }
   }
 
+  /** Many viewers get fewer and larger pieces. */
+  get #pause(): number {
+    return Math.min(mostPause, leastPause + this.#upToDate.size / 10);
+  }
+
   get #position(): number {
     return this.#state.kind === "starting" ? 0 : this.#state.position;
   }
@@ -96,11 +105,8 @@ export class Stream {
     this.#state = { kind: "live", position };
     started();
     for await (const piece of this.#source.live(position, signal)) {
-      const begun = performance.now();
-      this.#show(piece);
-      // Half of the time at least is left to others, first of all to the build's own output.
-      const rest = Math.max(pause, performance.now() - begun);
-      await delay(rest, undefined, { signal }).catch(() => {});
+      await this.#show(piece);
+      await delay(this.#pause, undefined, { signal }).catch(() => {});
     }
   }
 
@@ -112,11 +118,21 @@ export class Stream {
     for (const viewer of this.#upToDate) viewer.end(event("end", {}));
   }
 
-  #show(piece: Piece): void {
+  /** With a break after every few viewers: most of the time is left to others, first of all to the build's own output. */
+  async #show(piece: Piece): Promise<void> {
+    const from = this.#position;
     const to = piece.offset + piece.bytes.length;
     this.#state = { kind: "live", position: to };
-    const bytes = outputEvent(piece);
-    for (const viewer of this.#upToDate) viewer.show(bytes, piece.offset, to);
+    const frames = [outputEvent(piece)];
+    if (piece.offset > from) frames.unshift(gapEvent(from, piece.offset));
+    let begun = performance.now();
+    for (const viewer of [...this.#upToDate]) {
+      for (const frame of frames) viewer.show(frame, from, to);
+      const busy = performance.now() - begun;
+      if (busy < slice) continue;
+      await delay(share * busy);
+      begun = performance.now();
+    }
   }
 }
 

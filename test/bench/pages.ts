@@ -1,0 +1,122 @@
+/**
+ * Many viewers of one build that prints fast: what they cost the build. `node test/bench/pages.ts [VIEWERS] [SECONDS] [MB_A_SECOND]`;
+ * the contract's numbers are 200 60 5. Ends with 1 when the build is slowed by a tenth or more, or a viewer misses something untold.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import type { BuildRecord } from "#/builds/record.ts";
+import { EventReader } from "../web/event-reader.ts";
+import { WebLab } from "../web/web-lab.ts";
+
+const [viewers = 200, seconds = 15, rate = 5] = process.argv.slice(2).map(Number);
+/** Prints at the rate, and never faster to make up for what was lost: whatever holds it back shows in its time. */
+const printer = `
+const { writeSync, existsSync } = require("node:fs");
+const sleep = (ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+const write = (bytes) => { for (let at = 0; at < bytes.length; ) at += writeSync(1, bytes, at); };
+const lines = (n) => Array.from({ length: n }, (_, line) => {
+  const [a, b, c] = Array.from({ length: 3 }, () => Math.floor(Math.random() * 2 ** 32).toString(16));
+  return \`[\${(line / 1000).toFixed(3)}] CC drivers/net/\${a}/\${b}.o: \${c} warnings, address 0x\${c}\${a}\\n\`;
+});
+const size = ${rate} * 1e6 / 100;
+const pieces = Array.from({ length: 20 }, () => Buffer.from(lines(size / 50).join("")).subarray(0, size));
+write(Buffer.from("begun\\n"));
+while (!existsSync(process.env.LABGEAR_ARTIFACTS + "/go")) sleep(20);
+const begun = performance.now();
+for (let n = 0, next = begun; n < ${seconds * 100}; n++) {
+  write(pieces[n % pieces.length]);
+  next = Math.max(next + 10, performance.now());
+  sleep(next - performance.now());
+}
+require("node:fs").writeFileSync(process.env.LABGEAR_ARTIFACTS + "/took", String(performance.now() - begun));
+`;
+const yaml = `
+jobs:
+  print: { timeout: 10m, run: '"$NODE" "$PRINTER"', parameters: [NODE, PRINTER] }
+builds: { max-console: 2GiB }
+`;
+
+await using lab = await WebLab.start(yaml);
+const script = join(lab.agent.folder, "printer.cjs");
+await writeFile(script, printer);
+const { pid = 0 } = lab.agent.child;
+const residence = () =>
+  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
+const processor = () => {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+};
+
+const alone = await build(1);
+const watched = await build(2, viewers);
+const slower = watched.took / alone.took - 1;
+console.log(
+  `${rate} MB/s for ${seconds} s: ${(alone.took / 1000).toFixed(2)} s alone, ${(watched.took / 1000).toFixed(2)} s with ${viewers} viewers ` +
+    `(${(slower * 100).toFixed(1)} % slower); agent ${Math.round(alone.memory)} MiB alone, ${Math.round(watched.memory)} MiB at most with them, ` +
+    `${watched.cpu.toFixed(1)} s of processor, ${alone.cpu.toFixed(1)} s alone; all is seen ${(watched.late / 1000).toFixed(1)} s after the end; ` +
+    `console ${watched.bytes} bytes; viewers: ${JSON.stringify(watched.told)}`,
+);
+const { plain, packed } = watched.told ?? {};
+const isWhole = (one?: Seen) => one !== undefined && one.holes === 0 && one.at === watched.bytes;
+process.exitCode = slower < 0.1 && isWhole(plain) && isWhole(packed) ? 0 : 1;
+
+interface Seen {
+  readonly at: number;
+  readonly missed: number;
+  readonly holes: number;
+}
+
+interface Told {
+  readonly plain: Seen;
+  readonly packed: Seen;
+  /** Who saw the same as `packed`. */
+  readonly same: number;
+  readonly others: number;
+}
+
+async function build(number: number, count = 0) {
+  const watch = await lab.submit("print", `uuid-${number}`, {
+    ...{ LABGEAR_STREAM: "0", NODE: process.execPath, PRINTER: script },
+  });
+  await watch.started;
+  const url = `${lab.url}/builds/print/${number}/events`;
+  {
+    await using reader = await EventReader.open(`${url}?from=0`);
+    await reader.until(() => reader.output.includes("begun"));
+  }
+  const far = count > 0 ? startViewers(url, count) : undefined;
+  await far?.ready;
+  let memory = residence();
+  const timer = setInterval(() => {
+    memory = Math.max(memory, residence());
+  }, 500);
+  const cpu = processor();
+  const artifacts = join(lab.agent.stateDir, `builds/print/${number}/artifacts`);
+  await writeFile(join(artifacts, "go"), "");
+  await watch.ended;
+  const ended = performance.now();
+  const told = await far?.told;
+  const late = performance.now() - ended;
+  clearInterval(timer);
+  const record = (await lab.agent.record("print", number)) as unknown as BuildRecord;
+  const took = Number(readFileSync(join(artifacts, "took"), "utf8"));
+  return { took, memory, cpu: processor() - cpu, bytes: record.console?.bytes ?? 0, told, late };
+}
+
+function startViewers(url: string, count: number) {
+  const file = new URL("pages-viewers.ts", import.meta.url).pathname;
+  const child: ChildProcess = spawn(
+    process.execPath,
+    ["--disable-warning=ExperimentalWarning", file, url, String(count)],
+    { stdio: ["ignore", "pipe", "inherit"] },
+  );
+  if (!child.stdout) throw new Error("no output");
+  const lines = createInterface(child.stdout);
+  const ready = once(lines, "line");
+  const told = ready.then(() => once(lines, "line")).then(([line]) => JSON.parse(line) as Told);
+  return { ready, told };
+}

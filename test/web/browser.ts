@@ -1,8 +1,8 @@
 /** Chromium, looking at the pages as their readers do; whatever it complains of fails the test. */
 import assert from "node:assert/strict";
-import { mkdirSync, readFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import axe from "axe-core";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 import { part, partsEnv } from "../support/parts.ts";
 
@@ -18,7 +18,6 @@ const args = [
 const tellViolations = `addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
   console.error("against the policy: " + violatedDirective + " " + blockedURI));`;
 const screenshots = new URL("../.out/screenshots", import.meta.url).pathname;
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const runAxe = `axe.run().then(({ violations }) => violations.map(({ id, nodes }) => ({
   id, nodes: nodes.slice(0, 5).map(({ html, failureSummary }) => html + ": " + failureSummary) })))`;
 /** How long anything may take to be seen, in milliseconds: a bound against hanging. */
@@ -88,7 +87,7 @@ export class Viewer implements AsyncDisposable {
   /** Fails when axe finds something that keeps people out. */
   async accessible(): Promise<void> {
     // As the debugger does: no page's policy lets it in otherwise.
-    await this.page.evaluate(axe);
+    await this.page.evaluate(axe.source);
     const violations = await this.page.evaluate(runAxe);
     assert.deepEqual(violations, []);
   }

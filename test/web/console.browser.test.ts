@@ -61,7 +61,8 @@ before(async () => {
       if (bytes.includes("go")) socket.write("\u001b[32manswer\u001b[0m\r\n");
     });
   });
-  [lab, browser] = await Promise.all([WebLab.start(yaml(board.port)), startBrowser()]);
+  lab = await WebLab.start(yaml(board.port));
+  browser = await startBrowser();
   await writeFile(join(lab.agent.stateDir, "colourful"), colourful);
   await lab.run("colourful", "colourful-1");
 });

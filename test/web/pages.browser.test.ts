@@ -38,7 +38,8 @@ let browser: Browser;
 
 before(async () => {
   if (skip) return;
-  [lab, browser] = await Promise.all([WebLab.start(yaml), startBrowser()]);
+  lab = await WebLab.start(yaml);
+  browser = await startBrowser();
   await writeFile(join(lab.agent.stateDir, "report.xml"), report);
   await lab.run("full", "full-1", { ZUUL_PROJECT: "a <b>project</b>", ZUUL_BRANCH: "main" });
   for (const unique of ["quick-1", "quick-2", "quick-3"]) await lab.run("quick", unique);

@@ -165,7 +165,7 @@ test("lines that aren't here are asked for, a page at a time", async () => {
     }));
     return { total: 10_000, lines };
   });
-  store.reset(10_000, [{ n: 9999, offset: 0, text: "the last" }], false);
+  store.reset(10_000, [{ n: 9999, offset: 0, text: "the last" }]);
   const { promise, resolve } = Promise.withResolvers<void>();
   store.onChange = resolve;
   assert.equal(store.get(1234), undefined);

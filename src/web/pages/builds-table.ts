@@ -33,7 +33,7 @@ export function buildLink({ job, number }: { job: string; number: number }, with
 }
 
 /** Milliseconds that a running build still takes, as far as earlier ones tell; negative: it is late. */
-export function remaining({ estimate, started, assigned }: RunningBuild, now: string): number | undefined {
+function remaining({ estimate, started, assigned }: RunningBuild, now: string): number | undefined {
   if (estimate === undefined) return undefined;
   return Date.parse(started ?? assigned) + estimate - Date.parse(now);
 }

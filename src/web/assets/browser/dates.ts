@@ -10,12 +10,12 @@ export function clock(ms: number): string {
 }
 
 /** "2026-11-22 04:18:49", in the reader's zone. */
-export function dateAndTime(at: Date): string {
+function dateAndTime(at: Date): string {
   return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${[at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":")}`;
 }
 
 /** A span without its small part, as the pages have it. */
-export function roughly(ms: number): string {
+function roughly(ms: number): string {
   const s = Math.max(0, Math.round(ms / 1000));
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.round(s / 60)} min`;

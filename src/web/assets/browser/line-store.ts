@@ -55,13 +55,14 @@ export class LineStore {
     return this.#fetch ? 0 : this.#first;
   }
 
-  /** Begins anew with the last lines of a console. The last of them is open: text that comes is more of it. */
-  reset(total: number, lines: readonly Line[], isOpen: boolean): void {
+  /** Begins anew with the last lines of a console; what comes live begins another. */
+  reset(total: number, lines: readonly Line[]): void {
     this.#pages.clear();
+    this.#looks.clear();
     this.#live = lines.map((line) => ({ ...line }));
     this.#first = lines[0]?.n ?? total;
     this.#total = total;
-    this.#ended = !isOpen;
+    this.#ended = true;
     this.#offset = lines.at(-1)?.offset ?? 0;
   }
 

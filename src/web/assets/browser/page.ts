@@ -1,6 +1,7 @@
 /** What makes any page live: it is asked for again when something has changed, and what differs is taken over. */
 import { showLine } from "./announce.ts";
 import { localTimes } from "./dates.ts";
+import { listen } from "./events.ts";
 import { Shortcuts } from "./keys.ts";
 import { morph } from "./morph.ts";
 
@@ -77,19 +78,19 @@ function showProgress(live: HTMLElement, progress: unknown): void {
  * @param job only what concerns it counts; "": all
  */
 function watch(url: string, job: string, onChange: () => void): void {
-  const source = new EventSource(url);
   let before: string | undefined;
-  source.addEventListener("status", ({ data }) => {
+  const status = ({ data }: MessageEvent<string>): void => {
     const key = job === "" ? data : concerning(job, JSON.parse(data));
     // The page itself is as new as the first.
     if (before !== undefined && key !== before) onChange();
     before = key;
-  });
-  source.addEventListener("open", () => showLine(true));
-  source.addEventListener("error", () => {
-    showLine(false);
-    before = "";
-  });
+  };
+  const onLine = (stands: boolean): void => {
+    showLine(stands);
+    // Whatever has changed meanwhile.
+    if (!stands) before = "";
+  };
+  listen({ url: () => url, takes: { status }, onLine }, new AbortController().signal);
 }
 
 interface Status {

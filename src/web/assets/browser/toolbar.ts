@@ -27,6 +27,7 @@ export function newToolbar(actions: ToolbarActions): Toolbar {
   element.setAttribute("aria-label", "Console");
   const follow = button("Follow", "Stay at the end as more comes (f)", actions.follow);
   const times = button("Times", "When each line came (t)", actions.times);
+  follow.setAttribute("aria-pressed", "true");
   times.setAttribute("aria-pressed", "false");
   const input = document.createElement("input");
   const count = document.createElement("span");

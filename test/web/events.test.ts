@@ -1,9 +1,13 @@
 /** Server-sent events: live, from the past, after a cut, and for one who is too slow. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
+import { request } from "node:http";
 import { join } from "node:path";
 import { test } from "node:test";
+import { createGunzip } from "node:zlib";
 import { lacks } from "../support/parts.ts";
+import { bounded } from "../support/servers.ts";
 import { EventReader, type SentEvent } from "./event-reader.ts";
 import { WebLab } from "./web-lab.ts";
 
@@ -115,6 +119,32 @@ test("server-sent events of a console", { skip: lacks("gearmand") }, async (t) =
       at = Number(id);
     }
     assert.equal(at, whole.length);
+    await build.ended;
+  });
+
+  await t.test("packed, as browsers take it", async () => {
+    const build = await lab.submit("steps", "uuid-5");
+    await build.said("begun");
+    const asked = request(`${lab.url}/builds/steps/2/events?from=0`, {
+      headers: { "accept-encoding": "gzip" },
+    });
+    const [answer] = await bounded(once(asked.end(), "response"));
+    assert.equal(answer.headers["content-encoding"], "gzip");
+    let text = "";
+    const unpacked = answer.pipe(createGunzip()).setEncoding("utf8");
+    // It ends without the sum that a file would have: nobody waits for the end of events.
+    unpacked.on("error", () => {});
+    for (const step of [1, 2, 3]) {
+      await go("steps", 2, step);
+      while (!text.includes(`step ${step} ü`)) text += (await bounded(once(unpacked, "data")))[0];
+    }
+    while (!text.includes("event: end\n")) text += (await bounded(once(unpacked, "data")))[0];
+    const ids = [...text.matchAll(/^id: (\d+)$/gm)].map(([, id]) => Number(id));
+    assert.deepEqual(
+      ids,
+      ids.toSorted((a, b) => a - b),
+    );
+    assert.equal(ids.at(-1), (await consoleOf("steps", 2)).length);
     await build.ended;
   });
 

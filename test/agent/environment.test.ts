@@ -12,7 +12,7 @@ const skip = lacks("gearmand");
 
 const yaml = `
 name: box7
-http: { url: "http://box7.example:8430" }
+http: { listen: "127.0.0.1:0", url: "http://box7.example:8430" }
 host: { classes: [lab1] }
 jobs:
   env:

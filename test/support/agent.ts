@@ -34,7 +34,7 @@ export function labgear(
 }
 
 export interface AgentOptions {
-  /** The configuration, without `servers:` when ports are given. */
+  /** The configuration, without `servers:` when ports are given; without `http:` any free port serves the pages. */
   readonly yaml: string;
   /** Ports of job servers on loopback. */
   readonly ports?: readonly number[];
@@ -119,7 +119,9 @@ export class TestAgent extends EventEmitter<{ line: [LogLine]; exit: [] }> imple
     const servers = options.ports
       ? `servers: [${options.ports.map((port) => `"127.0.0.1:${port}"`).join(", ")}]\n`
       : "";
-    await writeFile(join(folder, "labgear.yaml"), servers + options.yaml);
+    // Agents of several tests run at the same time.
+    const http = /^http:/m.test(options.yaml) ? "" : 'http: { listen: "127.0.0.1:0" }\n';
+    await writeFile(join(folder, "labgear.yaml"), servers + http + options.yaml);
     return new TestAgent(folder, options.folder === undefined, options.env ?? {});
   }
 

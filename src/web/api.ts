@@ -51,7 +51,7 @@ export function apiRoutes(rooms: Rooms): Hono<Env> {
 }
 
 /** A console by its lines. */
-function lineRoutes({ lab, indexes, fault }: Rooms): Hono<Env> {
+function lineRoutes({ lab, indexes, searches, fault }: Rooms): Hono<Env> {
   const routes = new Hono<Env>();
   routes.get("/builds/:job/:number/lines", async (c) => {
     const { job, number } = c.req.param();
@@ -73,7 +73,8 @@ function lineRoutes({ lab, indexes, fault }: Rooms): Hono<Env> {
     const from = wholeNumber("from", c.req.query("from"), { least: 0, most: any }) ?? 0;
     const gone = new AbortController();
     c.env.outgoing.once("close", () => gone.abort());
-    return c.json(await search(found, indexes.of(found.folder), query, from, gone.signal));
+    const hits = await searches.take(() => search(found, indexes.of(found.folder), query, from, gone.signal));
+    return c.json(hits);
   });
   return routes;
 }

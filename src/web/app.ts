@@ -11,6 +11,7 @@ import type { LineIndexes } from "./line-index.ts";
 import type { Metrics } from "./metrics.ts";
 import { pageRoutes, showError } from "./page-routes.ts";
 import { alreadySent } from "./sent.ts";
+import type { Turns } from "./turns.ts";
 
 export interface Env {
   Bindings: HttpBindings;
@@ -21,6 +22,7 @@ export interface Rooms {
   readonly indexes: LineIndexes;
   readonly events: Events;
   readonly metrics: Metrics;
+  readonly searches: Turns;
   /** Tells of a fault of ours. */
   readonly fault: (error: Error, path: string) => void;
 }

@@ -14,6 +14,7 @@ import { isExpectedHost, isLoopback } from "./hosts.ts";
 import type { Lab } from "./lab.ts";
 import { LineIndexes } from "./line-index.ts";
 import { Metrics } from "./metrics.ts";
+import { Turns } from "./turns.ts";
 
 export interface WebOptions {
   readonly host: string;
@@ -43,6 +44,8 @@ const limits = {
 } as const;
 /** How long a connection may be still, in milliseconds; events have a sign of life more often. */
 const idleTime = 120_000;
+/** Consoles that are searched at the same time; others wait, so that builds don't. */
+const searchesAtOnce = 2;
 /** How long viewers have to take the last of it at the end, in milliseconds. */
 const farewell = 500;
 
@@ -59,6 +62,7 @@ export async function startWeb(lab: Lab, options: WebOptions): Promise<WebServer
   const app = newApp({
     ...{ lab, events, metrics, fault },
     indexes: new LineIndexes(),
+    searches: new Turns(searchesAtOnce),
   });
   const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false });
   const isKnownHost = isLoopback(host) && !auth ? isExpectedHost(options.url) : () => true;

@@ -79,7 +79,18 @@ export class ConsoleSource implements Source {
         at += whole.length;
       }
     }
-    await ended(build, signal);
+    await this.#ended(signal);
+  }
+
+  /** Resolves when the record is written, which comes after the console's close. */
+  #ended(signal: AbortSignal): Promise<void> {
+    const { job, number } = this.#found;
+    const isOver = this.#lab.builds.findRunning({ job, number }) !== this.#build;
+    if (signal.aborted || isOver) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#build.once("ended", () => resolve());
+      signal.addEventListener("abort", () => resolve(), { once: true });
+    });
   }
 }
 
@@ -121,13 +132,4 @@ async function nextCharacter(file: FileHandle, offset: number): Promise<number> 
 async function readAt(file: FileHandle, buffer: Buffer, at: number): Promise<Buffer> {
   const { bytesRead } = await file.read(buffer, 0, buffer.length, at);
   return buffer.subarray(0, bytesRead);
-}
-
-function ended(build: Build, signal: AbortSignal): Promise<void> {
-  // By its record: the phase comes before all is written.
-  if (signal.aborted || (build.state.phase === "ended" && build.record.console)) return Promise.resolve();
-  return new Promise((resolve) => {
-    build.once("ended", () => resolve());
-    signal.addEventListener("abort", () => resolve(), { once: true });
-  });
 }

@@ -4,6 +4,7 @@ import { writeFile } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { execa } from "execa";
 import type { Browser } from "playwright-core";
 import { becomes } from "../support/boards.ts";
 import { lacks } from "../support/parts.ts";
@@ -31,6 +32,7 @@ builds: { max-console: 256MiB }
 jobs:
   colourful: { run: "cat ../../../colourful" }
   large: { run: "seq -f 'line %.0f of a console that is larger than what any browser would hold' 1 ${many}" }
+  two-parts: { run: "seq -f 'first %.0f' 1 3000; read line < ../../../words; seq -f 'second %.0f' 1 3000" }
   ask-board:
     nodes: [talker]
     steps:
@@ -120,6 +122,28 @@ test("a large console: its end at once, any line by its address, found by a sear
   assert.ok((await page.locator(".row").count()) < 200, "only the lines around what is in sight are made");
   await page.evaluate("document.querySelector('.scroller').scrollTop = 0");
   await viewer.reads("line 1 of");
+});
+
+test("who reads further up stays there while more comes, and follows again at a key", { skip }, async () => {
+  const words = join(lab.agent.stateDir, "words");
+  await execa("mkfifo", [words]);
+  const build = await lab.submit("two-parts", "parts-1");
+  await using viewer = await Viewer.open(browser, lab.url);
+  const { page } = viewer;
+  await viewer.go("/builds/two-parts/1");
+  await viewer.reads("first 3000");
+  const follow = page.getByRole("button", { name: "Follow" });
+  assert.equal(await follow.getAttribute("aria-pressed"), "true");
+  await page.keyboard.press("g");
+  await viewer.reads("first 1");
+  assert.equal(await follow.getAttribute("aria-pressed"), "false");
+  await writeFile(words, "on\n");
+  await bounded(build.ended);
+  await page.locator("h1 .badge", { hasText: "SUCCESS" }).waitFor();
+  assert.equal((await viewer.lines())[0], "first 1");
+  await page.keyboard.press("f");
+  await viewer.reads("second 3000");
+  assert.equal((await page.locator(".row .n").last().innerText()).trim(), "6000");
 });
 
 test("times on demand, and the keyboard alone", { skip }, async () => {

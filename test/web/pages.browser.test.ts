@@ -1,6 +1,6 @@
 /** The pages in Chromium, from the overview to an artifact: live, by keyboard, narrow, dark, and for everybody. */
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { execa } from "execa";
@@ -31,6 +31,7 @@ jobs:
     junit: ["reports/*.xml"]
   live: { run: 'echo begun; read line < ../../../words; echo "heard $line"; sleep 300' }
   quick: { run: "true" }
+  steady: { run: "sleep 1; while [ -e ../../../hold ]; do sleep 0.05; done" }
 `;
 
 let lab: WebLab;
@@ -72,6 +73,23 @@ test("from the overview to a running build, its stop and its end, live", { skip 
   await bounded(build.ended);
   await page.locator("h1 .badge", { hasText: "ABORTED" }).waitFor();
   assert.ok((await viewer.lines()).includes("heard a word"), "the console stays");
+});
+
+test("a build that has run before tells how far it is and how much is left", { skip }, async () => {
+  await lab.run("steady", "steady-1");
+  const hold = join(lab.agent.stateDir, "hold");
+  await writeFile(hold, "");
+  await using viewer = await Viewer.open(browser, lab.url);
+  const { page } = viewer;
+  await viewer.go("/");
+  const build = await lab.submit("steady", "steady-2");
+  const row = page.getByRole("region", { name: "Running" }).getByRole("row", { name: "steady#2" });
+  await row.getByText(/\d+ s left|\d+ s over the usual \d+ s/).waitFor();
+  await row.getByRole("progressbar", { name: "Progress of steady#2" }).waitFor();
+  await rm(hold);
+  await bounded(build.ended);
+  const recent = page.getByRole("region", { name: "Recent builds" });
+  await recent.getByRole("row", { name: "steady#2 SUCCESS" }).waitFor();
 });
 
 test("a finished build: result, tests with failures first, an artifact", { skip }, async () => {

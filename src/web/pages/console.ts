@@ -26,7 +26,7 @@ export function consoleSection(place: ConsolePlace, note: Html | false): Html {
   const { kind, events, api, plain, bytes, live, buildFrom, start } = place;
   return html`<section class="console" aria-labelledby="console" id="console-section" data-kind="${kind}" data-events="${events}" data-api="${api}" data-bytes="${bytes}" data-running="${live && "yes"}" data-build-from="${buildFrom}" data-start="${start}">
 <header class="heading"><h2 id="console">Console</h2> <span>${note}${plain !== undefined && html` <a href="${plain}">Plain text</a>`}</span></header>
-<pre class="tail" tabindex="0" aria-label="The end of the console">${place.before !== undefined && html`<span class="before">${shown(place.before)}</span>`}${shown(place.tail)}</pre>
+<pre class="tail" tabindex="0" role="region" aria-label="The end of the console">${place.before !== undefined && html`<span class="before">${shown(place.before)}</span>`}${shown(place.tail)}</pre>
 </section>`;
 }
 

@@ -1,7 +1,7 @@
 /** The overview: nodes and their executors, what runs, what ran. */
 import type { AgentStatus, DeviceStatus, NodeStatus, ServerStatus } from "#/status.ts";
 import { buildLink, finishedTable, runningTable } from "./builds-table.ts";
-import { ago, deviceUrl, size } from "./format.ts";
+import { ago, deviceUrl, jobUrl, size } from "./format.ts";
 import { type Html, html } from "./html.ts";
 import { layout } from "./layout.ts";
 import type { OverviewModel } from "./models.ts";
@@ -19,12 +19,22 @@ ${running.length > 0 ? runningTable(running, now) : html`<p class="none">No buil
 ${nodeTable(status.nodes, devices)}
 </section>
 ${devices.length > 0 && html`<section aria-labelledby="devices"><h2 id="devices">Devices</h2>${deviceTable(devices, now)}</section>`}
+${jobList(model)}
 </div>
 <section aria-labelledby="recent"><h2 id="recent">Recent builds</h2>
 ${recent.length > 0 ? finishedTable(recent, now, "Recent builds") : html`<p class="none">No build has ended yet.</p>`}
 </section>
 </div>`;
   return layout({ title: "Overview", frame: model, scripts: ["page.ts"], main });
+}
+
+/** All jobs that a node offers at this moment, or that ran of late. */
+function jobList({ status, running, recent }: OverviewModel): Html | false {
+  const offered = status.nodes.flatMap(({ functions }) => functions.map((name) => name.split(":")[1] ?? ""));
+  const names = new Set([...offered, ...[...running, ...recent].map(({ job }) => job)]);
+  if (names.size === 0) return false;
+  return html`<section aria-labelledby="jobs"><h2 id="jobs">Jobs</h2>
+<ul class="inline">${[...names].sort().map((name) => html`<li><a href="${jobUrl(name)}"><bdi>${name}</bdi></a></li>`)}</ul></section>`;
 }
 
 /** States of a line to a job server in which it can hand out builds. */
@@ -36,7 +46,7 @@ function life(state: AgentStatus["state"]): Html | false {
 }
 
 function servers(list: readonly ServerStatus[]): Html {
-  return html`<ul class="servers">${list.map(
+  return html`<ul class="inline">${list.map(
     ({ server, state, status }) =>
       html`<li>${connected.has(state) ? badge("good", "connected") : badge("warn", state)} ${server} <span class="quiet">${status}</span></li>`,
   )}</ul>`;

@@ -18,6 +18,8 @@ const anyPrompt = /(?:^|\n)[^\n]{0,200}[#$%>] ?$/;
 const silence = 2000;
 /** The same, on a board whose prompt was had before. */
 const knownSilence = 300;
+/** The same, while a login is under way: it takes its time to refuse one. */
+const loginSilence = 6000;
 /** A board that boots is quiet at times, and an interrupt would end what it starts: so long it gets none. */
 const bootSilence = 10_000;
 /** Output that never ends is no reason to wait for ever: it may be a command's. */
@@ -66,7 +68,9 @@ export function* logIn(options: {
   let refusals = 0;
   /** What was sent last. A prompt that comes again after its answer may be a shell's, that looks like it. */
   let last: "name" | "password" | "probe" | "nudge" | undefined;
-  const short = known ? knownSilence : 800;
+  let loggingIn = false;
+  const usual = () => (loggingIn ? loginSilence : known ? knownSilence : silence);
+  const short = () => (loggingIn ? loginSilence : known ? knownSilence : 800);
   let wait = known ? knownSilence : silence;
   let sent = hearing.now;
   /** Since when nothing but the kernel's lines came: those come at any time, and say nothing about a prompt. */
@@ -83,15 +87,16 @@ export function* logIn(options: {
     yield* hearing.write(said);
     sent = hearing.now;
   };
-  const nextNudge = () => {
-    const booting = hearing.boot.size > 0 && hearing.now - words < bootSilence;
-    return booting ? gentle : (nudges[nudge++ % nudges.length] ?? gentle);
-  };
+  const booting = () => hearing.boot.size > 0 && hearing.now - words < bootSilence;
+  const nextNudge = () => (booting() || loggingIn ? gentle : (nudges[nudge++ % nudges.length] ?? gentle));
   while (hearing.now < until) {
     const fresh = yield* hearing.read(Math.min(wait, until - hearing.now));
     text = (text + fresh).slice(-4096);
     // Not the echo of what was sent.
     if (/[a-z]{3}/i.test(fresh) && hearing.now - sent > 300) words = hearing.now;
+    // While a board boots, its kernel's lines say that it is at work.
+    const atWork = hearing.boot.size > 0 && hearing.lastByte === hearing.now && fresh === "";
+    if (atWork) words = hearing.now;
     if (hearing.panic !== undefined) {
       throw new BoardFailure("panic", `the board's kernel stopped: ${hearing.panic}`);
     }
@@ -108,13 +113,14 @@ export function* logIn(options: {
       anyPrompt.test(plain) || (prompt !== undefined && plain.trimEnd().endsWith(prompt.trim()));
     const asksName = loginPrompt.test(plain);
     const asksPassword = passwordPrompt.test(plain);
-    if (fresh !== "") {
+    if (asksName || asksPassword) loggingIn = true;
+    if (fresh !== "" || atWork) {
       // More may follow: a prompt is one when it stays the last.
-      wait = promptLike || asksName || asksPassword ? shortSilence : silence;
+      wait = promptLike || asksName || asksPassword ? shortSilence : usual();
       quiet = hearing.now;
       if (hearing.now - sent > (known ? knownNoiseTime : noiseTime)) {
-        if (last === "nudge") yield* send("probe", `\x15${probe}\n`, short);
-        else yield* send("nudge", nextNudge(), short);
+        if (last === "nudge") yield* send("probe", `\x15${probe}\n`, short());
+        else yield* send("nudge", nextNudge(), short());
       }
       continue;
     }
@@ -122,13 +128,17 @@ export function* logIn(options: {
     quiet = hearing.now;
     // A shell's prompt may look like a login's, so it's no login before a shell's answer was tried for.
     if (!login && (asksName || asksPassword) && last === "probe") throw noLogin();
-    if (login && asksName && last !== "name") yield* send("name", `${login.user}\n`, silence);
-    else if (asksPassword && last === "name") yield* send("password", `${password(login)}\n`, silence);
-    else if (promptLike || asksName || asksPassword || last === "nudge") {
+    if (login && asksName && last !== "name") yield* send("name", `${login.user}\n`, loginSilence);
+    else if (asksPassword && last === "name") {
+      yield* send("password", `${password(login)}\n`, silence);
+      loggingIn = false;
+    } else if (
+      last !== "probe" &&
+      (promptLike || asksName || asksPassword || (last === "nudge" && !booting()))
+    ) {
       // Also after a nudge that brought nothing: a prompt may be empty.
-      if (last !== "probe") yield* send("probe", `\x15${probe}\n`, short);
-      else yield* send("nudge", nextNudge(), short);
-    } else yield* send("nudge", nextNudge(), hearing.heard === start ? silence : short);
+      yield* send("probe", `\x15${probe}\n`, short());
+    } else yield* send("nudge", nextNudge(), hearing.heard === start ? silence : short());
   }
   throw why(hearing, hearing.heard > start, text || before);
 }

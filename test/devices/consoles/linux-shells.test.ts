@@ -6,6 +6,7 @@ import { LinuxConsole } from "#/devices/consoles/linux.ts";
 import { RunTimeout } from "#/devices/errors.ts";
 import { lacks, part } from "../../support/parts.ts";
 import { seeded } from "../../support/random.ts";
+import { scale } from "../../support/scale.ts";
 import { temporaryFolder } from "../../support/servers.ts";
 import { conversation, newToken, seededToken } from "./conversation.ts";
 import { type ShellLineOptions, startShellLine } from "./shell-line.ts";
@@ -81,7 +82,8 @@ for (const name of ["busybox ash", "sh", "bash"]) {
       "vi /dev/null\n",
       "while :; do echo a flood of words; done\n",
     ];
-    for (const state of states) {
+    // One shell meets them all; the others the first ones, unless there is time.
+    for (const state of states.slice(0, name === "sh" ? states.length : scale(5, states.length))) {
       await b.line.write(Buffer.from(state), AbortSignal.timeout(1000));
       await b.talk.hold(b.console.enter(30_000));
       assert.equal((await b.run("echo hello")).output, "hello\n", state);
@@ -106,10 +108,9 @@ test("lines of a boot or a panic on the console, while the board runs on, cost a
 }, async () => {
   await using b = await board(shells()["busybox ash"] ?? "");
   for (const said of ["Kernel panic - not syncing: not really", "U-Boot 2023.01 (of a test)"]) {
-    const { code, output } =
-      await b.run(`tty=$(readlink /proc/$PPID/fd/0 2>/dev/null); tty=$(ls -t /proc/[0-9]*/fd/0 | head -n 1)
-for p in $(ps | sed -n 's/^ *\\([0-9]*\\) .*lg-.*\\/s .*/\\1/p'); do printf '\\n${said}\\n' >/proc/$p/fd/1; done; sleep 1; echo on; exit 4`);
-    assert.deepEqual([code, output], [4, "on\n"], said);
+    const run = b.console.run("echo one; sleep 1; echo two; exit 4", { timeout: 30_000 });
+    const { code } = await b.talk.hold(run, undefined, () => b.line.inject(`\r\n${said}\r\n`));
+    assert.deepEqual([code, b.talk.output.toString()], [4, "one\ntwo\n"], said);
   }
 });
 

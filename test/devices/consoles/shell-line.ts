@@ -33,6 +33,8 @@ export interface ShellLine extends ConsoleLine, AsyncDisposable {
   readonly received: number;
   /** Faults from now on. */
   faults: Faults | undefined;
+  /** The host reads this as though the board had said it now. */
+  inject(text: string): void;
   /** What came, for a failing test's message. */
   readonly last: string;
 }
@@ -79,6 +81,7 @@ export function startShellLine(command: string, options: ShellLineOptions = {}):
     set faults(faults) {
       state.faults = faults;
     },
+    inject: (text) => give(Buffer.from(text)),
     read: (timeout, signal) =>
       new Promise((resolve, reject) => {
         const stop = () => {

@@ -1,0 +1,110 @@
+/** The console of a real Linux on an emulated board: login, kernel messages in the middle, a reboot, files at 115,200 baud. */
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { test } from "node:test";
+import { setTimeout as wait } from "node:timers/promises";
+import { LinuxConsole } from "#/devices/consoles/linux.ts";
+import { BoardFailure } from "#/devices/errors.ts";
+import { seeded, seededBytes } from "../../support/random.ts";
+import { scale } from "../../support/scale.ts";
+import { lacksEmulator } from "../../targets/emulator.ts";
+import { linuxUsers } from "../../targets/initramfs.ts";
+import { type LinuxOptions, startLinux } from "../../targets/linux.ts";
+import { conversation, newToken, sinkOf, sourceOf } from "./conversation.ts";
+import { TtyLine } from "./talk.ts";
+
+const skip = lacksEmulator("qemuArm64", "linuxArm64", "busyboxArm64");
+const baud = 11_520;
+
+async function board(options: LinuxOptions = {}) {
+  const target = await startLinux(options);
+  const line = new TtyLine(target.tty);
+  const talk = conversation(line, 600_000);
+  const console = new LinuxConsole({ token: newToken, login: linuxUsers.root });
+  return {
+    target,
+    line,
+    talk,
+    console,
+    async run(script: string, timeout = 60_000) {
+      const { code, complete } = await talk.hold(console.run(script, { timeout }));
+      return { code, complete, output: talk.output.toString("latin1") };
+    },
+    async [Symbol.asyncDispose]() {
+      line[Symbol.dispose]();
+      await target[Symbol.asyncDispose]();
+    },
+  };
+}
+
+test("a real Linux: login, exact output between kernel messages at full speed, interrupt, panic", {
+  skip,
+}, async () => {
+  await using b = await board();
+  b.target.broker.throttle(baud);
+  await b.talk.hold(b.console.enter(60_000));
+  assert.deepEqual(await b.run("tty; printf 'a\\0\\377\\r\\n'; exit 3"), {
+    code: 3,
+    complete: true,
+    output: "not a tty\na\0\xff\r\n",
+  });
+  const noise = `(while :; do echo "<1>noise $RANDOM of the kernel, \\$ and # " >/dev/kmsg; done) & noise=$!`;
+  const numbers = Array.from({ length: 1000 }, (_, index) => `${index + 1} words\n`).join("");
+  const { code, output, complete } = await b.run(
+    `${noise}; seq 1 1000 | sed 's/$/ words/'; sleep 1; kill $noise; exit 5`,
+  );
+  assert.deepEqual([code, complete], [5, true]);
+  assert.equal(output, numbers);
+  assert.match(b.line.log, /~\w{8}#[\da-f:]+\r?\n\[ *\d+\.\d+\] noise/, "the kernel broke into frames");
+  const stopped = new AbortController();
+  const running = b.talk.hold(
+    b.console.run("echo up; sleep 10071", { timeout: 60_000 }),
+    stopped.signal,
+    () => stopped.abort(new Error("stop")),
+  );
+  await assert.rejects(running, /stop/);
+  assert.equal(await b.talk.hold(b.console.interrupt(10_000)), true);
+  assert.equal((await b.run("ps | grep -c '[s]leep 10071'; :")).output, "0\n");
+  await assert.rejects(b.run("echo c >/proc/sysrq-trigger"), (error) => {
+    assert.ok(error instanceof BoardFailure);
+    assert.match(error.reason, /panic|rebooted/);
+    return true;
+  });
+});
+
+test("a real Linux: `reboot` in a script is told from its end, and the board can be entered again", {
+  skip,
+}, async () => {
+  await using b = await board();
+  await b.talk.hold(b.console.enter(60_000));
+  await assert.rejects(b.run("echo before; sleep 1; reboot; sleep 60"), { reason: "rebooted" });
+  assert.equal(b.talk.output.toString(), "before\n");
+  await b.talk.hold(b.console.enter(60_000));
+  assert.deepEqual(await b.run("echo after"), { code: 0, complete: true, output: "after\n" });
+});
+
+test("a real Linux: a file at 115,200 baud, and again with the line cut half-way", { skip }, async () => {
+  await using b = await board();
+  await b.talk.hold(b.console.enter(60_000));
+  b.target.broker.throttle(baud);
+  const size = scale(150_000, 1_000_000);
+  const wire = ((size * 4) / 3 / baud) * 1000;
+  const sum = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
+  const first = seededBytes(seeded(1), size);
+  const start = performance.now();
+  await b.talk.hold(b.console.put(sourceOf(first), "/tmp/first"));
+  const took = performance.now() - start;
+  assert.equal((await b.run("sha256sum /tmp/first")).output, `${sum(first)}  /tmp/first\n`);
+  assert.ok(took < 1.6 * wire, `it took ${took / wire} of the time on the wire`);
+  const second = seededBytes(seeded(2), size);
+  const putting = b.talk.hold(b.console.put(sourceOf(second), "/tmp/second"));
+  await wait(wire / 2);
+  b.target.broker.cut();
+  await wait(3000);
+  b.target.broker.restore();
+  await putting;
+  assert.equal((await b.run("sha256sum /tmp/second")).output, `${sum(second)}  /tmp/second\n`);
+  const sink = sinkOf(second.subarray(0, 70_000));
+  await b.talk.hold(b.console.get("/tmp/second", sink));
+  assert.ok(sink.bytes.equals(second));
+});

@@ -13,7 +13,7 @@ export interface RawLine extends Place {
 }
 
 /** What is kept of one line, in bytes. */
-export const longestLine = 16 * 1024;
+const longestLine = 16 * 1024;
 
 /**
  * @param start the beginning of a line

@@ -59,7 +59,7 @@ export function listedBuilds(lab: Lab, job?: string): ListedBuild[] {
 }
 
 /** Without what is the agent's own business. */
-export function told({ undelivered: _, ...summary }: BuildSummary): Omit<BuildSummary, "undelivered"> {
+function told({ undelivered: _, ...summary }: BuildSummary): Omit<BuildSummary, "undelivered"> {
   return summary;
 }
 

@@ -29,13 +29,11 @@ export class WebLab implements AsyncDisposable {
     this.#resources = resources;
   }
 
-  /** @param yaml the jobs and whatever else, with `http:` to listen on any port unless it is in there */
   static async start(yaml: string, options: { folder?: string } = {}): Promise<WebLab> {
     await using resources = new AsyncDisposableStack();
     const server = resources.use(await startGearmand());
-    const http = /^http:/m.test(yaml) ? "" : 'http: { listen: "127.0.0.1:0" }\n';
     const agent = resources.use(
-      await TestAgent.start({ yaml: `name: box\n${http}${yaml}`, ports: [server.port], ...options }),
+      await TestAgent.start({ yaml: `name: box\n${yaml}`, ports: [server.port], ...options }),
     );
     const { url } = await agent.logged("the pages are at");
     return new WebLab(agent, `${url}`, server, resources.move());

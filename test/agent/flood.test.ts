@@ -1,6 +1,8 @@
 /** Jobs that print without end, in drops, or without a line's end: the console is cut, the build goes on, memory stays small. */
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { after, before, type TestContext, test } from "node:test";
+import { bundle } from "../../packaging/bundle.ts";
 import { TestAgent } from "../support/agent.ts";
 import { audit } from "../support/audit.ts";
 import { object, submit, type Watched } from "../support/clients.ts";
@@ -31,22 +33,21 @@ jobs:
 
 const resources = new AsyncDisposableStack();
 let port: number;
-let env: NodeJS.ProcessEnv;
+/** The sources in one file, as they are shipped: stripping the types alone takes Node 60 MiB. */
+let program: string;
 
 before(async () => {
   if (skip) return;
   port = resources.use(await startGearmand()).port;
-  env = { NODE_COMPILE_CACHE: resources.use(await temporaryFolder()).path };
-  // Stripping the types takes Node 60 MiB, which the program as it is shipped doesn't need: from now on they are stripped.
-  await using agent = await TestAgent.start({ yaml, ports: [port], env });
-  await agent.end();
+  program = join(resources.use(await temporaryFolder()).path, "labgear.cjs");
+  await bundle(program, "0.0.0");
 });
 
 after(() => resources.disposeAsync());
 
 /** Runs the job in an agent of its own, whose memory has seen nothing else. */
 async function run(job: keyof typeof printed, context: TestContext, parameters: object = {}) {
-  await using agent = await TestAgent.start({ yaml, ports: [port], env });
+  await using agent = await TestAgent.start({ yaml, ports: [port], program });
   const before = memory(agent.child.pid, "VmHWM");
   const begun = performance.now();
   const build = await submit(port, {

@@ -41,6 +41,8 @@ export interface AgentOptions {
   /** A folder that an agent had before; default: a new one. */
   readonly folder?: string;
   readonly env?: NodeJS.ProcessEnv;
+  /** What is run; default: the sources. */
+  readonly program?: string;
 }
 
 /** An agent of this test alone. Disposing of it kills it and removes its folder. */
@@ -55,18 +57,18 @@ export class TestAgent extends EventEmitter<{ line: [LogLine]; exit: [] }> imple
   readonly #ownsFolder: boolean;
   #closed = false;
 
-  private constructor(folder: string, ownsFolder: boolean, env: NodeJS.ProcessEnv) {
+  private constructor(folder: string, { folder: own, env = {}, program = main }: AgentOptions) {
     super();
     this.setMaxListeners(0);
     this.folder = folder;
-    this.#ownsFolder = ownsFolder;
+    this.#ownsFolder = own === undefined;
     this.config = join(folder, "labgear.yaml");
     this.control = join(folder, "control.sock");
     this.stateDir = join(folder, "state");
     const options = ["--config", this.config, "--state-dir", this.stateDir, "--control", this.control];
     this.child = spawn(
       process.execPath,
-      ["--disable-warning=ExperimentalWarning", main, "agent", ...options],
+      ["--disable-warning=ExperimentalWarning", program, "agent", ...options],
       {
         stdio: ["ignore", "inherit", "pipe"],
         env: { ...process.env, ...env },
@@ -122,7 +124,7 @@ export class TestAgent extends EventEmitter<{ line: [LogLine]; exit: [] }> imple
     // Agents of several tests run at the same time.
     const http = /^http:/m.test(options.yaml) ? "" : 'http: { listen: "127.0.0.1:0" }\n';
     await writeFile(join(folder, "labgear.yaml"), servers + http + options.yaml);
-    return new TestAgent(folder, options.folder === undefined, options.env ?? {});
+    return new TestAgent(folder, options);
   }
 
   /** The first log line, or the nth, of those that were and those to come, that says so. */

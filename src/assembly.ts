@@ -7,10 +7,9 @@ import type { Config, JobConfig } from "#/config/model.ts";
 import { openStore, type StateStore } from "#/config/store.ts";
 import { hardwareClasses } from "#/host/hardware.ts";
 import { lockFolder } from "#/host/lock.ts";
-import { hostFacts } from "#/host/network.ts";
+import { type HostFacts, hostFacts } from "#/host/network.ts";
 import { boxTrouble, tryFolder } from "#/host/trouble.ts";
 import type { NodeContext } from "#/nodes/context.ts";
-import { onHost } from "#/nodes/host-build.ts";
 import type { Log } from "#/nodes/log.ts";
 import { Manager } from "#/nodes/manager.ts";
 import { Node } from "#/nodes/node.ts";
@@ -18,7 +17,6 @@ import { Nodes } from "#/nodes/nodes.ts";
 import { Reports } from "#/nodes/reports.ts";
 import { openTrees } from "#/runners/trees.ts";
 import { Boards } from "./boards.ts";
-import { startEmbedded } from "./embedded.ts";
 import { Pages } from "./pages.ts";
 import { serverAddresses } from "./servers.ts";
 import { version } from "./version.ts";
@@ -48,7 +46,8 @@ export interface Parts {
 }
 
 /**
- * Nothing is taken from a job server yet: the nodes are held until housekeeping has looked at the disk.
+ * Nothing is taken from a job server yet: the nodes are held until housekeeping has looked at the disk. They register all
+ * the same, so that what is queued waits for them; so what takes time and isn't needed for that is done meanwhile.
  * @throws the errors of the rooms, each with one line that says what keeps it from running
  */
 export async function assemble(options: AssemblyOptions): Promise<Parts> {
@@ -71,9 +70,12 @@ export async function assemble(options: AssemblyOptions): Promise<Parts> {
   for (const { job, number, uuid } of opened.lost) {
     log.warn({ job, number, uuid }, `${job}#${number} is lost: the agent ended while it ran`);
   }
-  if (config.servers.length === 0) resources.use(await startEmbedded(log));
+  if (config.servers.length === 0) {
+    const { startEmbedded } = await import("./embedded.ts");
+    resources.use(await startEmbedded(log));
+  }
   const servers = await serverAddresses(config);
-  const host = await hostFacts();
+  let host: HostFacts;
   const reports = new Reports({
     store: opened.store,
     config: () => inForce.config,
@@ -101,12 +103,18 @@ export async function assemble(options: AssemblyOptions): Promise<Parts> {
     context,
     executors: () => inForce.config.host.executors,
     jobs: () => hostJobs(inForce.config),
-    carryOut: onHost(context),
+    // What carries out builds is loaded by the first one.
+    carryOut: async (...build) => (await import("#/nodes/host-build.ts")).onHost(context)(...build),
     onOffline,
   });
   const paused = state.pausedNodes().get(node.name);
   if (paused !== undefined) node.hold("paused", paused);
   nodes.add(node);
+  // Before anything of ours runs or opens a port.
+  for (const { pid, command } of await trees.sweepStale()) {
+    log.warn({ pid }, `killed process ${pid} (${command}), left by an earlier agent`);
+  }
+  host = await hostFacts();
   const boards = resources.use(new Boards({ nodes, context, state, onOffline }));
   await boards.apply(config, servers);
   return {

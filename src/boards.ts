@@ -4,23 +4,14 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import type { Build } from "#/builds/build.ts";
-import { baseEnvironment } from "#/builds/environment.ts";
-import type { Config, DeviceConfig, JobConfig } from "#/config/model.ts";
+import type { Config, DeviceConfig } from "#/config/model.ts";
 import type { StateStore } from "#/config/store.ts";
-import { newConsole } from "#/devices/consoles/new-console.ts";
-import { newTypingProfile } from "#/devices/consoles/typing.ts";
-import { Device } from "#/devices/device.ts";
-import { Discovery } from "#/devices/discovery/discovery.ts";
-import { HealthRecord } from "#/devices/health.ts";
-import { Port } from "#/devices/port/port.ts";
-import { type HostCommand, Power } from "#/devices/power.ts";
+import type { Device } from "#/devices/device.ts";
 import type { ServerAddress } from "#/gearman/dial.ts";
 import { loadSystemCalls, type SystemCalls } from "#/host/syscalls.ts";
 import type { NodeContext } from "#/nodes/context.ts";
-import { onDevice } from "#/nodes/device-build.ts";
-import { Node } from "#/nodes/node.ts";
 import type { Nodes } from "#/nodes/nodes.ts";
-import { runHost } from "#/runners/host.ts";
+import type { Board, Discovery } from "./board.ts";
 
 export interface BoardsOptions {
   readonly nodes: Nodes;
@@ -29,20 +20,10 @@ export interface BoardsOptions {
   readonly onOffline: (build: Build) => void;
 }
 
-interface Board {
-  readonly device: Device;
-  readonly node: Node;
-}
-
-/** How long a power command may take, in milliseconds. */
-const commandTime = 30_000;
-/** How much of what it prints is kept for a message, in bytes. */
-const mostOutput = 4096;
-
 export class Boards implements AsyncDisposable {
-  readonly discovery = new Discovery();
   readonly #options: BoardsOptions;
   readonly #calls: SystemCalls | undefined = loadSystemCalls();
+  #discovery: Discovery | undefined;
   readonly #boards = new Map<string, Board>();
   /** Those that were taken away and still have their last build. */
   readonly #leaving = new Map<string, Promise<void>>();
@@ -98,86 +79,22 @@ export class Boards implements AsyncDisposable {
   }
 
   async #add(config: DeviceConfig): Promise<void> {
-    const { context, state, nodes, onOffline } = this.#options;
-    const { name } = config;
-    const { log } = context;
-    const folder = join(context.stateDir, "devices", encodeURIComponent(name));
+    const { nodes, context } = this.#options;
+    // What speaks with boards is loaded where there are some.
+    const { Discovery, newBoard } = await import("./board.ts");
+    const folder = join(context.stateDir, "devices", encodeURIComponent(config.name));
     await mkdir(folder, { recursive: true });
-    const profile = newTypingProfile();
-    const port = new Port({ name, config: config.port, discovery: this.discovery, calls: this.#calls });
-    const device = new Device({
-      config,
-      port,
-      power: new Power(config, this.#hostCommand(name, folder)),
-      newConsole: () => newConsole(config, profile),
-      health: new HealthRecord(config, state.deviceHealth().get(name) ?? { failures: 0 }, (health) => {
-        try {
-          state.setDeviceHealth(name, health);
-        } catch (error) {
-          log.error({ device: name }, `its health won't outlive a restart: ${(error as Error).message}`);
-        }
-      }),
-    });
-    const node = new Node({
-      name,
-      labels: config.classes,
+    this.#discovery ??= new Discovery();
+    const board = newBoard(config, {
+      ...this.#options,
+      folder,
+      discovery: this.#discovery,
+      calls: this.#calls,
       servers: this.#servers,
-      context,
-      executors: () => 1,
-      jobs: () => offeredJobs(device, context.config()),
-      device: name,
-      carryOut: onDevice(context, device),
-      onOffline,
     });
-    this.#boards.set(name, { device, node });
-    const follow = () => {
-      const { state, standing } = device;
-      const reason = "reason" in state ? state.reason : "";
-      if (standing === "offered" || standing === "health") node.release("device");
-      else node.hold("device", reason ? `${state.kind}: ${reason}` : state.kind);
-      node.offer();
-    };
-    device.on("changed", () => {
-      follow();
-      this.#tell(device);
-    });
-    nodes.add(node);
-    follow();
-    const paused = state.pausedNodes().get(name);
-    if (paused === undefined) return;
-    device.pause(paused);
-    node.hold("paused", paused);
-  }
-
-  #tell({ name, state }: Device): void {
-    const { log } = this.#options.context;
-    const reason = "reason" in state ? `: ${state.reason}` : "";
-    const isBad = ["absent", "quarantined", "recovering"].includes(state.kind);
-    log[isBad ? "warn" : "info"]({ device: name, state: state.kind }, `${name} is ${state.kind}${reason}`);
-  }
-
-  /** Power commands run as jobs do: their whole tree ends with them. */
-  #hostCommand(name: string, folder: string): HostCommand {
-    const { trees } = this.#options.context;
-    return async (script, signal) => {
-      let output = Buffer.alloc(0);
-      const ending = await runHost({
-        script,
-        scriptFile: join(folder, "command"),
-        cwd: folder,
-        env: { ...baseEnvironment(), LABGEAR_DEVICE: name },
-        grace: 1000,
-        limits: {},
-        name: `device.${encodeURIComponent(name)}`,
-        trees,
-        owner: "operator",
-        output: (chunk) => {
-          output = Buffer.concat([output, chunk]).subarray(-mostOutput);
-        },
-        signal: AbortSignal.any([signal, AbortSignal.timeout(commandTime)]),
-      });
-      return { code: ending.stopped ? null : (ending.code ?? 1), output: output.toString("utf8") };
-    };
+    this.#boards.set(config.name, board);
+    nodes.add(board.node);
+    board.begin();
   }
 
   /** Resolves when every device is ready and its functions are registered. Rejects with the signal's reason. */
@@ -195,14 +112,6 @@ export class Boards implements AsyncDisposable {
       ...this.#leaving.values(),
       ...boards.map(({ device }) => device[Symbol.asyncDispose]()),
     ]);
-    this.discovery[Symbol.dispose]();
+    this.#discovery?.[Symbol.dispose]();
   }
-}
-
-/** What a device offers by its standing: jobs that name it or a class of its, no others. */
-function offeredJobs({ standing, name, config }: Device, { jobs }: Config): JobConfig[] {
-  if (standing === "withdrawn") return [];
-  if (standing !== "health") return [...jobs.values()].filter((job) => job.nodes !== undefined);
-  const job = jobs.get(config.health.job ?? "");
-  return job ? [{ ...job, nodes: [name] }] : [];
 }

@@ -4,7 +4,7 @@ import type { Config } from "#/config/model.ts";
 import type { Log } from "#/nodes/log.ts";
 import { ListenError } from "./web/errors.ts";
 import type { Lab } from "./web/lab.ts";
-import { startWeb, type WebServer } from "./web/server.ts";
+import type { WebServer } from "./web/server.ts";
 
 export class Pages implements AsyncDisposable {
   readonly #log: Log;
@@ -28,6 +28,8 @@ export class Pages implements AsyncDisposable {
     await this[Symbol.asyncDispose]();
     this.#wanted = http;
     try {
+      // The job servers needn't wait until all of it is loaded.
+      const { startWeb } = await import("./web/server.ts");
       this.#server = await startWeb(lab, { ...http, log: this.#log });
       const url = this.url(http);
       this.#log.info({ ...this.#server.address, url }, `the pages are at ${url}`);

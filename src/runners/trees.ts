@@ -1,9 +1,8 @@
-/** Chooses how this agent holds its builds' processes, and clears away what an earlier agent left. */
+/** Chooses how this agent holds its builds' processes. */
 import { createHash } from "node:crypto";
 import { detectCgroups } from "#/host/cgroup.ts";
 import { CgroupBase } from "#/host/cgroup-base.ts";
 import { HostError } from "#/host/errors.ts";
-import type { FoundProcess } from "#/host/proc.ts";
 import { Subreaper } from "#/host/subreaper.ts";
 import { loadSystemCalls } from "#/host/syscalls.ts";
 import { CgroupTrees } from "./cgroup-tree.ts";
@@ -14,13 +13,12 @@ import { BuildUsers } from "./users.ts";
 export type { ProcessTrees } from "./tree.ts";
 
 export interface OpenTrees extends ProcessTrees, AsyncDisposable {
-  /** One line each: why there are no control groups, and what an earlier agent had left. */
+  /** One line each: why there are no control groups. */
   readonly warnings: readonly string[];
 }
 
 /**
- * Control groups where this process may use them, else the sweep. Kills what an earlier agent with this id left.
- * Disposing ends every build and leaves no group behind.
+ * Control groups where this process may use them, else the sweep. Disposing ends every build and leaves no group behind.
  *
  * @param options.id any text that is this agent's alone and the same at each start, such as its state directory
  * @throws HostError BUSY when another living agent has our control group
@@ -31,27 +29,26 @@ export async function openTrees(options: { id: string }): Promise<OpenTrees> {
   const base = await openBase(id);
   const warnings: string[] = [];
   let trees: ProcessTrees;
-  // Also beside control groups: the earlier agent may have had none.
   const subreaper = base instanceof CgroupBase ? undefined : await Subreaper.become(loadSystemCalls());
   const reason = base instanceof CgroupBase ? "" : base.unavailable;
+  // Also beside control groups: an earlier agent may have had none.
   const sweep = new SweepTrees({ id, reason, subreaper });
   if (base instanceof CgroupBase) {
     resources.use(base);
     trees = new CgroupTrees(base, await BuildUsers.find());
-    warnings.push(...left(await trees.sweepStale()));
   } else {
     resources.use(subreaper);
     trees = sweep;
     const how = "builds are searched for through /proc, where a process that hides well may be missed";
     warnings.push(`no control groups: ${reason}; ${how}`);
   }
-  warnings.push(...left(await sweep.sweepStale()));
   const owned = resources.move();
   return {
     kind: trees.kind,
     warnings,
     create: (name, limits, workspace, owner) => trees.create(name, limits, workspace, owner),
-    sweepStale: () => trees.sweepStale(),
+    sweepStale: async () =>
+      trees === sweep ? sweep.sweepStale() : [...(await trees.sweepStale()), ...(await sweep.sweepStale())],
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
@@ -65,8 +62,4 @@ async function openBase(id: string): Promise<CgroupBase | { unavailable: string 
     if (error instanceof HostError && error.code === "CGROUP") return { unavailable: error.message };
     throw error;
   }
-}
-
-function left(found: readonly FoundProcess[]): string[] {
-  return found.map(({ pid, command }) => `killed process ${pid} (${command}), left by an earlier agent`);
 }

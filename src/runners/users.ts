@@ -1,7 +1,6 @@
 /** Lends builds a user each: which one, and what of the file system is its own meanwhile. */
 import { chmod, chown, lstat, readdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { execa } from "execa";
 import { type Account, buildAccounts, lackingCapabilities } from "#/host/accounts.ts";
 import { RunnerError } from "./errors.ts";
 
@@ -62,6 +61,7 @@ export class BuildUsers {
       await chmod(folder, 0o710);
       // Made by another user, or before there were any.
       if ((await lstat(workspace)).gid !== account.gid) {
+        const { execa } = await import("execa");
         await execa("chown", ["-R", "--no-dereference", `${account.uid}:${account.gid}`, workspace]);
       }
       await hand(workspace);

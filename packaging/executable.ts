@@ -13,6 +13,14 @@ export const addonFile: Readonly<Record<Architecture, string>> = {
   arm64: `${bindings}/linux-arm64/@serialport+bindings-cpp.armv8.glibc.node`,
 };
 
+const flags = [
+  "--disable-warning=ExperimentalWarning",
+  // Most of what a start leaves behind is garbage that a larger young generation would keep: 10 MB of it.
+  "--max-semi-space-size=2",
+  // For what is given back after the start.
+  "--expose-gc",
+] as const;
+
 const strips: Readonly<Record<Architecture, string>> = {
   x64: "x86_64-linux-gnu-strip",
   arm64: "aarch64-linux-gnu-strip",
@@ -47,17 +55,17 @@ export async function makeExecutable(options: ExecutableOptions): Promise<void> 
     executable: base,
     disableExperimentalSEAWarning: true,
     useCodeCache: options.codeCache && architecture === arch,
+    execArgv: [...flags],
     // NODE_OPTIONS would let a user's environment change what the agent is.
     execArgvExtension: "none",
-    // Most of what a start leaves behind is garbage that a larger young generation would keep: 10 MB of it.
-    execArgv: ["--disable-warning=ExperimentalWarning", "--max-semi-space-size=2"],
     assets: {
       "serialport.node": addonFile[architecture],
       "labgear.yaml": new URL("labgear.yaml", import.meta.url).pathname,
     },
   };
   writeFileSync(config, JSON.stringify(settings, null, 2));
-  await execa(process.execPath, ["--disable-warning=ExperimentalWarning", "--build-sea", config], {
+  // With the same flags: V8 refuses a code cache that was made with others.
+  await execa(process.execPath, [...flags, "--build-sea", config], {
     cwd: dirname(main),
     stdout: "ignore",
   });

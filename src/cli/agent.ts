@@ -4,10 +4,15 @@ import { Agent } from "#/agent.ts";
 import { defaultConfigFile, loadConfig } from "#/config/load.ts";
 import { ControlClient, defaultControl } from "#/control/client.ts";
 import { ownCommandLine } from "#/host/executable.ts";
+import { giveBackMemory } from "#/host/memory.ts";
+import { loadSystemCalls } from "#/host/syscalls.ts";
 import { createLog, type LogLevel, logLevels } from "#/log.ts";
 import type { Log } from "#/nodes/log.ts";
 import { newCommand } from "./options.ts";
 import { followSystem } from "./service.ts";
+
+/** When the start and what follows from it, such as the first look at each board, are over, in milliseconds. */
+const settled = 5000;
 
 interface AgentCommandOptions {
   readonly config?: string;
@@ -54,6 +59,7 @@ async function run(options: AgentCommandOptions): Promise<void> {
       () => agent.life === "stopping" || agent.life === "stopped",
     );
   followSystem(agent, log, isHealthy);
+  setTimeout(() => giveBackMemory(loadSystemCalls()), settled).unref();
   if ((await agent.stopped) === "restart") {
     log.info({}, "labgear starts again");
     // Under a unit that says how, systemd does it: then a changed unit counts as well.

@@ -11,6 +11,13 @@ export interface SystemCalls {
   ioctl(descriptor: number, request: number, argument: Buffer): number;
   /** Bounds how long sent data may stay unacknowledged (tcp(7), TCP_USER_TIMEOUT), in milliseconds. False: refused. */
   setUserTimeout(descriptor: number, milliseconds: number): boolean;
+  /** Returns the memory that was freed to the system (malloc_trim(3)). */
+  trimHeap(): void;
+  /**
+   * Takes pages out of this process's memory (madvise(2), MADV_DONTNEED). Only for pages of a file that can't be written and
+   * weren't changed: they are read again when they are used again; others would be lost.
+   */
+  forgetPages(start: bigint, length: bigint): void;
 }
 
 const prSetChildSubreaper = 36;
@@ -22,6 +29,7 @@ const msgDontWait = 0x40;
 const msgNoSignal = 0x4000;
 const ipprotoTcp = 6;
 const tcpUserTimeout = 18;
+const madvDontNeed = 4;
 
 /** The calls of this process's C library. node:ffi is experimental: whoever uses it has a plain fallback. */
 export function loadSystemCalls(): SystemCalls | undefined {
@@ -34,6 +42,8 @@ export function loadSystemCalls(): SystemCalls | undefined {
       close: { arguments: ["i32"], return: "i32" },
       ioctl: { arguments: ["i32", "u64", "buffer"], return: "i32" },
       setsockopt: { arguments: ["i32", "i32", "i32", "buffer", "u32"], return: "i32" },
+      malloc_trim: { arguments: ["u64"], return: "i32" },
+      madvise: { arguments: ["u64", "u64", "i32"], return: "i32" },
     });
     return {
       becomeSubreaper: () => functions.prctl(prSetChildSubreaper, 1n, 0n, 0n, 0n) === 0,
@@ -54,6 +64,8 @@ export function loadSystemCalls(): SystemCalls | undefined {
         const value = Buffer.from(new Uint32Array([milliseconds]).buffer);
         return functions.setsockopt(descriptor, ipprotoTcp, tcpUserTimeout, value, value.length) === 0;
       },
+      trimHeap: () => void functions.malloc_trim(0n),
+      forgetPages: (start, length) => void functions.madvise(start, length, madvDontNeed),
     };
   } catch {
     return undefined;

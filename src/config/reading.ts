@@ -1,10 +1,10 @@
 /** The files read through conf: one document of all of them, validated by conf with our schema. */
 import { readFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
-import { _, type ErrorObject, type KeywordDefinition, Name, type SchemaObject } from "ajv";
+import type { ErrorObject } from "ajv";
 import Conf from "conf";
 import { unreadable } from "./files.ts";
-import { type KindName, refuse } from "./kinds.ts";
+import { deferred, handOverKeyword, kindKeyword, laterKeyword } from "./keywords.ts";
 import { mergeSources } from "./merge.ts";
 import { quickAjv } from "./quick-ajv.ts";
 import { configSchema } from "./schema.ts";
@@ -28,7 +28,8 @@ export interface Reading {
  */
 export function readThroughConf(files: readonly [string, ...string[]]): Reading {
   let reading: Reading = { sources: [], data: {}, errors: [] };
-  const { properties, ...rootSchema }: SchemaObject = configSchema;
+  const { properties, ...rootSchema } = deferred(configSchema);
+  const found: ErrorObject[] = [];
   try {
     new Conf<Record<string, unknown>>({
       cwd: dirname(files[0]),
@@ -46,8 +47,9 @@ export function readThroughConf(files: readonly [string, ...string[]]): Reading 
         strictRequired: false,
         keywords: [
           kindKeyword,
+          laterKeyword((errors) => found.push(...errors)),
           handOverKeyword((errors) => {
-            reading = { ...reading, errors };
+            reading = { ...reading, errors: [...errors, ...found] };
           }),
         ],
       },
@@ -71,25 +73,4 @@ function readText(file: string): string {
   } catch (error) {
     throw unreadable(file, error);
   }
-}
-
-/** `kind`: the text, or the plain number, is of a kind of kinds.ts. */
-const kindKeyword: KeywordDefinition = {
-  keyword: "kind",
-  type: ["string", "number"],
-  schemaType: "string",
-  validate: (kind: KindName, value: string | number) => refuse(kind, value) === undefined,
-};
-
-/** `handOver`: gives the errors of all other keywords to a function. Ajv's code keeps them in a variable `vErrors` (null: none). */
-function handOverKeyword(take: (errors: readonly ErrorObject[]) => void): KeywordDefinition {
-  return {
-    keyword: "handOver",
-    schemaType: "boolean",
-    post: true,
-    code: ({ gen }) => {
-      const ref = (errors: readonly ErrorObject[] | null): void => take(errors ?? []);
-      gen.code(_`${gen.scopeValue("func", { ref })}(${new Name("vErrors")})`);
-    },
-  };
 }

@@ -18,7 +18,7 @@
  */
 
 /** Bytes of output that a segment holds at most, and how many segments wait on the board for their acknowledgement. */
-export const segmentBytes = 16_384;
+const segmentBytes = 16_384;
 const segmentsHeld = 16;
 
 /** The program's text. It is started as `sh FOLDER/s CHECKSUM-PROGRAM KEY` and has no single quotes. */

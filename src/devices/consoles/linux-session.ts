@@ -223,7 +223,7 @@ export interface AskOptions {
   readonly token?: string;
 }
 
-export function encode(encoding: Encoding, bytes: Uint8Array): string {
+function encode(encoding: Encoding, bytes: Uint8Array): string {
   if (encoding === "base64")
     return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64");
   let text = "";

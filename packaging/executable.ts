@@ -17,8 +17,6 @@ const flags = [
   "--disable-warning=ExperimentalWarning",
   // Most of what a start leaves behind is garbage that a larger young generation would keep: 10 MB of it.
   "--max-semi-space-size=2",
-  // For what is given back after the start.
-  "--expose-gc",
 ] as const;
 
 const strips: Readonly<Record<Architecture, string>> = {

@@ -59,7 +59,8 @@ async function run(options: AgentCommandOptions): Promise<void> {
       () => agent.life === "stopping" || agent.life === "stopped",
     );
   followSystem(agent, log, isHealthy);
-  setTimeout(() => giveBackMemory(loadSystemCalls()), settled).unref();
+  const calls = loadSystemCalls();
+  if (calls) setTimeout(() => giveBackMemory(calls), settled).unref();
   if ((await agent.stopped) === "restart") {
     log.info({}, "labgear starts again");
     // Under a unit that says how, systemd does it: then a changed unit counts as well.

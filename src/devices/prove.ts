@@ -9,6 +9,9 @@ import { talk } from "./talk.ts";
 
 /** How long the probe's command may take, in milliseconds. */
 const probeTime = 30_000;
+/** How far back a console hears what the board has said, in bytes, and in milliseconds. */
+const heardBefore = 16 * 1024;
+const recentTime = 5000;
 /** How much of a probe's output is looked at, in bytes. */
 const mostOutput = 64 * 1024;
 
@@ -23,7 +26,7 @@ export async function prove(
   signal: AbortSignal,
 ): Promise<void> {
   using writer = port.acquire("the agent, which proves the board");
-  const line = new PortLine(port, writer, port.ring.end);
+  const line = new PortLine(port, writer, recently(port));
   const { probe, expect } = config.health;
   await talk(console.enter(config.bootTimeout), line, { signal });
   if (probe === undefined) return;
@@ -38,6 +41,16 @@ export async function prove(
   if (code !== 0) throw mismatch(`${quoted(probe)} ended with exit code ${code}`, output);
   if (expect === undefined || compilePattern(expect).test(output)) return;
   throw mismatch(`${quoted(expect)} was expected of ${quoted(probe)}`, output);
+}
+
+/** Where the last seconds began: a board that is booting is told by what it has said already. */
+function recently({ ring }: Port): number {
+  for (let at = Math.max(ring.start, ring.end - heardBefore); at < ring.end; ) {
+    const chunk = ring.read(at);
+    if (!chunk || chunk.at >= Date.now() - recentTime) return at;
+    at = chunk.offset + chunk.bytes.length;
+  }
+  return ring.end;
 }
 
 function mismatch(what: string, output: string): BoardFailure {

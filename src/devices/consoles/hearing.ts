@@ -72,6 +72,12 @@ export class Hearing {
     return this.#recent.length >= 16 && shareOdd(this.#recent) > 0.25;
   }
 
+  /** What was seen of a boot still counts, and a kernel that stopped is about to boot. */
+  settle(): void {
+    if (this.panic !== undefined) this.boot.add("panic");
+    this.panic = undefined;
+  }
+
   /** Forgets what was seen of a boot. */
   forget(): void {
     this.boot.clear();

@@ -22,6 +22,8 @@ const knownSilence = 300;
 const loginSilence = 6000;
 /** A board that boots is quiet at times, and an interrupt would end what it starts: so long it gets none. */
 const bootSilence = 10_000;
+/** For so long a board that boots may say nothing before it is spoken to: what is typed meanwhile can choke its driver. */
+const bootPause = 6000;
 /** Output that never ends is no reason to wait for ever: it may be a command's. */
 const noiseTime = 30_000;
 /** The same, on a board whose prompt was had before. */
@@ -118,13 +120,15 @@ export function* logIn(options: {
       // More may follow: a prompt is one when it stays the last.
       wait = promptLike || asksName || asksPassword ? shortSilence : usual();
       quiet = hearing.now;
-      if (hearing.now - sent > (known ? knownNoiseTime : noiseTime)) {
+      if (!booting() && hearing.now - sent > (known ? knownNoiseTime : noiseTime)) {
         if (last === "nudge") yield* send("probe", `\x15${probe}\n`, short());
         else yield* send("nudge", nextNudge(), short());
       }
       continue;
     }
     if (hearing.now - quiet < wait) continue;
+    const pausing = booting() && hearing.now - Math.max(words, hearing.lastByte) < bootPause;
+    if (pausing && !promptLike && !asksName && !asksPassword) continue;
     quiet = hearing.now;
     // A shell's prompt may look like a login's, so it's no login before a shell's answer was tried for.
     if (!login && (asksName || asksPassword) && last === "probe") throw noLogin();

@@ -45,8 +45,10 @@ export class LinuxConsole implements Console {
     const { hearing } = this.#shell;
     yield* hearing.read(0);
     const until = hearing.now + timeout;
-    hearing.forget();
-    if (this.#session && (yield* this.#session.alive(1000))) yield* this.#close(this.#session);
+    hearing.settle();
+    // A board that boots isn't spoken to: it could stop its boot loader, or choke a driver that isn't ready for it.
+    const asks = this.#session !== undefined && hearing.boot.size === 0;
+    if (this.#session && asks && (yield* this.#session.alive(1000))) yield* this.#close(this.#session);
     yield* this.#toPrompt(until);
     hearing.forget();
   }

@@ -1,10 +1,8 @@
 /** A script on a Linux board: delivered with a checksum, its output pulled in frames, its exit code asked for until it is certain. */
 import { BoardFailure, RunTimeout } from "../errors.ts";
-import { checksum } from "./checksum.ts";
 import type { RunOptions, RunResult } from "./console.ts";
 import type { Dialogue } from "./dialogue.ts";
-import { unit } from "./framing.ts";
-import { startJob } from "./linux-server.ts";
+import { dropOutput, startJob } from "./linux-server.ts";
 import type { Session } from "./linux-session.ts";
 import { Pull } from "./pull.ts";
 
@@ -21,7 +19,7 @@ export function* runScript(session: Session, script: string, options: RunOptions
   const { hearing } = session.link;
   const until = hearing.now + options.timeout;
   const name = `j.${session.link.token()}`;
-  yield* writeFile(session, name, Buffer.from(script));
+  yield* session.writeFile(name, Buffer.from(script));
   const started = yield* session.execute(startJob(name));
   if (started.code !== 0)
     throw new BoardFailure("mismatch", `the board can't start a script: ${started.output.trim()}`);
@@ -76,29 +74,5 @@ function* abandon(session: Session): Dialogue<void> {
     kind: "note",
     text: "a process that the script left running has the output open: what it still writes is dropped",
   };
-  yield* session.execute(': >"$T/over"');
-}
-
-/** A small file in our folder, in blocks with a checksum. */
-function* writeFile(session: Session, name: string, bytes: Buffer): Dialogue<void> {
-  const { sum, token } = session.link;
-  const size = 4096;
-  for (let from = 0; from < Math.max(1, bytes.length); from += size) {
-    const block = bytes.subarray(from, from + size);
-    let line = 512;
-    for (;;) {
-      const mine = token();
-      yield* session.sendBlock(mine, block, line);
-      const [word] = yield* session.ask("e", [name, from / unit, checksum(sum, block), 0], undefined, {
-        token: mine,
-      });
-      if (word === "ok") break;
-      if (word === "full")
-        throw new BoardFailure(
-          "mismatch",
-          "the board has no room for the script: its temporary folder is full",
-        );
-      line = Math.max(24, line / 2);
-    }
-  }
+  yield* session.execute(dropOutput);
 }

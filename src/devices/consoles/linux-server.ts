@@ -65,25 +65,26 @@ echo $? >"$T/c.$t"
 fi
 a=0;b=0;c=8;d=99;f "$T/x.$t"
 read -r y <"$T/c.$t";s "ran:$y:$z";;
-o)r=;i=\${w:-$((a>20?a-20:0))}
-while [ $i -lt $a ];do r="$r $T/o/$i $T/o/$i.k";i=$((i+1));done
+o)read -r R <"$T/run";R=$T/$R
+r=;i=\${w:-$((a>20?a-20:0))}
+while [ $i -lt $a ];do r="$r $R/$i $R/$i.k";i=$((i+1));done
 w=$a
 [ -z "$r" ]||rm -f $r
 y=wait
 while [ $d -gt 0 ];do
-e=;[ -e "$T/end" ]&&e=1
-[ -e "$T/o/$a.k" ]||{ [ -z "$e" ]||y=end;break;}
-f "$T/o/$a"
+e=;[ -e "$R/end" ]&&e=1
+[ -e "$R/$a.k" ]||{ [ -z "$e" ]||y=end;break;}
+f "$R/$a"
 [ $((b*64)) -lt $z ]&&break
 a=$((a+1));b=0
 done
 [ $d -gt 0 ]||y=more
-q=-;[ -e "$T/code" ]&&read -r q <"$T/code"
-e=;[ -e "$T/fine" ]||e=lost
-{ read -r p <"$T/pump"&&kill -0 $p;} 2>/dev/null||e=\${e}dead
+q=-;[ -e "$R/code" ]&&read -r q <"$R/code"
+e=;[ -e "$R/fine" ]||e=lost
+{ read -r p <"$R/pump"&&kill -0 $p;} 2>/dev/null||e=\${e}dead
 s "$y:$a:$b:$q:\${e:-fine}";;
 g)a=0;f "$T/g";s "at:$b:$z";;
-k)n=0;read -r p <"$T/job"
+k)n=0;read -r R <"$T/run";read -r p <"$T/$R/job"
 for i in /proc/[0-9]*;do
 { read -r l <$i/stat;} 2>/dev/null||continue
 set -- \${l##*) }
@@ -95,33 +96,37 @@ done
 `;
 
 /**
- * The text that starts the job in FOLDER/SCRIPT. Its output goes through a pump into segments that are removed once the host has them, so
- * a flood waits instead of filling the board's memory; its exit code stays in a file.
+ * The text that starts the job in FOLDER/SCRIPT, in a folder of this run; what an earlier run left goes. The job's output goes through a
+ * pump into segments that are removed once the host has them, so a flood waits instead of filling the board's memory; its exit
+ * code stays in a file.
  */
 export function startJob(script: string): string {
-  return `rm -rf "$T"/o "$T"/[bgq]* "$T/end" "$T/code" "$T/job" "$T/pump";mkdir "$T/o"||exit 1
-mv -f "$T/${script}" "$T/j"||exit 1
-: >"$T/fine"
+  return `R=run.${script};rm -rf "$T"/run "$T"/run.* "$T"/[bg].* "$T/g" "$T/q";mkdir "$T/$R"||exit 1
+mv "$T/${script}" "$T/$R/j"||exit 1
+echo $R >"$T/run";R=$T/$R
+: >"$R/fine"
 Z=1;sleep 0.1 2>/dev/null&&Z=0.1
 P(){ n=0
-sh -c 'echo $PPID' >"$T/pump"
-while :;do
-while [ -e "$T/o/$((n-${segmentsHeld}))" ];do sleep $Z;done
-dd bs=${segmentBytes} count=1 of="$T/o/$n" 2>/dev/null||rm -f "$T/fine"
-if [ ! -s "$T/o/$n" ];then [ -e "$T/fine" ]&&break;sleep $Z;[ -e "$T/code" ]&&break;continue;fi
-[ -e "$T/over" ]&&exec cat >/dev/null
-: >"$T/o/$n.k";n=$((n+1))
+sh -c 'echo $PPID' >"$R/pump"
+while [ -d "$R" ];do
+while [ -e "$R/$((n-${segmentsHeld}))" ];do sleep $Z;done
+dd bs=${segmentBytes} count=1 of="$R/$n" 2>/dev/null||rm -f "$R/fine"
+if [ ! -s "$R/$n" ];then [ -e "$R/fine" ]&&break;sleep $Z;[ -e "$R/code" ]&&break;continue;fi
+[ -e "$R/over" ]&&exec cat >/dev/null
+: >"$R/$n.k";n=$((n+1))
 done
-: >"$T/end";}
-rm -f "$T/over"
+: >"$R/end";}
 set -m 2>/dev/null
 ( set +m 2>/dev/null
 if setsid true 2>/dev/null;then
-{ setsid sh -c 'echo $$ >"$0/job";unset T C;exec sh "$0/j"' "$T" </dev/null 2>&1;echo $? >"$T/code";}|P
+{ setsid sh -c 'echo $$ >"$0/job";unset T C;exec sh "$0/j"' "$R" </dev/null 2>&1;echo $? >"$R/code";}|P
 else
-sh -c 'echo $PPID' >"$T/job"
-{ sh -c 'unset T C;exec sh "$0/j"' "$T" </dev/null 2>&1;echo $? >"$T/code";}|P
+sh -c 'echo $PPID' >"$R/job"
+{ sh -c 'unset T C;exec sh "$0/j"' "$R" </dev/null 2>&1;echo $? >"$R/code";}|P
 fi ) </dev/null >/dev/null 2>&1 &
 exit 0
 `;
 }
+
+/** The text that lets go of the job's output: what still comes is dropped. */
+export const dropOutput = 'read -r R <"$T/run";: >"$T/$R/over"';

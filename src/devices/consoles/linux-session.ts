@@ -2,7 +2,7 @@
 import { BoardFailure } from "../errors.ts";
 import { type ChecksumProgram, checksum } from "./checksum.ts";
 import type { Dialogue } from "./dialogue.ts";
-import { type Answer, AnswerReader, type Encoding } from "./framing.ts";
+import { type Answer, AnswerReader, type Encoding, unit } from "./framing.ts";
 import type { Hearing } from "./hearing.ts";
 import { type TypingProfile, typeBlind } from "./typing.ts";
 
@@ -13,6 +13,8 @@ type Frame = Extract<Answer, { kind: "frame" }>;
 /** Takes a frame of an answer; false: it was of no use, which doesn't count as progress. */
 export type OnFrame = (frame: Frame) => Dialogue<boolean>;
 
+/** Bytes of a line, before they are encoded. */
+const largestLine = 512;
 /** Lines of a block, at most. */
 const mostLines = 32;
 /** Ends a block of which lines were lost, and a request that was cut off. */
@@ -42,6 +44,10 @@ export interface Link {
 export class Session {
   readonly link: Link;
   readonly #answers: AnswerReader;
+  /** Bytes of a block: a multiple of the unit. */
+  #block = 4096;
+  /** Whether the pauses are kept that typing needed: a line that only spoils bytes needs none, and is slowed down by them. */
+  #careful = false;
   /** Milliseconds until an answer begins, a running mean. */
   #delay = 300;
   /** Milliseconds between two parts of an answer, at most of late. */
@@ -73,6 +79,7 @@ export class Session {
       const mine = token ?? this.link.token();
       tokens.add(mine);
       if (attempt > 0) yield* hearing.write(flush);
+      if (attempt > 0 && attempt % 4 === 0) this.#careful = !this.#careful;
       let heard = yield* this.send(verb, mine, args);
       const asked = hearing.now;
       let latest: number | undefined;
@@ -100,7 +107,7 @@ export class Session {
   #wait(asked: number, latest: number | undefined, attempt: number): number {
     const { now, lastByte } = this.link.hearing;
     const usual = Math.min(3000, Math.max(150, 4 * this.#delay));
-    if (latest === undefined) return asked + Math.min(10_000, usual * 2 ** attempt) - now;
+    if (latest === undefined) return asked + Math.min(10_000, usual * 1.5 ** attempt) - now;
     // Parts of it come as long as the line isn't silent, unless all that comes is others' output.
     const silent = Math.max(lastByte, latest) + usual - now;
     return Math.min(silent, latest + Math.min(10_000, Math.max(1500, 3 * this.#gap)) - now);
@@ -110,7 +117,7 @@ export class Session {
   *send(verb: Verb, token: string, args: Arguments): Dialogue<string> {
     const { key, hearing, profile } = this.link;
     const said = args.join(" ");
-    return yield* typeBlind(`${key} ${verb} ${token} ${said} ${said}\n`, hearing, profile);
+    return yield* typeBlind(`${key} ${verb} ${token} ${said} ${said}\n`, hearing, profile, this.#careful);
   }
 
   /** The answers that come within the time; none when it passes. */
@@ -127,26 +134,60 @@ export class Session {
    */
   *execute(lines: string, slow = 0): Dialogue<{ code: number; output: string }> {
     const { link } = this;
-    const bytes = Buffer.from(lines);
-    const sum = checksum(link.sum, bytes);
     const frames = new Map<number, Uint8Array>();
     // biome-ignore lint/correctness/useYield: it takes frames, and has nothing to say
     const onFrame: OnFrame = function* (frame) {
       frames.set(frame.unit, frame.bytes);
       return true;
     };
-    let token = link.token();
-    yield* this.sendBlock(token, bytes, 512);
+    let rest = lines;
     for (;;) {
-      const words = yield* this.ask("e", ["x", 0, sum, 0], onFrame, { slow, token });
-      if (words[0] === "ran") {
+      if (rest.length > this.#block) {
+        const name = `y.${link.token()}`;
+        yield* this.writeFile(name, Buffer.from(rest));
+        rest = `. "$T/${name}"`;
+      }
+      const bytes = Buffer.from(rest);
+      const token = link.token();
+      yield* this.sendBlock(token, bytes, largestLine);
+      for (;;) {
+        const words = yield* this.ask("e", ["x", 0, checksum(link.sum, bytes), 0], onFrame, { slow, token });
+        if (words[0] === "bad") break;
         const output = Buffer.concat([...frames].sort(([a], [b]) => a - b).map(([, piece]) => piece));
-        if (output.length === Number(words[2])) return { code: Number(words[1]), output: output.toString() };
-      } else if (words[0] === "bad") {
-        token = link.token();
-        yield* this.sendBlock(token, bytes, 64);
+        if (words[0] === "ran" && output.length === Number(words[2])) {
+          return { code: Number(words[1]), output: output.toString() };
+        }
+      }
+      this.#shrink();
+    }
+  }
+
+  /**
+   * A file in our folder on the board, in blocks that are as long as the line carries them.
+   * @throws BoardFailure mismatch when there is no room
+   */
+  *writeFile(name: string, bytes: Uint8Array): Dialogue<void> {
+    const { link } = this;
+    for (let from = 0; from < Math.max(1, bytes.length); ) {
+      const block = bytes.subarray(from, from + this.#block);
+      const token = link.token();
+      yield* this.sendBlock(token, block, largestLine);
+      const place = [name, from / unit, checksum(link.sum, block), 0] as const;
+      const [word] = yield* this.ask("e", place, noFrames, { token });
+      if (word === "ok") from += Math.max(1, block.length);
+      else if (word === "bad") this.#shrink();
+      else if (word === "full") {
+        throw new BoardFailure(
+          "mismatch",
+          "the board has no room for the script: its temporary folder is full",
+        );
       }
     }
+  }
+
+  #shrink(): void {
+    if (this.#block <= 2 * unit) this.#careful = !this.#careful;
+    this.#block = Math.max(unit, Math.floor(this.#block / 2 / unit) * unit);
   }
 
   /** The lines of a block, encoded; its `e` comes after them. */
@@ -160,7 +201,7 @@ export class Session {
       lines += `#${encode(encoding, bytes.subarray(from, from + size))}\n`;
     }
     const heard = yield* this.send("d", token, [count, 0, 0, 0]);
-    return heard + (yield* typeBlind(lines, hearing, profile));
+    return heard + (yield* typeBlind(lines, hearing, profile, this.#careful));
   }
 
   /** Looks whether the board crashed or boots. Such lines that come from elsewhere are rare, and cost a pause. */

@@ -9,7 +9,7 @@ import { type TypingProfile, typeText } from "./typing.ts";
 export interface Shell {
   readonly hearing: Hearing;
   readonly profile: TypingProfile;
-  /** Eight characters of this console alone: in its prompt, and in its folder's name. */
+  /** Eight characters of this console alone, for its prompt. */
   readonly id: string;
   /** Eight new characters. */
   readonly token: () => string;
@@ -24,6 +24,12 @@ export interface Prepared {
   readonly boot: string;
 }
 
+/** How often a line is tried before it is looked where the board is. */
+const tries = 4;
+/** Milliseconds for typing a line. */
+const typingTime = 15_000;
+/** Milliseconds for what a line does. */
+const longestAnswer = 3000;
 /** Fits a terminal's line, and its buffer. */
 const pieceLength = 200;
 const shortestPiece = 12;
@@ -42,7 +48,8 @@ export function* prepare(shell: Shell, timeout: number): Dialogue<Prepared> {
     // A damaged line can have done anything but this, so it is done until it is right.
     yield* command(
       shell,
-      `for d in /tmp /dev/shm /run /var/tmp ~;do T=$d/.lg-${shell.id};mkdir -p -m 700 $T&&>$T/w&&break;done 2>&-`,
+      // The folder is the terminal's: a console that comes later finds the program there.
+      "for d in /tmp /dev/shm /run /var/tmp ~;do T=$d/.lg-$(tty|tr -dc a-zA-Z0-9);mkdir -m 700 -p $T;[ -O $T ]&&>$T/w&&break;done 2>&-",
       until,
     );
     yield* command(
@@ -80,16 +87,18 @@ export function* command(
   expected: string = promptOf(shell),
 ): Dialogue<string> {
   const { hearing, profile } = shell;
-  for (let attempt = 0; hearing.now < until && attempt < 8; attempt++) {
+  for (let attempt = 0; hearing.now < until && attempt < tries && hearing.boot.size === 0; attempt++) {
     if (attempt > 0) {
       yield* hearing.write("\x03\x15");
-      yield* hearing.drain(200, 2000);
+      yield* hearing.drain(Math.max(50, 2 * profile.delay), 2000);
     }
     // The space keeps it out of the history of shells that are set up so.
     const kind = attempt % 2 === 0 ? "exact" : "edited";
-    if (!(yield* typeText(` ${line}`, hearing, profile, until - hearing.now, kind))) continue;
-    const heard = yield* enter(shell, expected, 3000);
-    if (heard !== undefined) return heard;
+    const limit = Math.min(typingTime, until - hearing.now);
+    if (!(yield* typeText(` ${line}`, hearing, profile, limit, kind))) continue;
+    const heard = yield* enter(shell, expected);
+    if (heard.includes(expected)) return heard;
+    if (/(?:login|password): *$/i.test(heard)) break;
   }
   throw new BoardFailure(
     "noise",
@@ -97,17 +106,24 @@ export function* command(
   );
 }
 
-/** Ends the line, and waits for the text. The line's end can be lost as well, so it is sent again. */
-function* enter({ hearing }: Shell, expected: string, patience: number): Dialogue<string | undefined> {
+/**
+ * Ends the line, and waits for the text. The line's end can be lost as well, and so can the text, so it is sent again.
+ * @returns what came
+ */
+function* enter({ hearing, profile }: Shell, expected: string): Dialogue<string> {
+  const silence = Math.max(300, 6 * profile.delay);
   let text = "";
-  for (let attempt = 0; attempt < 2; attempt++) {
+  for (let attempt = 0; attempt < 3; attempt++) {
     yield* hearing.write("\n");
-    for (const until = hearing.now + patience; hearing.now < until; ) {
-      text = (text + (yield* hearing.read(until - hearing.now))).slice(-4096);
+    const until = hearing.now + longestAnswer;
+    for (let quiet = hearing.now; hearing.now < until && hearing.now - quiet < silence; ) {
+      const fresh = yield* hearing.read(silence - (hearing.now - quiet));
+      text = (text + fresh).slice(-4096);
       if (text.includes(expected)) return text;
+      if (fresh !== "") quiet = hearing.now;
     }
   }
-  return undefined;
+  return text;
 }
 
 interface Look extends Prepared {
@@ -118,8 +134,8 @@ interface Look extends Prepared {
 /** @returns undefined when the answer is damaged, or what was typed before */
 function* look(shell: Shell, until: number): Dialogue<Look | undefined> {
   const mark = `lg=${shell.token()}`;
-  const line = `echo '${mark.slice(0, 2)}''${mark.slice(2)}':$C:$($C <$T/s 2>&-):$T:$(cat /proc/sys/kernel/random/boot_id):`;
-  const found = new RegExp(`${mark}:(\\w+):(\\w*)[^:\\n]*:([^:\\n]*):([^:\\n]*):`).exec(
+  const line = `echo '${mark.slice(0, 2)}''${mark.slice(2)}':$C:$($C <$T/s 2>&-):$T:$T:$(cat /proc/sys/kernel/random/boot_id):`;
+  const found = new RegExp(`${mark}:(\\w+):(\\w*)[^:\\n]*:(/[^:\\n]*):\\3:([^:\\n]*):`).exec(
     yield* command(shell, line, until),
   );
   if (!found) return undefined;
@@ -131,7 +147,7 @@ function* look(shell: Shell, until: number): Dialogue<Look | undefined> {
     );
   }
   const sum = checksumPrograms.find((program) => program === name);
-  if (!sum || !folder.endsWith(`/.lg-${shell.id}`)) return undefined;
+  if (!sum) return undefined;
   return { sum, there, folder, boot: boot.trim() };
 }
 
@@ -152,7 +168,10 @@ function* upload(shell: Shell, until: number): Dialogue<void> {
     }
     // One line end more, in case the last was lost.
     yield* hearing.write("\n");
-    if ((yield* typeText(".", hearing, profile, left())) && (yield* enter(shell, promptOf(shell), 2000)))
+    if (
+      (yield* typeText(".", hearing, profile, left())) &&
+      (yield* enter(shell, promptOf(shell))).includes(promptOf(shell))
+    )
       return;
   }
   yield* hearing.write("\x03");

@@ -108,9 +108,26 @@ export class LinuxConsole implements Console {
 
   /** From any state to our prompt. What a conversation before had under way on the board stays there. */
   *#toPrompt(until: number): Dialogue<void> {
+    const { hearing } = this.#shell;
+    hearing.filter.echo = undefined;
+    for (;;) {
+      yield* this.#logIn(until);
+      // A boot from here on means that the shell is gone.
+      hearing.forget();
+      try {
+        this.#prepared = yield* prepare(this.#shell, until - hearing.now);
+        this.#session = undefined;
+        return;
+      } catch (error) {
+        const again = error instanceof BoardFailure && error.reason === "noise";
+        if (!again || hearing.now >= until) throw error;
+      }
+    }
+  }
+
+  *#logIn(until: number): Dialogue<void> {
     const { hearing, token } = this.#shell;
     const { login, prompt } = this.#options;
-    hearing.filter.echo = undefined;
     const word = token();
     yield* logIn({
       hearing,
@@ -122,11 +139,6 @@ export class LinuxConsole implements Console {
       known: this.#prepared !== undefined,
       timeout: until - hearing.now,
     });
-    const before = this.#prepared;
-    this.#prepared = yield* prepare(this.#shell, until - hearing.now);
-    this.#session = undefined;
-    // What is found later must belong to the same boot.
-    if (before && before.boot !== this.#prepared.boot) hearing.forget();
   }
 
   /** Starts our program. */

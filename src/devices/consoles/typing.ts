@@ -15,7 +15,7 @@ export interface TypingProfile {
 }
 
 export const largestChunk = 256;
-const slowestPause = 50;
+const slowestPause = 20;
 const slowestEcho = 400;
 const eraseLine = "\x15";
 
@@ -46,6 +46,7 @@ export function* typeText(
     return true;
   }
   const until = hearing.now + limit;
+  const before = { chunk: profile.chunk, pause: profile.pause, delay: profile.delay };
   let silent = 0;
   for (let attempt = 0; attempt < 12 && hearing.now < until; attempt++) {
     const heard = hearing.heard;
@@ -60,14 +61,28 @@ export function* typeText(
     }
     slower(profile, text.length);
     yield* hearing.write(eraseLine);
-    yield* hearing.drain(Math.max(30, profile.delay), 1500);
+    const left = yield* hearing.drain(Math.max(30, profile.delay), 1500);
+    if (hearing.boot.size > 0 || (attempt > 1 && /login: *$/.test(left))) {
+      // Nobody is there who could echo, which says nothing about the device.
+      Object.assign(profile, before);
+      return false;
+    }
   }
   return false;
 }
 
-/** Sends text that nothing echoes: in chunks with pauses where the device needs them. What comes meanwhile is the answer. */
-export function* typeBlind(text: string, hearing: Hearing, profile: TypingProfile): Dialogue<string> {
-  if (profile.pause === 0) {
+/**
+ * Sends text that nothing echoes.
+ * @param careful in chunks with pauses, when the device seemed to need them
+ * @returns what came meanwhile
+ */
+export function* typeBlind(
+  text: string,
+  hearing: Hearing,
+  profile: TypingProfile,
+  careful = true,
+): Dialogue<string> {
+  if (profile.pause === 0 || !careful) {
     yield* hearing.write(text);
     return "";
   }
@@ -117,7 +132,7 @@ function* echoed(chunk: string, hearing: Hearing, kind: EchoKind, patience: numb
 function slower(profile: TypingProfile, length: number): void {
   profile.delay = Math.min(slowestEcho, profile.delay * 1.5 + 5);
   profile.chunk = Math.max(1, Math.floor(Math.min(profile.chunk, length) / 2));
-  if (profile.chunk <= 8) profile.pause = Math.min(slowestPause, profile.pause * 2 || 2);
+  if (profile.chunk <= 4) profile.pause = Math.min(slowestPause, profile.pause * 2 || 2);
 }
 
 /** A line that went well at once lets the next one try a little more; the pause goes last. */

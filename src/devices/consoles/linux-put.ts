@@ -18,7 +18,7 @@ const largestLine = 768;
 const window = 3;
 /** Times that a wrong digest at the end is mended by sending the wrong ranges again. */
 const rounds = 3;
-const doubt = 8000;
+const doubt = 10_000;
 const patience = 60_000;
 
 interface Block {
@@ -107,29 +107,32 @@ class Sending {
   *carryOut(): Dialogue<void> {
     const { hearing, revive } = this.#session.link;
     let progress = hearing.now;
+    /** When something was last sent or answered. */
+    let latest = hearing.now;
     let early = "";
     while (this.#left.length > 0 || this.#pending.size > 0) {
-      while (this.#pending.size < window && this.#left.length > 0) early += yield* this.#sendNext();
-      const wait = this.#patience();
-      const asked = hearing.now;
-      let useful = false;
-      for (const answer of yield* this.#session.listen(wait, early)) {
+      while (this.#pending.size < window && this.#left.length > 0) {
+        early += yield* this.#sendNext();
+        latest = hearing.now;
+      }
+      const wait = latest + this.#patience() - hearing.now;
+      for (const answer of yield* this.#session.listen(Math.max(0, wait), early)) {
         const block = this.#pending.get(answer.token);
         if (!block || answer.kind !== "words") continue;
-        useful = true;
+        progress = hearing.now;
+        latest = hearing.now;
         yield* this.#settle(answer.token, block, answer.words[0] ?? "");
       }
       early = "";
-      if (useful) progress = hearing.now;
-      else if (hearing.now - asked >= wait || hearing.now - progress > wait) {
-        this.#slower();
-        if (hearing.now - progress > patience) {
-          throw new BoardFailure("silent", "the board takes no more of the file: it has stopped answering");
-        }
-        if (hearing.now - progress > doubt + wait) yield* revive();
-        yield* hearing.write(flush);
-        for (const [token, block] of this.#pending) early += yield* this.#finish(token, block);
+      if (hearing.now - latest < this.#patience()) continue;
+      this.#slower();
+      if (hearing.now - progress > patience) {
+        throw new BoardFailure("silent", "the board takes no more of the file: it has stopped answering");
       }
+      if (hearing.now - progress > doubt) yield* revive();
+      yield* hearing.write(flush);
+      for (const [token, block] of this.#pending) early += yield* this.#finish(token, block);
+      latest = hearing.now;
     }
   }
 

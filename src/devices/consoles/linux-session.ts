@@ -35,6 +35,8 @@ export interface Link {
   readonly key: string;
   readonly sum: ChecksumProgram;
   readonly encoding: Encoding;
+  /** The shell's: it shows when the program has ended. */
+  readonly prompt: string;
   /** Eight new characters, from a-z and 0-9. */
   readonly token: () => string;
   /** Brings the program back when it is gone; throws BoardFailure when the board has booted again. */
@@ -44,6 +46,8 @@ export interface Link {
 export class Session {
   readonly link: Link;
   readonly #answers: AnswerReader;
+  /** The end of what came, shorter than the prompt. */
+  #tail = "";
   /** Bytes of a block: a multiple of the unit. */
   #block = 4096;
   /** Whether the pauses are kept that typing needed: a line that only spoils bytes needs none, and is slowed down by them. */
@@ -95,6 +99,10 @@ export class Session {
         yield* this.#watch();
         const wait = this.#wait(asked + slow, latest, attempt);
         if (wait <= 0) break;
+        if (this.#hasEnded(heard)) {
+          yield* this.link.revive();
+          break;
+        }
         heard = yield* hearing.read(wait);
       }
       args = again();
@@ -125,7 +133,17 @@ export class Session {
     const before = this.#answers.feed(earlier);
     if (before.length > 0) return before;
     yield* this.#watch();
-    return this.#answers.feed(yield* this.link.hearing.read(timeout));
+    const heard = yield* this.link.hearing.read(timeout);
+    if (this.#hasEnded(earlier + heard)) yield* this.link.revive();
+    return this.#answers.feed(heard);
+  }
+
+  /** Whether the shell's prompt shows, in whichever pieces it comes. */
+  #hasEnded(heard: string): boolean {
+    const text = this.#tail + heard;
+    const shows = text.includes(this.link.prompt);
+    this.#tail = shows ? "" : text.slice(1 - this.link.prompt.length);
+    return shows;
   }
 
   /**

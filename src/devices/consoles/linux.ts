@@ -151,7 +151,17 @@ export class LinuxConsole implements Console {
     const key = token();
     const encoding = yield* this.#start(prepared, key);
     const revive = () => this.#revive(prepared, key);
-    const session = new Session({ hearing, profile, key, sum: prepared.sum, encoding, token, revive });
+    const prompt = promptOf(this.#shell);
+    const session = new Session({
+      hearing,
+      profile,
+      key,
+      prompt,
+      sum: prepared.sum,
+      encoding,
+      token,
+      revive,
+    });
     this.#session = session;
     return session;
   }

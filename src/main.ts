@@ -1,8 +1,8 @@
 /** The command line: which command, nothing else. */
 import { commandNames, loadCommand, overview } from "./cli/commands.ts";
 import { exitCodes, report } from "./cli/exit.ts";
-import { didYouMean, shown } from "./config/text.ts";
-import { version } from "./version.ts";
+import { didYouMean, shown } from "./lib/text.ts";
+import { version } from "./lib/version.ts";
 
 // A reader such as `head` may leave early: what is still written is dropped, and the exit code stays what it would be.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {

@@ -4,8 +4,8 @@ import { constants } from "node:fs";
 import { chmod, copyFile, type FileHandle, lstat, realpath } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { BuildError } from "./errors.ts";
-import { findFiles, quote, Warnings, walk } from "./find.ts";
-import { makeFolders, openInside, removeTree } from "./workspace.ts";
+import { findFiles, quote, Warnings, walk } from "./workspace/find.ts";
+import { makeFolders, openInside, removeTree } from "./workspace/workspace.ts";
 
 export interface Artifact {
   /** Relative, with "/" between names; none of them odd. */

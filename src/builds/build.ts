@@ -2,7 +2,7 @@
 import { EventEmitter } from "node:events";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { ConsoleLog } from "./console.ts";
+import { ConsoleLog } from "./console/log.ts";
 import { type Ending, isOwn } from "./ending.ts";
 import { type BuildRecord, writeRecord } from "./record.ts";
 

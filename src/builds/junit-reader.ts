@@ -1,7 +1,7 @@
 /** Gathers test cases from the events of an XML parser; knows the elements of JUnit reports, and no files. */
 import { SaxesParser, type SaxesTagPlain } from "saxes";
-import { quote } from "./find.ts";
 import type { JunitLimits, TestCase, TestStatus, TestTotals } from "./junit.ts";
+import { quote } from "./workspace/find.ts";
 
 const maxDepth = 100;
 const maxName = 500;

@@ -3,9 +3,9 @@
  * anything.
  */
 import { type FileHandle, realpath } from "node:fs/promises";
-import { findFiles, quote, Warnings } from "./find.ts";
 import { JunitReader } from "./junit-reader.ts";
-import { openInside } from "./workspace.ts";
+import { findFiles, quote, Warnings } from "./workspace/find.ts";
+import { openInside } from "./workspace/workspace.ts";
 
 export type TestStatus = "passed" | "failed" | "error" | "skipped";
 

@@ -1,11 +1,11 @@
 /** Reading the builds that are on disk at the start, whatever has become of them. */
 import { mkdir, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
+import { removeHalfWritten } from "#/lib/replace-file.ts";
 import { BuildError } from "./errors.ts";
-import { quote } from "./find.ts";
 import { type BuildRecord, readRecord, recordFile, writeRecord } from "./record.ts";
-import { removeHalfWritten } from "./replace-file.ts";
-import { removeTree } from "./workspace.ts";
+import { quote } from "./workspace/find.ts";
+import { removeTree } from "./workspace/workspace.ts";
 
 export interface LoadedBuilds {
   /** Those that had no end; they are recorded as lost now. */

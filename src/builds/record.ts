@@ -2,9 +2,9 @@
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
+import { replaceFile } from "#/lib/replace-file.ts";
 import type { Ending } from "./ending.ts";
 import { parseRecord } from "./record-schema.ts";
-import { replaceFile } from "./replace-file.ts";
 
 /** The shape of `build.json`. Times are ISO 8601 in UTC. */
 export interface BuildRecord {

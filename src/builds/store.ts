@@ -8,7 +8,7 @@ import { BuildError } from "./errors.ts";
 import { loadBuilds } from "./load.ts";
 import { type BuildRecord, readRecord, writeRecord } from "./record.ts";
 import { type BuildSummary, summarize } from "./summary.ts";
-import { removeTree } from "./workspace.ts";
+import { removeTree } from "./workspace/workspace.ts";
 
 export type { BuildSummary } from "./summary.ts";
 

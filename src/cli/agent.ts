@@ -1,13 +1,13 @@
 /** `labgear agent`: the agent in the foreground, as its systemd unit runs it. */
 import { type Command, Option } from "commander";
-import { Agent } from "#/agent.ts";
+import { Agent } from "#/agent/agent.ts";
 import { defaultConfigFile, loadConfig } from "#/config/load.ts";
 import { ControlClient, defaultControl } from "#/control/client.ts";
 import { ownCommandLine } from "#/host/executable.ts";
 import { giveBackMemory } from "#/host/memory.ts";
 import { loadSystemCalls } from "#/host/syscalls.ts";
-import { createLog, type LogLevel, logLevels } from "#/log.ts";
-import type { Log } from "#/nodes/log.ts";
+import type { Log } from "#/lib/log.ts";
+import { createLog, type LogLevel, logLevels } from "#/lib/log.ts";
 import { newCommand } from "./options.ts";
 import { followSystem } from "./service.ts";
 

@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { durationOf } from "#/builds/duration.ts";
 import type { BuildSummary } from "#/builds/store.ts";
-import { printable } from "#/config/text.ts";
+import { printable } from "#/lib/text.ts";
 import { findAgent, newCommand, patience, withControl } from "./options.ts";
 import { duration, table } from "./print.ts";
 

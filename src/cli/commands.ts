@@ -10,7 +10,7 @@ interface Entry {
 const groups: Record<string, Record<string, Entry>> = {
   "Run the agent": {
     agent: { summary: "run the agent in the foreground", load: () => import("./agent.ts") },
-    demo: { summary: "run a whole lab on loopback and show a build", load: () => import("./demo.ts") },
+    demo: { summary: "run a whole lab on loopback and show a build", load: () => import("./demo/demo.ts") },
   },
   "Talk to a job server": {
     build: { summary: "run a build and follow its output", load: () => import("./build.ts") },
@@ -32,12 +32,15 @@ const groups: Record<string, Record<string, Entry>> = {
   "Look after the box": {
     setup: {
       summary: "ask what this box is, write it down, start the agent",
-      load: () => import("./setup.ts"),
+      load: () => import("./setup/setup.ts"),
     },
     check: { summary: "validate the configuration", load: () => import("./check.ts") },
-    doctor: { summary: "look for what keeps the agent from working", load: () => import("./doctor.ts") },
+    doctor: {
+      summary: "look for what keeps the agent from working",
+      load: () => import("./doctor/doctor.ts"),
+    },
     completion: { summary: "completions for a shell", load: () => import("./completion.ts") },
-    manual: { summary: "the manual pages", load: () => import("./manual.ts") },
+    manual: { summary: "the manual pages", load: () => import("./manual/manual.ts") },
   },
 };
 

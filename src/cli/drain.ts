@@ -1,6 +1,6 @@
 /** `labgear drain`: no new builds, and wait for those that run. */
 import type { Command } from "commander";
-import { orderCommand } from "./order.ts";
+import { orderCommand } from "./orders.ts";
 
 export function command(): Command {
   return orderCommand({

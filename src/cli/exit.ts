@@ -1,9 +1,9 @@
 /** Exit codes, and how an error becomes clear lines and a code. */
 import { CommanderError, InvalidArgumentError } from "commander";
 import { ConfigError } from "#/config/errors.ts";
-import { printable } from "#/config/text.ts";
 import { ControlError } from "#/control/errors.ts";
-import { GearmanError } from "#/gearman/errors.ts";
+import { GearmanError } from "#/gearman/wire/errors.ts";
+import { printable } from "#/lib/text.ts";
 
 /** The contract's exit codes. */
 export const exitCodes = {

@@ -1,6 +1,6 @@
 /** Following a submitted build to its end: what its packets say, shown as it comes; Ctrl-C stops the build. */
-import type { JobEvent } from "#/gearman/client.ts";
-import { GearmanError } from "#/gearman/errors.ts";
+import type { JobEvent } from "#/gearman/client/client.ts";
+import { GearmanError } from "#/gearman/wire/errors.ts";
 import { CommandError, exitCodes } from "./exit.ts";
 import type { Renderer } from "./render.ts";
 import { onSignals } from "./signals.ts";

@@ -1,7 +1,7 @@
 /** `labgear functions`: what is registered, queued and running on the job servers. */
 import type { Command } from "commander";
-import { printable } from "#/config/text.ts";
-import { serverName } from "#/gearman/dial.ts";
+import { serverName } from "#/gearman/wire/dial.ts";
+import { printable } from "#/lib/text.ts";
 import { report } from "./exit.ts";
 import { newCommand } from "./options.ts";
 import { table } from "./print.ts";

@@ -1,7 +1,7 @@
 /** Submitting a build to a job server, as any client would, and following it to its end. */
-import { Admin } from "#/gearman/admin.ts";
-import { Client } from "#/gearman/client.ts";
-import type { ServerAddress } from "#/gearman/dial.ts";
+import { Admin } from "#/gearman/client/admin.ts";
+import { Client } from "#/gearman/client/client.ts";
+import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { buildFunction, stopFunction } from "#/zuul/functions.ts";
 import { exitCodes } from "./exit.ts";
 import { followBuild } from "./follow.ts";

@@ -1,7 +1,7 @@
 /** Options that several commands share. */
 import { Command, InvalidArgumentError } from "commander";
-import { printable } from "#/config/text.ts";
 import { ControlClient, defaultControl } from "#/control/client.ts";
+import { printable } from "#/lib/text.ts";
 
 /** A command whose errors are one line that ends with where to look, and whose help knows the program's name. */
 export function newCommand(usage: string, description: string): Command {

@@ -1,6 +1,6 @@
 /** `labgear pause`: a node takes no new builds until it is resumed. */
 import type { Command } from "commander";
-import { orderCommand } from "./order.ts";
+import { orderCommand } from "./orders.ts";
 
 export function command(): Command {
   return orderCommand({

@@ -1,5 +1,5 @@
 /** A line of progress on a terminal, which is drawn at the start of a line and erased before anything else is written. */
-import { printable } from "#/config/text.ts";
+import { printable } from "#/lib/text.ts";
 import { duration } from "./print.ts";
 import type { Out } from "./render.ts";
 

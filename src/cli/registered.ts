@@ -1,7 +1,7 @@
 /** What is registered on job servers, and on which of them a function is. */
-import { Admin, type FunctionStatus } from "#/gearman/admin.ts";
-import type { ServerAddress } from "#/gearman/dial.ts";
-import type { GearmanError } from "#/gearman/errors.ts";
+import { Admin, type FunctionStatus } from "#/gearman/client/admin.ts";
+import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import type { GearmanError } from "#/gearman/wire/errors.ts";
 import { CommandError } from "./exit.ts";
 
 /** How long a job server may take to let us in, and then to answer, in milliseconds. */

@@ -1,6 +1,6 @@
 /** `labgear reload`: reads the configuration again. */
 import type { Command } from "commander";
-import { orderCommand } from "./order.ts";
+import { orderCommand } from "./orders.ts";
 
 export function command(): Command {
   return orderCommand({

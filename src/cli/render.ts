@@ -1,6 +1,6 @@
 /** How a followed build is shown: JSON lines, plain lines in a pipe, or with a line of progress on a terminal. */
 import type { WriteStream } from "node:tty";
-import { printable } from "#/config/text.ts";
+import { printable } from "#/lib/text.ts";
 import { duration } from "./print.ts";
 import { ProgressLine } from "./progress-line.ts";
 

@@ -1,7 +1,7 @@
 /** `labgear restart`: starts the agent again as soon as no build runs. */
 import type { Command } from "commander";
 import { CommandError } from "./exit.ts";
-import { orderCommand } from "./order.ts";
+import { orderCommand } from "./orders.ts";
 
 export function command(): Command {
   return orderCommand({

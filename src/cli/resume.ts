@@ -1,6 +1,6 @@
 /** `labgear resume`: a node takes builds again. */
 import type { Command } from "commander";
-import { orderCommand } from "./order.ts";
+import { orderCommand } from "./orders.ts";
 
 export function command(): Command {
   return orderCommand({

@@ -1,9 +1,9 @@
 /** The options by which a command finds its job servers. */
 import { readFile } from "node:fs/promises";
 import { type Command, InvalidArgumentError } from "commander";
+import { serverAddresses } from "#/agent/servers.ts";
 import { loadConfig } from "#/config/load.ts";
-import { parseAddress, type ServerAddress } from "#/gearman/dial.ts";
-import { serverAddresses } from "#/servers.ts";
+import { parseAddress, type ServerAddress } from "#/gearman/wire/dial.ts";
 import { CommandError } from "./exit.ts";
 
 export interface ServerOptions {

@@ -1,8 +1,8 @@
 /** The agent and the system it lives in: the signals that it obeys, and what it tells systemd. */
-import type { Agent } from "#/agent.ts";
+import type { Agent } from "#/agent/agent.ts";
 import { createNotifier, type Notifier } from "#/host/notify.ts";
 import { loadSystemCalls } from "#/host/syscalls.ts";
-import type { Log } from "#/nodes/log.ts";
+import type { Log } from "#/lib/log.ts";
 import { onSignals } from "./signals.ts";
 
 /** How long the way down takes at most besides the builds that run, in milliseconds. */

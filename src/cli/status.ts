@@ -1,7 +1,7 @@
 /** `labgear status`: the agent, its nodes and what they do. */
 import type { Command } from "commander";
-import { printable } from "#/config/text.ts";
-import type { AgentStatus, ExecutorStatus } from "#/status.ts";
+import type { AgentStatus, ExecutorStatus } from "#/agent/status.ts";
+import { printable } from "#/lib/text.ts";
 import { findAgent, newCommand, patience, withControl } from "./options.ts";
 import { table } from "./print.ts";
 

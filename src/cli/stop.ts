@@ -1,7 +1,7 @@
 /** `labgear stop`: stops a build from afar, through its manager. */
 import type { Command } from "commander";
-import { Client } from "#/gearman/client.ts";
-import type { ServerAddress } from "#/gearman/dial.ts";
+import { Client } from "#/gearman/client/client.ts";
+import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { stopFunction } from "#/zuul/functions.ts";
 import { CommandError } from "./exit.ts";
 import { buildName, newCommand } from "./options.ts";

@@ -1,9 +1,9 @@
 /** What the validator found, in the words of someone who writes the file. */
 import type { ErrorObject } from "ajv";
+import { didYouMean, inWords, shown } from "#/lib/text.ts";
 import { type KindName, kinds, refuse } from "./kinds.ts";
 import { isMapping } from "./merge.ts";
 import type { Path } from "./source.ts";
-import { didYouMean, inWords, shown } from "./text.ts";
 
 /** A mistake in the merged data, before it has a file and a line. */
 export interface Finding {

@@ -1,8 +1,8 @@
 /** Which files make up the configuration, and whether each of them can be read. */
 import { accessSync, constants, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { formatSize } from "#/lib/units.ts";
 import { ConfigError } from "./errors.ts";
-import { formatSize } from "./units.ts";
 
 /** Largest file that is read, in bytes: a configuration of a thousand jobs takes some 300 KiB. */
 const largestFile = 1024 * 1024;

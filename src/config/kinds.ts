@@ -1,9 +1,9 @@
 /** The kinds of text in the configuration: what each one is called, and what is wrong with a text that isn't one. */
-import { parseAddress } from "./address.ts";
-import { deviceKinds } from "./kinds-device.ts";
-import { refuseParameter } from "./parameters.ts";
-import { shown } from "./text.ts";
-import { formatDuration, parseDuration, parseShare, parseSize } from "./units.ts";
+import { parseAddress } from "#/lib/address.ts";
+import { shown } from "#/lib/text.ts";
+import { formatDuration, parseDuration, parseShare, parseSize } from "#/lib/units.ts";
+import { deviceKinds } from "./sections/kinds-device.ts";
+import { refuseParameter } from "./sections/parameters.ts";
 
 export interface Kind {
   /** Goes after "expected". */

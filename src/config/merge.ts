@@ -1,6 +1,7 @@
 /** Several files laid over one another: mappings merge deeply, lists and single values replace. */
+
+import { printable } from "#/lib/text.ts";
 import type { Path, Position, Source } from "./source.ts";
-import { printable } from "./text.ts";
 
 /** @returns the data of all files, the later ones over the earlier ones; the sources' own data stays as it is */
 export function mergeSources(sources: readonly Source[]): Record<string, unknown> {

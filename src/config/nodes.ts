@@ -13,7 +13,7 @@ import {
   visit,
   type YAMLMap,
 } from "yaml";
-import { printable, shown } from "./text.ts";
+import { printable, shown } from "#/lib/text.ts";
 
 export const tooDeep = "is nested too deeply";
 export const tooManyAliases = "has too many aliases (*NAME): write out what they stand for";

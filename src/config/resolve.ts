@@ -1,12 +1,12 @@
 /** From the validated files to the configuration that the program uses: defaults filled in, units resolved. */
 import { dirname, resolve as resolvePath } from "node:path";
-import { formatAddress } from "./address.ts";
+import { formatAddress } from "#/lib/address.ts";
 import { defaults } from "./defaults.ts";
 import type { Config, HttpAuth, ServerConfig, TlsConfig } from "./model.ts";
-import { resolveDevice } from "./resolve-device.ts";
-import { resolveJob } from "./resolve-job.ts";
 import type { ConfigDocument, TlsDocument } from "./schema.ts";
-import type { HttpAuthDocument } from "./schema-http.ts";
+import type { HttpAuthDocument } from "./sections/http.ts";
+import { resolveDevice } from "./sections/resolve-device.ts";
+import { resolveJob } from "./sections/resolve-job.ts";
 import type { ResolveFile } from "./semantics.ts";
 import { address, bytes, milliseconds } from "./values.ts";
 

@@ -4,9 +4,9 @@
  */
 import type { SchemaObject } from "ajv";
 import { defaults } from "./defaults.ts";
-import { type DeviceDocument, deviceSchema, mostDevices } from "./schema-device.ts";
-import { type HttpDocument, httpSchema } from "./schema-http.ts";
-import { type JobDocument, jobSchema } from "./schema-job.ts";
+import { type DeviceDocument, deviceSchema, mostDevices } from "./sections/device.ts";
+import { type HttpDocument, httpSchema } from "./sections/http.ts";
+import { type JobDocument, jobSchema } from "./sections/job.ts";
 
 export interface TlsDocument {
   readonly ca?: string;

@@ -1,14 +1,14 @@
 /** What the schema can't say: options that contradict one another, or the box. Reads data that the schema may have refused. */
-import { formatAddress, parseAddress } from "./address.ts";
+import { formatAddress, parseAddress } from "#/lib/address.ts";
+import { shown } from "#/lib/text.ts";
 import { defaults } from "./defaults.ts";
 import type { Finding } from "./explain.ts";
 import { refuse } from "./kinds.ts";
 import { isMapping } from "./merge.ts";
-import { checkDevices } from "./semantics-device.ts";
-import { checkFiles } from "./semantics-files.ts";
-import { checkJobs } from "./semantics-job.ts";
+import { checkDevices } from "./sections/semantics-device.ts";
+import { checkFiles } from "./sections/semantics-files.ts";
+import { checkJobs } from "./sections/semantics-job.ts";
 import type { Path } from "./source.ts";
-import { shown } from "./text.ts";
 import { mapping } from "./unchecked.ts";
 
 /** A file's name in the configuration @returns its absolute path, from the folder of the file that names it */

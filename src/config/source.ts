@@ -1,8 +1,8 @@
 /** One YAML file: what it says, what is wrong with it as YAML, and where each option stands in it. */
 import { type Document, LineCounter, parseDocument } from "yaml";
+import { printable, shown } from "#/lib/text.ts";
 import type { Problem } from "./errors.ts";
 import { inspect, locator, optionAt, tooDeep, tooManyAliases } from "./nodes.ts";
-import { printable, shown } from "./text.ts";
 
 export type Path = readonly string[];
 

@@ -1,7 +1,7 @@
 /** Texts that the schema has let through, as the numbers and addresses that they are. */
-import { parseAddress } from "./address.ts";
+import { parseAddress } from "#/lib/address.ts";
+import { parseDuration, parseSize } from "#/lib/units.ts";
 import { defaults } from "./defaults.ts";
-import { parseDuration, parseSize } from "./units.ts";
 
 /** @returns a duration's milliseconds */
 export function milliseconds(text: string): number {

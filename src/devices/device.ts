@@ -1,6 +1,7 @@
 /** One device: its port, its health, and who has it. */
 import { EventEmitter } from "node:events";
 import type { DeviceConfig } from "#/config/model.ts";
+import { Waiting } from "#/lib/condition.ts";
 import type { Console } from "./consoles/console.ts";
 import { BoardFailure, DeviceError, inWords } from "./errors.ts";
 import type { HealthRecord } from "./health.ts";
@@ -8,10 +9,9 @@ import { StateHistory } from "./history.ts";
 import type { Port } from "./port/port.ts";
 import type { PortWriter } from "./port/writer.ts";
 import type { Power } from "./power.ts";
-import { prove } from "./prove.ts";
-import { type Outcome, Seat } from "./seat.ts";
+import { prove } from "./probe.ts";
+import { type Outcome, Seat } from "./reservation.ts";
 import { type DeviceState, type Standing, type StateEntry, standingOf } from "./state.ts";
-import { Waiting } from "./waiting.ts";
 
 export interface DeviceOptions {
   readonly config: DeviceConfig;

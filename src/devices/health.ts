@@ -1,6 +1,6 @@
 /** How healthy a device is: infrastructure failures in a row, and the quarantine that too many of them bring. */
 import type { DeviceConfig } from "#/config/model.ts";
-import type { Outcome } from "./seat.ts";
+import type { Outcome } from "./reservation.ts";
 
 /** What is known of a device over restarts. */
 export interface Health {

@@ -1,15 +1,15 @@
 /** All routes of the pages, the API and the metrics. */
 import type { HttpBindings } from "@hono/node-server";
 import { Hono } from "hono";
-import { apiRoutes } from "./api.ts";
+import type { LineIndexes } from "#/builds/console/line-index.ts";
+import { apiRoutes } from "./api/api.ts";
 import { artifactRoutes } from "./artifacts.ts";
 import { consoleRoutes } from "./console.ts";
 import { RequestError } from "./errors.ts";
 import type { Events } from "./events/events.ts";
 import type { Lab } from "./lab.ts";
-import type { LineIndexes } from "./line-index.ts";
 import type { Metrics } from "./metrics.ts";
-import { pageRoutes, showError } from "./page-routes.ts";
+import { pageRoutes, showError } from "./pages/routes.ts";
 import { alreadySent } from "./sent.ts";
 import type { Turns } from "./turns.ts";
 

@@ -1,6 +1,6 @@
 /** The artifacts of a build: files that a job made, so that a browser only ever gets them as downloads. */
 import { Hono } from "hono";
-import { openInside } from "#/builds/workspace.ts";
+import { openInside } from "#/builds/workspace/workspace.ts";
 import type { Env, Rooms } from "./app.ts";
 import { RequestError } from "./errors.ts";
 import { findBuild, realFolder } from "./find-build.ts";

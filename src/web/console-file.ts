@@ -1,10 +1,7 @@
 /** A build's console as it lies on disk: opened once for each request, and never anything else than that file. */
 import type { FileHandle } from "node:fs/promises";
-import { openInside } from "#/builds/workspace.ts";
+import { openInside } from "#/builds/workspace/workspace.ts";
 import { type FoundBuild, realFolder } from "./find-build.ts";
-
-/** How much is read at once, in bytes. */
-export const pieceSize = 256 * 1024;
 
 /** @returns undefined: there is none (yet), or what is there is no file */
 export async function openConsole(build: FoundBuild): Promise<FileHandle | undefined> {

@@ -3,12 +3,12 @@ import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Context, Hono } from "hono";
 import type { Build } from "#/builds/build.ts";
-import { readConsole } from "#/builds/follow.ts";
+import { readConsole } from "#/builds/console/follow.ts";
+import { byteOffset } from "./api/query.ts";
 import type { Env, Rooms } from "./app.ts";
 import { openConsole, sizeOf } from "./console-file.ts";
 import { type FoundBuild, findBuild } from "./find-build.ts";
 import { untrusted } from "./headers.ts";
-import { byteOffset } from "./query.ts";
 import { sendFile } from "./send-file.ts";
 import { alreadySent } from "./sent.ts";
 

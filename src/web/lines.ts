@@ -1,10 +1,10 @@
 /** A console by its lines, and searched through: what /api/builds/JOB/NUMBER/lines and …/search answer. */
 import type { FileHandle } from "node:fs/promises";
+import type { LineIndex, Place } from "#/builds/console/line-index.ts";
+import { type RawLine, readLines } from "#/builds/console/read-lines.ts";
+import { readMarks, timeAt } from "#/builds/console/times.ts";
 import { openConsole, openTimes, sizeOf } from "./console-file.ts";
 import type { FoundBuild } from "./find-build.ts";
-import type { LineIndex, Place } from "./line-index.ts";
-import { type RawLine, readLines } from "./read-lines.ts";
-import { readMarks, timeAt } from "./times.ts";
 
 export interface Line {
   /** From 0. */

@@ -3,9 +3,9 @@ import type { FileHandle } from "node:fs/promises";
 import type { OutgoingHttpHeaders } from "node:http";
 import { pipeline } from "node:stream/promises";
 import type { Context } from "hono";
+import { parseRange } from "./api/range.ts";
 import type { Env } from "./app.ts";
 import { RequestError } from "./errors.ts";
-import { parseRange } from "./range.ts";
 import { alreadySent } from "./sent.ts";
 
 /**

@@ -3,8 +3,9 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { getRequestListener } from "@hono/node-server";
+import { LineIndexes } from "#/builds/console/line-index.ts";
 import type { HttpAuth } from "#/config/model.ts";
-import type { Log } from "#/nodes/log.ts";
+import type { Log } from "#/lib/log.ts";
 import { newApp } from "./app.ts";
 import { challenge, mayLook } from "./auth.ts";
 import { ListenError } from "./errors.ts";
@@ -12,7 +13,6 @@ import { Events } from "./events/events.ts";
 import { setHeaders } from "./headers.ts";
 import { isExpectedHost, isLoopback } from "./hosts.ts";
 import type { Lab } from "./lab.ts";
-import { LineIndexes } from "./line-index.ts";
 import { Metrics } from "./metrics.ts";
 import { Turns } from "./turns.ts";
 

@@ -1,6 +1,6 @@
 /** The test report that was kept of a build. */
 import type { TestCase, TestReport } from "#/builds/junit.ts";
-import { openInside } from "#/builds/workspace.ts";
+import { openInside } from "#/builds/workspace/workspace.ts";
 import { type FoundBuild, realFolder, recordOf } from "./find-build.ts";
 
 /** The largest that is believed, in bytes; what is kept of reports is smaller. */

@@ -4,7 +4,7 @@
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { Client } from "#/gearman/client.ts";
+import { Client } from "#/gearman/client/client.ts";
 import { TestAgent } from "../support/agent.ts";
 import { partsEnv } from "../support/parts.ts";
 import { startGearmand } from "../support/servers.ts";

@@ -5,9 +5,9 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { encode, type Packet, type PacketType } from "#/gearman/packet.ts";
-import { PacketParser } from "#/gearman/parser.ts";
-import { JobServer } from "#/gearman/server.ts";
+import { JobServer } from "#/gearman/server/server.ts";
+import { encode, type Packet, type PacketType } from "#/gearman/wire/packet.ts";
+import { PacketParser } from "#/gearman/wire/parser.ts";
 import { bounded, startGearmand } from "../support/servers.ts";
 
 const jobs = Number(process.argv[2] ?? 20_000);

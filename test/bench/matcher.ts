@@ -2,7 +2,7 @@
  * Waiting for a pattern that never comes, over 25 MB of a board's output, against what expect libraries do: add each piece to a buffer and
  * search all of it again. The peer's cost grows with the square, so it is measured over less and its 25 MB are computed from there.
  */
-import { OutputMatcher } from "#/devices/matcher.ts";
+import { OutputMatcher } from "#/devices/consoles/matcher.ts";
 
 const line = "[00:00:12.345,678] <inf> sample: value 1234 \x1b[0;32mhello\x1b[0m world of the board\r\n";
 const total = 25e6;

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { chmod, lstat, mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { type CheckoutOptions, checkout } from "#/builds/checkout.ts";
+import { type CheckoutOptions, checkout } from "#/builds/checkout/checkout.ts";
 import { BuildError } from "#/builds/errors.ts";
 import { lacks } from "../support/parts.ts";
 import {

@@ -12,7 +12,7 @@ import {
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { ConsoleLog, consoleFile } from "#/builds/console.ts";
+import { ConsoleLog, consoleFile } from "#/builds/console/log.ts";
 import { lacksMount, smallDisk, testFolder } from "../support/folders.ts";
 import { seeded, seededBytes } from "../support/random.ts";
 

@@ -3,8 +3,8 @@ import { getEventListeners, once } from "node:events";
 import { closeSync, ftruncateSync, openSync, readdirSync, readlinkSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
-import { ConsoleLog, consoleFile } from "#/builds/console.ts";
-import { consoleChange, readConsole } from "#/builds/follow.ts";
+import { consoleChange, readConsole } from "#/builds/console/follow.ts";
+import { ConsoleLog, consoleFile } from "#/builds/console/log.ts";
 import { testFolder } from "../support/folders.ts";
 import { seeded, seededBytes } from "../support/random.ts";
 

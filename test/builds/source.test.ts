@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import { isRef, readSource } from "#/builds/checkout/source.ts";
 import { BuildError } from "#/builds/errors.ts";
-import { isRef, readSource } from "#/builds/source.ts";
 
 const commit = "c".repeat(40);
 /** As Zuul 2.6.0 sends it. */

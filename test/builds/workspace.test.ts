@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { BuildError } from "#/builds/errors.ts";
-import { openInside, prepareWorkspace, removeTree, secureJoin } from "#/builds/workspace.ts";
+import { openInside, prepareWorkspace, removeTree, secureJoin } from "#/builds/workspace/workspace.ts";
 
 async function folder() {
   const path = await realpath(await mkdtemp(join(tmpdir(), "labgear-workspace-")));

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { chmod, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import type { Finding } from "#/cli/finding.ts";
+import type { Finding } from "#/cli/doctor/finding.ts";
 import { labgear, TestAgent } from "../support/agent.ts";
 import { lacks } from "../support/parts.ts";
 import { freePort, startGearmand, temporaryFolder } from "../support/servers.ts";

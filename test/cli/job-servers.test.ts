@@ -5,7 +5,7 @@ import { createServer } from "node:http";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { encode } from "#/gearman/packet.ts";
+import { encode } from "#/gearman/wire/packet.ts";
 import { labgear } from "../support/agent.ts";
 import { makeCa, makeCertificate } from "../support/certificates.ts";
 import { startWorker } from "../support/gearman.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { commandNames } from "#/cli/commands.ts";
-import { version } from "#/version.ts";
+import { version } from "#/lib/version.ts";
 import { labgear } from "../support/agent.ts";
 
 const concurrency = 2;

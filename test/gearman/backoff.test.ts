@@ -1,8 +1,8 @@
 /** Waiting between tries to connect. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Backoff } from "#/gearman/backoff.ts";
-import { GearmanError, type GearmanErrorCode } from "#/gearman/errors.ts";
+import { GearmanError, type GearmanErrorCode } from "#/gearman/wire/errors.ts";
+import { Backoff } from "#/gearman/worker/backoff.ts";
 
 const reason = (code: GearmanErrorCode) => new GearmanError(code, "as the test says");
 

@@ -1,10 +1,10 @@
 /** The client against the real gearmand, and against peers that behave as other servers do. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { Client } from "#/gearman/client.ts";
-import type { GearmanError } from "#/gearman/errors.ts";
-import { encode } from "#/gearman/packet.ts";
-import type { Job } from "#/gearman/worker.ts";
+import { Client } from "#/gearman/client/client.ts";
+import type { GearmanError } from "#/gearman/wire/errors.ts";
+import { encode } from "#/gearman/wire/packet.ts";
+import type { Job } from "#/gearman/worker/worker.ts";
 import { Arrivals, eventsOf, startWorker, statusOf } from "../support/gearman.ts";
 import { lacks } from "../support/parts.ts";
 import { startRecorder } from "../support/recorder.ts";

@@ -4,10 +4,10 @@ import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { after, before, describe, test } from "node:test";
-import { Admin } from "#/gearman/admin.ts";
-import { dial, parseAddress, serverName } from "#/gearman/dial.ts";
-import type { GearmanError, GearmanErrorCode } from "#/gearman/errors.ts";
-import { watchPeer } from "#/gearman/keepalive.ts";
+import { Admin } from "#/gearman/client/admin.ts";
+import { dial, parseAddress, serverName } from "#/gearman/wire/dial.ts";
+import type { GearmanError, GearmanErrorCode } from "#/gearman/wire/errors.ts";
+import { watchPeer } from "#/lib/tcp.ts";
 import { type Certificate, makeCa, makeCertificate } from "../support/certificates.ts";
 import { lacks } from "../support/parts.ts";
 import {

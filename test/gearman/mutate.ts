@@ -1,6 +1,6 @@
 /** Packets that are almost right: real ones with bytes changed, cut, moved or made up, the same for each seed. */
-import { encode, headerSize, type Magic, type PacketType } from "#/gearman/packet.ts";
-import { PacketParser } from "#/gearman/parser.ts";
+import { encode, headerSize, type Magic, type PacketType } from "#/gearman/wire/packet.ts";
+import { PacketParser } from "#/gearman/wire/parser.ts";
 import { seeded, seededBytes } from "../support/random.ts";
 
 type Sample = readonly [PacketType, ...(string | Uint8Array)[]];

@@ -1,9 +1,9 @@
 /** The packet parser: any chunking, garbage, limits. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { GearmanError } from "#/gearman/errors.ts";
-import { encode, headerSize, type Packet } from "#/gearman/packet.ts";
-import { PacketParser, type ParserOptions, type TextLine } from "#/gearman/parser.ts";
+import { GearmanError } from "#/gearman/wire/errors.ts";
+import { encode, headerSize, type Packet } from "#/gearman/wire/packet.ts";
+import { PacketParser, type ParserOptions, type TextLine } from "#/gearman/wire/parser.ts";
 
 const large = Buffer.alloc(5000, "x\0y");
 const stream = Buffer.concat([

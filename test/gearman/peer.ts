@@ -1,8 +1,8 @@
 /** A client, worker or administrator made of a raw socket, for tests that look at single packets. */
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { encode, type PacketType } from "#/gearman/packet.ts";
-import { PacketParser } from "#/gearman/parser.ts";
+import { encode, type PacketType } from "#/gearman/wire/packet.ts";
+import { PacketParser } from "#/gearman/wire/parser.ts";
 import { bounded } from "../support/servers.ts";
 
 export class Peer implements AsyncDisposable {

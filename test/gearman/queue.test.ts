@@ -1,12 +1,12 @@
 /** The job server's queue by itself: requests in, effects out. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { Packet, PacketType } from "#/gearman/packet.ts";
-import { JobQueue } from "#/gearman/queue.ts";
-import { OrderedList } from "#/gearman/queue-list.ts";
-import type { Effect, QueueOptions } from "#/gearman/queue-model.ts";
-import { handleLine } from "#/gearman/server-admin.ts";
-import { handleRequest } from "#/gearman/server-requests.ts";
+import { handleLine } from "#/gearman/server/admin.ts";
+import { JobQueue } from "#/gearman/server/queue.ts";
+import { OrderedList } from "#/gearman/server/queue-list.ts";
+import type { Effect, QueueOptions } from "#/gearman/server/queue-model.ts";
+import { handleRequest } from "#/gearman/server/requests.ts";
+import type { Packet, PacketType } from "#/gearman/wire/packet.ts";
 
 const limits: QueueOptions = {
   handlePrefix: "H:",

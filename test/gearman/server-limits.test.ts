@@ -3,8 +3,8 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { describe, test } from "node:test";
-import { encode, headerSize, type PacketType } from "#/gearman/packet.ts";
-import { JobServer, type JobServerOptions, type ServerEvent } from "#/gearman/server.ts";
+import { JobServer, type JobServerOptions, type ServerEvent } from "#/gearman/server/server.ts";
+import { encode, headerSize, type PacketType } from "#/gearman/wire/packet.ts";
 import { bounded } from "../support/servers.ts";
 import { Peer } from "./peer.ts";
 

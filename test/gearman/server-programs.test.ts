@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { describe, test } from "node:test";
 import { execa, type ResultPromise } from "execa";
-import { JobServer } from "#/gearman/server.ts";
+import { JobServer } from "#/gearman/server/server.ts";
 import { lacks, part, partsEnv } from "../support/parts.ts";
 import { bounded, startGearmand, temporaryFolder } from "../support/servers.ts";
 import { Peer } from "./peer.ts";

@@ -1,9 +1,9 @@
 /** A worker with the Perl server, with servers that hang, and with peers that do what no server should. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { Client } from "#/gearman/client.ts";
-import { encode } from "#/gearman/packet.ts";
-import { PacketParser } from "#/gearman/parser.ts";
+import { Client } from "#/gearman/client/client.ts";
+import { encode } from "#/gearman/wire/packet.ts";
+import { PacketParser } from "#/gearman/wire/parser.ts";
 import { eventsOf, startWorker, submitDetached, told } from "../support/gearman.ts";
 import { lacks } from "../support/parts.ts";
 import { startGearmand, startPerlServer, startRawServer } from "../support/servers.ts";

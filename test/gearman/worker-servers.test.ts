@@ -1,7 +1,7 @@
 /** A worker with several job servers, and with servers that go away and come back. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { Client } from "#/gearman/client.ts";
+import { Client } from "#/gearman/client/client.ts";
 import { eventsOf, startWorker, statusOf, submitDetached, told } from "../support/gearman.ts";
 import { lacks } from "../support/parts.ts";
 import { startRecorder } from "../support/recorder.ts";

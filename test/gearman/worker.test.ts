@@ -1,9 +1,9 @@
 /** The worker against the real gearmand: registration, grabbing, ending, withdrawing. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { Admin } from "#/gearman/admin.ts";
-import { Client } from "#/gearman/client.ts";
-import { type Job, Worker } from "#/gearman/worker.ts";
+import { Admin } from "#/gearman/client/admin.ts";
+import { Client } from "#/gearman/client/client.ts";
+import { type Job, Worker } from "#/gearman/worker/worker.ts";
 import { Arrivals, eventsOf, startWorker, statusOf, submitDetached } from "../support/gearman.ts";
 import { lacks } from "../support/parts.ts";
 import { startRecorder } from "../support/recorder.ts";

@@ -3,14 +3,14 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { test } from "node:test";
-import { openTrees } from "#/runners/trees.ts";
+import { openTrees } from "#/runners/trees/trees.ts";
 import { type Kind, Lab, lacksKind } from "./lab.ts";
 
 /** An agent in small: one process tree, and a script in it that it waits for. */
 const agent = `
-import { openTrees } from "#/runners/trees.ts";
-import { runHost } from "#/runners/host.ts";
-import { SweepTrees } from "#/runners/sweep-tree.ts";
+import { openTrees } from "#/runners/trees/trees.ts";
+import { runHost } from "#/runners/script/run.ts";
+import { SweepTrees } from "#/runners/trees/sweep-tree.ts";
 import { createHash } from "node:crypto";
 const [folder, kind] = process.argv.slice(1);
 const id = createHash("sha256").update(folder).digest("hex").slice(0, 16);

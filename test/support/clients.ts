@@ -1,6 +1,6 @@
 /** The real `gearman` and `gearadmin`, and our client recording what comes back of a job. */
 import { execa } from "execa";
-import { Client, type JobEvent, type SubmitOptions } from "#/gearman/client.ts";
+import { Client, type JobEvent, type SubmitOptions } from "#/gearman/client/client.ts";
 import { Arrivals } from "./gearman.ts";
 import { part, partsEnv } from "./parts.ts";
 

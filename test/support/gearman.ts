@@ -1,8 +1,8 @@
 /** Helpers for tests of workers and clients. */
-import { Admin, type FunctionStatus } from "#/gearman/admin.ts";
-import { Client, type JobEvent, type Submission } from "#/gearman/client.ts";
-import type { ServerAddress } from "#/gearman/dial.ts";
-import { type Job, Worker, type WorkerEvent, type WorkerOptions } from "#/gearman/worker.ts";
+import { Admin, type FunctionStatus } from "#/gearman/client/admin.ts";
+import { Client, type JobEvent, type Submission } from "#/gearman/client/client.ts";
+import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import { type Job, Worker, type WorkerEvent, type WorkerOptions } from "#/gearman/worker/worker.ts";
 import { bounded } from "./servers.ts";
 
 /** A queue that a test takes from, waiting with a bound for what isn't there yet. */

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join, relative, sep } from "node:path";
-import { detectCgroups } from "#/host/cgroup.ts";
+import { detectCgroups } from "#/runners/trees/cgroup.ts";
 
 export interface BuildProcess {
   readonly pid: number;

@@ -1,8 +1,8 @@
 /** A proxy in front of a real job server that notes the packets of both directions. */
 import { connect, type Socket } from "node:net";
 import { Transform } from "node:stream";
-import type { Packet } from "#/gearman/packet.ts";
-import { PacketParser } from "#/gearman/parser.ts";
+import type { Packet } from "#/gearman/wire/packet.ts";
+import { PacketParser } from "#/gearman/wire/parser.ts";
 import { bounded, type RunningRawServer, startRawServer } from "./servers.ts";
 
 export interface Recorded {

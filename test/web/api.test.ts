@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { Ajv2020, type AnySchema } from "ajv/dist/2020.js";
-import { operations } from "#/web/operations.ts";
+import { operations } from "#/web/api/operations.ts";
 import { gearman } from "../support/clients.ts";
 import { lacks } from "../support/parts.ts";
 import { freePort } from "../support/servers.ts";

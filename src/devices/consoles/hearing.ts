@@ -1,6 +1,6 @@
 /** How a conversation listens: text without noise, and an eye on what says that the board crashed or booted again. */
 import type { Dialogue } from "./dialogue.ts";
-import { NoiseFilter } from "./noise.ts";
+import { NoiseFilter } from "./linux/noise.ts";
 
 /** What a kernel says when it stops. */
 const panics = [/Kernel panic - not syncing/, /### ERROR ### Please RESET the board/];

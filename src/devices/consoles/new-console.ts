@@ -4,12 +4,12 @@ import { readFileSync } from "node:fs";
 import type { DeviceConfig } from "#/config/model.ts";
 import { BoardFailure } from "../errors.ts";
 import type { Console } from "./console.ts";
-import { LinuxConsole } from "./linux.ts";
-import type { Login } from "./linux-login.ts";
-import { MicropythonConsole } from "./micropython.ts";
+import { LinuxConsole } from "./linux/linux.ts";
+import type { Login } from "./linux/login.ts";
+import { MicropythonConsole } from "./micropython/micropython.ts";
 import { RawConsole } from "./raw.ts";
 import type { TypingProfile } from "./typing.ts";
-import { UbootConsole } from "./u-boot.ts";
+import { UbootConsole } from "./u-boot/u-boot.ts";
 
 /**
  * @param profile how the device takes typing; the console brings it up to date

@@ -2,11 +2,11 @@
 import { EventEmitter } from "node:events";
 import type { PortConfig } from "#/config/model.ts";
 import type { SystemCalls } from "#/host/syscalls.ts";
+import { News } from "#/lib/news.ts";
 import type { Discovery } from "../discovery/discovery.ts";
 import { DeviceError } from "../errors.ts";
+import { Keeper } from "./connection.ts";
 import { Counters } from "./counters.ts";
-import { Keeper } from "./keeper.ts";
-import { News } from "./news.ts";
 import { type Chunk, Ring } from "./ring.ts";
 import { sourceOf } from "./source.ts";
 import type { PortState } from "./state.ts";

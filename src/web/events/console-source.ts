@@ -1,12 +1,12 @@
 /** The console of a build as a source of events. */
 import type { FileHandle } from "node:fs/promises";
 import type { Build } from "#/builds/build.ts";
-import { consoleChange } from "#/builds/follow.ts";
+import { consoleChange } from "#/builds/console/follow.ts";
+import { readMarks } from "#/builds/console/times.ts";
+import { viewOf } from "../api/views.ts";
 import { openConsole, openTimes, sizeOf } from "../console-file.ts";
 import type { FoundBuild } from "../find-build.ts";
 import type { Lab } from "../lab.ts";
-import { readMarks } from "../times.ts";
-import { viewOf } from "../views.ts";
 import { openTail, type Piece } from "./frames.ts";
 import type { Source } from "./stream.ts";
 

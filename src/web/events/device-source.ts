@@ -1,7 +1,7 @@
 /** The console of a device as a source of events. */
 
+import { deviceView } from "../api/lab-views.ts";
 import type { Lab } from "../lab.ts";
-import { deviceView } from "../lab-views.ts";
 import type { Piece } from "./frames.ts";
 import type { Source } from "./stream.ts";
 

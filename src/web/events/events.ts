@@ -1,13 +1,13 @@
 /** The routes of server-sent events: the overview, a build's console, a device's. */
 import { type Context, Hono } from "hono";
+import { deviceView } from "../api/lab-views.ts";
+import { byteOffset } from "../api/query.ts";
+import { buildView, labStatus } from "../api/views.ts";
 import type { Env } from "../app.ts";
 import { openConsole, sizeOf } from "../console-file.ts";
 import { type FoundBuild, findBuild } from "../find-build.ts";
 import type { Lab } from "../lab.ts";
-import { deviceView } from "../lab-views.ts";
-import { byteOffset } from "../query.ts";
 import { alreadySent } from "../sent.ts";
-import { buildView, labStatus } from "../views.ts";
 import { Audience } from "./audience.ts";
 import { ConsoleSource, consoleHistory } from "./console-source.ts";
 import { DeviceSource } from "./device-source.ts";

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { test } from "node:test";
-import { checksum, checksumPrograms, newChecksum } from "#/devices/consoles/checksum.ts";
+import { checksum, checksumPrograms, newChecksum } from "#/devices/consoles/linux/checksum.ts";
 import { seeded, seededBytes } from "../../support/random.ts";
 
 test("checksums are those of the system's programs", () => {

@@ -1,8 +1,8 @@
 /** Frames come together again with foreign lines in the middle, and what is damaged is no frame. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { checksum } from "#/devices/consoles/checksum.ts";
-import { type Answer, AnswerReader } from "#/devices/consoles/framing.ts";
+import { checksum } from "#/devices/consoles/linux/checksum.ts";
+import { type Answer, AnswerReader } from "#/devices/consoles/linux/framing.ts";
 import { seeded, seededBytes } from "../../support/random.ts";
 
 const bytes = seededBytes(seeded(5), 500);

@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { LinuxConsole } from "#/devices/consoles/linux.ts";
+import { LinuxConsole } from "#/devices/consoles/linux/linux.ts";
 import { lacks, part } from "../../support/parts.ts";
 import { seeded, seededBytes } from "../../support/random.ts";
 import { scale } from "../../support/scale.ts";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Dialogue } from "#/devices/consoles/dialogue.ts";
 import { Hearing } from "#/devices/consoles/hearing.ts";
-import { type Login, logIn } from "#/devices/consoles/linux-login.ts";
+import { type Login, logIn } from "#/devices/consoles/linux/login.ts";
 import { type React, VirtualBoard } from "./virtual-board.ts";
 
 const login = { user: "root", password: "secret" };

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { LinuxConsole } from "#/devices/consoles/linux.ts";
+import { LinuxConsole } from "#/devices/consoles/linux/linux.ts";
 import { RunTimeout } from "#/devices/errors.ts";
 import { lacks, part } from "../../support/parts.ts";
 import { seeded } from "../../support/random.ts";

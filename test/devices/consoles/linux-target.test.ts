@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
-import { LinuxConsole } from "#/devices/consoles/linux.ts";
+import { LinuxConsole } from "#/devices/consoles/linux/linux.ts";
 import { BoardFailure } from "#/devices/errors.ts";
 import { seeded, seededBytes } from "../../support/random.ts";
 import { scale } from "../../support/scale.ts";

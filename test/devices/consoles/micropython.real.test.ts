@@ -1,7 +1,7 @@
 /** A real MicroPython, one of the smallest: scripts with their output and exceptions, and boards that are anywhere. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { MicropythonConsole } from "#/devices/consoles/micropython.ts";
+import { MicropythonConsole } from "#/devices/consoles/micropython/micropython.ts";
 import { RunTimeout } from "#/devices/errors.ts";
 import { startMicroPython } from "../../targets/micropython.ts";
 import { lacksTarget, type Target } from "../../targets/target.ts";

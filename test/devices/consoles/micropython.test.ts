@@ -1,8 +1,8 @@
 /** A MicroPython that the test plays: raw-paste mode, which the real one here is too old for, and answers that get lost. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { MicropythonConsole } from "#/devices/consoles/micropython.ts";
-import { adler, runner } from "#/devices/consoles/micropython-program.ts";
+import { MicropythonConsole } from "#/devices/consoles/micropython/micropython.ts";
+import { adler, runner } from "#/devices/consoles/micropython/program.ts";
 import { type PlayedBoard, play, tokens } from "./play.ts";
 
 const greeting = "raw REPL; CTRL-B to exit\r\n>";

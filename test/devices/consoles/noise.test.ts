@@ -1,7 +1,7 @@
 /** Kernel lines, terminal escapes and echoes are taken out of a stream, however it is cut; nothing else is. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { NoiseFilter } from "#/devices/consoles/noise.ts";
+import { NoiseFilter } from "#/devices/consoles/linux/noise.ts";
 import { seeded } from "../../support/random.ts";
 
 /** What is left, fed in pieces of the length, or of odd ones. */

@@ -1,7 +1,7 @@
 /** A real U-Boot: from its autoboot to the prompt, commands with their codes and exact output, resets. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { UbootConsole } from "#/devices/consoles/u-boot.ts";
+import { UbootConsole } from "#/devices/consoles/u-boot/u-boot.ts";
 import { RunTimeout } from "#/devices/errors.ts";
 import { lacksTarget, type Target } from "../../targets/target.ts";
 import { startUboot } from "../../targets/uboot.ts";

@@ -1,7 +1,7 @@
 /** Conversations with a U-Boot that the test plays, in pieces of odd sizes and with what no real one does on demand. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { UbootConsole } from "#/devices/consoles/u-boot.ts";
+import { UbootConsole } from "#/devices/consoles/u-boot/u-boot.ts";
 import { type PlayedBoard, play, tokens } from "./play.ts";
 
 const boot =

@@ -1,0 +1,127 @@
+/** What the control socket answers: the agent's state as JSON, and the orders that change it. */
+import { once } from "node:events";
+import { readConsole } from "#/builds/console/follow.ts";
+import type { ConsoleLog } from "#/builds/console/log.ts";
+import { listBuilds } from "#/builds/listing.ts";
+import type { BuildRecord } from "#/builds/record.ts";
+import type { BuildSummary, Selector } from "#/builds/store.ts";
+import { ConfigError } from "#/config/errors.ts";
+import { ControlError } from "#/control/errors.ts";
+import type { ControlAnswer, ControlRequest, ControlRoutes } from "#/control/server.ts";
+import type { Agent } from "./agent.ts";
+import { deviceRoutes } from "./device-routes.ts";
+import { agentStatus } from "./status.ts";
+
+/** How many builds a list holds unless more are asked for. */
+const listed = 50;
+/** The longest reason for a pause, in characters. */
+const longestReason = 500;
+
+/** The routes of one agent. An order is answered when it is carried out; a restart when it is taken. */
+export function controlRoutes(agent: Agent): ControlRoutes {
+  return {
+    ...deviceRoutes(agent),
+    "GET /status": async () => ({ json: agentStatus(agent) }),
+    "GET /builds": async (request) => ({ json: buildList(agent, request) }),
+    "GET /console": async (request) => ({ bytes: await consoleBytes(agent, request) }),
+    "POST /pause": order(agent, (request) =>
+      agent.pause(
+        text(request, "reason")?.slice(0, longestReason) ?? "paused by hand",
+        text(request, "node"),
+      ),
+    ),
+    "POST /resume": order(agent, (request) => agent.resume(text(request, "node"))),
+    "POST /drain": order(agent, ({ signal }) => agent.drain(signal)),
+    "POST /reload": order(agent, () => reload(agent)),
+    "POST /restart": order(agent, () => {
+      agent.restartWhenIdle().catch((error) => agent.log.error({}, `no restart: ${error.message}`));
+    }),
+  };
+}
+
+/** An order: checks the node that the request names, and answers with the state that follows from it. */
+function order(agent: Agent, act: (request: ControlRequest) => void | Promise<void>) {
+  return async (request: ControlRequest): Promise<ControlAnswer> => {
+    const name = text(request, "node");
+    if (name !== undefined && !agent.nodes.find(name)) {
+      const known = agent.nodes.all.map((node) => node.name).join(", ");
+      throw new ControlError("NOT_FOUND", `this box has no node ${name}; it has ${known}`);
+    }
+    await act(request);
+    return { json: agentStatus(agent) };
+  };
+}
+
+function text({ body }: ControlRequest, key: string): string | undefined {
+  const value = body[key];
+  return typeof value === "string" ? value : undefined;
+}
+
+async function reload(agent: Agent): Promise<void> {
+  try {
+    await agent.reload();
+  } catch (cause) {
+    if (cause instanceof ConfigError) throw new ControlError("CONFIGURATION", cause.message, { cause });
+    throw cause;
+  }
+}
+
+function buildList(agent: Agent, { query }: ControlRequest): BuildSummary[] {
+  const job = query.get("job") ?? undefined;
+  const limit = query.get("limit") ?? `${listed}`;
+  if (!/^[1-9][0-9]{0,8}$/.test(limit)) throw new ControlError("REFUSED", `${limit} is no number of builds`);
+  const builds = listBuilds(agent.builds, job);
+  if (job !== undefined && builds.length === 0 && !agent.config.jobs.has(job)) throw noSuch(agent, job);
+  return builds.slice(0, Number(limit)).map(({ summary }) => withoutParameters(summary));
+}
+
+function withoutParameters(build: BuildSummary & Partial<BuildRecord>): BuildSummary {
+  const { parameters: _, ...summary } = build;
+  return summary;
+}
+
+/** The build that a name means: JOB#NUMBER, JOB for the job's newest, or a uuid. */
+function findBuild(agent: Agent, name: string): BuildSummary {
+  const [, job, number] = /^(.+)#([1-9][0-9]{0,14})$/.exec(name) ?? [];
+  const find = (selector: Selector) =>
+    agent.builds.findRunning(selector)?.record ?? agent.builds.findFinished(selector);
+  const found = job
+    ? find({ job, number: Number(number) })
+    : (listBuilds(agent.builds, name)[0]?.summary ?? find({ uuid: name }));
+  if (found) return found;
+  throw noSuch(agent, name);
+}
+
+function noSuch(agent: Agent, name: string): ControlError {
+  if (agent.config.jobs.has(name)) return new ControlError("NOT_FOUND", `there is no build of ${name} yet`);
+  const known = [...agent.config.jobs.keys()].join(", ");
+  const what = name.includes("#") ? `no build ${name}` : `no job or build ${name}; the jobs are ${known}`;
+  return new ControlError("NOT_FOUND", `there is ${what}`);
+}
+
+async function consoleBytes(agent: Agent, { query, signal }: ControlRequest): Promise<AsyncIterable<Buffer>> {
+  const build = findBuild(agent, query.get("build") ?? "");
+  const live = query.has("follow") ? await liveConsole(agent, build, signal) : undefined;
+  return withoutMissing(readConsole(agent.builds.folder(build.job, build.number), { live, signal }));
+}
+
+/** The console of a build that runs, as soon as it is there. */
+async function liveConsole(
+  agent: Agent,
+  build: Selector,
+  signal: AbortSignal,
+): Promise<ConsoleLog | undefined> {
+  const running = agent.builds.findRunning(build);
+  while (running && !running.console && running.state.phase !== "ended")
+    await once(running, "changed", { signal });
+  return running?.console;
+}
+
+/** A build that ended before it had a console has an empty one. */
+async function* withoutMissing(bytes: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  try {
+    yield* bytes;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+}

@@ -1,0 +1,158 @@
+/** Keeps `min-free` free on the disk of the state directory: takes no builds without it, and makes room. */
+import type { Build } from "#/builds/build.ts";
+import type { BuildStore } from "#/builds/store.ts";
+import {
+  diskUsage,
+  dispensable,
+  listWorkspaces,
+  removeWorkspace,
+  type Workspace,
+  workspaceOf,
+} from "#/builds/workspace/disk-usage.ts";
+import type { Config } from "#/config/model.ts";
+import { freeSpace } from "#/host/disk.ts";
+import type { Log } from "#/lib/log.ts";
+import { formatSize } from "#/lib/units.ts";
+import type { Hold } from "./nodes/node.ts";
+
+export interface SpaceOptions {
+  readonly config: () => Config;
+  readonly stateDir: string;
+  readonly builds: BuildStore;
+  readonly nodes: Holding;
+  readonly log: Log;
+}
+
+/** All nodes of the box: what it lacks, each of them lacks. */
+export interface Holding {
+  readonly hold: (hold: Hold, reason: string) => void;
+  readonly release: (hold: Hold) => void;
+  readonly isHeld: (hold: Hold) => boolean;
+}
+
+/** How often running builds are measured that aren't the reason why there is no room, in milliseconds. */
+const measureInterval = 5000;
+
+/**
+ *     enough ──below min-free──▶ short: no build is taken, what is old goes ──below half of it──▶ the largest build is stopped
+ *        ▲──────────────────────────┴──────────────────────────────────────────────────────────────┘
+ */
+export class Space {
+  readonly #options: SpaceOptions;
+  #state: "unknown" | "enough" | "short" = "unknown";
+  /** Builds that were stopped because they took too much, and whose workspaces still do. */
+  readonly #overfull = new Set<Build>();
+  /** When builds may be measured again, by performance.now(): to walk through large workspaces takes its time. */
+  #nextMeasure = 0;
+  /** The last failure to make room, which is logged once. */
+  #complaint: string | undefined;
+
+  constructor(options: SpaceOptions) {
+    this.#options = options;
+  }
+
+  /** One look at the disk, and what follows from it. Never rejects. */
+  async look(): Promise<void> {
+    const { config, stateDir, nodes, log } = this.#options;
+    const { minFree } = config().builds;
+    let free = await this.#free();
+    if (free < minFree) {
+      // At once: what comes now may take its time.
+      nodes.hold("disk", shortage(free, stateDir, minFree));
+      const waits = free < minFree / 2 && (await this.#stopLargest(free, minFree / 2));
+      if (!waits) await this.#makeRoom(minFree);
+      free = await this.#free();
+    }
+    if (free >= minFree) {
+      if (this.#state === "short") log.info({ free }, "there is room again: builds are taken");
+      this.#state = "enough";
+      nodes.release("disk");
+      return;
+    }
+    const reason = shortage(free, stateDir, minFree);
+    if (this.#state !== "short") log.warn({ free, minFree }, `no build is taken: ${reason}`);
+    this.#state = "short";
+    nodes.hold("disk", reason);
+  }
+
+  /**
+   * Stops the running build that takes most, before all of them, and whatever else shares the disk, find it full. There
+   * is no verdict in that, for nobody knows whose fault it is: an infrastructure ending, so that Zuul runs it again on
+   * a box that may have more room. When all builds together take less than what is short, something else fills the
+   * disk, and they go on.
+   * @returns whether a build is being stopped, which will give room
+   */
+  async #stopLargest(free: number, wanted: number): Promise<boolean> {
+    const { builds, stateDir, log } = this.#options;
+    const { running } = builds;
+    if (running.some(({ state }) => state.phase === "stopping")) return true;
+    if (running.length === 0 || performance.now() < this.#nextMeasure) return false;
+    const sized = await Promise.all(
+      running.map(async (build) => {
+        const workspace = workspaceOf(stateDir, build.record);
+        return { build, size: (await diskUsage(workspace.folder)) + (await diskUsage(build.folder)) };
+      }),
+    );
+    this.#nextMeasure = performance.now() + measureInterval;
+    const total = sized.reduce((sum, { size }) => sum + size, 0);
+    const [largest] = sized.sort((a, b) => b.size - a.size);
+    if (!largest || free + total < wanted) return false;
+    const { build, size } = largest;
+    const { job, number, uuid } = build.record;
+    const reason = `the disk is nearly full, and of the builds that run it takes most of it: ${formatSize(size)}`;
+    if (!build.stop({ kind: "infrastructure", reason })) return false;
+    this.#overfull.add(build);
+    log.warn({ job, number, uuid, free, size }, `${build.title} is stopped: ${reason}`);
+    return true;
+  }
+
+  /**
+   * What a build that was stopped for it has left goes first, then old builds, then workspaces that nobody works in:
+   * without those later builds are only slower.
+   */
+  async #makeRoom(minFree: number): Promise<void> {
+    const { builds, stateDir, log } = this.#options;
+    const enough = async () => (await this.#free()) >= minFree;
+    try {
+      for (const build of this.#overfull) {
+        if (build.state.phase !== "ended") continue;
+        await this.#removeWorkspace(workspaceOf(stateDir, build.record));
+        this.#overfull.delete(build);
+      }
+      for (const build of dispensable(builds.finished())) {
+        if (await enough()) return;
+        await builds.remove(build);
+        const { job, number } = build;
+        log.info({ job, number }, `${job}#${number} is removed to make room`);
+      }
+      for (const workspace of await listWorkspaces(stateDir)) {
+        if (await enough()) return;
+        await this.#removeWorkspace(workspace);
+      }
+      this.#complaint = undefined;
+    } catch (error) {
+      const { message } = error as Error;
+      if (message !== this.#complaint) log.error({}, `no room can be made: ${message}`);
+      this.#complaint = message;
+    }
+  }
+
+  async #removeWorkspace(workspace: Workspace): Promise<void> {
+    const { builds, stateDir, log } = this.#options;
+    const { executor, job } = workspace;
+    const isUsed = () =>
+      builds.running.some(({ record }) => workspaceOf(stateDir, record).folder === workspace.folder);
+    if (await removeWorkspace(stateDir, workspace, isUsed)) {
+      log.info({ executor, job }, `the workspace of ${job} is removed to make room`);
+    }
+  }
+
+  /** A file system that can't be asked has no room. */
+  #free(): Promise<number> {
+    return freeSpace(this.#options.stateDir).catch(() => 0);
+  }
+}
+
+function shortage(free: number, stateDir: string, minFree: number): string {
+  return `${formatSize(free)} free at ${stateDir}, and min-free is ${formatSize(minFree)}`;
+}

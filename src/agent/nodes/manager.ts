@@ -1,0 +1,78 @@
+/**
+ * The manager: answers `stop:MANAGER` and `set_description:MANAGER` on a connection of its own, so that it answers while every
+ * executor is busy.
+ */
+import type { BuildStore } from "#/builds/store.ts";
+import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import { type Job, Worker } from "#/gearman/worker/worker.ts";
+import type { Log } from "#/lib/log.ts";
+import { parseDescriptionArgument, parseStopArgument } from "#/zuul/arguments.ts";
+import { managerFunctions, parseFunction } from "#/zuul/functions.ts";
+import { workerEventLogger } from "./worker-events.ts";
+
+/** The longest description that is kept, in characters: a page of HTML, not a disk full. */
+const maxDescription = 64 * 1024;
+
+export class Manager implements AsyncDisposable {
+  readonly worker: Worker;
+  readonly #store: BuildStore;
+  readonly #log: Log;
+  /** How often a server's connection was made again. */
+  #reconnects = 0;
+
+  constructor(options: { name: string; servers: readonly ServerAddress[]; store: BuildStore; log: Log }) {
+    this.#store = options.store;
+    this.#log = options.log.child({ manager: options.name });
+    const tell = workerEventLogger(this.#log);
+    const known = new Set<string>();
+    this.worker = new Worker({
+      servers: options.servers,
+      clientId: `${options.name}/manager`,
+      onJob: (job) => this.#answer(job),
+      onEvent: (event) => {
+        if (event.type === "up" && known.has(event.server)) this.#reconnects += 1;
+        if (event.type === "up") known.add(event.server);
+        tell(event);
+      },
+    });
+    this.worker.setFunctions(managerFunctions(options.name));
+  }
+
+  /** Since the agent began; stands for all of the box, whose executors have lines of their own. */
+  get reconnects(): number {
+    return this.#reconnects;
+  }
+
+  async #answer(job: Job): Promise<void> {
+    try {
+      const asked = parseFunction(job.function);
+      const done = asked?.kind === "stop" ? this.#stop(job) : await this.#describe(job);
+      if (done) return job.complete();
+      this.#log.warn({ function: job.function }, "the build that was named isn't here");
+    } catch (error) {
+      this.#log.warn({ function: job.function }, (error as Error).message);
+    }
+    job.fail();
+  }
+
+  /** True as soon as the stop is under way, also for one that was under way before. */
+  #stop(job: Job): boolean {
+    const build = this.#store.findRunning(parseStopArgument(job.argument));
+    if (!build || build.state.phase === "ended") return false;
+    const { uuid, number } = build.record;
+    this.#log.info({ job: build.record.job, number, uuid }, `${build.title} is stopped by ${job.function}`);
+    build.stop({ kind: "stopped", reason: "stopped from afar" });
+    return true;
+  }
+
+  async #describe(job: Job): Promise<boolean> {
+    const { build, html } = parseDescriptionArgument(job.argument);
+    if (html.length > maxDescription)
+      throw new RangeError(`a description of ${html.length} characters is refused`);
+    return this.#store.describe(build, html);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.worker[Symbol.asyncDispose]();
+  }
+}

@@ -1,0 +1,195 @@
+/**
+ * Runs git for a checkout: nothing asked, nothing of the job's user configured, no secrets printed, and no
+ * process left.
+ */
+import { dirname } from "node:path";
+import { execa } from "execa";
+import { baseEnvironment } from "../environment.ts";
+import { BuildError } from "../errors.ts";
+import type { Source } from "./source.ts";
+
+export interface GitOptions {
+  readonly workspace: string;
+  /** Takes one line for the build's console; when it returns a promise, git's output waits for it. */
+  readonly log: (line: string) => unknown;
+  readonly signal?: AbortSignal;
+  /** The environment below git's own settings. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Wraps the command line, so that git runs within the build's process tree. */
+  readonly launch?: (argv: readonly string[]) => readonly string[];
+}
+
+export interface GitResult {
+  readonly ok: boolean;
+  /** The last lines it printed, secrets masked. */
+  readonly output: string;
+}
+
+/**
+ * Over whatever the system's configuration says, which only root can write. That of the user is not read: any
+ * build could have written it.
+ */
+const settings = [
+  "core.hooksPath=/dev/null",
+  "core.fsmonitor=false",
+  "core.attributesFile=/dev/null",
+  "protocol.ext.allow=never",
+  "safe.directory=*",
+  "submodule.recurse=false",
+  "advice.detachedHead=false",
+  // Housekeeping in the foreground, and at once: nobody but us uses the repository now.
+  "gc.autoDetach=false",
+  "maintenance.autoDetach=false",
+  "gc.pruneExpire=now",
+  // A server that stalls for two minutes is given up; ssh has its own timers below.
+  "http.lowSpeedLimit=1",
+  "http.lowSpeedTime=120",
+].flatMap((setting) => ["-c", setting]);
+
+const ssh = "ssh -o BatchMode=yes -o ControlMaster=no -o ConnectTimeout=30 -o ServerAliveInterval=30";
+const maxLine = 2000;
+const maxLines = 1000;
+const maxKept = 40;
+/**
+ * Milliseconds between SIGTERM and SIGKILL to git's process group, and for pipes that some process keeps
+ * open.
+ */
+const patience = 2000;
+
+/**
+ * Runs one git command to its end. Its standard output and error go to the log, at most 1,000 lines of it.
+ * @param source what is fetched; decides on the transports allowed (submodules too) and on what is masked
+ * @throws BuildError CHECKOUT when git can't be started; STOPPED when the signal was aborted, with all of
+ * git's processes gone
+ */
+export async function git(args: readonly string[], source: Source, options: GitOptions): Promise<GitResult> {
+  const { workspace, signal, launch = (argv) => argv } = options;
+  if (signal?.aborted) throw stopped(signal);
+  const [file = "git", ...rest] = launch(["git", ...settings, ...args]);
+  const child = execa(file, rest, {
+    cwd: workspace,
+    env: environment(source, options),
+    extendEnv: false,
+    stdin: "ignore",
+    all: true,
+    buffer: false,
+    reject: false,
+    // A process group of its own, so that the helpers of a transport can be ended with it.
+    detached: true,
+  });
+  const timers: NodeJS.Timeout[] = [];
+  const end = () => {
+    killGroup(child.pid, "SIGTERM");
+    timers.push(setTimeout(() => killGroup(child.pid, "SIGKILL"), patience));
+  };
+  signal?.addEventListener("abort", end, { once: true });
+  // A process that git left behind must not keep us, whoever holds the pipe.
+  child.nodeChildProcess.once("exit", () => timers.push(setTimeout(() => child.all.destroy(), patience)));
+  const kept: string[] = [];
+  let over = false;
+  try {
+    let lines = 0;
+    for await (const line of linesOf(child.all)) {
+      const clean = mask(line, source.url);
+      if (kept.push(clean) > maxKept) kept.shift();
+      if (++lines < maxLines) await options.log(`git: ${clean}`);
+      else if (lines === maxLines) await options.log("git: … (more is not shown)");
+    }
+    const result = await child;
+    over = true;
+    if (signal?.aborted) throw stopped(signal);
+    if (result.exitCode === undefined && !result.signal) throw cantStart(result.cause);
+    return { ok: result.exitCode === 0, output: kept.join("\n") };
+  } finally {
+    signal?.removeEventListener("abort", end);
+    // Also when the console can't be written.
+    if (!over || signal?.aborted) killGroup(child.pid, "SIGKILL");
+    await child;
+    for (const timer of timers) clearTimeout(timer);
+  }
+}
+
+/**
+ * Masks the user and password of every URL in a line, and those of the source's own URL wherever they stand.
+ */
+export function mask(line: string, url: string): string {
+  let masked = line.replace(/([a-z][a-z0-9+.-]*:\/\/)[^/@\s]*@/gi, "$1***@");
+  const { username, password } = new URL(url);
+  for (const secret of [password, password === "" ? username : ""]) {
+    // Too short to be a secret, and likely to be a part of words.
+    if (secret.length < 4 || secret === "git") continue;
+    masked = masked.replaceAll(secret, "***");
+    masked = masked.replaceAll(decode(secret), "***");
+  }
+  return masked;
+}
+
+function environment(source: Source, options: GitOptions): Record<string, string> {
+  const agent = process.env.SSH_AUTH_SOCK;
+  return {
+    ...(agent ? { SSH_AUTH_SOCK: agent } : {}),
+    ...(options.env ?? baseEnvironment()),
+    LC_ALL: "C",
+    GIT_CONFIG_GLOBAL: "/dev/null",
+    GIT_TERMINAL_PROMPT: "0",
+    GIT_ASKPASS: "",
+    SSH_ASKPASS: "",
+    GIT_SSH_COMMAND: ssh,
+    // Submodules may come over the net as well; from local folders only if the project itself does.
+    GIT_ALLOW_PROTOCOL: source.transport === "file" ? "http:https:git:ssh:file" : "http:https:git:ssh",
+    GIT_NO_REPLACE_OBJECTS: "1",
+    GIT_DEFAULT_REF_FORMAT: "files",
+    // A workspace whose repository is broken must not become a part of one that lies around it.
+    GIT_CEILING_DIRECTORIES: dirname(options.workspace),
+  };
+}
+
+/** Splits bytes into printable lines; what of a line is over the limit is dropped. */
+async function* linesOf(stream: AsyncIterable<Buffer | string>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let open = "";
+  try {
+    for await (const chunk of stream) {
+      const text = typeof chunk === "string" ? chunk : decoder.decode(chunk, { stream: true });
+      const parts = (open + text).split(/[\r\n]+/);
+      open = (parts.pop() ?? "").slice(0, maxLine);
+      for (const part of parts) if (part.trim()) yield printable(part.slice(0, maxLine));
+    }
+  } catch (error) {
+    // Our own giving up on a pipe that is held open.
+    if ((error as NodeJS.ErrnoException).code !== "ERR_STREAM_PREMATURE_CLOSE") throw error;
+  }
+  if (open.trim()) yield printable(open);
+}
+
+function printable(line: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: a server's words must not steer a terminal
+  return line.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "?").trimEnd();
+}
+
+function killGroup(pid: number | undefined, signal: NodeJS.Signals): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, signal);
+  } catch {
+    // The group is empty already.
+  }
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+export function stopped(signal: AbortSignal): BuildError {
+  return new BuildError("STOPPED", "the checkout was stopped", { cause: signal.reason });
+}
+
+function cantStart(cause: unknown): BuildError {
+  const missing = (cause as NodeJS.ErrnoException | undefined)?.code === "ENOENT";
+  const why = missing ? "it isn't on the PATH of the agent; install git" : String(cause);
+  return new BuildError("CHECKOUT", `git can't be started: ${why}`, { cause });
+}

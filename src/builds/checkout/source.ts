@@ -1,0 +1,117 @@
+/** What a launch asks to be checked out, checked word by word before git sees any of it. */
+import { BuildError } from "../errors.ts";
+
+export interface Source {
+  /** URL of the repository; may carry a user and a password. */
+  readonly url: string;
+  /** As git's transports are named in GIT_ALLOW_PROTOCOL (git(1)). */
+  readonly transport: "http" | "https" | "git" | "ssh" | "file";
+  /** A full ref, a branch's short name, or HEAD. */
+  readonly ref: string;
+  /** 40 or 64 hex digits; a commit, or the tag object of an annotated tag. Absent: whatever the ref is. */
+  readonly commit?: string;
+}
+
+const transports: Readonly<Record<string, Source["transport"]>> = {
+  "http:": "http",
+  "https:": "https",
+  "git:": "git",
+  "ssh:": "ssh",
+  "git+ssh:": "ssh",
+  "ssh+git:": "ssh",
+  "file:": "file",
+};
+
+/**
+ * Reads what to check out from a launch's parameters: ZUUL_REF of ZUUL_URL/ZUUL_PROJECT at ZUUL_COMMIT. A
+ * launch without ZUUL_REF (from a timer, or by hand) means the tip of ZUUL_BRANCH, or of the repository's own
+ * HEAD.
+ * @throws BuildError CHECKOUT_REFUSED, never with the URL in it, since that may carry a password
+ */
+export function readSource(parameters: ReadonlyMap<string, string>): Source {
+  const base = parameters.get("ZUUL_URL");
+  const project = parameters.get("ZUUL_PROJECT");
+  // The first Zuul (2013) sends no ZUUL_URL; its merged changes were fetched from where the job itself knew.
+  if (!base) {
+    throw refused(
+      "the launch has no ZUUL_URL (the first Zuul sends none): set checkout: false, or add ZUUL_URL in Zuul's layout",
+    );
+  }
+  if (!project) throw refused("the launch has no ZUUL_PROJECT, so that there is nothing to check out");
+  const transport = checkUrl(base);
+  checkProject(project);
+  const branch = parameters.get("ZUUL_BRANCH");
+  const ref =
+    parameters.get("ZUUL_REF") || (branch ? `refs/heads/${branch.replace(/^refs\/heads\//, "")}` : "HEAD");
+  if (!isRef(ref)) throw refused(`${shown(ref)} is no ref that git allows`);
+  const source = { url: `${base.replace(/\/+$/, "")}/${project}`, transport, ref };
+  const commit = parameters.get("ZUUL_COMMIT") || parameters.get("ZUUL_NEWREV");
+  if (!commit) return source;
+  if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/i.test(commit)) {
+    throw refused(`${shown(commit)} is no commit: 40 or 64 hex digits are expected`);
+  }
+  // What Gerrit says when a ref was deleted.
+  if (/^0+$/.test(commit)) throw refused(`${ref} was deleted, so that there is nothing to check out`);
+  return { ...source, commit: commit.toLowerCase() };
+}
+
+function checkUrl(text: string): Source["transport"] {
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch {
+    throw refused(
+      "ZUUL_URL is not a URL: http, https, git, ssh or file is expected (file:///srv/git for a local mirror)",
+    );
+  }
+  const transport = transports[url.protocol];
+  // "ext::COMMAND" and its like would call one of git's remote helpers (gitremote-helpers(7)).
+  if (!transport || !/^[a-z+]+:\/\//i.test(text)) {
+    throw refused(
+      "ZUUL_URL is of a kind that is never fetched from: http, https, git, ssh or file is expected",
+    );
+  }
+  if (!isPlain(text) || /[?#]/.test(text) || /%([01][0-9a-f]|7f)/i.test(text) || text.length > 2048) {
+    throw refused("ZUUL_URL has characters that don't belong into a repository's URL");
+  }
+  // ssh would take such a host or user for an option (CVE-2017-1000117).
+  if (url.hostname.startsWith("-") || url.username.startsWith("-")) {
+    throw refused("ZUUL_URL has a host or a user that starts with a hyphen");
+  }
+  if (transport !== "file" && url.hostname === "") throw refused("ZUUL_URL names no host");
+  return transport;
+}
+
+function checkProject(project: string): void {
+  const parts = project.split("/");
+  const odd = parts.some((part) => part === "" || part === "." || part === ".." || part.startsWith("-"));
+  if (odd || !isPlain(project) || /[?#%:]/.test(project) || project.length > 1024) {
+    throw refused(`${shown(project)} is no path of a project`);
+  }
+}
+
+/** The rules of git-check-ref-format(1), one level allowed; and nothing that could be an option. */
+export function isRef(ref: string): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  if (/[\u0000- \u007f~^:?*[\\]|\.\.|@\{|\/\/|^[-/]|[/.]$|^@$/.test(ref) || ref === "" || ref.length > 1024)
+    return false;
+  return ref.split("/").every((part) => !part.startsWith(".") && !part.endsWith(".lock"));
+}
+
+/**
+ * Without white space, control characters, backslashes and quotes, that some layer below might take for more
+ * than text.
+ */
+function isPlain(text: string): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  return !/[\s\u0000-\u001f\u007f-\u009f\\"'`]/.test(text);
+}
+
+function shown(text: string): string {
+  const short = JSON.stringify(text.length > 100 ? `${text.slice(0, 100)}...` : text);
+  return short.replace(/[^\x20-\x7e]/g, (odd) => `\\u${odd.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
+function refused(message: string): BuildError {
+  return new BuildError("CHECKOUT_REFUSED", message);
+}

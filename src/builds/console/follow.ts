@@ -1,0 +1,46 @@
+/** Reading a console, finished or still growing. */
+import { open } from "node:fs/promises";
+import { type ConsoleLog, consoleFile } from "./log.ts";
+
+const piece = 64 * 1024;
+
+/**
+ * The bytes of a console from an offset on, and as they come while the build runs.
+ * Memory holds one piece of 64 KiB at a time however large the console is.
+ * @param folder the build's
+ * @param options.live the console when the build still runs and is to be followed to its end
+ * @throws the file system's error
+ */
+export async function* readConsole(
+  folder: string,
+  options: { from?: number; live?: ConsoleLog | undefined; signal?: AbortSignal } = {},
+): AsyncGenerator<Buffer> {
+  const { live, signal } = options;
+  await using file = await open(consoleFile(folder), "r");
+  const buffer = Buffer.alloc(piece);
+  let at = options.from ?? 0;
+  while (!signal?.aborted) {
+    // Asked before the read: what was written before the close is then sure to be read.
+    const last = !live || live.closed;
+    const { bytesRead } = await file.read(buffer, 0, piece, at);
+    at += bytesRead;
+    // A copy of its own size: a slow reader may keep many, and they may be single bytes.
+    if (bytesRead > 0) yield Buffer.from(buffer.subarray(0, bytesRead));
+    else if (last) return;
+    else await consoleChange(live, at, signal);
+  }
+}
+
+/** Resolves when a console has grown past a size, was closed, or the signal is aborted. */
+export function consoleChange(live: ConsoleLog, size: number, signal?: AbortSignal): Promise<void> {
+  if (live.size > size || live.closed || signal?.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    const wake = () => {
+      live.off("grown", wake).off("closed", wake);
+      signal?.removeEventListener("abort", wake);
+      resolve();
+    };
+    live.on("grown", wake).on("closed", wake);
+    signal?.addEventListener("abort", wake);
+  });
+}

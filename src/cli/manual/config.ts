@@ -1,0 +1,85 @@
+/** The manual page labgear.yaml(5): every key of the schema, with what it says of it. */
+import { kinds } from "#/config/kinds.ts";
+import { configSchema } from "#/config/schema.ts";
+import { version } from "#/lib/version.ts";
+import { heading, indented, item, pageStart, paragraph, verbatim } from "./roff.ts";
+
+/** The part of JSON Schema that ours uses to describe a value. */
+interface Schema {
+  readonly [keyword: string]: unknown;
+  readonly type?: string | readonly string[];
+  readonly kind?: string;
+  readonly description?: string;
+  readonly default?: unknown;
+  readonly enum?: readonly unknown[];
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly items?: Schema;
+  readonly additionalProperties?: boolean | Schema;
+  readonly oneOf?: readonly Schema[];
+  readonly anyOf?: readonly Schema[];
+}
+
+/** In the format of man(7). */
+export function configPage(): string {
+  const schema = configSchema as Schema;
+  return [
+    pageStart("labgear.yaml", 5, version),
+    heading("Name"),
+    "labgear.yaml \\- the configuration of labgear\n",
+    heading("Synopsis"),
+    verbatim("/etc/labgear/labgear.yaml\n/etc/labgear/conf.d/*.yaml"),
+    heading("Description"),
+    paragraph(
+      "YAML. The files in conf.d are laid over labgear.yaml in the order of their names: mappings are merged, lists and " +
+        "single values replaced. After a change: `labgear check`, which names each mistake with its line, then " +
+        "`systemctl reload labgear`. A broken file changes nothing.",
+    ),
+    paragraph("Durations are written 30m, 10s or 1h30m; sizes 2GiB (1024) or 4GB (1000)."),
+    heading("Options"),
+    ...properties(schema),
+    heading("See also"),
+    paragraph("labgear(1)"),
+  ].join("");
+}
+
+function properties(schema: Schema): string[] {
+  return Object.entries(schema.properties ?? {}).map(([name, value]) => entry(name, value));
+}
+
+function entry(name: string, schema: Schema): string {
+  return item(name, sentence(schema)) + below(schema);
+}
+
+/** The keys below a mapping, below the entries of one, or below those of a list. */
+function below(schema: Schema): string {
+  const { additionalProperties: named, items, oneOf = [], anyOf = [] } = schema;
+  const parts = [
+    ...properties(schema),
+    ...(typeof named === "object" ? [entry("NAME", named)] : []),
+    ...(items ? [below(items)] : []),
+    ...[...oneOf, ...anyOf].map(below),
+  ].join("");
+  return parts === "" ? "" : indented(parts);
+}
+
+function sentence(schema: Schema): string {
+  const { description = "", default: value } = schema;
+  const fallback =
+    value === undefined ? "" : ` Default: ${typeof value === "object" ? JSON.stringify(value) : value}.`;
+  return `${description} ${form(schema)}${fallback}`.trim();
+}
+
+/** What is expected there, in the words in which a mistake is told. */
+function form({ kind, type, minimum, maximum, enum: values, items }: Schema): string {
+  if (values) return `One of ${values.join(", ")}.`;
+  if (kind !== undefined && kind in kinds) return `Expected: ${kinds[kind as keyof typeof kinds].expected}.`;
+  const types = [type ?? []].flat();
+  if (types.includes("integer"))
+    return `Expected: a whole number${minimum === undefined ? "" : ` from ${minimum} to ${maximum}`}.`;
+  if (types.includes("boolean")) return "Expected: true or false.";
+  if (types.includes("array"))
+    return `Expected: a list.${items?.kind ? ` Each: ${form(items).replace("Expected: ", "")}` : ""}`;
+  return "";
+}

@@ -1,0 +1,165 @@
+/** A Gearman client: submits jobs to one server and follows them. */
+import type { Connection } from "../wire/connection.ts";
+import { type DialOptions, dial, type ServerAddress } from "../wire/dial.ts";
+import { GearmanError } from "../wire/errors.ts";
+import type { Packet, PacketType } from "../wire/packet.ts";
+import { printable, type TextLine } from "../wire/parser.ts";
+import { Submission } from "./submission.ts";
+
+export type { JobEvent, Submission } from "./submission.ts";
+
+export interface SubmitOptions {
+  readonly function: string;
+  /** What the job is called; the server joins submissions of one name. Empty: it stands alone. */
+  readonly unique?: string;
+  readonly data: string | Uint8Array;
+  readonly priority?: "high" | "normal" | "low";
+  /** The server keeps it when this client goes, and tells nothing about it. */
+  readonly background?: boolean;
+}
+
+/** What a server knows of a job. */
+export interface JobStatus {
+  readonly known: boolean;
+  readonly running: boolean;
+  readonly numerator: number;
+  readonly denominator: number;
+}
+
+/** A request whose answer is due; servers answer a connection in order. */
+interface Pending {
+  /** Takes the answer; false: that packet isn't it. */
+  readonly take: (packet: Packet) => boolean;
+  readonly reject: (error: GearmanError) => void;
+}
+
+/** Bytes of events that may wait to be read, over all submissions, before the server has to wait. */
+const maxWaiting = 4 * 1024 * 1024;
+
+export class Client implements AsyncDisposable {
+  readonly #connection: Connection;
+  readonly #pending: Pending[] = [];
+  readonly #submissions = new Map<string, Submission[]>();
+  #waiting = 0;
+
+  private constructor(connection: Connection) {
+    this.#connection = connection;
+    connection.receive((item) => this.#received(item));
+    void connection.closed.then((reason) => this.#ended(reason));
+  }
+
+  /** @throws GearmanError UNREACHABLE or TLS, or the signal's reason */
+  static async connect(address: ServerAddress, options: DialOptions = {}): Promise<Client> {
+    return new Client(await dial(address, options));
+  }
+
+  /** Resolves with the reason when the connection has ended. */
+  get closed(): Promise<GearmanError> {
+    return this.#connection.closed;
+  }
+
+  /**
+   * Submits a job and waits for its handle. Read a foreground submission's events to their end: what isn't read holds
+   * up the connection in the end.
+   * @throws GearmanError REFUSED when the server doesn't take it, CLOSED when the connection ends first
+   */
+  submit(options: SubmitOptions): Promise<Submission> {
+    const { unique = "", priority = "normal", background = false } = options;
+    return this.#request(
+      submitTypes[priority][background ? 1 : 0],
+      [options.function, unique, options.data],
+      (packet) => {
+        if (packet.type !== "JOB_CREATED") return undefined;
+        const submission = new Submission(String(packet.args[0]), (bytes) => this.#count(bytes), background);
+        if (!background) this.#follow(submission);
+        return submission;
+      },
+    );
+  }
+
+  /** Asks what the server knows of a job. */
+  status(handle: string): Promise<JobStatus> {
+    return this.#request("GET_STATUS", [handle], ({ type, args }) => {
+      if (type !== "STATUS_RES" || String(args[0]) !== handle) return undefined;
+      const [known, running, numerator, denominator] = args.slice(1).map((arg) => Number(String(arg)));
+      return {
+        known: known === 1,
+        running: running === 1,
+        numerator: numerator || 0,
+        denominator: denominator || 0,
+      };
+    });
+  }
+
+  /**
+   * Asks the server to pass exceptions on, which gearmand and the Perl server do for those that asked alone. geard
+   * always does, and never answers this: so nothing here waits for the answer.
+   */
+  wantExceptions(): void {
+    this.#connection.send("OPTION_REQ", "exceptions");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#connection[Symbol.asyncDispose]();
+  }
+
+  #request<T>(
+    type: PacketType,
+    args: (string | Uint8Array)[],
+    read: (answer: Packet) => T | undefined,
+  ): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const take = (packet: Packet): boolean => {
+        if (packet.type === "ERROR") {
+          const text = packet.args.map((arg) => printable(arg)).join(" ");
+          reject(new GearmanError("REFUSED", `${this.#connection.server} refused ${type}: ${text}`));
+          return true;
+        }
+        const answer = read(packet);
+        if (answer !== undefined) resolve(answer);
+        return answer !== undefined;
+      };
+      this.#connection.send(type, ...args);
+      if (this.#connection.open) this.#pending.push({ take, reject });
+      else void this.#connection.closed.then(reject);
+    });
+  }
+
+  #received(item: Packet | TextLine): void {
+    if ("line" in item) return;
+    // gearmand 1.1.20 ends the handle with a NUL in the WORK_FAIL that it makes of a WORK_EXCEPTION.
+    const handle = String(item.args[0]).replace(/\0+$/, "");
+    const followers = item.type.startsWith("WORK_") ? this.#submissions.get(handle) : undefined;
+    if (followers) {
+      for (const submission of followers) submission.take(item);
+      if (followers.every((submission) => submission.ended)) this.#submissions.delete(handle);
+    } else if (this.#pending[0]?.take(item)) {
+      this.#pending.shift();
+    }
+  }
+
+  /** Several submissions of one unique share a handle. */
+  #follow(submission: Submission): void {
+    const others = this.#submissions.get(submission.handle) ?? [];
+    this.#submissions.set(submission.handle, [...others, submission]);
+  }
+
+  #ended(reason: GearmanError): void {
+    for (const { reject } of this.#pending.splice(0)) reject(reason);
+    for (const submission of [...this.#submissions.values()].flat()) submission.lose(reason);
+    this.#submissions.clear();
+  }
+
+  #count(bytes: number): void {
+    this.#waiting += bytes;
+    if (this.#waiting > maxWaiting) this.#connection.pause();
+    else if (bytes < 0) this.#connection.resume();
+  }
+}
+
+/** Foreground and background. */
+const submitTypes = {
+  high: ["SUBMIT_JOB_HIGH", "SUBMIT_JOB_HIGH_BG"],
+  normal: ["SUBMIT_JOB", "SUBMIT_JOB_BG"],
+  low: ["SUBMIT_JOB_LOW", "SUBMIT_JOB_LOW_BG"],
+} as const;

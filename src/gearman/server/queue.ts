@@ -1,0 +1,248 @@
+/** The job server's table of jobs, workers and waiting clients: commands in, effects out; no sockets, no timers. */
+
+import type { PacketType } from "../wire/packet.ts";
+import { digits, isWanted, JobTable, type Submission } from "./jobs.ts";
+import {
+  FunctionTable,
+  fromKey,
+  maxAbilities,
+  maxNameLength,
+  nextJob,
+  queuedCount,
+  toKey,
+} from "./queue-functions.ts";
+import type { ConnectionId, Effect, Job, Member, QueueOptions } from "./queue-model.ts";
+
+/**
+ * Methods that change something give the effects to carry out, in order. What is wrong with a command comes back as
+ * an ERROR packet to who sent it; nothing throws. Source: PROTOCOL of gearmand, and gearmand 1.1.20 as observed.
+ */
+export class JobQueue {
+  readonly functions: FunctionTable;
+  /** All queued and running jobs. */
+  readonly jobs: JobTable;
+  readonly #members = new Map<ConnectionId, Member>();
+  readonly #maxLosses: number;
+  #effects: Effect[] = [];
+
+  constructor(options: QueueOptions) {
+    this.functions = new FunctionTable(options.maxFunctions);
+    this.jobs = new JobTable(options.handlePrefix, options);
+    this.#maxLosses = options.maxLosses;
+  }
+
+  get members(): Iterable<Member> {
+    return this.#members.values();
+  }
+
+  /** A connection was made. */
+  join(id: ConnectionId, address: string): void {
+    const sets = { abilities: new Map(), submitted: new Set<Job>(), running: new Set<Job>() };
+    this.#members.set(id, { id, address, clientId: "-", sleep: "awake", exceptions: false, ...sets });
+  }
+
+  /** A connection ended: its running jobs go to other workers or fail; queued ones that nobody else wants are gone. */
+  leave(id: ConnectionId): Effect[] {
+    const member = this.#member(id);
+    this.resetAbilities(id);
+    this.#members.delete(id);
+    for (const job of member.submitted) {
+      this.jobs.unseat(member, job);
+      if (job.state.kind === "queued" && !isWanted(job)) this.#end(job);
+    }
+    // The oldest last: each goes to the head of its queue without a search.
+    for (const job of [...member.running].reverse()) this.#lose(job, member);
+    return this.#take();
+  }
+
+  /**
+   * Registers a function, or changes its timeout.
+   * @param timeout how long a job of it may run on this worker, in seconds; 0: no limit
+   */
+  canDo(id: ConnectionId, name: Uint8Array, timeout = 0): Effect[] {
+    const member = this.#member(id);
+    const entry = this.functions.obtain(name);
+    if (typeof entry === "string") return this.refuse(id, "INVALID_FUNCTION_NAME", entry);
+    if (member.abilities.size >= maxAbilities && !member.abilities.has(entry)) {
+      return this.refuse(id, "TOO_MANY_FUNCTIONS", `One connection takes ${maxAbilities} functions`);
+    }
+    member.abilities.set(entry, timeout);
+    entry.workers.add(member);
+    if (queuedCount(entry) > 0) this.#wake([member]);
+    return this.#take();
+  }
+
+  /** Unregisters a function. A running job of it runs on here; gearmand gives it to a second worker as well. */
+  cantDo(id: ConnectionId, name: Uint8Array): void {
+    const member = this.#member(id);
+    const entry = this.functions.get(name);
+    if (!entry) return;
+    member.abilities.delete(entry);
+    entry.workers.delete(member);
+  }
+
+  resetAbilities(id: ConnectionId): void {
+    const member = this.#member(id);
+    for (const entry of member.abilities.keys()) entry.workers.delete(member);
+    member.abilities.clear();
+  }
+
+  setClientId(id: ConnectionId, clientId: Uint8Array): Effect[] {
+    if (clientId.length > maxNameLength) return this.refuse(id, "ARGUMENT_TOO_LARGE", "Client id too large");
+    this.#member(id).clientId = toKey(clientId) || "-";
+    return [];
+  }
+
+  /** From now on this client gets WORK_EXCEPTION packets. */
+  wantExceptions(id: ConnectionId): void {
+    this.#member(id).exceptions = true;
+  }
+
+  /** The worker will wait for NOOP; it comes at once if there is a job already. */
+  preSleep(id: ConnectionId): Effect[] {
+    const member = this.#member(id);
+    member.sleep = "asleep";
+    if (nextJob(member)) this.#wake([member]);
+    return this.#take();
+  }
+
+  /** Hands out the job of the highest priority over all the worker's functions, the oldest first; else NO_JOB. */
+  grab(id: ConnectionId, form: "JOB_ASSIGN" | "JOB_ASSIGN_UNIQ"): Effect[] {
+    const member = this.#member(id);
+    member.sleep = "awake";
+    const job = nextJob(member);
+    if (!job) return [{ kind: "send", to: [id], type: "NO_JOB", args: [] }];
+    const seconds = member.abilities.get(job.function) ?? 0;
+    this.jobs.assign(job, member, seconds > 0);
+    const unique = form === "JOB_ASSIGN_UNIQ" ? [job.unique] : [];
+    this.#send([member], form, job.handle, fromKey(job.function.name), ...unique, job.data);
+    if (seconds > 0) this.#effects.push({ kind: "start-timer", handle: job.handle, seconds });
+    return this.#take();
+  }
+
+  /** A new job, or a seat at the queued or running one of the same function and unique: same handle, same packets. */
+  submit(id: ConnectionId, submission: Submission): Effect[] {
+    const member = this.#member(id);
+    if (submission.unique.length > maxNameLength) {
+      return this.refuse(id, "ARGUMENT_TOO_LARGE", "Unique value too large");
+    }
+    const entry = this.functions.obtain(submission.name);
+    if (typeof entry === "string") return this.refuse(id, "INVALID_FUNCTION_NAME", entry);
+    const job = this.jobs.submit(entry, submission, member);
+    if (!job) return this.refuse(id, "QUEUE_ERROR", "Job queue is full");
+    this.#send([member], "JOB_CREATED", job.handle);
+    if (job.state.kind === "queued") this.#wake(entry.workers);
+    return this.#take();
+  }
+
+  /** A worker's news of its running job, for all the clients of the job. */
+  progress(
+    id: ConnectionId,
+    type: "WORK_DATA" | "WORK_WARNING" | "WORK_STATUS",
+    handle: Uint8Array,
+    ...rest: Uint8Array[]
+  ): Effect[] {
+    const job = this.#runningOf(id, handle);
+    if (!job) return this.refuse(id, "JOB_NOT_FOUND", "Job does not exist on server");
+    if (type === "WORK_STATUS") job.progress = [digits(rest[0]), digits(rest[1])];
+    this.#send(job.clients, type, job.handle, ...rest);
+    return this.#take();
+  }
+
+  /** A worker's end of its running job. An exception ends it too; it is a WORK_FAIL for who didn't ask for exceptions. */
+  finish(
+    id: ConnectionId,
+    type: "WORK_COMPLETE" | "WORK_FAIL" | "WORK_EXCEPTION",
+    handle: Uint8Array,
+    ...rest: Uint8Array[]
+  ): Effect[] {
+    const job = this.#runningOf(id, handle);
+    if (!job) return this.refuse(id, "JOB_NOT_FOUND", "Job given in work result not found");
+    const isTold = (client: Member) => type !== "WORK_EXCEPTION" || client.exceptions;
+    this.#send(job.clients.filter(isTold), type, job.handle, ...rest);
+    this.#send(
+      job.clients.filter((client) => !isTold(client)),
+      "WORK_FAIL",
+      job.handle,
+    );
+    this.#end(job);
+    return this.#take();
+  }
+
+  /** The time of a running job is over: it fails (PROTOCOL, CAN_DO_TIMEOUT); later packets of its worker are errors. */
+  expire(handle: string): Effect[] {
+    const job = this.jobs.find(handle);
+    if (job?.state.kind === "running") this.#fail(job);
+    return this.#take();
+  }
+
+  /** Takes a queued job out, and its clients get WORK_FAIL; undefined for any other, since no packet stops a worker. */
+  cancel(handle: string): Effect[] | undefined {
+    const job = this.jobs.find(handle);
+    if (job?.state.kind !== "queued") return undefined;
+    this.#fail(job);
+    return this.#take();
+  }
+
+  /** An ERROR packet: what this connection asked for can't be. */
+  refuse(id: ConnectionId, code: string, text: string): Effect[] {
+    return [{ kind: "send", to: [id], type: "ERROR", args: [code, text] }];
+  }
+
+  #fail(job: Job): void {
+    this.#send(job.clients, "WORK_FAIL", job.handle);
+    this.#end(job);
+  }
+
+  #end(job: Job): void {
+    this.#stopTimer(job);
+    this.jobs.end(job);
+  }
+
+  #lose(job: Job, worker: Member): void {
+    job.losses += 1;
+    const outcome = !isWanted(job) ? "dropped" : job.losses > this.#maxLosses ? "failed" : "requeued";
+    const message = `job ${job.handle} lost its worker ${worker.address} (loss ${job.losses}) and is ${outcome}`;
+    this.#effects.push({ kind: "worker-lost", message });
+    if (outcome === "dropped") this.#end(job);
+    else if (outcome === "failed") this.#fail(job);
+    else {
+      this.#stopTimer(job);
+      this.jobs.requeue(job);
+      this.#wake(job.function.workers);
+    }
+  }
+
+  #stopTimer(job: Job): void {
+    if (job.state.kind !== "running" || !job.state.timed) return;
+    this.#effects.push({ kind: "stop-timer", handle: job.handle });
+  }
+
+  /** NOOP for each of them that sleeps. */
+  #wake(workers: Iterable<Member>): void {
+    const sleepers = [...workers].filter((worker) => worker.sleep === "asleep");
+    for (const worker of sleepers) worker.sleep = "awake";
+    this.#send(sleepers, "NOOP");
+  }
+
+  #send(to: readonly Member[], type: PacketType, ...args: (string | Uint8Array)[]): void {
+    if (to.length > 0) this.#effects.push({ kind: "send", to: to.map((member) => member.id), type, args });
+  }
+
+  #runningOf(id: ConnectionId, handle: Uint8Array): Job | undefined {
+    const job = this.jobs.find(toKey(handle));
+    return job?.state.kind === "running" && job.state.worker.id === id ? job : undefined;
+  }
+
+  #member(id: ConnectionId): Member {
+    const member = this.#members.get(id);
+    if (!member) throw new Error(`connection ${id} is not in the queue: join comes first, leave last`);
+    return member;
+  }
+
+  #take(): Effect[] {
+    const effects = this.#effects;
+    this.#effects = [];
+    return effects;
+  }
+}

@@ -1,0 +1,211 @@
+/** The embedded job server: listens, and carries packets and admin lines to the job queue and back. */
+import { createServer, type Server, type Socket } from "node:net";
+import { hostname } from "node:os";
+import { type Clock, systemClock } from "../wire/clock.ts";
+import { GearmanError } from "../wire/errors.ts";
+import { defaultMaxPacket, encode, type Packet } from "../wire/packet.ts";
+import type { TextLine } from "../wire/parser.ts";
+import { handleLine } from "./admin.ts";
+import { addressOf, type ConnectionLimits, closeSoon, ServerConnection } from "./connection.ts";
+import { JobQueue } from "./queue.ts";
+import { fromKey } from "./queue-functions.ts";
+import type { ConnectionId, Effect } from "./queue-model.ts";
+import { handleRequest } from "./requests.ts";
+
+/** Something for the operator's log; `message` is one line. */
+export interface ServerEvent {
+  readonly kind: "garbage" | "refused" | "dropped" | "worker-lost";
+  readonly address: string;
+  readonly message: string;
+}
+
+export interface JobServerOptions {
+  /** What `version` answers after OK; default: labgear. */
+  readonly software?: string;
+  /** The largest packet, in bytes; default 32 MiB. */
+  readonly maxPacket?: number;
+  /** Default 1000. One more is told so and closed. */
+  readonly maxConnections?: number;
+  /** The most jobs held, queued and running; default 10 000. */
+  readonly maxJobs?: number;
+  /** The most bytes held for all jobs and all connections together, about; default 256 MiB. */
+  readonly maxMemory?: number;
+  /** What becomes of a job whose worker's connection ended; default requeue, and fail at the third loss. */
+  readonly onWorkerLoss?: "requeue" | "fail";
+  readonly log?: (event: ServerEvent) => void;
+  /** Measures the timeouts of CAN_DO_TIMEOUT. */
+  readonly clock?: Clock;
+}
+
+const maxFunctions = 10_000;
+const maxLosses = 2;
+/** The longest that setTimeout takes, 24 days. */
+const longestTimer = 2 ** 31 - 1;
+/** Connections over the limit that are being told so, at one time. */
+const doorway = 16;
+
+/**
+ * One server, listening once. Any connection can be client, worker and administrator; there are no passwords in the
+ * protocol, so it listens on loopback unless told otherwise.
+ */
+export class JobServer implements AsyncDisposable {
+  readonly #queue: JobQueue;
+  readonly #connections = new Map<ConnectionId, ServerConnection>();
+  readonly #sockets = new Set<Socket>();
+  readonly #timers = new Map<string, () => void>();
+  readonly #limits: ConnectionLimits;
+  readonly #maxConnections: number;
+  readonly #maxMemory: number;
+  readonly #software: string;
+  readonly #log: (event: ServerEvent) => void;
+  readonly #clock: Clock;
+  readonly #server: Server;
+  #lastId = 0;
+
+  constructor(options: JobServerOptions = {}) {
+    const maxPacket = options.maxPacket ?? defaultMaxPacket;
+    this.#maxConnections = options.maxConnections ?? 1000;
+    this.#maxMemory = options.maxMemory ?? 256 * 1024 * 1024;
+    this.#limits = { maxPacket, maxOutput: 2 * maxPacket, onLoad: () => this.#relieve() };
+    this.#software = options.software ?? "labgear";
+    this.#log = options.log ?? (() => {});
+    this.#clock = options.clock ?? systemClock;
+    this.#queue = new JobQueue({
+      handlePrefix: `H:${hostname().slice(0, 40)}:`,
+      maxJobs: options.maxJobs ?? 10_000,
+      maxJobBytes: this.#maxMemory / 2,
+      maxFunctions,
+      maxLosses: options.onWorkerLoss === "fail" ? 0 : maxLosses,
+    });
+    this.#server = createServer({ keepAlive: true, keepAliveInitialDelay: 60_000, noDelay: true });
+    this.#server.maxConnections = this.#maxConnections + doorway;
+    this.#server.on("connection", (socket) => this.#accept(socket));
+  }
+
+  /**
+   * @param at port 0 takes a free one
+   * @returns where it listens
+   * @throws Error of the system when it can't listen there, such as one with code EADDRINUSE
+   */
+  async listen(at: { host?: string; port: number }): Promise<{ host: string; port: number }> {
+    const host = at.host ?? "127.0.0.1";
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#server.once("error", reject).listen({ host, port: at.port }, resolve);
+    await promise;
+    this.#server.off("error", reject);
+    this.#server.on("error", (error) => {
+      this.#log({ kind: "refused", address: "-", message: `can't accept a connection: ${error.message}` });
+    });
+    const bound = this.#server.address();
+    return { host, port: typeof bound === "object" && bound ? bound.port : at.port };
+  }
+
+  /** Stops listening, and ends all connections; jobs are gone. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#server.close(() => resolve());
+    for (const socket of this.#sockets) socket.destroy();
+    await promise;
+    for (const cancel of this.#timers.values()) cancel();
+  }
+
+  #accept(socket: Socket): void {
+    // A broken link ends the reading; a write that fails needs no word of its own.
+    socket.on("error", () => {});
+    this.#sockets.add(socket);
+    socket.once("close", () => this.#sockets.delete(socket));
+    if (this.#connections.size >= this.#maxConnections) {
+      const text = `This server takes ${this.#maxConnections} connections, and has them`;
+      closeSoon(socket, encode("RES", "ERROR", "TOO_MANY_CONNECTIONS", text));
+      this.#log({ kind: "refused", address: addressOf(socket), message: `${text}: one more was refused` });
+      return;
+    }
+    this.#lastId += 1;
+    const connection = new ServerConnection(this.#lastId, socket, this.#limits);
+    this.#connections.set(connection.id, connection);
+    socket.once("close", () => this.#connections.delete(connection.id));
+    this.#queue.join(connection.id, connection.address);
+    void this.#serve(connection);
+  }
+
+  async #serve(connection: ServerConnection): Promise<void> {
+    try {
+      await connection.read((item) => this.#handle(connection, item));
+    } catch (error) {
+      if (error instanceof GearmanError) {
+        this.#log({ kind: "garbage", address: connection.address, message: error.message });
+      } else if (!(error instanceof Error && "code" in error)) {
+        const message = `a connection was dropped by a mistake of this server: ${String(error)}`;
+        this.#log({ kind: "dropped", address: connection.address, message });
+      }
+    } finally {
+      this.#carryOut(this.#queue.leave(connection.id), connection);
+    }
+  }
+
+  #handle(connection: ServerConnection, item: Packet | TextLine): void {
+    if ("line" in item) {
+      // A page in a browser can send an HTTP request here whose body is Gearman.
+      if (/ HTTP\/\d/.test(item.line)) throw new GearmanError("GARBAGE", "the peer speaks HTTP");
+      const identity = { software: this.#software, pid: process.pid };
+      const { text, effects } = handleLine(this.#queue, item.line, identity);
+      this.#send(connection, fromKey(text));
+      this.#carryOut(effects, connection);
+    } else this.#carryOut(handleRequest(this.#queue, connection.id, item), connection);
+  }
+
+  /** @param cause whose words brought the effects */
+  #carryOut(effects: readonly Effect[], cause: ServerConnection): void {
+    for (const effect of effects) {
+      switch (effect.kind) {
+        case "send": {
+          const bytes = encode("RES", effect.type, ...effect.args);
+          for (const id of effect.to) {
+            const connection = this.#connections.get(id);
+            if (connection) this.#send(connection, bytes);
+          }
+          break;
+        }
+        case "start-timer":
+          this.#startTimer(effect.handle, effect.seconds, cause);
+          break;
+        case "stop-timer":
+          this.#timers.get(effect.handle)?.();
+          this.#timers.delete(effect.handle);
+          break;
+        case "worker-lost":
+          this.#log({ kind: "worker-lost", address: cause.address, message: effect.message });
+          break;
+      }
+    }
+  }
+
+  #send(connection: ServerConnection, bytes: Buffer): void {
+    if (!connection.send(bytes)) this.#drop(connection, "doesn't read");
+  }
+
+  #drop(connection: ServerConnection, why: string): void {
+    const message = `a connection ${why} and was dropped with ${connection.held} bytes waiting`;
+    connection.drop();
+    this.#log({ kind: "dropped", address: connection.address, message });
+  }
+
+  /** When all connections together hold too much, the one that holds most goes. */
+  #relieve(): void {
+    let sum = this.#queue.jobs.bytes;
+    let heaviest: ServerConnection | undefined;
+    for (const connection of this.#connections.values()) {
+      sum += connection.held;
+      if (connection.held > (heaviest?.held ?? 0)) heaviest = connection;
+    }
+    if (heaviest && sum > this.#maxMemory) this.#drop(heaviest, "holds most of a full memory");
+  }
+
+  #startTimer(handle: string, seconds: number, cause: ServerConnection): void {
+    const expire = () => {
+      this.#timers.delete(handle);
+      this.#carryOut(this.#queue.expire(handle), cause);
+    };
+    this.#timers.set(handle, this.#clock.after(Math.min(seconds * 1000, longestTimer), expire));
+  }
+}

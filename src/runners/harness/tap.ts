@@ -1,0 +1,101 @@
+/** The Test Anything Protocol, versions 12 to 14: a plan, and one line for each test. Subtests are summed up by their own line. */
+import { type Convention, failure, pass, type TestCase, type Verdict } from "./harness.ts";
+
+/** testanything.org, TAP 14 specification: Version, Plan, Test Points, Directives, Bail out!, YAML Diagnostics. */
+const form = {
+  version: /^TAP version (\d+)$/,
+  plan: /^1\.\.(\d+)(?:\s*#\s*(.*))?$/,
+  test: /^(not )?ok(?: +(\d+))?(?: +(?:- *)?(.*))?$/,
+  directive: /^(.*?)(?:^|[^\\])#\s*(SKIP|TODO)\S*\s*(.*)$/i,
+  bail: /^Bail out!\s*(.*)$/,
+};
+const maxCases = 10_000;
+const maxText = 500;
+const maxDetails = 4000;
+
+export class Tap implements Convention {
+  readonly #cases: TestCase[] = [];
+  #plan: number | undefined;
+  #results = 0;
+  #failed = 0;
+  #ended = false;
+  /** The last case, while lines of diagnostics follow it. */
+  #diagnosed: { readonly index: number; text: string } | undefined;
+  begun = false;
+
+  get cases(): readonly TestCase[] {
+    return this.#cases;
+  }
+
+  get missing(): string {
+    const came = `${this.#results} results came`;
+    return this.#plan === undefined
+      ? `the plan never came, ${came}`
+      : `${this.#plan} tests are planned, ${came}`;
+  }
+
+  line(line: string): Verdict | undefined {
+    const text = line.trimEnd();
+    const bail = form.bail.exec(text);
+    if (bail) return failure(`Bail out! ${bail[1] ?? ""}`.trim().slice(0, maxText));
+    const plan = form.plan.exec(text);
+    if (plan) return this.#planned(Number(plan[1]), plan[2] ?? "");
+    const test = form.test.exec(text);
+    if (test) return this.#result(test[1] === undefined, test[2], test[3] ?? "");
+    if (form.version.test(text)) {
+      if (this.begun) return failure("a second TAP version line: it started anew");
+      this.begun = true;
+    }
+    this.#diagnose(text);
+    return undefined;
+  }
+
+  #planned(count: number, comment: string): Verdict | undefined {
+    this.begun = true;
+    if (this.#plan !== undefined) return failure("the plan came twice");
+    this.#plan = count;
+    if (count > 0) return this.#check();
+    return /^skip/i.test(comment) ? pass(`all tests are skipped: ${comment}`) : failure("no test is planned");
+  }
+
+  #result(ok: boolean, number: string | undefined, rest: string): Verdict | undefined {
+    this.begun = true;
+    this.#results += 1;
+    const [, before, word, reason] = form.directive.exec(rest) ?? [];
+    const directive = word?.toUpperCase();
+    const failed = !ok && directive !== "TODO";
+    if (failed) this.#failed += 1;
+    const name = (before ?? rest)
+      .replace(/\\([\\#])/g, "$1")
+      .trim()
+      .slice(0, maxText);
+    const said = directive ? { message: `${directive} ${reason ?? ""}`.trim().slice(0, maxText) } : {};
+    const status = failed ? "failed" : directive ? "skipped" : "passed";
+    if (this.#cases.length < maxCases) {
+      this.#cases.push({ suite: "", name: name || `test ${this.#results}`, time: 0, status, ...said });
+      this.#diagnosed = { index: this.#cases.length - 1, text: "" };
+    }
+    if (number !== undefined && Number(number) !== this.#results)
+      return failure(`test ${number} came where ${this.#results} was due: output was lost`);
+    return this.#check();
+  }
+
+  /** A verdict as soon as all planned tests came. */
+  #check(): Verdict | undefined {
+    if (this.#plan === undefined || this.#results < this.#plan) return undefined;
+    if (this.#ended || this.#results > this.#plan)
+      return failure(`${this.#plan} tests are planned, and ${this.#results} came`);
+    this.#ended = true;
+    if (this.#failed === 0) return pass(`${this.#plan} tests, none failed`);
+    return failure(`${this.#failed} of ${this.#plan} tests failed`);
+  }
+
+  /** Comments and YAML after a failed test are its details. */
+  #diagnose(text: string): void {
+    const last = this.#diagnosed;
+    if (!last || !/^(?:#| {2})/.test(text) || last.text.length > maxDetails) return;
+    const one = this.#cases[last.index];
+    last.text += `${text.replace(/^(?:# ?| {2})/, "").slice(0, maxText)}\n`;
+    if (one?.status === "failed") this.#cases[last.index] = { ...one, details: last.text };
+  }
+}

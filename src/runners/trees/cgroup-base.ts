@@ -1,0 +1,184 @@
+/** The agent's own part of the control groups: one group below it for each build, and nothing left at the end. */
+import { randomBytes } from "node:crypto";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { basename } from "node:path";
+import { HostError, reason } from "#/host/errors.ts";
+import type { FoundProcess } from "#/host/proc.ts";
+import { type CgroupHome, readWords } from "./cgroup.ts";
+import { Cgroup, subgroups } from "./cgroup-group.ts";
+
+/** What limits of a build need. */
+const wanted = ["cpu", "memory", "pids"] as const;
+
+export type Controller = (typeof wanted)[number];
+
+/**
+ *     HOME                      the group we were started in
+ *       labgear-ID              controllers are handed on through this one
+ *         main                  the agent itself, only when it had to leave HOME to enable controllers there:
+ *                               a group with processes of its own can't hand controllers on
+ *         BUILD-1f2e3d4c        a build
+ */
+export class CgroupBase implements AsyncDisposable {
+  readonly directory: string;
+  /** What is enforced in the builds' groups. */
+  readonly enforced: ReadonlySet<Controller>;
+  /** For each other controller the reason, in half a line. */
+  readonly lacking: ReadonlyMap<Controller, string>;
+  readonly #home: CgroupHome;
+  readonly #enabledAtHome: readonly Controller[];
+
+  private constructor(
+    home: CgroupHome,
+    directory: string,
+    found: { enforced: Set<Controller>; lacking: Map<Controller, string>; enabledAtHome: Controller[] },
+  ) {
+    this.#home = home;
+    this.directory = directory;
+    this.enforced = found.enforced;
+    this.lacking = found.lacking;
+    this.#enabledAtHome = found.enabledAtHome;
+  }
+
+  /**
+   * Makes (or takes over) the agent's group.
+   *
+   * @param id tells this agent from others on the box and is the same at each start, so that what a killed agent left
+   *   can be found; letters, digits, "_", "." and "-", 64 at most
+   * @throws HostError CGROUP when the kernel refuses, BUSY when another living agent has the same id
+   */
+  static async open(home: CgroupHome, id: string): Promise<CgroupBase> {
+    const directory = `${home.directory}/${groupName(id)}`;
+    try {
+      await mkdir(directory, { recursive: true });
+      await refuseOtherAgent(directory);
+      return new CgroupBase(home, directory, await handOnControllers(home, directory));
+    } catch (error) {
+      if (error instanceof HostError) throw error;
+      throw new HostError("CGROUP", `the control group ${directory} can't be made: ${reason(error)}`, {
+        cause: error,
+      });
+    }
+  }
+
+  /** A fresh group for one build. */
+  async create(name: string): Promise<Cgroup> {
+    const clean = name.replace(/[^A-Za-z0-9._-]/g, "_").slice(0, 100);
+    const directory = `${this.directory}/build-${clean}-${randomBytes(4).toString("hex")}`;
+    try {
+      await mkdir(directory);
+    } catch (error) {
+      throw new HostError("CGROUP", `the control group ${directory} can't be made: ${reason(error)}`, {
+        cause: error,
+      });
+    }
+    return new Cgroup(directory);
+  }
+
+  /**
+   * Kills and removes what an earlier agent with this id left, here or in a group it was started in.
+   * To be called before the first build. Returns the processes that were found.
+   */
+  async sweepStale(): Promise<FoundProcess[]> {
+    const found: FoundProcess[] = [];
+    for (const base of await findGroups(this.#home.mount, basename(this.directory))) {
+      await refuseOtherAgent(base);
+      for (const directory of await subgroups(base)) {
+        if (basename(directory) === "main") continue;
+        const group = new Cgroup(directory);
+        found.push(...(await group.processes()));
+        await group.kill();
+        await group.remove();
+      }
+      if (base !== this.directory) await new Cgroup(base).remove();
+    }
+    return found;
+  }
+
+  /** Ends every build's group, goes back to where we were started, and removes what was made. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const directory of await subgroups(this.directory)) {
+      if (basename(directory) !== "main") await new Cgroup(directory).kill();
+    }
+    const base = new Cgroup(this.directory);
+    for (const controller of this.enforced) await base.set("cgroup.subtree_control", `-${controller}`);
+    for (const controller of this.#enabledAtHome) {
+      await new Cgroup(this.#home.directory).set("cgroup.subtree_control", `-${controller}`);
+    }
+    const main = await readPids(`${this.directory}/main`);
+    if (main.includes(process.pid))
+      await new Cgroup(this.#home.directory).set("cgroup.procs", String(process.pid));
+    await base.remove();
+  }
+}
+
+/** Enables the wanted controllers in our group and in the base below it, as far as the kernel lets us. */
+async function handOnControllers(home: CgroupHome, directory: string) {
+  const lacking = new Map<Controller, string>();
+  const enabledAtHome: Controller[] = [];
+  const enforced = new Set<Controller>();
+  const offered = wanted.filter((one) => home.controllers.includes(one));
+  const enabled = await readWords(`${home.directory}/cgroup.subtree_control`);
+  const missing = offered.filter((one) => !enabled.includes(one));
+  for (const one of wanted) {
+    if (!offered.includes(one)) lacking.set(one, `the ${one} controller isn't offered in ${home.directory}`);
+  }
+  if (missing.length > 0) await leaveHome(home, directory);
+  for (const one of missing) {
+    const refused = await new Cgroup(home.directory).set("cgroup.subtree_control", `+${one}`);
+    if (!refused) enabledAtHome.push(one);
+    else if (refused === "EBUSY")
+      lacking.set(one, `other processes share the control group ${home.directory}`);
+    else lacking.set(one, `the ${one} controller can't be enabled in ${home.directory} (${refused})`);
+  }
+  for (const one of offered.filter((each) => !lacking.has(each))) {
+    const refused = await new Cgroup(directory).set("cgroup.subtree_control", `+${one}`);
+    if (refused) lacking.set(one, `the ${one} controller can't be enabled in ${directory} (${refused})`);
+    else enforced.add(one);
+  }
+  return { enforced, lacking, enabledAtHome };
+}
+
+/** Moves this process into the leaf, if it is alone: others, such as a login shell, are not ours to move. */
+async function leaveHome(home: CgroupHome, directory: string): Promise<void> {
+  const isRoot = (await readFile(`${home.directory}/cgroup.type`).catch(() => undefined)) === undefined;
+  const alone = (await readPids(home.directory)).every((pid) => pid === process.pid);
+  if (isRoot || !alone) return;
+  await mkdir(`${directory}/main`, { recursive: true });
+  await writeFile(`${directory}/main/cgroup.procs`, String(process.pid));
+}
+
+async function refuseOtherAgent(base: string): Promise<void> {
+  const other = (await readPids(`${base}/main`)).find((pid) => pid !== process.pid);
+  if (other === undefined) return;
+  throw new HostError(
+    "BUSY",
+    `process ${other} in ${base}/main is another agent with this state directory; stop it first`,
+  );
+}
+
+async function readPids(directory: string): Promise<number[]> {
+  const text = await readFile(`${directory}/cgroup.procs`, "utf8").catch(() => "");
+  return text
+    .split("\n")
+    .map(Number)
+    .filter((pid) => pid > 0);
+}
+
+/** Every group of that name; it looks at 10 000 groups at most. */
+async function findGroups(mount: string, name: string): Promise<string[]> {
+  const found: string[] = [];
+  const queue = [mount];
+  for (let looked = 0; looked < 10_000; looked++) {
+    const directory = queue.shift();
+    if (directory === undefined) break;
+    if (basename(directory) === name) found.push(directory);
+    else queue.push(...(await subgroups(directory)));
+  }
+  return found;
+}
+
+function groupName(id: string): string {
+  if (!/^[A-Za-z0-9_.-]{1,64}$/.test(id)) throw new TypeError(`"${id}" can't name a control group`);
+  return `labgear-${id}`;
+}

@@ -1,0 +1,109 @@
+/** Process trees in control groups: nothing a job starts gets out, whatever it does to its session or environment. */
+
+import type { FoundProcess } from "#/host/proc.ts";
+import { launcher } from "../script/launcher.ts";
+import type { BuildUsers, Lease } from "../script/users.ts";
+import type { CgroupBase, Controller } from "./cgroup-base.ts";
+import type { Cgroup } from "./cgroup-group.ts";
+import type { Killed, Launch, Limits, ProcessTree, ProcessTrees, TreeOwner } from "./tree.ts";
+
+/** The period in which cpu.max counts, in microseconds: the kernel's default. */
+const cpuPeriod = 100_000;
+
+export class CgroupTrees implements ProcessTrees {
+  readonly kind = "cgroup";
+  readonly #base: CgroupBase;
+  readonly #users: BuildUsers | undefined;
+
+  /**
+   * @param base stays its owner's, who ends it after the last build
+   * @param users whom builds run as; absent: this process's own user
+   */
+  constructor(base: CgroupBase, users?: BuildUsers) {
+    this.#base = base;
+    this.#users = users;
+  }
+
+  async create(
+    name: string,
+    limits: Limits,
+    workspace: string,
+    owner: TreeOwner = "build",
+  ): Promise<ProcessTree> {
+    const group = await this.#base.create(name);
+    const warnings: string[] = [];
+    const settings: [keyof Limits, Controller, string, string][] = [
+      ["memory", "memory", "memory.max", String(Math.floor(limits.memory ?? 0))],
+      ["processes", "pids", "pids.max", String(Math.floor(limits.processes ?? 0))],
+      ["cpu", "cpu", "cpu.max", `${Math.max(1000, Math.round((limits.cpu ?? 0) * cpuPeriod))} ${cpuPeriod}`],
+    ];
+    for (const [limit, controller, file, value] of settings) {
+      if (limits[limit] === undefined) continue;
+      const lack = this.#base.lacking.get(controller) ?? (await group.set(file, value));
+      if (lack) warnings.push(`the limit of ${limit} isn't enforced: ${lack}`);
+    }
+    try {
+      const lease = owner === "build" ? await this.#users?.lend(workspace) : undefined;
+      return new CgroupTree(group, warnings, lease);
+    } catch (error) {
+      await group.remove();
+      throw error;
+    }
+  }
+
+  async sweepStale(): Promise<FoundProcess[]> {
+    return await this.#base.sweepStale();
+  }
+}
+
+class CgroupTree implements ProcessTree {
+  readonly warnings: string[];
+  readonly #group: Cgroup;
+  readonly #lease: Lease | undefined;
+
+  constructor(group: Cgroup, warnings: string[], lease: Lease | undefined) {
+    this.#group = group;
+    this.warnings = warnings;
+    this.#lease = lease;
+  }
+
+  launch(argv: readonly [string, ...string[]]): Launch {
+    return launcher(argv, { group: this.#group.directory, account: this.#lease?.account });
+  }
+
+  attach(): void {
+    // The launcher enters the group by itself.
+  }
+
+  async hand(path: string): Promise<void> {
+    await this.#lease?.hand(path);
+  }
+
+  async processes(): Promise<FoundProcess[]> {
+    return await this.#group.processes();
+  }
+
+  async terminate(): Promise<void> {
+    await this.#group.signal("SIGTERM");
+  }
+
+  async emptied(milliseconds: number, signal?: AbortSignal): Promise<boolean> {
+    return await this.#group.emptied(milliseconds, signal);
+  }
+
+  async kill(): Promise<Killed> {
+    const found = await this.#group.processes();
+    return { found, survivors: await this.#group.kill() };
+  }
+
+  async outOfMemory(): Promise<boolean> {
+    return (await this.#group.oomKills()) > 0;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    // After a kill nobody is left; when that failed, it was said, and an agent that starts anew tries again.
+    await this.kill().catch(() => {});
+    await this.#group.remove();
+    await this.#lease?.[Symbol.asyncDispose]();
+  }
+}

@@ -1,0 +1,237 @@
+/**
+ * Process trees where there are no control groups: found again through /proc, by session, ancestry, a cookie in the
+ * environment, the output they hold, and as orphans that the kernel handed to us. What none of these sees is named if it stands in the workspace.
+ */
+import { randomBytes } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
+import {
+  describeProcess,
+  environmentValue,
+  type FoundProcess,
+  isDead,
+  listProcesses,
+  outputsOf,
+  type ProcessStat,
+  readStat,
+  signalProcess,
+  ticksNow,
+  workingDirectory,
+} from "#/host/proc.ts";
+import { launcher } from "../script/launcher.ts";
+import type { Subreaper } from "./subreaper.ts";
+import type { Killed, Launch, Limits, ProcessTree, ProcessTrees } from "./tree.ts";
+
+const cookieName = "LABGEAR_COOKIE";
+
+/** How long killed processes may take to be gone, in milliseconds. */
+const killBound = 5000;
+
+/** The kernel tells nobody but the parent of a process's end: between two looks we wait so many milliseconds. */
+const lookInterval = 50;
+
+export interface SweepOptions {
+  /** Tells this agent from others on the box, the same at each start; without a dot. */
+  readonly id: string;
+  /** Why there are no control groups, one line. */
+  readonly reason: string;
+  /** Absent: orphans go to init, and those without a trace are out of reach. */
+  readonly subreaper?: Subreaper | undefined;
+}
+
+export class SweepTrees implements ProcessTrees {
+  readonly kind = "sweep";
+  readonly options: SweepOptions;
+  /** The trees under way. */
+  readonly live = new Set<SweepTree>();
+
+  constructor(options: SweepOptions) {
+    this.options = options;
+  }
+
+  async create(_name: string, limits: Limits, workspace: string): Promise<ProcessTree> {
+    const warnings = (["memory", "processes", "cpu"] as const)
+      .filter((limit) => limits[limit] !== undefined)
+      .map((limit) => `the limit of ${limit} isn't enforced: ${this.options.reason}`);
+    const tree = new SweepTree(this, workspace, await ticksNow(), warnings);
+    this.live.add(tree);
+    return tree;
+  }
+
+  async sweepStale(): Promise<FoundProcess[]> {
+    const own = await readStat(process.pid);
+    const { found } = await killAll(async () => {
+      const stats: ProcessStat[] = [];
+      for (const stat of await listProcesses()) {
+        if (isDead(stat) || stat.session === own?.session) continue;
+        const cookie = await environmentValue(stat.pid, cookieName);
+        if (cookie?.startsWith(`${this.options.id}.`)) stats.push(stat);
+      }
+      return stats;
+    });
+    return found;
+  }
+}
+
+class SweepTree implements ProcessTree {
+  readonly warnings: string[];
+  readonly workspace: string;
+  readonly #trees: SweepTrees;
+  readonly #cookie: string;
+  /** Clock ticks since boot: what is older isn't ours. */
+  readonly #created: number;
+  /** Sessions of ours. Only those that still have a process are kept: after that the number may pass to another one. */
+  readonly #sessions = new Set<number>();
+  readonly #members = new Set<string>();
+  #output: string | undefined;
+
+  constructor(trees: SweepTrees, workspace: string, created: number, warnings: string[]) {
+    this.#trees = trees;
+    this.workspace = workspace;
+    this.#created = created;
+    this.warnings = warnings;
+    this.#cookie = `${trees.options.id}.${randomBytes(12).toString("hex")}`;
+  }
+
+  launch(argv: readonly [string, ...string[]]): Launch {
+    return launcher(argv, { env: { [cookieName]: this.#cookie } });
+  }
+
+  attach(pid: number, output: string): void {
+    this.#sessions.add(pid);
+    this.#output = output;
+  }
+
+  async hand(): Promise<void> {
+    // Only who lives in a control group runs as another user.
+  }
+
+  async processes(): Promise<FoundProcess[]> {
+    return await Promise.all((await this.#find()).map(describeProcess));
+  }
+
+  async terminate(): Promise<void> {
+    for (const stat of await this.#find()) await signalProcess(stat, "SIGTERM");
+  }
+
+  async emptied(milliseconds: number, signal?: AbortSignal): Promise<boolean> {
+    const until = performance.now() + milliseconds;
+    while ((await this.#find()).length > 0) {
+      const left = until - performance.now();
+      if (left <= 0 || signal?.aborted) return false;
+      await delay(Math.min(lookInterval, left), undefined, signal ? { signal } : {}).catch(() => undefined);
+    }
+    return true;
+  }
+
+  async kill(): Promise<Killed> {
+    const killed = await killAll(() => this.#find());
+    await this.#nameStrangers();
+    return killed;
+  }
+
+  async outOfMemory(): Promise<boolean> {
+    return false;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    // After a kill nobody is left; when that failed, it was said, and an agent that starts anew tries again.
+    await killAll(() => this.#find()).catch(() => {});
+    this.#trees.live.delete(this);
+  }
+
+  /** The living members: what was known, and what the other traces add to it. */
+  async #find(): Promise<ProcessStat[]> {
+    const all = await listProcesses();
+    const ownSession = all.find((stat) => stat.pid === process.pid)?.session;
+    const others = all.filter((stat) => stat.started >= this.#created && stat.session !== ownSession);
+    const members = new Map<number, ProcessStat>();
+    for (const stat of others) {
+      if (await this.#isMember(stat)) members.set(stat.pid, stat);
+    }
+    for (let size = -1; size !== members.size; ) {
+      size = members.size;
+      const sessions = new Set([...members.values()].map((stat) => stat.session));
+      for (const stat of others) {
+        if (members.has(stat.parent) || sessions.has(stat.session)) members.set(stat.pid, stat);
+      }
+    }
+    this.#members.clear();
+    this.#sessions.clear();
+    for (const stat of members.values()) {
+      this.#members.add(identity(stat));
+      this.#sessions.add(stat.session);
+    }
+    return [...members.values()].filter((stat) => !isDead(stat));
+  }
+
+  async #isMember(stat: ProcessStat): Promise<boolean> {
+    if (this.#members.has(identity(stat)) || this.#sessions.has(stat.session)) return true;
+    if ((await environmentValue(stat.pid, cookieName)) === this.#cookie) return true;
+    if (this.#output !== undefined && (await outputsOf(stat.pid)).includes(this.#output)) return true;
+    return this.#trees.options.subreaper?.isAdopted(stat) === true && (await this.#isMyOrphan(stat));
+  }
+
+  /** An orphan without a trace belongs to the tree in whose workspace it stands, and else to the last one under way. */
+  async #isMyOrphan(stat: ProcessStat): Promise<boolean> {
+    const directory = await workingDirectory(stat.pid);
+    const owner = [...this.#trees.live].find((tree) => isInside(directory, tree.workspace));
+    return owner ? owner === this : this.#trees.live.size === 1;
+  }
+
+  /** What stands in the workspace and isn't known to be ours may be a person's shell: it is named, not killed. */
+  async #nameStrangers(): Promise<void> {
+    for (const stat of await listProcesses()) {
+      if (stat.started < this.#created || isDead(stat)) continue;
+      // Ourselves, and what another part of the agent does there.
+      if (stat.pid === process.pid || stat.parent === process.pid) continue;
+      if (this.#members.has(identity(stat)) || !isInside(await workingDirectory(stat.pid), this.workspace))
+        continue;
+      const { pid, command } = await describeProcess(stat);
+      const line = `process ${pid} (${command}) stands in the workspace, may be of this build, and was left running`;
+      if (!this.warnings.includes(line)) this.warnings.push(line);
+    }
+  }
+}
+
+/** How many processes a record names. */
+const maxFound = 1000;
+
+/** How often in a row nothing must be found: who forks and exits all the time can be missed by one look. */
+const quietLooks = 3;
+
+/** Kills what find() finds until it finds nothing, 5 s at most. */
+async function killAll(find: () => Promise<ProcessStat[]>) {
+  const until = performance.now() + killBound;
+  const found = new Map<string, FoundProcess>();
+  for (let quiet = 0; quiet < quietLooks; ) {
+    const stats = await find();
+    if (performance.now() > until) {
+      return { found: [...found.values()], survivors: await Promise.all(stats.map(describeProcess)) };
+    }
+    quiet = stats.length === 0 ? quiet + 1 : 0;
+    for (const stat of stats) {
+      if (found.size < maxFound && !found.has(identity(stat)))
+        found.set(identity(stat), await describeProcess(stat));
+    }
+    // A group is signalled in one go, which nobody in it can outrun by forking; a session's groups are all its own.
+    for (const group of new Set(stats.map((stat) => stat.group))) killGroup(group);
+    for (const stat of stats) await signalProcess(stat, "SIGKILL");
+  }
+  return { found: [...found.values()], survivors: [] };
+}
+
+function killGroup(group: number): void {
+  // 0 and 1 would mean our own group, and everybody.
+  if (group <= 1) return;
+  try {
+    process.kill(-group, "SIGKILL");
+  } catch {
+    // Gone meanwhile.
+  }
+}
+
+const identity = (stat: ProcessStat): string => `${stat.pid} ${stat.started}`;
+
+function isInside(directory: string | undefined, workspace: string): boolean {
+  return directory !== undefined && (directory === workspace || directory.startsWith(`${workspace}/`));
+}

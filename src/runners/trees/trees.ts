@@ -1,0 +1,65 @@
+/** Chooses how this agent holds its builds' processes. */
+import { createHash } from "node:crypto";
+import { HostError } from "#/host/errors.ts";
+import { loadSystemCalls } from "#/host/syscalls.ts";
+import { BuildUsers } from "../script/users.ts";
+import { detectCgroups } from "./cgroup.ts";
+import { CgroupBase } from "./cgroup-base.ts";
+import { CgroupTrees } from "./cgroup-tree.ts";
+import { Subreaper } from "./subreaper.ts";
+import { SweepTrees } from "./sweep-tree.ts";
+import type { ProcessTrees } from "./tree.ts";
+
+export type { ProcessTrees } from "./tree.ts";
+
+export interface OpenTrees extends ProcessTrees, AsyncDisposable {
+  /** One line each: why there are no control groups. */
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Control groups where this process may use them, else the sweep. Disposing ends every build and leaves no group behind.
+ *
+ * @param options.id any text that is this agent's alone and the same at each start, such as its state directory
+ * @throws HostError BUSY when another living agent has our control group
+ */
+export async function openTrees(options: { id: string }): Promise<OpenTrees> {
+  const id = createHash("sha256").update(options.id).digest("hex").slice(0, 16);
+  await using resources = new AsyncDisposableStack();
+  const base = await openBase(id);
+  const warnings: string[] = [];
+  let trees: ProcessTrees;
+  const subreaper = base instanceof CgroupBase ? undefined : await Subreaper.become(loadSystemCalls());
+  const reason = base instanceof CgroupBase ? "" : base.unavailable;
+  // Also beside control groups: an earlier agent may have had none.
+  const sweep = new SweepTrees({ id, reason, subreaper });
+  if (base instanceof CgroupBase) {
+    resources.use(base);
+    trees = new CgroupTrees(base, await BuildUsers.find());
+  } else {
+    resources.use(subreaper);
+    trees = sweep;
+    const how = "builds are searched for through /proc, where a process that hides well may be missed";
+    warnings.push(`no control groups: ${reason}; ${how}`);
+  }
+  const owned = resources.move();
+  return {
+    kind: trees.kind,
+    warnings,
+    create: (name, limits, workspace, owner) => trees.create(name, limits, workspace, owner),
+    sweepStale: async () =>
+      trees === sweep ? sweep.sweepStale() : [...(await trees.sweepStale()), ...(await sweep.sweepStale())],
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+async function openBase(id: string): Promise<CgroupBase | { unavailable: string }> {
+  const home = await detectCgroups();
+  if ("unavailable" in home) return home;
+  try {
+    return await CgroupBase.open(home, id);
+  } catch (error) {
+    if (error instanceof HostError && error.code === "CGROUP") return { unavailable: error.message };
+    throw error;
+  }
+}

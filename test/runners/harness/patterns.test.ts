@@ -1,0 +1,51 @@
+/** A verdict by a job's own patterns. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { newVerdictReader } from "#/runners/harness/reader.ts";
+import { lines, read } from "./feeding.ts";
+
+const config = { kind: "patterns", pass: "self-test: ok", fail: "(?i)error|self-test: bad" } as const;
+
+test("the first of the two patterns, and a failure takes a pass back", () => {
+  const pass = { passed: true, reason: 'the output has "self-test: ok"' };
+  assert.deepEqual(read(config, lines("hello", "self-test: \x1b[32mok\x1b[0m")).verdict, pass);
+  assert.deepEqual(read(config, "self-test: ok").verdict, pass, "it needs no line end");
+  for (const text of [
+    lines("ERROR 4", "self-test: ok"),
+    lines("self-test: ok", "Error 4"),
+    "self-test: ok error",
+  ])
+    assert.equal(read(config, text).verdict.passed, false, text);
+  assert.deepEqual(read(config, lines("hello")).verdict, {
+    passed: false,
+    reason: "nothing matched self-test: ok",
+    cause: "verdict-missing",
+  });
+});
+
+test("crashes and reboots around the patterns", () => {
+  assert.equal(read(config, lines("***** MPU FAULT *****", "self-test: ok")).verdict.cause, "panic");
+  assert.equal(read(config, lines("self-test: ok", "***** MPU FAULT *****")).verdict.cause, "panic");
+  const boot = "*** Booting Zephyr OS build v3.7.0 ***";
+  assert.equal(read(config, lines(boot, "self-test: ok")).verdict.passed, true);
+  assert.equal(read(config, lines(boot, "E: a log line", boot, "self-test: ok")).verdict.passed, true);
+  assert.equal(read(config, lines(boot, "hello", boot, "self-test: ok")).verdict.cause, "rebooted");
+  const esp = ["ets Jun  8 2016 00:22:57", "", "rst:0x1 (POWERON_RESET),boot:0x13", "hello"];
+  assert.equal(read(config, lines(...esp, "self-test: ok")).verdict.passed, true);
+  assert.equal(read(config, lines(...esp, ...esp, "self-test: ok")).verdict.cause, "rebooted");
+});
+
+test("what comes before the start text is never matched", () => {
+  assert.equal(read(config, lines("self-test: ok", "app 2"), "app 2").verdict.passed, false);
+  assert.equal(read(config, lines("error", "app 2", "self-test: ok"), "app 2").verdict.passed, true);
+  assert.equal(read(config, lines("app 21", "self-test: ok"), "app 2").verdict.passed, false);
+  assert.equal(read(config, "xx app 2 self-test: ok", "app 2").verdict.passed, true);
+});
+
+test("a prompt at the end of what came counts when nothing follows", () => {
+  const reader = newVerdictReader({ kind: "patterns", pass: "^> $" });
+  reader.feed(Buffer.from("booted\r\n> "));
+  const before = reader.verdict;
+  reader.quiet();
+  assert.deepEqual([before, reader.verdict?.passed], [undefined, true]);
+});

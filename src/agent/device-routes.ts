@@ -102,12 +102,12 @@ async function transfer(
 ): Promise<void> {
   const waiting = AbortSignal.any([signal, AbortSignal.timeout(patience)]);
   try {
-    const seat = await device.reserve("labgear console, by hand", undefined, waiting);
-    using _ = { [Symbol.dispose]: () => seat.release({ kind: "by-hand" }) };
-    const dialogue = talk(seat.console);
-    if (!dialogue) throw new TypeError(`a ${seat.console.kind} console takes and gives no files`);
-    await seat.converse(seat.console.enter(device.config.bootTimeout), { signal });
-    await seat.converse(dialogue, { signal });
+    const reservation = await device.reserve("labgear console, by hand", undefined, waiting);
+    using _ = { [Symbol.dispose]: () => reservation.release({ kind: "by-hand" }) };
+    const dialogue = talk(reservation.console);
+    if (!dialogue) throw new TypeError(`a ${reservation.console.kind} console takes and gives no files`);
+    await reservation.converse(reservation.console.enter(device.config.bootTimeout), { signal });
+    await reservation.converse(dialogue, { signal });
   } catch (error) {
     throw new ControlError("REFUSED", (error as Error).message, { cause: error });
   }

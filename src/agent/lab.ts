@@ -16,7 +16,7 @@ export function labOf(agent: Agent): Lab {
       return {
         start: port.ring.start,
         end: port.ring.end,
-        buildFrom: device.state.kind === "busy" ? device.seatedFrom : undefined,
+        buildFrom: device.state.kind === "busy" ? device.reservedFrom : undefined,
         follow: (from, signal) => port.follow(from, signal),
       };
     },

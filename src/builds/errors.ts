@@ -1,4 +1,5 @@
 /** What can go wrong around a build, apart from the job itself. */
+import { CodedError } from "#/lib/errors.ts";
 
 export type BuildErrorCode =
   /**
@@ -23,13 +24,6 @@ export type BuildErrorCode =
   /** Old builds can't be removed. */
   | "PRUNE";
 
-export class BuildError extends Error {
+export class BuildError extends CodedError<BuildErrorCode> {
   override readonly name = "BuildError";
-  readonly code: BuildErrorCode;
-
-  /** @param message one line: what is wrong, and what to do where that is known */
-  constructor(code: BuildErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.code = code;
-  }
 }

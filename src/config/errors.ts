@@ -1,4 +1,5 @@
 /** What can be wrong with the configuration and the state store. */
+import { CodedError } from "#/lib/errors.ts";
 
 /** One mistake in a configuration file, at the place where a person would mend it. */
 export interface Problem {
@@ -52,13 +53,6 @@ export type StoreErrorCode =
   /** The file can't be read. */
   | "UNREADABLE";
 
-export class StoreError extends Error {
+export class StoreError extends CodedError<StoreErrorCode> {
   override readonly name = "StoreError";
-  readonly code: StoreErrorCode;
-
-  /** @param message one line: what is wrong, and what to do */
-  constructor(code: StoreErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.code = code;
-  }
 }

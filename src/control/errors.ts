@@ -1,4 +1,5 @@
 /** What can go wrong between a command and the agent it talks to. */
+import { CodedError } from "#/lib/errors.ts";
 
 export type ControlErrorCode =
   /** No agent listens on the socket, or what listens there doesn't answer as one. */
@@ -16,13 +17,6 @@ export type ControlErrorCode =
   /** The socket can't be made. */
   | "LISTEN";
 
-export class ControlError extends Error {
+export class ControlError extends CodedError<ControlErrorCode> {
   override readonly name = "ControlError";
-  readonly code: ControlErrorCode;
-
-  /** @param message one line (for CONFIGURATION one for each mistake): what is wrong, and what to do */
-  constructor(code: ControlErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.code = code;
-  }
 }

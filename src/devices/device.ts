@@ -1,7 +1,7 @@
 /** One device: its port, its health, and who has it. */
 import { EventEmitter } from "node:events";
 import type { DeviceConfig } from "#/config/model.ts";
-import { Waiting } from "#/lib/condition.ts";
+import { Condition } from "#/lib/condition.ts";
 import type { Console } from "./consoles/console.ts";
 import { BoardFailure, DeviceError, inWords } from "./errors.ts";
 import type { HealthRecord } from "./health.ts";
@@ -10,7 +10,7 @@ import type { Port } from "./port/port.ts";
 import type { PortWriter } from "./port/writer.ts";
 import type { Power } from "./power.ts";
 import { prove } from "./probe.ts";
-import { type Outcome, Seat } from "./reservation.ts";
+import { type Outcome, Reservation } from "./reservation.ts";
 import { type DeviceState, type Standing, type StateEntry, standingOf } from "./state.ts";
 
 export interface DeviceOptions {
@@ -37,7 +37,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   readonly #options: DeviceOptions;
   readonly #ending = new AbortController();
   readonly #history = new StateHistory();
-  readonly #waiting = new Waiting();
+  readonly #changes = new Condition();
   readonly #living: Promise<void>;
   #paused: string | undefined;
   /** It was proved, and nothing has put that in doubt. */
@@ -46,8 +46,8 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   #unproved = true;
   /** Tries to prove it since it was plugged in, or resumed. */
   #tries = 0;
-  #seat: Seat | undefined;
-  /** How the last seat ended, until the board is brought back from it. */
+  #reservation: Reservation | undefined;
+  /** How the last reservation ended, until the board is brought back from it. */
   #outcome: Outcome | undefined;
 
   constructor(options: DeviceOptions) {
@@ -72,8 +72,8 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   }
 
   /** Where in the port's stream the time of who has it now began. */
-  get seatedFrom(): number | undefined {
-    return this.#seat?.from;
+  get reservedFrom(): number | undefined {
+    return this.#reservation?.from;
   }
 
   get standing(): Standing {
@@ -83,7 +83,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   /** Keeps builds off it, once the one that runs has ended; a person may then write to its console. */
   pause(reason: string): void {
     this.#paused = reason;
-    this.#waiting.wake();
+    this.#changes.wake();
   }
 
   /** Ends a pause and a quarantine; the board has to prove itself. */
@@ -91,7 +91,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     this.#paused = undefined;
     this.health.clear();
     this.#tries = 0;
-    this.#waiting.wake();
+    this.#changes.wake();
   }
 
   /**
@@ -99,24 +99,24 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
    * @param job absent: a person has it by hand
    * @throws BoardFailure when it can't be had; the signal's reason
    */
-  async reserve(who: string, job: string | undefined, signal: AbortSignal): Promise<Seat> {
+  async reserve(who: string, job: string | undefined, signal: AbortSignal): Promise<Reservation> {
     const available = () =>
-      this.#seat === undefined &&
+      this.#reservation === undefined &&
       (this.state.kind === "ready" ||
         (this.state.kind === "paused" && job === undefined) ||
         (this.state.kind === "quarantined" && job !== undefined && job === this.config.health.job));
     const isOnItsWay = () => ["proving", "recovering", "busy"].includes(this.state.kind) || available();
-    await this.#waiting.until(() => available() || !isOnItsWay(), signal);
+    await this.#changes.until(() => available() || !isOnItsWay(), signal);
     if (!available()) throw this.#notReady();
-    this.#seat = new Seat({
+    this.#reservation = new Reservation({
       who,
       port: this.port,
       power: this.#options.power,
       console: this.#options.newConsole(),
       onRelease: (outcome) => this.#released(outcome, job),
     });
-    this.#waiting.wake();
-    return this.#seat;
+    this.#changes.wake();
+    return this.#reservation;
   }
 
   /**
@@ -124,7 +124,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
    * @throws DeviceError PORT_BUSY
    */
   openWriter(who: string): PortWriter {
-    if (this.state.kind !== "paused" || this.#seat) {
+    if (this.state.kind !== "paused" || this.#reservation) {
       const message = `${this.name} is ${this.state.kind}: pause it before writing (labgear pause ${this.name})`;
       throw new DeviceError("PORT_BUSY", message);
     }
@@ -138,20 +138,20 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     return new BoardFailure(cause, `${this.name} is ${state.kind}${why}`);
   }
 
-  readonly #onPort = () => this.#waiting.wake();
+  readonly #onPort = () => this.#changes.wake();
 
   #released(outcome: Outcome, job: string | undefined): void {
-    this.#seat = undefined;
+    this.#reservation = undefined;
     this.#outcome = outcome;
     this.health.count(outcome, job);
-    this.#waiting.wake();
+    this.#changes.wake();
   }
 
   /** One state after the other, until the end; each returns when something else is the case. */
   async #live(): Promise<void> {
     while (!this.#ended) {
       if (this.#outcome) await this.#recover(this.#outcome);
-      else if (this.#seat) await this.#serve(this.#seat);
+      else if (this.#reservation) await this.#serve(this.#reservation);
       else if (this.port.state.kind !== "open") await this.#waitForPort();
       else if (this.#paused !== undefined) await this.#rest({ kind: "paused", reason: this.#paused });
       else if (this.health.quarantine !== undefined)
@@ -162,14 +162,14 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   }
 
   get #ended(): boolean {
-    return this.#ending.signal.aborted && !this.#seat && !this.#outcome;
+    return this.#ending.signal.aborted && !this.#reservation && !this.#outcome;
   }
 
   async #waitForPort(): Promise<void> {
     this.#trusted = false;
     this.#unproved = true;
     this.#tries = 0;
-    await this.#waiting.until(() => {
+    await this.#changes.until(() => {
       const { state } = this.port;
       if (state.kind === "open") return true;
       const reason = "reason" in state ? state.reason : "its port is being opened";
@@ -183,19 +183,19 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     // Whoever wrote by hand may have left it in any state.
     if (state.kind === "paused") this.#unproved = true;
     this.#enter(state);
-    await this.#waiting.until(() => this.#isDisturbed(state));
+    await this.#changes.until(() => this.#isDisturbed(state));
   }
 
   #isDisturbed(state: DeviceState): boolean {
-    if (this.#seat || this.#ended || this.port.state.kind !== "open") return true;
+    if (this.#reservation || this.#ended || this.port.state.kind !== "open") return true;
     if (state.kind === "paused") return this.#paused === undefined;
     if (this.#paused !== undefined) return true;
     return state.kind === "quarantined" && this.health.quarantine === undefined;
   }
 
-  async #serve(seat: Seat): Promise<void> {
-    this.#enter({ kind: "busy", who: seat.who });
-    await this.#waiting.until(() => this.#outcome !== undefined);
+  async #serve(reservation: Reservation): Promise<void> {
+    this.#enter({ kind: "busy", who: reservation.who });
+    await this.#changes.until(() => this.#outcome !== undefined);
   }
 
   /** On every way out of a build: power or reset, so that nothing of it is left for the next. */
@@ -226,7 +226,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   async #prove(): Promise<void> {
     this.#enter({ kind: "proving", reason: "it is asked what it is" });
     const giveUp = new AbortController();
-    const disturbed = this.#waiting
+    const disturbed = this.#changes
       .until(() => this.#isDisturbed({ kind: "ready" }), giveUp.signal)
       .catch(() => {});
     const stopped = new AbortController();
@@ -253,19 +253,19 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     const timer = AbortSignal.timeout(wait);
     const tries = this.#tries;
     const isOver = () => this.#isDisturbed({ kind: "ready" }) || this.#tries !== tries;
-    await this.#waiting.until(isOver, timer).catch(() => {});
+    await this.#changes.until(isOver, timer).catch(() => {});
   }
 
   #enter(state: DeviceState): void {
     if (!this.#history.enter(state)) return;
     this.emit("changed");
-    this.#waiting.wake();
+    this.#changes.wake();
   }
 
   /** Ends it: a build that has it must have been told to stop, and is waited for. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ending.abort();
-    this.#waiting.wake();
+    this.#changes.wake();
     await this.#living;
     this.port.off("state", this.#onPort);
     await this.port[Symbol.asyncDispose]();

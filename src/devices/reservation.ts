@@ -19,7 +19,7 @@ export type Outcome =
   /** The board or its link failed. */
   | { readonly kind: "sick"; readonly reason: string };
 
-export interface SeatOptions {
+export interface ReservationOptions {
   readonly who: string;
   readonly port: Port;
   readonly power: Power;
@@ -27,20 +27,20 @@ export interface SeatOptions {
   readonly onRelease: (outcome: Outcome) => void;
 }
 
-export class Seat implements Disposable {
+export class Reservation implements Disposable {
   readonly who: string;
   readonly console: Console;
   readonly port: Port;
   /** Where in the port's stream it began: what came before is shown, and never matched. */
   readonly from: number;
-  readonly #options: SeatOptions;
+  readonly #options: ReservationOptions;
   readonly #writer: PortWriter;
   readonly #lost = new AbortController();
   #line: PortLine;
   #released = false;
 
   /** @throws DeviceError PORT_BUSY when somebody writes to the port */
-  constructor(options: SeatOptions) {
+  constructor(options: ReservationOptions) {
     this.#options = options;
     this.who = options.who;
     this.console = options.console;

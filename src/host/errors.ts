@@ -1,4 +1,5 @@
 /** What can go wrong between us and the box we run on. */
+import { CodedError } from "#/lib/errors.ts";
 
 export type HostErrorCode =
   /** The kernel refused something about control groups. */
@@ -12,15 +13,8 @@ export type HostErrorCode =
   /** The native addon for serial ports can't be loaded. */
   | "ADDON";
 
-export class HostError extends Error {
+export class HostError extends CodedError<HostErrorCode> {
   override readonly name = "HostError";
-  readonly code: HostErrorCode;
-
-  /** @param message one line: what is wrong, and what to do where that is known */
-  constructor(code: HostErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.code = code;
-  }
 }
 
 /** The errno name of a failed system call, such as "ENOENT"; the message where there is none. */

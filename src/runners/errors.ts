@@ -1,4 +1,5 @@
 /** What can go wrong in carrying out a job that is the box's fault, not the job's. */
+import { CodedError } from "#/lib/errors.ts";
 
 export type RunnerErrorCode =
   /** The script couldn't be written: disk full, no permission. */
@@ -8,13 +9,6 @@ export type RunnerErrorCode =
   /** The kernel refused to start it: environment too large, no more processes, no such directory. */
   | "START";
 
-export class RunnerError extends Error {
+export class RunnerError extends CodedError<RunnerErrorCode> {
   override readonly name = "RunnerError";
-  readonly code: RunnerErrorCode;
-
-  /** @param message one line: what is wrong, and what to do where that is known */
-  constructor(code: RunnerErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.code = code;
-  }
 }

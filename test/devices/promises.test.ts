@@ -137,10 +137,10 @@ async function run(device: Device, code: number): Promise<Result> {
   try {
     while (device.state.kind === "absent" || device.state.kind === "opening")
       await once(device, "changed", { signal });
-    using seat = await device.reserve("the test", "job", signal);
+    using reservation = await device.reserve("the test", "job", signal);
     const verdict = await runShell(
       {
-        seat,
+        reservation,
         bootTimeout: 10_000,
         signal,
         output: async (bytes) => void output.push(Uint8Array.from(bytes)),
@@ -151,7 +151,7 @@ async function run(device: Device, code: number): Promise<Result> {
       },
       { kind: "shell", script: script(code), put: [], get: [] },
     );
-    seat.release({ kind: "well", passed: verdict.passed });
+    reservation.release({ kind: "well", passed: verdict.passed });
     return { verdict, output: Buffer.concat(output), notes };
   } catch (error) {
     if (error instanceof DeviceError) return new BoardFailure("unplugged", error.message);

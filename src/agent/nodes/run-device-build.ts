@@ -6,7 +6,7 @@ import type { Device } from "#/devices/device.ts";
 import { BoardFailure, DeviceError } from "#/devices/errors.ts";
 import { openCapture } from "#/devices/port/capture.ts";
 import { serverUrl } from "#/devices/port/source.ts";
-import type { Outcome, Seat } from "#/devices/reservation.ts";
+import type { Outcome, Reservation } from "#/devices/reservation.ts";
 import { type BoardRun, type BoardVerdict, outcomeOf } from "#/runners/board/board.ts";
 import { runFirmware } from "#/runners/board/firmware.ts";
 import { runShell } from "#/runners/board/shell.ts";
@@ -26,18 +26,22 @@ export function onDevice(context: NodeContext, device: Device): CarryOut {
   return (build, job, parameters) =>
     carryOut(build, job, context, async () => {
       await build.open(context.config().builds.maxConsole);
-      using seat = await device.reserve(build.title, job.name, build.signal);
-      await using _ = await openCapture(join(build.folder, "serial.capture"), seat.port, seat.from);
+      using reservation = await device.reserve(build.title, job.name, build.signal);
+      await using _ = await openCapture(
+        join(build.folder, "serial.capture"),
+        reservation.port,
+        reservation.from,
+      );
       try {
         await using stage = await Stage.prepare(build, job, parameters, context, variables(device));
-        const { ending, outcome } = await work(stage, seat, device).catch((error) =>
-          afterFailure(error, stage, seat),
+        const { ending, outcome } = await work(stage, reservation, device).catch((error) =>
+          afterFailure(error, stage, reservation),
         );
         await stage.collect();
-        if (!build.signal.aborted) seat.release(outcome);
+        if (!build.signal.aborted) reservation.release(outcome);
         return ending;
       } finally {
-        if (build.signal.aborted) await interrupt(seat);
+        if (build.signal.aborted) await interrupt(reservation);
       }
     });
 }
@@ -58,19 +62,19 @@ interface Done {
   readonly outcome: Outcome;
 }
 
-async function work(stage: Stage, seat: Seat, device: Device): Promise<Done> {
+async function work(stage: Stage, reservation: Reservation, device: Device): Promise<Done> {
   const { job, build } = stage;
   const { work } = job;
   const grace = Math.min(job.grace, longestGrace);
   if (work.kind === "run") {
-    await using _ = await seat.lend();
-    const signal = AbortSignal.any([build.signal, seat.lost]);
+    await using _ = await reservation.lend();
+    const signal = AbortSignal.any([build.signal, reservation.lost]);
     const ended = await stage.run(work.script, { grace, signal });
-    if (!build.signal.aborted) seat.lost.throwIfAborted();
+    if (!build.signal.aborted) reservation.lost.throwIfAborted();
     const ending = scriptEnding(ended);
     return { ending, outcome: { kind: "well", passed: ending.kind === "passed" } };
   }
-  const run = boardRun(stage, seat, device, grace);
+  const run = boardRun(stage, reservation, device, grace);
   const verdict = await carry(run, work);
   if (verdict.junit !== undefined) await stage.report(verdict.junit);
   return { ending: verdictEnding(verdict), outcome: outcomeOf(verdict) };
@@ -87,10 +91,10 @@ function carry(run: BoardRun, work: Exclude<Stage["job"]["work"], { kind: "run" 
   }
 }
 
-function boardRun(stage: Stage, seat: Seat, device: Device, grace: number): BoardRun {
+function boardRun(stage: Stage, reservation: Reservation, device: Device, grace: number): BoardRun {
   const { build, console, workspace } = stage;
   return {
-    seat,
+    reservation,
     bootTimeout: device.config.bootTimeout,
     signal: build.signal,
     output: (bytes) => console.write(bytes),
@@ -99,7 +103,7 @@ function boardRun(stage: Stage, seat: Seat, device: Device, grace: number): Boar
       build.progress = percent;
     },
     host: (script, name) => {
-      const signal = AbortSignal.any([build.signal, seat.lost]);
+      const signal = AbortSignal.any([build.signal, reservation.lost]);
       return stage.run(script, { name, grace, signal });
     },
     files: {
@@ -124,11 +128,15 @@ function verdictEnding({ passed, reason, exitCode, cause }: BoardVerdict): Endin
  * What it means that the board failed; said on the console, with what it said last.
  * @throws the error, when it isn't the board's, or the build was stopped
  */
-async function afterFailure(thrown: unknown, { build, console }: Stage, seat: Seat): Promise<Done> {
+async function afterFailure(
+  thrown: unknown,
+  { build, console }: Stage,
+  reservation: Reservation,
+): Promise<Done> {
   const error = asBoardFailure(thrown);
   if (!(error instanceof BoardFailure) || build.signal.aborted) throw error;
   const ending = boardEnding(error);
-  await console.note(`${ending.reason}\n[labgear] ${lastWords(seat)}`);
+  await console.note(`${ending.reason}\n[labgear] ${lastWords(reservation)}`);
   const kind = ending.kind === "infrastructure" ? "sick" : "doubtful";
   return { ending, outcome: { kind, reason: ending.reason } };
 }
@@ -141,18 +149,18 @@ function asBoardFailure(error: unknown): unknown {
 }
 
 /** Ends what runs on the board, so that it isn't left at it until somebody else comes. */
-async function interrupt(seat: Seat): Promise<void> {
+async function interrupt(reservation: Reservation): Promise<void> {
   // What is brought back by power or reset needn't be asked.
-  if (seat.canRestart || seat.lost.aborted) return;
-  const signal = AbortSignal.any([AbortSignal.timeout(interruptTime + 500), seat.lost]);
-  await seat.converse(seat.console.interrupt(interruptTime), { signal }).catch(() => false);
+  if (reservation.canRestart || reservation.lost.aborted) return;
+  const signal = AbortSignal.any([AbortSignal.timeout(interruptTime + 500), reservation.lost]);
+  await reservation.converse(reservation.console.interrupt(interruptTime), { signal }).catch(() => false);
 }
 
 /** How much of what the board said last is shown, in bytes. */
 const lastBytes = 2048;
 
 /** What the board said last, as a line for each of its lines. */
-function lastWords({ port, from }: Seat): string {
+function lastWords({ port, from }: Reservation): string {
   const { ring } = port;
   let text = "";
   for (let at = Math.max(from, ring.end - lastBytes); at < ring.end; ) {

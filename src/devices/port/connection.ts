@@ -11,7 +11,7 @@ const backTimeout = 5000;
 /** How long a port may be away while it is lent before the loan is lost, in milliseconds: they come back in less. */
 const lentAbsence = 1500;
 
-export interface KeeperOptions {
+export interface PortConnectionOptions {
   /** Of the device. */
   readonly name: string;
   readonly source: Source;
@@ -25,8 +25,8 @@ export interface KeeperOptions {
   readonly lost: (error: DeviceError) => void;
 }
 
-export class Keeper implements AsyncDisposable {
-  readonly #options: KeeperOptions;
+export class PortConnection implements AsyncDisposable {
+  readonly #options: PortConnectionOptions;
   readonly #watch: Disposable;
   readonly #ending = new AbortController();
   readonly #retry = new Retry(() => this.#wake());
@@ -41,7 +41,7 @@ export class Keeper implements AsyncDisposable {
   #absence: NodeJS.Timeout | undefined;
 
   /** Begins to look at once. */
-  constructor(options: KeeperOptions) {
+  constructor(options: PortConnectionOptions) {
     this.#options = options;
     this.#watch = options.source.watch(() => this.#wake());
     this.#wake();

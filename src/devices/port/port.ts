@@ -2,10 +2,10 @@
 import { EventEmitter } from "node:events";
 import type { PortConfig } from "#/config/model.ts";
 import type { SystemCalls } from "#/host/syscalls.ts";
-import { News } from "#/lib/news.ts";
+import { Condition } from "#/lib/condition.ts";
 import type { Discovery } from "../discovery/discovery.ts";
 import { DeviceError } from "../errors.ts";
-import { Keeper } from "./connection.ts";
+import { PortConnection } from "./connection.ts";
 import { Counters } from "./counters.ts";
 import { type Chunk, Ring } from "./ring.ts";
 import { sourceOf } from "./source.ts";
@@ -39,9 +39,9 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
   readonly name: string;
   readonly ring: Ring;
   readonly counters = new Counters();
-  readonly #keeper: Keeper;
+  readonly #connection: PortConnection;
   /** Bytes, and changes of state. */
-  readonly #news = new News();
+  readonly #changes = new Condition();
   #writer: Writer | undefined;
 
   /** Begins to look for the port at once. */
@@ -49,13 +49,13 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
     super();
     this.name = name;
     this.ring = new Ring(ringSize);
-    this.#keeper = new Keeper({
+    this.#connection = new PortConnection({
       name,
       source: sourceOf(config, discovery, calls),
       receive: (bytes) => this.#receive(bytes),
       changed: () => {
         this.emit("state", this.state);
-        this.#news.tell();
+        this.#changes.wake();
       },
       opened: (line) => this.counters.opened(line),
       closing: () => this.counters.closing(),
@@ -67,7 +67,7 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
   }
 
   get state(): PortState {
-    return this.#keeper.state;
+    return this.#connection.state;
   }
 
   /** The device file, as /dev/ttyUSB0, or address at this moment; also while it is lent. */
@@ -87,7 +87,7 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
    * @param from the offset to begin at; undefined: the oldest that is kept
    */
   async *follow(from: number | undefined, signal: AbortSignal): AsyncGenerator<Chunk, void, void> {
-    using news = this.#news.listen(signal);
+    using news = this.#changes.listen(signal);
     let next = Math.min(from ?? this.ring.start, this.ring.end);
     while (!signal.aborted) {
       const chunk = this.ring.read(next);
@@ -103,7 +103,7 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
   async whenOpen(timeout: number, signal?: AbortSignal): Promise<boolean> {
     const late = AbortSignal.timeout(timeout);
     const end = signal ? AbortSignal.any([signal, late]) : late;
-    using news = this.#news.listen(end);
+    using news = this.#changes.listen(end);
     while (this.state.kind !== "open" && this.state.kind !== "closed" && !end.aborted) await news.next();
     return this.state.kind === "open";
   }
@@ -116,11 +116,11 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
   acquire(who: string): PortWriter {
     if (this.#writer) throw new DeviceError("PORT_BUSY", `${this.name} is in use by ${this.#writer.who}`);
     if (this.state.kind === "refused") throw this.state.error;
-    if (this.state.kind !== "open") throw this.#keeper.notThere();
+    if (this.state.kind !== "open") throw this.#connection.notThere();
     const writer = new Writer({
       who,
       line: () => {
-        const { line } = this.#keeper;
+        const { line } = this.#connection;
         if (line) return line;
         throw new DeviceError("PORT_LOST", `${this.name}'s port is lent to another program`);
       },
@@ -154,16 +154,16 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#writer?.lose(new DeviceError("PORT_LOST", `${this.name}'s port is closed`));
-    await this.#keeper[Symbol.asyncDispose]();
+    await this.#connection[Symbol.asyncDispose]();
   }
 
   async #lend(): Promise<Loan> {
-    const { url } = await this.#keeper.lend();
+    const { url } = await this.#connection.lend();
     let back: Promise<void> | undefined;
     return {
       path: url,
       [Symbol.asyncDispose]: () => {
-        back ??= this.#keeper.takeBack((timeout) => this.whenOpen(timeout));
+        back ??= this.#connection.takeBack((timeout) => this.whenOpen(timeout));
         return back;
       },
     };
@@ -175,7 +175,7 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
     this.ring.append(bytes, at);
     this.counters.received += bytes.length;
     if (this.listenerCount("data") > 0) this.emit("data", { offset, at, bytes: Buffer.from(bytes) });
-    this.#news.tell();
+    this.#changes.wake();
   }
 
   #sent(bytes: Uint8Array): void {

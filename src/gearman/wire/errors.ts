@@ -1,4 +1,5 @@
 /** What can go wrong between us and a Gearman peer. */
+import { CodedError } from "#/lib/errors.ts";
 
 export type GearmanErrorCode =
   /** The peer's bytes are no Gearman packets. */
@@ -16,13 +17,6 @@ export type GearmanErrorCode =
   /** The server answered with an ERROR packet or an ERR line. */
   | "REFUSED";
 
-export class GearmanError extends Error {
+export class GearmanError extends CodedError<GearmanErrorCode> {
   override readonly name = "GearmanError";
-  readonly code: GearmanErrorCode;
-
-  /** @param message one line: what is wrong, and what to do where that is known */
-  constructor(code: GearmanErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.code = code;
-  }
 }

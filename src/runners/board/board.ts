@@ -1,11 +1,11 @@
 /** What a runner on a board works with, and what it comes to. */
 import type { Cause } from "#/devices/cause.ts";
 import type { Sink, Source } from "#/devices/consoles/console.ts";
-import type { Outcome, Seat } from "#/devices/reservation.ts";
+import type { Outcome, Reservation } from "#/devices/reservation.ts";
 import type { HostEnding } from "../script/runner.ts";
 
 export interface BoardRun {
-  readonly seat: Seat;
+  readonly reservation: Reservation;
   /** Milliseconds from power or reset to the prompt. */
   readonly bootTimeout: number;
   /** Aborted when the build is to stop. */

@@ -5,24 +5,24 @@ import { hooks } from "./hooks.ts";
 
 /** @returns undefined when it is done; else one line that says why not @throws BoardFailure */
 export async function put(run: BoardRun, { from, to }: FileTransfer): Promise<string | undefined> {
-  const { seat } = run;
-  if (!seat.console.put) return `a ${seat.console.kind} console takes no files`;
+  const { reservation } = run;
+  if (!reservation.console.put) return `a ${reservation.console.kind} console takes no files`;
   const source = await run.files.source(from);
   if (typeof source === "string") return source;
   await using file = source;
   await run.note(`${from} goes to the board as ${to}, ${file.size} bytes`);
-  await seat.converse(seat.console.put(file, to), hooks(run));
+  await reservation.converse(reservation.console.put(file, to), hooks(run));
   return undefined;
 }
 
 /** @returns undefined when it is done; else one line that says why not @throws BoardFailure */
 export async function get(run: BoardRun, { from, to }: FileTransfer): Promise<string | undefined> {
-  const { seat } = run;
-  if (!seat.console.get) return `a ${seat.console.kind} console gives no files`;
+  const { reservation } = run;
+  if (!reservation.console.get) return `a ${reservation.console.kind} console gives no files`;
   const sink = await run.files.sink(to);
   if (typeof sink === "string") return sink;
   using file = sink;
-  await seat.converse(seat.console.get(from, file), hooks(run));
+  await reservation.converse(reservation.console.get(from, file), hooks(run));
   await run.note(`${from} came from the board as ${to}, ${file.size} bytes`);
   return undefined;
 }

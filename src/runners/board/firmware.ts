@@ -19,7 +19,7 @@ const settling = 500;
  * @throws BoardFailure flash-failed, power-failed, unplugged
  */
 export async function runFirmware(run: BoardRun, work: Work): Promise<BoardVerdict> {
-  const { seat, signal } = run;
+  const { reservation, signal } = run;
   if (work.build !== undefined) {
     const problem = scriptProblem(await run.host(work.build, "build"));
     signal.throwIfAborted();
@@ -27,7 +27,7 @@ export async function runFirmware(run: BoardRun, work: Work): Promise<BoardVerdi
   }
   const reader = newVerdictReader(work.verdict, work.start === undefined ? {} : { start: work.start });
   if (work.lend) {
-    await using _ = await seat.lend();
+    await using _ = await reservation.lend();
     await flash(run, work.flash);
   } else {
     // Also with nothing to match yet: the console shows what the board says while it is flashed.
@@ -35,7 +35,7 @@ export async function runFirmware(run: BoardRun, work: Work): Promise<BoardVerdi
     await using tap = new Tap(run, taker);
     await tap.race(flash(run, work.flash));
   }
-  if (work.start === undefined && seat.canStartAnew) await seat.startAnew(signal);
+  if (work.start === undefined && reservation.canStartAnew) await reservation.startAnew(signal);
   const verdict = await listen(run, reader, work.timeout);
   return {
     passed: verdict.passed,
@@ -45,10 +45,10 @@ export async function runFirmware(run: BoardRun, work: Work): Promise<BoardVerdi
   };
 }
 
-async function flash({ host, signal, seat }: BoardRun, script: string): Promise<void> {
+async function flash({ host, signal, reservation }: BoardRun, script: string): Promise<void> {
   const problem = scriptProblem(await host(script, "flash"));
   signal.throwIfAborted();
-  seat.lost.throwIfAborted();
+  reservation.lost.throwIfAborted();
   if (problem !== undefined) throw new BoardFailure("flash-failed", problem);
 }
 
@@ -61,14 +61,14 @@ export function scriptProblem({ code, signal, oom }: HostEnding): string | undef
 
 /** Reads the console until the verdict, or until so many milliseconds have passed. */
 async function listen(run: BoardRun, reader: VerdictReader, timeout: number): Promise<Verdict> {
-  const { seat, output } = run;
-  const signal = AbortSignal.any([run.signal, seat.lost]);
+  const { reservation, output } = run;
+  const signal = AbortSignal.any([run.signal, reservation.lost]);
   let until = performance.now() + timeout;
   let settles = false;
   for (;;) {
     const left = until - performance.now();
     if (left <= 0) return reader.end();
-    const bytes = await seat.line.read(Math.min(left, quiet), signal).catch((error) => {
+    const bytes = await reservation.line.read(Math.min(left, quiet), signal).catch((error) => {
       throw signal.aborted ? signal.reason : error;
     });
     await output(bytes);

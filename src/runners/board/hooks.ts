@@ -2,7 +2,7 @@
 import type { TalkOptions } from "#/devices/talk.ts";
 import type { BoardRun } from "./board.ts";
 
-/** For Seat.converse(): everything to the build. */
+/** For Reservation.converse(): everything to the build. */
 export function hooks(run: BoardRun): TalkOptions {
   return {
     signal: run.signal,

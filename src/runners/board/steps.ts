@@ -87,28 +87,28 @@ class StepRunner {
     step: Exclude<StepConfig, { kind: "run" | "login" | "put" | "get" }>,
     index: number,
   ): Promise<Problem | undefined> {
-    const { seat, signal, host } = this.#run;
+    const { reservation, signal, host } = this.#run;
     if (["send", "power", "reset", "break"].includes(step.kind)) this.#entered = false;
     switch (step.kind) {
       case "send":
-        await seat.writer.write(Buffer.from(step.enter ? `${step.text}\r` : step.text));
+        await reservation.writer.write(Buffer.from(step.enter ? `${step.text}\r` : step.text));
         return undefined;
       case "expect":
-        return this.#expectation.wait(step, AbortSignal.any([signal, seat.lost]));
+        return this.#expectation.wait(step, AbortSignal.any([signal, reservation.lost]));
       case "sleep":
-        await delay(step.milliseconds, undefined, { signal: AbortSignal.any([signal, seat.lost]) });
+        await delay(step.milliseconds, undefined, { signal: AbortSignal.any([signal, reservation.lost]) });
         return undefined;
       case "control":
-        await seat.writer.setControl({ [step.line]: step.value });
+        await reservation.writer.setControl({ [step.line]: step.value });
         return undefined;
       case "break":
-        await seat.writer.sendBreak(step.milliseconds);
+        await reservation.writer.sendBreak(step.milliseconds);
         return undefined;
       case "power":
-        await seat.switchPower(step.action, signal);
+        await reservation.switchPower(step.action, signal);
         return undefined;
       case "reset":
-        await seat.reset(signal);
+        await reservation.reset(signal);
         return undefined;
       case "host": {
         const reason = scriptProblem(await host(step.script, `step${index + 1}`));
@@ -118,15 +118,18 @@ class StepRunner {
   }
 
   async #enter(timeout: number): Promise<undefined> {
-    const { seat } = this.#run;
-    await seat.converse(seat.console.enter(timeout), hooks(this.#run));
+    const { reservation } = this.#run;
+    await reservation.converse(reservation.console.enter(timeout), hooks(this.#run));
     this.#entered = true;
   }
 
   async #command(command: string, timeout: number): Promise<Problem | undefined> {
-    const { seat, bootTimeout } = this.#run;
+    const { reservation, bootTimeout } = this.#run;
     if (!this.#entered) await this.#enter(bootTimeout);
-    const { code } = await seat.converse(seat.console.run(command, { timeout }), hooks(this.#run));
+    const { code } = await reservation.converse(
+      reservation.console.run(command, { timeout }),
+      hooks(this.#run),
+    );
     return code === 0 ? undefined : { reason: `it ended with exit code ${code}`, exitCode: code };
   }
 

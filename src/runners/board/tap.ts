@@ -35,11 +35,11 @@ export class Tap implements AsyncDisposable {
 
   async #read(): Promise<void> {
     const { signal } = this.#stopping;
-    const { seat, output } = this.#run;
+    const { reservation, output } = this.#run;
     while (!signal.aborted) {
-      const bytes = await seat.line.read(quiet, signal).catch((error) => {
+      const bytes = await reservation.line.read(quiet, signal).catch((error) => {
         if (signal.aborted) return undefined;
-        throw seat.lost.aborted ? seat.lost.reason : error;
+        throw reservation.lost.aborted ? reservation.lost.reason : error;
       });
       if (!bytes) return;
       if (bytes.length === 0) this.#taker.quiet();

@@ -1,0 +1,16 @@
+/** The base of every error that names its cause: each room has a class of its own with its own codes. */
+export abstract class CodedError<Code extends string> extends Error {
+  readonly code: Code;
+
+  /** @param message one line: what is wrong, and what to do about it where that is known */
+  constructor(code: Code, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** @returns the errno name of a failed system call, such as "ENOENT"; the message where there is none */
+export function reason(error: unknown): string {
+  if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;
+  return error instanceof Error ? error.message : String(error);
+}

@@ -4,23 +4,24 @@ import type { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import { ControlServer } from "#/control/server.ts";
 import type { Log } from "#/lib/log.ts";
+import type { AgentStatus } from "#/lib/status.ts";
 import { version } from "#/lib/version.ts";
 import { assemble, type Parts, resolveClasses } from "./compose.ts";
 import { controlRoutes } from "./control-routes.ts";
 import type { Boards } from "./devices.ts";
 import { Housekeeping } from "./housekeeping.ts";
-import { labOf } from "./lab.ts";
 import type { Manager } from "./nodes/manager.ts";
 import type { Node } from "./nodes/node.ts";
 import type { Nodes } from "./nodes/nodes.ts";
 import { serverAddresses } from "./servers.ts";
+import { labOf } from "./status.ts";
 
 /**
  *     running ──drain──▶ draining ──all builds ended──▶ drained
  *        ▲──────resume──────┴──────────────resume──────────┘
  *     any of these ──stop──▶ stopping ──▶ stopped
  */
-export type AgentState = "running" | "draining" | "drained" | "stopping" | "stopped";
+export type AgentState = AgentStatus["state"];
 
 export interface AgentOptions {
   /** Reads the configuration; called again for each reload. */

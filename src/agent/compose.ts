@@ -11,13 +11,13 @@ import { type HostFacts, hostFacts } from "#/host/network.ts";
 import type { Log } from "#/lib/log.ts";
 import { version } from "#/lib/version.ts";
 import { openTrees } from "#/runners/trees/trees.ts";
-import { Pages } from "#/web/pages.ts";
 import { Boards } from "./devices.ts";
 import type { NodeContext } from "./nodes/context.ts";
 import { Manager } from "./nodes/manager.ts";
 import { Node } from "./nodes/node.ts";
 import { Nodes } from "./nodes/nodes.ts";
 import { Reports } from "./nodes/reports.ts";
+import { Pages } from "./pages.ts";
 import { serverAddresses } from "./servers.ts";
 import { openStore, type StateStore } from "./state-store.ts";
 

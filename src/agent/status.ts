@@ -1,82 +1,13 @@
-/** The state of the agent as the control socket tells it, and `labgear status` prints it. */
-
-import type { Build, BuildState } from "#/builds/build.ts";
+/** The agent's state for the control socket and the pages. */
+import type { Build } from "#/builds/build.ts";
 import type { PortConfig } from "#/config/model.ts";
 import type { Device } from "#/devices/device.ts";
-import type { DeviceState, StateEntry } from "#/devices/state.ts";
+import type { AgentStatus, BuildStatus, DeviceStatus, ExecutorStatus, NodeStatus } from "#/lib/status.ts";
 import { version } from "#/lib/version.ts";
-import type { Agent, AgentState } from "./agent.ts";
+import type { Lab } from "#/web/lab.ts";
+import type { Agent } from "./agent.ts";
 import type { Executor } from "./nodes/executor.ts";
 import type { Node } from "./nodes/node.ts";
-
-export interface AgentStatus {
-  readonly name: string;
-  readonly version: string;
-  readonly pid: number;
-  readonly since: string;
-  readonly state: AgentState;
-  readonly files: readonly string[];
-  readonly servers: readonly ServerStatus[];
-  readonly nodes: readonly NodeStatus[];
-}
-
-/** The manager's line to one job server stands for all of the box. */
-export interface ServerStatus {
-  readonly server: string;
-  readonly state: string;
-  readonly status: string;
-}
-
-export interface NodeStatus {
-  readonly name: string;
-  readonly classes: readonly string[];
-  readonly state: "ready" | "held";
-  /** Why it takes no builds. */
-  readonly reasons: readonly string[];
-  readonly functions: readonly string[];
-  readonly executors: readonly ExecutorStatus[];
-}
-
-/** A device as `labgear devices` and the pages show it. */
-export interface DeviceStatus {
-  readonly name: string;
-  readonly classes: readonly string[];
-  readonly console: string;
-  /** As configured. */
-  readonly port: string;
-  /** The device file or address at this moment; absent: it isn't there. */
-  readonly path?: string;
-  readonly state: DeviceState["kind"];
-  readonly reason?: string;
-  /** Who has it. */
-  readonly who?: string;
-  /** When it came to this state. */
-  readonly since: string;
-  /** Infrastructure failures in a row. */
-  readonly failures: number;
-  readonly history: readonly StateEntry[];
-  readonly counters: {
-    readonly received: number;
-    readonly sent: number;
-    readonly errors: number;
-    readonly lost: number;
-  };
-}
-
-export interface ExecutorStatus {
-  readonly index: number;
-  readonly build?: BuildStatus;
-}
-
-export interface BuildStatus {
-  readonly job: string;
-  readonly number: number;
-  readonly uuid: string;
-  readonly phase: BuildState["phase"];
-  /** Percent. */
-  readonly progress: number;
-  readonly assigned: string;
-}
 
 export function agentStatus(agent: Agent): AgentStatus {
   return {
@@ -135,4 +66,30 @@ function executorStatus({ index, state }: Executor): ExecutorStatus {
 function buildStatus({ record, state, progress }: Build): BuildStatus {
   const { job, number, uuid, assigned } = record;
   return { job, number, uuid, phase: state.phase, progress, assigned };
+}
+
+/** The agent as the pages see it. */
+export function labOf(agent: Agent): Lab {
+  return {
+    builds: agent.builds,
+    status: () => agentStatus(agent),
+    devices: () => agent.boards.devices.map(deviceStatus),
+    feed: (name) => {
+      const device = agent.boards.find(name);
+      if (!device) return undefined;
+      const { port } = device;
+      return {
+        start: port.ring.start,
+        end: port.ring.end,
+        buildFrom: device.state.kind === "busy" ? device.reservedFrom : undefined,
+        follow: (from, signal) => port.follow(from, signal),
+      };
+    },
+    jobs: () =>
+      [...agent.config.jobs.values()].map(({ name, work, nodes }) => ({
+        ...{ name, kind: work.kind },
+        ...(nodes && { nodes }),
+      })),
+    counts: () => ({ reconnects: agent.manager.reconnects }),
+  };
 }

@@ -1,8 +1,8 @@
 /** `labgear devices`: the boards on serial links, and with --scan what is plugged in. */
 import type { Command } from "commander";
-import type { DeviceStatus } from "#/agent/status.ts";
 import { Discovery } from "#/devices/discovery/discovery.ts";
 import { scanYaml } from "#/devices/discovery/scan.ts";
+import type { DeviceStatus } from "#/lib/status.ts";
 import { printable } from "#/lib/text.ts";
 import { findAgent, newCommand, patience, withControl } from "./options.ts";
 import { duration, table } from "./print.ts";

@@ -1,6 +1,6 @@
 /** Commands that give the agent on this box an order, and print the state that follows from it. */
 import type { Command } from "commander";
-import type { AgentStatus } from "#/agent/status.ts";
+import type { AgentStatus } from "#/lib/status.ts";
 import { findAgent, newCommand, patience, withControl } from "./options.ts";
 import { statusText } from "./status.ts";
 

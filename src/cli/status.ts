@@ -1,6 +1,6 @@
 /** `labgear status`: the agent, its nodes and what they do. */
 import type { Command } from "commander";
-import type { AgentStatus, ExecutorStatus } from "#/agent/status.ts";
+import type { AgentStatus, ExecutorStatus } from "#/lib/status.ts";
 import { printable } from "#/lib/text.ts";
 import { findAgent, newCommand, patience, withControl } from "./options.ts";
 import { table } from "./print.ts";

@@ -1,8 +1,8 @@
 /** What the pages and the API show: handed in by the agent, read only. */
 
-import type { AgentStatus, DeviceStatus } from "#/agent/status.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import type { Chunk } from "#/devices/port/ring.ts";
+import type { AgentStatus, DeviceStatus } from "#/lib/status.ts";
 
 export interface Lab {
   readonly builds: BuildStore;

@@ -1,7 +1,7 @@
 /** The Debian package on whole systems, booted: install, builds, upgrade, downgrade, removal, and what a build can't do. */
 import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
-import type { AgentStatus } from "#/agent/status.ts";
+import type { AgentStatus } from "#/lib/status.ts";
 import { Box, type Release, releases } from "./box.ts";
 import { lacksPrograms, making, nextVersion, type Products, products, version } from "./products.ts";
 

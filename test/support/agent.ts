@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { execa } from "execa";
-import type { AgentStatus } from "#/agent/status.ts";
+import type { AgentStatus } from "#/lib/status.ts";
 
 const main = new URL("../../src/main.ts", import.meta.url).pathname;
 /** How long any one event may take, in milliseconds: a bound against hanging, far above what it takes. */

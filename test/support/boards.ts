@@ -1,7 +1,7 @@
 /** An agent with real boards: what their configuration has in common, and how a test waits for them. */
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { DeviceStatus } from "#/agent/status.ts";
+import type { DeviceStatus } from "#/lib/status.ts";
 import type { Target } from "../targets/target.ts";
 import type { TestAgent } from "./agent.ts";
 import { object, submit, type Watched } from "./clients.ts";

@@ -1,5 +1,5 @@
 /** What is told of jobs and devices. */
-import type { DeviceStatus } from "#/agent/status.ts";
+import type { DeviceStatus } from "#/lib/status.ts";
 import { RequestError } from "../errors.ts";
 import type { Lab } from "../lab.ts";
 

@@ -1,10 +1,10 @@
 /** What is told of builds and devices, by the pages and by the API alike. */
 
-import type { AgentStatus, DeviceStatus } from "#/agent/status.ts";
 import type { Build } from "#/builds/build.ts";
 import { listBuilds } from "#/builds/listing.ts";
 import type { BuildRecord } from "#/builds/record.ts";
 import { type BuildSummary, summarize } from "#/builds/summary.ts";
+import type { AgentStatus, DeviceStatus } from "#/lib/status.ts";
 import { sanitize } from "../description.ts";
 import { type FoundBuild, recordOf } from "../find-build.ts";
 import type { Lab } from "../lab.ts";

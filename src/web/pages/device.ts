@@ -1,5 +1,5 @@
 /** The page of a device: how it is, how it was, what it says. */
-import type { DeviceStatus } from "#/agent/status.ts";
+import type { DeviceStatus } from "#/lib/status.ts";
 import { buildLink, finishedTable, progress } from "./builds-table.ts";
 import { consoleSection } from "./console.ts";
 import { ago, count, deviceUrl, size, time } from "./format.ts";

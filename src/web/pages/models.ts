@@ -1,9 +1,9 @@
 /** What the pages show: made by the server for each request, all of it plain data. */
 
-import type { AgentStatus, BuildStatus, DeviceStatus } from "#/agent/status.ts";
 import type { TestReport } from "#/builds/junit.ts";
 import type { BuildRecord } from "#/builds/record.ts";
 import type { BuildSummary } from "#/builds/store.ts";
+import type { AgentStatus, BuildStatus, DeviceStatus } from "#/lib/status.ts";
 
 /** What stands around every page. */
 export interface Frame {

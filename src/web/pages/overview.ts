@@ -1,5 +1,5 @@
 /** The overview: nodes and their executors, what runs, what ran. */
-import type { AgentStatus, DeviceStatus, NodeStatus, ServerStatus } from "#/agent/status.ts";
+import type { AgentStatus, DeviceStatus, NodeStatus, ServerStatus } from "#/lib/status.ts";
 import { buildLink, finishedTable, runningTable } from "./builds-table.ts";
 import { ago, deviceUrl, jobUrl, size } from "./format.ts";
 import { type Html, html } from "./html.ts";

@@ -1,7 +1,7 @@
 /** States and results as words with a colour; the word alone tells it. */
 
-import type { DeviceStatus } from "#/agent/status.ts";
 import type { BuildSummary } from "#/builds/store.ts";
+import type { DeviceStatus } from "#/lib/status.ts";
 import { type Html, html } from "./html.ts";
 import type { RunningBuild } from "./models.ts";
 

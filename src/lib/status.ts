@@ -1,0 +1,85 @@
+/** The agent's state as JSON: what the control socket answers, `labgear status` prints, and the pages show. */
+
+export interface AgentStatus {
+  readonly name: string;
+  readonly version: string;
+  readonly pid: number;
+  readonly since: string;
+  readonly state: "running" | "draining" | "drained" | "stopping" | "stopped";
+  readonly files: readonly string[];
+  readonly servers: readonly ServerStatus[];
+  readonly nodes: readonly NodeStatus[];
+}
+
+/** The manager's connection to one job server stands for all of the box. */
+export interface ServerStatus {
+  readonly server: string;
+  readonly state: string;
+  readonly status: string;
+}
+
+export interface NodeStatus {
+  readonly name: string;
+  readonly classes: readonly string[];
+  readonly state: "ready" | "held";
+  /** Why it takes no builds. */
+  readonly reasons: readonly string[];
+  readonly functions: readonly string[];
+  readonly executors: readonly ExecutorStatus[];
+}
+
+export interface ExecutorStatus {
+  readonly index: number;
+  readonly build?: BuildStatus;
+}
+
+export interface BuildStatus {
+  readonly job: string;
+  readonly number: number;
+  readonly uuid: string;
+  readonly phase: "assigned" | "preparing" | "running" | "collecting" | "stopping" | "ended";
+  /** Percent. */
+  readonly progress: number;
+  readonly assigned: string;
+}
+
+type DeviceStateKind =
+  | "absent"
+  | "opening"
+  | "proving"
+  | "ready"
+  | "busy"
+  | "recovering"
+  | "quarantined"
+  | "paused";
+
+/** A device as `labgear devices` and the pages show it. */
+export interface DeviceStatus {
+  readonly name: string;
+  readonly classes: readonly string[];
+  readonly console: string;
+  /** As configured. */
+  readonly port: string;
+  /** The device file or address at this moment; absent: it isn't there. */
+  readonly path?: string;
+  readonly state: DeviceStateKind;
+  readonly reason?: string;
+  /** Who holds the reservation. */
+  readonly who?: string;
+  /** When it entered this state. */
+  readonly since: string;
+  /** Infrastructure failures in a row. */
+  readonly failures: number;
+  readonly history: readonly {
+    /** ISO 8601. */
+    readonly at: string;
+    readonly state: DeviceStateKind;
+    readonly reason?: string;
+  }[];
+  readonly counters: {
+    readonly received: number;
+    readonly sent: number;
+    readonly errors: number;
+    readonly lost: number;
+  };
+}

@@ -106,8 +106,8 @@ async function transfer(
     using _ = { [Symbol.dispose]: () => reservation.release({ kind: "by-hand" }) };
     const dialogue = talk(reservation.console);
     if (!dialogue) throw new TypeError(`a ${reservation.console.kind} console takes and gives no files`);
-    await reservation.converse(reservation.console.enter(device.config.bootTimeout), { signal });
-    await reservation.converse(dialogue, { signal });
+    await reservation.run(reservation.console.enter(device.config.bootTimeout), { signal });
+    await reservation.run(dialogue, { signal });
   } catch (error) {
     throw new ControlError("REFUSED", (error as Error).message, { cause: error });
   }

@@ -1,11 +1,11 @@
 /** Asks a board what it is, and compares. */
 import type { DeviceConfig } from "#/config/model.ts";
 import type { Console } from "./consoles/console.ts";
+import { runDialogue } from "./consoles/dialogue.ts";
+import { compilePattern } from "./consoles/matcher.ts";
 import { BoardFailure } from "./errors.ts";
-import { compilePattern } from "./pattern.ts";
 import type { Port } from "./port/port.ts";
 import { PortLine } from "./port-line.ts";
-import { talk } from "./talk.ts";
 
 /** How long the probe's command may take, in milliseconds. */
 const probeTime = 30_000;
@@ -28,7 +28,7 @@ export async function prove(
   using writer = port.acquire("the agent, which proves the board");
   const line = new PortLine(port, writer, recently(port));
   const { probe, expect } = config.health;
-  await talk(console.enter(config.bootTimeout), line, { signal });
+  await runDialogue(console.enter(config.bootTimeout), line, { signal });
   if (probe === undefined) return;
   const kept: Uint8Array[] = [];
   let size = 0;
@@ -36,7 +36,7 @@ export async function prove(
     if (size < mostOutput) kept.push(Uint8Array.from(bytes));
     size += bytes.length;
   };
-  const { code } = await talk(console.run(probe, { timeout: probeTime }), line, { signal, onOutput });
+  const { code } = await runDialogue(console.run(probe, { timeout: probeTime }), line, { signal, onOutput });
   const output = Buffer.concat(kept).toString("utf8");
   if (code !== 0) throw mismatch(`${quoted(probe)} ended with exit code ${code}`, output);
   if (expect === undefined || compilePattern(expect).test(output)) return;

@@ -1,12 +1,11 @@
 /** A device that is somebody's for a while: a build's, or a person's. */
 import type { Console } from "./consoles/console.ts";
-import type { Dialogue } from "./consoles/dialogue.ts";
+import { type Dialogue, type DialogueOptions, runDialogue } from "./consoles/dialogue.ts";
 import { BoardFailure } from "./errors.ts";
 import type { Port } from "./port/port.ts";
 import type { PortWriter } from "./port/writer.ts";
 import { PortLine } from "./port-line.ts";
 import type { Power } from "./power.ts";
-import { type TalkOptions, talk } from "./talk.ts";
 
 /** How the time on a device went, as far as the device's health is concerned. */
 export type Outcome =
@@ -69,11 +68,11 @@ export class Reservation implements Disposable {
   }
 
   /**
-   * Holds a conversation with the board.
-   * @throws BoardFailure; the signal's reason
+   * Runs a dialogue with the board.
+   * @throws BoardFailure; DeviceError PORT_LOST; the signal's reason
    */
-  converse<T>(dialogue: Dialogue<T>, options: TalkOptions): Promise<T> {
-    return talk(dialogue, this.#line, options);
+  run<T>(dialogue: Dialogue<T>, options: DialogueOptions): Promise<T> {
+    return runDialogue(dialogue, this.#line, options);
   }
 
   /** @throws BoardFailure power-failed */

@@ -153,7 +153,7 @@ async function interrupt(reservation: Reservation): Promise<void> {
   // What is brought back by power or reset needn't be asked.
   if (reservation.canRestart || reservation.lost.aborted) return;
   const signal = AbortSignal.any([AbortSignal.timeout(interruptTime + 500), reservation.lost]);
-  await reservation.converse(reservation.console.interrupt(interruptTime), { signal }).catch(() => false);
+  await reservation.run(reservation.console.interrupt(interruptTime), { signal }).catch(() => false);
 }
 
 /** How much of what the board said last is shown, in bytes. */

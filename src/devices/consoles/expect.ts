@@ -23,7 +23,7 @@ export class Ear {
 
   /** Waits for something to come, so many milliseconds at most. @returns whether it did */
   *read(timeout: number): Dialogue<boolean> {
-    const { bytes, now } = yield { kind: "read", timeout: Math.max(0, timeout) };
+    const { bytes, now } = yield { kind: "read", timeoutMs: Math.max(0, timeout) };
     this.now = now;
     const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
     this.text += text;

@@ -40,7 +40,7 @@ export class Hearing {
 
   /** What came, without noise, as text of one byte a character; "" after so many milliseconds of silence. */
   *read(timeout: number): Dialogue<string> {
-    const { bytes, now } = yield { kind: "read", timeout: Math.max(0, Math.ceil(timeout)) };
+    const { bytes, now } = yield { kind: "read", timeoutMs: Math.max(0, Math.ceil(timeout)) };
     this.now = now;
     if (bytes.length === 0) return this.filter.flush();
     this.lastByte = now;

@@ -11,7 +11,7 @@ export async function put(run: BoardRun, { from, to }: FileTransfer): Promise<st
   if (typeof source === "string") return source;
   await using file = source;
   await run.note(`${from} goes to the board as ${to}, ${file.size} bytes`);
-  await reservation.converse(reservation.console.put(file, to), hooks(run));
+  await reservation.run(reservation.console.put(file, to), hooks(run));
   return undefined;
 }
 
@@ -22,7 +22,7 @@ export async function get(run: BoardRun, { from, to }: FileTransfer): Promise<st
   const sink = await run.files.sink(to);
   if (typeof sink === "string") return sink;
   using file = sink;
-  await reservation.converse(reservation.console.get(from, file), hooks(run));
+  await reservation.run(reservation.console.get(from, file), hooks(run));
   await run.note(`${from} came from the board as ${to}, ${file.size} bytes`);
   return undefined;
 }

@@ -1,9 +1,9 @@
 /** Where a conversation's output, notes and progress go in a build. */
-import type { TalkOptions } from "#/devices/talk.ts";
+import type { DialogueOptions } from "#/devices/consoles/dialogue.ts";
 import type { BoardRun } from "./board.ts";
 
-/** For Reservation.converse(): everything to the build. */
-export function hooks(run: BoardRun): TalkOptions {
+/** For Reservation.run(): everything to the build. */
+export function hooks(run: BoardRun): DialogueOptions {
   return {
     signal: run.signal,
     onOutput: (bytes) => run.output(bytes),

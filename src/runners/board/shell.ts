@@ -13,17 +13,14 @@ export async function runShell(
   work: Extract<JobWork, { kind: "shell" }>,
 ): Promise<BoardVerdict> {
   const { reservation, bootTimeout } = run;
-  await reservation.converse(reservation.console.enter(bootTimeout), hooks(run));
+  await reservation.run(reservation.console.enter(bootTimeout), hooks(run));
   for (const file of work.put) {
     const problem = await put(run, file);
     if (problem !== undefined) return failed(problem);
   }
   // The job's own timeout stops the build; there is none besides.
   const options = { timeout: Number.POSITIVE_INFINITY };
-  const { code, complete } = await reservation.converse(
-    reservation.console.run(work.script, options),
-    hooks(run),
-  );
+  const { code, complete } = await reservation.run(reservation.console.run(work.script, options), hooks(run));
   if (!complete) await run.note("the output is incomplete: bytes were lost on the line");
   let problem: string | undefined;
   for (const file of work.get) problem = (await get(run, file)) ?? problem;

@@ -119,17 +119,14 @@ class StepRunner {
 
   async #enter(timeout: number): Promise<undefined> {
     const { reservation } = this.#run;
-    await reservation.converse(reservation.console.enter(timeout), hooks(this.#run));
+    await reservation.run(reservation.console.enter(timeout), hooks(this.#run));
     this.#entered = true;
   }
 
   async #command(command: string, timeout: number): Promise<Problem | undefined> {
     const { reservation, bootTimeout } = this.#run;
     if (!this.#entered) await this.#enter(bootTimeout);
-    const { code } = await reservation.converse(
-      reservation.console.run(command, { timeout }),
-      hooks(this.#run),
-    );
+    const { code } = await reservation.run(reservation.console.run(command, { timeout }), hooks(this.#run));
     return code === 0 ? undefined : { reason: `it ended with exit code ${code}`, exitCode: code };
   }
 

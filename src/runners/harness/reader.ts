@@ -1,7 +1,7 @@
 /** Reads a firmware's output for a verdict, from the text on by which the image that was flashed makes itself known. */
 import type { VerdictConfig } from "#/config/model.ts";
 import { bootIn } from "#/devices/consoles/crash.ts";
-import { PlainText } from "#/devices/plain-text.ts";
+import { PlainText } from "#/devices/consoles/plain-text.ts";
 import { type Convention, failure, type TestCase, type Verdict, type VerdictReader } from "./harness.ts";
 import { Patterns } from "./patterns.ts";
 import { Run } from "./run.ts";

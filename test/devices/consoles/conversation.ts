@@ -1,8 +1,7 @@
 /** Holds dialogues in tests and keeps what they say. */
 import { randomBytes } from "node:crypto";
 import type { Sink, Source } from "#/devices/consoles/console.ts";
-import type { Dialogue } from "#/devices/consoles/dialogue.ts";
-import { type ConsoleLine, converse } from "#/devices/consoles/driver.ts";
+import { type ConsoleLine, type Dialogue, runDialogue } from "#/devices/consoles/dialogue.ts";
 
 export interface Conversation {
   readonly output: Buffer;
@@ -30,9 +29,8 @@ export function conversation(line: ConsoleLine, bound = 60_000): Conversation {
       output = [];
       notes = [];
       progress = [];
-      return converse(dialogue, line, {
+      return runDialogue(dialogue, line, {
         signal: AbortSignal.any([AbortSignal.timeout(bound), ...(signal ? [signal] : [])]),
-        now: () => performance.now(),
         onOutput(bytes) {
           output.push(Uint8Array.from(bytes));
           onOutput?.(bytes);

@@ -32,7 +32,7 @@ export function play<T>(dialogue: Dialogue<T>, board: PlayedBoard, piece: number
     else if (step.kind === "note") notes.push(step.text);
     else if (step.kind === "read") {
       waiting += board.say(now);
-      const end = now + step.timeout;
+      const end = now + step.timeoutMs;
       while (waiting === "" && now < end) {
         now += 1;
         waiting += board.say(now);

@@ -1,7 +1,7 @@
 /** A real shell on a real terminal, and a line to it that can be slow and faulty in a way that a seed repeats. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import type { ConsoleLine } from "#/devices/consoles/driver.ts";
+import type { ConsoleLine } from "#/devices/consoles/dialogue.ts";
 import { part, partsEnv } from "../../support/parts.ts";
 
 export interface Faults {

@@ -2,8 +2,7 @@
 import { close, constants, openSync, write } from "node:fs";
 import { ReadStream } from "node:tty";
 import { promisify } from "node:util";
-import type { Dialogue } from "#/devices/consoles/dialogue.ts";
-import { type ConsoleLine, converse } from "#/devices/consoles/driver.ts";
+import { type ConsoleLine, type Dialogue, runDialogue } from "#/devices/consoles/dialogue.ts";
 
 /** Eight characters, other ones each time. */
 export const token = (): string => Math.random().toString(36).slice(2, 10).padEnd(8, "0");
@@ -77,14 +76,12 @@ export function talk(line: ConsoleLine, signal = AbortSignal.timeout(100_000)): 
     output: "",
     notes,
     hold: (dialogue) =>
-      converse(dialogue, line, {
+      runDialogue(dialogue, line, {
         signal,
-        now: () => performance.now(),
         onOutput: (bytes) => {
           self.output += Buffer.from(bytes).toString("latin1");
         },
         onNote: (text) => notes.push(text),
-        onProgress: () => {},
       }),
   };
   return self;

@@ -32,7 +32,7 @@ export class VirtualBoard {
     while (!state.done) {
       const step = state.value;
       let text = "";
-      if (step.kind === "read") text = this.#read(step.timeout);
+      if (step.kind === "read") text = this.#read(step.timeoutMs);
       else if (step.kind === "write") {
         const typed = Buffer.from(step.bytes).toString("latin1");
         this.typed += typed;

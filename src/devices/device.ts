@@ -5,13 +5,12 @@ import { Condition } from "#/lib/condition.ts";
 import type { Console } from "./consoles/console.ts";
 import { BoardFailure, DeviceError, inWords } from "./errors.ts";
 import type { HealthRecord } from "./health.ts";
-import { StateHistory } from "./history.ts";
 import type { Port } from "./port/port.ts";
 import type { PortWriter } from "./port/writer.ts";
 import type { Power } from "./power.ts";
 import { prove } from "./probe.ts";
 import { type Outcome, Reservation } from "./reservation.ts";
-import { type DeviceState, type Standing, type StateEntry, standingOf } from "./state.ts";
+import { type DeviceState, type Standing, type StateEntry, StateHistory, standingOf } from "./state.ts";
 
 export interface DeviceOptions {
   readonly config: DeviceConfig;

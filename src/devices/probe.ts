@@ -5,7 +5,7 @@ import { runDialogue } from "./consoles/dialogue.ts";
 import { compilePattern } from "./consoles/matcher.ts";
 import { BoardFailure } from "./errors.ts";
 import type { Port } from "./port/port.ts";
-import { PortLine } from "./port-line.ts";
+import { PortLine } from "./reservation.ts";
 
 /** How long the probe's command may take, in milliseconds. */
 const probeTime = 30_000;

@@ -9,8 +9,6 @@ export interface SystemCalls {
   sendDatagram(address: string, text: string): boolean;
   /** Asks a device's driver (ioctl(2)); what it answers goes into the argument. -1: refused. */
   ioctl(descriptor: number, request: number, argument: Buffer): number;
-  /** Bounds how long sent data may stay unacknowledged (tcp(7), TCP_USER_TIMEOUT), in milliseconds. False: refused. */
-  setUserTimeout(descriptor: number, milliseconds: number): boolean;
   /** Returns the memory that was freed to the system (malloc_trim(3)). */
   trimHeap(): void;
   /**
@@ -27,8 +25,6 @@ const sockDgram = 2;
 const sockCloexec = 0o2000000;
 const msgDontWait = 0x40;
 const msgNoSignal = 0x4000;
-const ipprotoTcp = 6;
-const tcpUserTimeout = 18;
 const madvDontNeed = 4;
 
 /** The calls of this process's C library. node:ffi is experimental: whoever uses it has a plain fallback. */
@@ -41,7 +37,6 @@ export function loadSystemCalls(): SystemCalls | undefined {
       sendto: { arguments: ["i32", "buffer", "u64", "i32", "buffer", "u32"], return: "i64" },
       close: { arguments: ["i32"], return: "i32" },
       ioctl: { arguments: ["i32", "u64", "buffer"], return: "i32" },
-      setsockopt: { arguments: ["i32", "i32", "i32", "buffer", "u32"], return: "i32" },
       malloc_trim: { arguments: ["u64"], return: "i32" },
       madvise: { arguments: ["u64", "u64", "i32"], return: "i32" },
     });
@@ -60,10 +55,6 @@ export function loadSystemCalls(): SystemCalls | undefined {
         return sent === BigInt(bytes.length);
       },
       ioctl: (descriptor, request, argument) => functions.ioctl(descriptor, BigInt(request), argument),
-      setUserTimeout(descriptor, milliseconds) {
-        const value = Buffer.from(new Uint32Array([milliseconds]).buffer);
-        return functions.setsockopt(descriptor, ipprotoTcp, tcpUserTimeout, value, value.length) === 0;
-      },
       trimHeap: () => void functions.malloc_trim(0n),
       forgetPages: (start, length) => void functions.madvise(start, length, madvDontNeed),
     };

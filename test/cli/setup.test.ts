@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { setupYaml, writeSetup } from "#/cli/setup/file.ts";
 import { ask, withDefaults } from "#/cli/setup/questions.ts";
 import { loadConfig } from "#/config/load.ts";
-import type { FoundPort } from "#/devices/discovery/match.ts";
+import type { FoundPort } from "#/devices/discovery/discovery.ts";
 import { labgear } from "../support/agent.ts";
 import { testFolder } from "../support/folders.ts";
 

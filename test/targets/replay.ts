@@ -1,8 +1,8 @@
 /** Plays a capture's board back through a pty: what came from the board comes again, at the same times or as fast as it goes. */
 import { Duplex } from "node:stream";
 import { setTimeout as wait } from "node:timers/promises";
+import type { CaptureRecord } from "#/devices/port/capture.ts";
 import { readCapture } from "#/devices/port/capture.ts";
-import type { CaptureRecord } from "#/devices/port/capture-format.ts";
 import type { Broker } from "./broker.ts";
 import { type Board, startTarget, type Target, type TargetOptions } from "./target.ts";
 

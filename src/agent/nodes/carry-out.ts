@@ -3,8 +3,7 @@ import type { Build } from "#/builds/build.ts";
 import type { Ending } from "#/builds/ending.ts";
 import { BuildError } from "#/builds/errors.ts";
 import type { JobConfig } from "#/config/model.ts";
-import { meaningOf } from "#/devices/cause.ts";
-import { BoardFailure, inWords } from "#/devices/errors.ts";
+import { BoardFailure, inWords, meaningOf } from "#/devices/errors.ts";
 import type { NodeContext } from "./context.ts";
 
 /**

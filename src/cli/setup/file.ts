@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { stringify } from "yaml";
 import { loadConfig } from "#/config/load.ts";
 import type { Config } from "#/config/model.ts";
-import type { FoundPort } from "#/devices/discovery/match.ts";
+import type { FoundPort } from "#/devices/discovery/discovery.ts";
 import { scanYaml } from "#/devices/discovery/scan.ts";
 import { CommandError } from "../exit.ts";
 

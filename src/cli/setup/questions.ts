@@ -2,7 +2,7 @@
 import { hostname } from "node:os";
 import { createInterface } from "node:readline/promises";
 import { refuse } from "#/config/kinds.ts";
-import type { FoundPort } from "#/devices/discovery/match.ts";
+import type { FoundPort } from "#/devices/discovery/discovery.ts";
 import { printable } from "#/lib/text.ts";
 import { CommandError } from "../exit.ts";
 import type { Answers } from "./file.ts";

@@ -1,5 +1,5 @@
 /** Reads a console byte by byte as it is, one character a byte, for consoles whose output has nobody else's lines in it. */
-import type { Cause } from "../cause.ts";
+import type { Cause } from "../errors.ts";
 import { BoardFailure } from "../errors.ts";
 import type { Dialogue } from "./dialogue.ts";
 

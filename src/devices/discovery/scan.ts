@@ -1,5 +1,5 @@
 /** What is plugged in, as configuration to paste. Pure. */
-import type { FoundPort } from "./match.ts";
+import type { FoundPort } from "./discovery.ts";
 
 /**
  * A `devices:` section with an entry for each port, found by what tells it best: its serial number, else where it is plugged in.

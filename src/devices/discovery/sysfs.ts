@@ -1,4 +1,4 @@
-/** What the kernel says about the serial ports of this box, read from sysfs. */
+/** What the kernel says about the serial ports of this box: sysfs has the hardware, /proc the programs that have a port open. */
 import { readdir, readFile, readlink, realpath } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 
@@ -73,4 +73,23 @@ async function attribute(folder: string, name: string): Promise<string | undefin
     ?.replaceAll(/[\p{Cc}\p{Cf}]/gu, "")
     .trim()
     .slice(0, 255);
+}
+
+/** Finds the processes that have a device file open, as far as this user may see them. */
+/** @returns one "NAME (pid N)" each; this process is left out. A user other than root sees only processes of their own. */
+export async function holdersOf(path: string, proc = "/proc"): Promise<string[]> {
+  const found: string[] = [];
+  for (const pid of await readdir(proc).catch(() => [])) {
+    if (!/^\d+$/.test(pid) || Number(pid) === process.pid) continue;
+    if (!(await hasOpen(`${proc}/${pid}/fd`, path))) continue;
+    const name = await readFile(`${proc}/${pid}/comm`, "utf8").catch(() => "");
+    found.push(`${name.trim().replaceAll(/[^\x20-\x7e]/g, "?") || "a program"} (pid ${pid})`);
+  }
+  return found;
+}
+
+async function hasOpen(folder: string, path: string): Promise<boolean> {
+  for (const descriptor of await readdir(folder).catch(() => []))
+    if ((await readlink(`${folder}/${descriptor}`).catch(() => "")) === path) return true;
+  return false;
 }

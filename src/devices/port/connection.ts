@@ -1,15 +1,44 @@
-/** Keeps a port's line open: finds the port, claims and opens it, and begins again whenever it went. */
+/** Keeps a port's line open: finds the port, claims and opens it, and starts over whenever it goes away. */
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
 import { DeviceError } from "../errors.ts";
-import { claimPort } from "./claim.ts";
 import type { Line, Receive } from "./line.ts";
-import { Retry } from "./retry.ts";
 import type { Place, Source } from "./source.ts";
-import type { PortState } from "./state.ts";
 
-/** How long a port that was lent may take to come back: boards with USB of their own go away as they are reset. */
-const backTimeout = 5000;
-/** How long a port may be away while it is lent before the loan is lost, in milliseconds: they come back in less. */
-const lentAbsence = 1500;
+/**
+ *            found            opened            lend()
+ *   absent ─────────▶ opening ───────▶ open ─────────────▶ lent
+ *    ▲ ▲ ▲             │  ▲             │ ▲                 │ │
+ *    │ │ └─ not there ─┤  │ a change,   │ └── given back ───┘ │
+ *    │ │               ▼  │ or a while  │      and opened     │
+ *    │ │             refused            │                     │
+ *    │ └────────────── lost ────────────┘     given back and  │
+ *    └─────────────────────────────────────── not there ──────┘
+ *
+ *   any state ─▶ closed (for good)
+ */
+export type PortState =
+  | { readonly kind: "absent"; readonly reason: string }
+  | { readonly kind: "opening"; readonly path: string }
+  | { readonly kind: "open"; readonly path: string }
+  /** Another program uses it, and ours is closed meanwhile; `returned`: it is being reopened. */
+  | { readonly kind: "lent"; readonly path: string; readonly returned: boolean }
+  /** It is there and can't be opened: `reason` says why and what to do. Retried after each change, and now and then. */
+  | { readonly kind: "refused"; readonly reason: string; readonly error: DeviceError }
+  | { readonly kind: "closed" };
+
+/** How long a lent port may take to come back: boards with native USB disappear when they are reset. */
+const returnTimeoutMs = 5000;
+/** How long a port may be absent while it is lent before the loan counts as lost: such boards come back in less. */
+const maxLentAbsenceMs = 1500;
+/** Between attempts to open when nothing changes: doubled from the first to the last. */
+const firstRetryMs = 250;
+const lastRetryMs = 15_000;
+/** A line that stays up this long shows that the port works. */
+const steadyAfterMs = 5000;
+/** For another process to say who holds a port. */
+const holderTimeoutMs = 500;
 
 export interface PortConnectionOptions {
   /** Of the device. */
@@ -19,9 +48,9 @@ export interface PortConnectionOptions {
   /** After each change of the state. */
   readonly changed: () => void;
   readonly opened: (line: Line) => void;
-  /** Before the line is closed, by whomever. */
+  /** Before the line is closed, by either side. */
   readonly closing: () => void;
-  /** The line, or a port that was lent, is gone. */
+  /** The line, or a lent port, is gone. */
   readonly lost: (error: DeviceError) => void;
 }
 
@@ -29,18 +58,20 @@ export class PortConnection implements AsyncDisposable {
   readonly #options: PortConnectionOptions;
   readonly #watch: Disposable;
   readonly #ending = new AbortController();
-  readonly #retry = new Retry(() => this.#wake());
   #state: PortState = { kind: "absent", reason: "it wasn't looked for yet" };
   #line: Line | undefined;
   #place: Place | undefined;
   #claim: { readonly key: string; readonly lock: Disposable } | undefined;
-  /** The looking that is under way, and whether something changed meanwhile. */
+  /** The search under way, and whether something changed meanwhile. */
   #settling: Promise<void> | undefined;
   #changed = false;
-  /** Runs while a port that is lent isn't there. */
+  /** Failed attempts since a line last stayed up. */
+  #failures = 0;
+  #retry: NodeJS.Timeout | undefined;
+  /** Runs while a lent port isn't there. */
   #absence: NodeJS.Timeout | undefined;
 
-  /** Begins to look at once. */
+  /** Starts to look for the port at once. */
   constructor(options: PortConnectionOptions) {
     this.#options = options;
     this.#watch = options.source.watch(() => this.#wake());
@@ -51,7 +82,7 @@ export class PortConnection implements AsyncDisposable {
     return this.#state;
   }
 
-  /** There is one while the port is open. */
+  /** Set while the port is open. */
   get line(): Line | undefined {
     return this.#line;
   }
@@ -65,14 +96,14 @@ export class PortConnection implements AsyncDisposable {
     return place;
   }
 
-  /** @param opened resolves when the port is open, or after so many milliseconds */
-  async takeBack(opened: (timeout: number) => Promise<boolean>): Promise<void> {
+  /** @param opened resolves true when the port is open, false after the timeout */
+  async takeBack(opened: (timeoutMs: number) => Promise<boolean>): Promise<void> {
     if (this.#state.kind !== "lent") return;
     this.#watchLoan(true);
-    this.#retry.reset();
+    this.#failures = 0;
     this.#set({ ...this.#state, returned: true });
     this.#wake();
-    if (await opened(backTimeout)) return;
+    if (await opened(returnTimeoutMs)) return;
     const error = new DeviceError(
       "PORT_LOST",
       `${this.#options.name}'s port didn't come back after it was lent`,
@@ -87,7 +118,7 @@ export class PortConnection implements AsyncDisposable {
     this.#set({ kind: "closed" });
     this.#ending.abort();
     this.#watch[Symbol.dispose]();
-    this.#retry[Symbol.dispose]();
+    clearTimeout(this.#retry);
     clearTimeout(this.#absence);
     await this.#settling;
     await this.#drop();
@@ -99,14 +130,14 @@ export class PortConnection implements AsyncDisposable {
     return new DeviceError("PORT_ABSENT", `${this.#options.name}'s port is ${this.#state.kind}${why}`);
   }
 
-  /** Looks for the port; when that is being done, once more afterwards. */
-  #wake(): void {
+  /** Looks for the port; if a search is under way, once more afterwards. */
+  readonly #wake = (): void => {
     this.#changed = true;
     this.#settling ??= this.#settle();
-  }
+  };
 
   async #settle(): Promise<void> {
-    // What woke this one up goes on first.
+    // The caller of #wake() finishes first.
     await Promise.resolve();
     while (this.#changed && this.#state.kind !== "closed") {
       this.#changed = false;
@@ -132,7 +163,7 @@ export class PortConnection implements AsyncDisposable {
   async #open(place: Place): Promise<void> {
     const { name, source, receive } = this.#options;
     if (!this.#isLooking) return;
-    if (this.#state.kind === "absent" && this.#retry.isFresh)
+    if (this.#state.kind === "absent" && this.#failures === 0)
       this.#set({ kind: "opening", path: place.path });
     if (this.#claim?.key !== place.key) {
       this.#unclaim();
@@ -144,10 +175,10 @@ export class PortConnection implements AsyncDisposable {
     this.#line = line;
     this.#place = place;
     this.#options.opened(line);
-    const since = performance.now();
+    const openedAt = performance.now();
     void line.closed.then((error) => {
       if (this.#line !== line || !error) return;
-      this.#retry.stood(performance.now() - since);
+      if (performance.now() - openedAt > steadyAfterMs) this.#failures = 0;
       this.#lose(error);
     });
     this.#set({ kind: "open", path: place.path });
@@ -158,17 +189,17 @@ export class PortConnection implements AsyncDisposable {
     const error = cause instanceof DeviceError ? cause : new DeviceError("PORT_REFUSED", reason, { cause });
     const isGone = error.code === "PORT_ABSENT" || error.code === "PORT_LOST";
     this.#fail(isGone ? { kind: "absent", reason } : { kind: "refused", reason, error });
-    this.#retry.later();
+    this.#retryLater();
   }
 
-  /** A port that was given back is granted a moment. */
+  /** A lent port that was just returned gets its time to come back. */
   #fail(state: PortState): void {
     if (!this.#isLooking || this.#state.kind === "lent") return;
     this.#unclaim();
     this.#set(state);
   }
 
-  /** Whoever has a port that went away for good is told, as there is no line whose end would tell. */
+  /** While a port is lent there is no line that could end: the borrower learns here that the port is gone for good. */
   #watchLoan(isThere: boolean): void {
     if (isThere) {
       clearTimeout(this.#absence);
@@ -179,24 +210,32 @@ export class PortConnection implements AsyncDisposable {
       if (this.#state.kind !== "lent" || this.#state.returned) return;
       const { absence } = this.#options.source;
       this.#options.lost(new DeviceError("PORT_LOST", `it went away while it was lent: ${absence}`));
-    }, lentAbsence);
+    }, maxLentAbsenceMs);
   }
 
-  /** The path or serial number leads to another device file now: what is open is no longer the configured port. */
+  /** If the path or serial number leads to another device file now, the open one is no longer the configured port. */
   #leaveIfElsewhere(place: Place | undefined): void {
     if (!place || place.key === this.#place?.key) return;
     this.#lose(new DeviceError("PORT_LOST", `${this.#options.name}'s port is ${place.path} now`));
   }
 
-  /** The line is gone, and the port perhaps as well. */
+  /** The line is gone, and perhaps the port too. */
   #lose(error: DeviceError): void {
     this.#options.lost(error);
     const dropping = this.#drop();
     this.#unclaim();
     this.#set({ kind: "absent", reason: error.message });
-    // At once, unless it keeps going away: then after a while.
-    if (this.#retry.isFresh) void dropping.then(() => this.#wake());
-    this.#retry.later();
+    // Reopens at once; a port that keeps going away waits.
+    if (this.#failures === 0) void dropping.then(this.#wake);
+    this.#retryLater();
+  }
+
+  /** Spread in time, so that many ports of one server don't all come back at once. */
+  #retryLater(): void {
+    const waitMs = Math.min(lastRetryMs, firstRetryMs * 2 ** this.#failures);
+    this.#failures += 1;
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(this.#wake, waitMs * (0.75 + Math.random() / 2)).unref();
   }
 
   async #drop(): Promise<void> {
@@ -221,4 +260,45 @@ export class PortConnection implements AsyncDisposable {
     this.#claim?.lock[Symbol.dispose]();
     this.#claim = undefined;
   }
+}
+
+/**
+ * Claims a port for one process on this box, also while it is lent to another program: takes a name in the kernel's
+ * abstract socket space (unix(7)), which no crash can leave behind. A process that connects to it reads who holds the port.
+ *
+ * @param key names the port itself, whatever path leads to it
+ * @throws DeviceError PORT_BUSY when another process holds it
+ */
+async function claimPort(key: string, path: string, who: string): Promise<Disposable> {
+  const address = `\0labgear/port/${createHash("sha256").update(key).digest("hex")}`;
+  const server = createServer((socket) => {
+    socket.on("error", () => {}).end(who);
+    socket.setTimeout(holderTimeoutMs, () => socket.destroy());
+  });
+  server.maxConnections = 16;
+  server.listen(address);
+  try {
+    await once(server, "listening");
+  } catch (cause) {
+    const holder = (await askHolder(address)) || "another labgear";
+    const message = `${path} is in use by ${holder}: one of the two has to release it`;
+    throw new DeviceError("PORT_BUSY", message, { cause });
+  }
+  server.unref();
+  // A failed accept costs nothing but an answer.
+  server.on("error", () => {});
+  return { [Symbol.dispose]: () => void server.close() };
+}
+
+async function askHolder(address: string): Promise<string> {
+  const socket = connect(address).setEncoding("utf8");
+  let said = "";
+  const timer = setTimeout(() => socket.destroy(), holderTimeoutMs);
+  try {
+    for await (const text of socket) said = (said + text).slice(0, 200);
+  } catch {
+    // The holder doesn't answer: the message does without its name.
+  }
+  clearTimeout(timer);
+  return said.replaceAll(/[\p{Cc}\p{Cf}]/gu, "");
 }

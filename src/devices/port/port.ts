@@ -5,15 +5,15 @@ import type { SystemCalls } from "#/host/syscalls.ts";
 import { Condition } from "#/lib/condition.ts";
 import type { Discovery } from "../discovery/discovery.ts";
 import { DeviceError } from "../errors.ts";
-import { PortConnection } from "./connection.ts";
-import { Counters } from "./counters.ts";
+import { PortConnection, type PortState } from "./connection.ts";
+import type { Line, LineErrors } from "./line.ts";
 import { type Chunk, Ring } from "./ring.ts";
 import { sourceOf } from "./source.ts";
-import type { PortState } from "./state.ts";
+
 import { type Loan, type PortWriter, Writer } from "./writer.ts";
 
+export type { PortState } from "./connection.ts";
 export type { Chunk } from "./ring.ts";
-export type { PortState } from "./state.ts";
 export type { Loan, PortWriter } from "./writer.ts";
 
 export interface PortOptions {
@@ -183,5 +183,44 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
     this.counters.sent += bytes.length;
     if (this.listenerCount("sent") > 0)
       this.emit("sent", { offset, at: Date.now(), bytes: Buffer.from(bytes) });
+  }
+}
+
+/** What went through a port since the agent began, over all its lines. */
+class Counters {
+  /** Bytes. */
+  received = 0;
+  sent = 0;
+  /** How often the line went away while it was open. */
+  losses = 0;
+  #line: Line | undefined;
+  #before: LineErrors = { broken: 0, overrun: 0 };
+
+  /** Characters that came broken, as with another speed. */
+  get errors(): number {
+    return this.#now().broken;
+  }
+
+  /** Characters that came and couldn't be kept. */
+  get lost(): number {
+    return this.#now().overrun;
+  }
+
+  opened(line: Line): void {
+    this.#line = line;
+  }
+
+  /** Called before the line is closed: it can't be asked afterwards. */
+  closing(): void {
+    this.#before = this.#now();
+    this.#line = undefined;
+  }
+
+  #now(): LineErrors {
+    const now = this.#line?.errors();
+    return {
+      broken: this.#before.broken + (now?.broken ?? 0),
+      overrun: this.#before.overrun + (now?.overrun ?? 0),
+    };
   }
 }

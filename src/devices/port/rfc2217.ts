@@ -2,11 +2,10 @@
 import type { Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import type { PortConfig } from "#/config/model.ts";
-import type { SystemCalls } from "#/host/syscalls.ts";
+import { type Address, formatAddress } from "#/lib/address.ts";
 import { DeviceError } from "../errors.ts";
 import type { Control, Line, LineErrors, Receive } from "./line.ts";
-import { dialServer, type ServerAddress, serverName, writeSocket } from "./socket.ts";
-import { socketEnd } from "./tcp.ts";
+import { dialServer, socketEnd, writeSocket } from "./tcp.ts";
 import {
   encodeData,
   encodeOption,
@@ -44,13 +43,12 @@ const answerTimeout = 5000;
  * @throws DeviceError PORT_ABSENT, PORT_REFUSED
  */
 export async function openRfc2217(
-  address: ServerAddress,
+  address: Address,
   config: Pick<PortConfig, "baud" | "flow">,
-  calls: SystemCalls | undefined,
   receive: Receive,
   signal: AbortSignal,
 ): Promise<Line> {
-  const line = new Rfc2217Line(await dialServer(address, calls, signal), serverName(address), receive);
+  const line = new Rfc2217Line(await dialServer(address, signal), formatAddress(address), receive);
   try {
     await line.negotiate(config, signal);
     return line;

@@ -2,14 +2,13 @@
 import { stat } from "node:fs/promises";
 import type { PortAddress, PortConfig, PortMatch } from "#/config/model.ts";
 import type { SystemCalls } from "#/host/syscalls.ts";
-import type { Discovery } from "../discovery/discovery.ts";
-import { describeMatch } from "../discovery/match.ts";
+import { formatAddress } from "#/lib/address.ts";
+import { type Discovery, describeMatch } from "../discovery/discovery.ts";
 import type { Line, Receive } from "./line.ts";
 import { openRfc2217 } from "./rfc2217.ts";
-import { serverName } from "./socket.ts";
 import { openTcp } from "./tcp.ts";
 import { openTty } from "./tty.ts";
-import { deviceNumber, isPseudoTerminal, TtyCalls } from "./tty-calls.ts";
+import { deviceNumber, isPseudoTerminal, TtyIoctl } from "./tty-ioctl.ts";
 
 /** A port as it is to be had at this moment. */
 export interface Place {
@@ -34,11 +33,11 @@ export interface Source {
 
 export function sourceOf(config: PortConfig, discovery: Discovery, calls: SystemCalls | undefined): Source {
   const { address } = config;
-  if (address.kind !== "tty") return serverSource(config, address, calls);
-  return ttySource(config, address.match, discovery, new TtyCalls(calls));
+  if (address.kind !== "tty") return serverSource(config, address);
+  return ttySource(config, address.match, discovery, new TtyIoctl(calls));
 }
 
-function ttySource(config: PortConfig, match: PortMatch, discovery: Discovery, calls: TtyCalls): Source {
+function ttySource(config: PortConfig, match: PortMatch, discovery: Discovery, calls: TtyIoctl): Source {
   return {
     absence: `no port here has ${describeMatch(match)}: plug it in, or see labgear devices --scan`,
     async find() {
@@ -59,15 +58,11 @@ async function keyOf(path: string): Promise<string> {
 
 /** The address of a console server as pySerial reads it. */
 export function serverUrl(address: Exclude<PortAddress, { kind: "tty" }>): string {
-  return `${address.kind === "tcp" ? "socket" : "rfc2217"}://${serverName(address)}`;
+  return `${address.kind === "tcp" ? "socket" : "rfc2217"}://${formatAddress(address)}`;
 }
 
-function serverSource(
-  config: PortConfig,
-  address: Exclude<PortAddress, { kind: "tty" }>,
-  calls: SystemCalls | undefined,
-): Source {
-  const name = serverName(address);
+function serverSource(config: PortConfig, address: Exclude<PortAddress, { kind: "tty" }>): Source {
+  const name = formatAddress(address);
   const path = `${address.kind}://${name}`;
   const url = serverUrl(address);
   return {
@@ -75,8 +70,8 @@ function serverSource(
     find: () => Promise.resolve({ path, url, key: `server ${name}` }),
     open: (_, receive, signal) =>
       address.kind === "tcp"
-        ? openTcp(address, calls, receive, signal)
-        : openRfc2217(address, config, calls, receive, signal),
+        ? openTcp(address, receive, signal)
+        : openRfc2217(address, config, receive, signal),
     // Nothing here tells when a server comes back: it is tried now and then.
     watch: () => ({ [Symbol.dispose]() {} }),
   };

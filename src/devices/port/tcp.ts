@@ -1,18 +1,18 @@
-/** A line over a console server that passes bytes and nothing else. */
-import type { Socket } from "node:net";
-import type { SystemCalls } from "#/host/syscalls.ts";
+/** A line over a console server that passes bytes and nothing else, and the TCP connection under every such line. */
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { type Address, formatAddress } from "#/lib/address.ts";
+import { watchPeer } from "#/lib/tcp.ts";
 import { DeviceError } from "../errors.ts";
 import type { Line, LineErrors, Receive } from "./line.ts";
-import { dialServer, type ServerAddress, serverName, writeSocket } from "./socket.ts";
+
+const connectTimeoutMs = 10_000;
+/** How long a write may go without progress. */
+const writeTimeoutMs = 10_000;
 
 /** @throws DeviceError PORT_ABSENT */
-export async function openTcp(
-  address: ServerAddress,
-  calls: SystemCalls | undefined,
-  receive: Receive,
-  signal: AbortSignal,
-): Promise<Line> {
-  return new TcpLine(await dialServer(address, calls, signal), serverName(address), receive);
+export async function openTcp(address: Address, receive: Receive, signal: AbortSignal): Promise<Line> {
+  return new TcpLine(await dialServer(address, signal), formatAddress(address), receive);
 }
 
 class TcpLine implements Line {
@@ -69,4 +69,45 @@ export function socketEnd(socket: Socket, name: string): Promise<DeviceError | u
   });
   socket.once("close", () => resolve(undefined));
   return promise;
+}
+
+/** @throws DeviceError PORT_ABSENT when it can't be reached */
+export async function dialServer(address: Address, signal: AbortSignal): Promise<Socket> {
+  const socket = connect({ host: address.host, port: address.port, noDelay: true });
+  try {
+    const timeout = AbortSignal.timeout(connectTimeoutMs);
+    await once(socket, "connect", { signal: AbortSignal.any([signal, timeout]) });
+    watchPeer(socket);
+    return socket;
+  } catch (cause) {
+    socket.on("error", () => {}).destroy();
+    const code = (cause as NodeJS.ErrnoException).code;
+    const why = code === "ABORT_ERR" ? "it doesn't answer" : (cause as Error).message;
+    const message = `the console server ${formatAddress(address)} can't be reached: ${why}`;
+    throw new DeviceError("PORT_ABSENT", message, { cause });
+  }
+}
+
+/** Resolves when the system has all of it. @throws DeviceError PORT_STUCK, PORT_LOST */
+export async function writeSocket(socket: Socket, bytes: Uint8Array, name: string): Promise<void> {
+  if (socket.destroyed || !socket.writable) throw new DeviceError("PORT_LOST", `${name} is closed`);
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  // Taken before the write returns: the caller's bytes may change afterwards.
+  socket.write(Buffer.from(bytes), (error) => (error ? reject(error) : resolve()));
+  let progress = performance.now();
+  let left = socket.writableLength;
+  const timer = setInterval(() => {
+    if (socket.writableLength !== left) progress = performance.now();
+    left = socket.writableLength;
+    if (performance.now() - progress > writeTimeoutMs)
+      reject(new DeviceError("PORT_STUCK", `${name} takes no bytes for ${writeTimeoutMs / 1000} s`));
+  }, writeTimeoutMs / 10);
+  try {
+    await promise;
+  } catch (cause) {
+    if (cause instanceof DeviceError) throw cause;
+    throw new DeviceError("PORT_LOST", `${name} is closed: ${(cause as Error).message}`, { cause });
+  } finally {
+    clearInterval(timer);
+  }
 }

@@ -1,12 +1,13 @@
 /** A line over a tty: serialport's binding opens and sets it up; reading, writing and locks are done here. */
 import { fstatSync, writeSync } from "node:fs";
+import { stat } from "node:fs/promises";
 import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import { SerialPort } from "serialport";
 import type { PortConfig } from "#/config/model.ts";
+import { holdersOf } from "../discovery/sysfs.ts";
 import { DeviceError } from "../errors.ts";
 import type { Control, Line, LineErrors, Receive } from "./line.ts";
-import { deviceNumber, isPseudoTerminal, type TtyCalls } from "./tty-calls.ts";
-import { openFailure } from "./tty-failure.ts";
+import { deviceNumber, isPseudoTerminal, type TtyIoctl } from "./tty-ioctl.ts";
 import { TtyReader } from "./tty-reader.ts";
 
 /** Milliseconds: between tries to write to a driver whose buffer is full, and without progress until one gives up. */
@@ -22,7 +23,7 @@ export interface TtyOptions {
   readonly path: string;
   readonly config: Pick<PortConfig, "baud" | "flow">;
   readonly receive: Receive;
-  readonly calls: TtyCalls;
+  readonly calls: TtyIoctl;
 }
 
 /**
@@ -54,6 +55,31 @@ export async function openTty(options: TtyOptions): Promise<Line> {
   }
 }
 
+/** @param error the binding's, which says the system's reason only in its text */
+async function openFailure(path: string, error: Error): Promise<DeviceError> {
+  const { message } = error;
+  const fail = (code: "PORT_ABSENT" | "PORT_BUSY" | "PORT_REFUSED", text: string) =>
+    new DeviceError(code, text, { cause: error });
+  if (/No such file|No such device/.test(message)) return fail("PORT_ABSENT", `${path} isn't there`);
+  if (/Cannot lock port|resource busy/i.test(message)) {
+    const holders = await holdersOf(path);
+    const who = holders.length > 0 ? holders.join(", ") : "another program";
+    return fail("PORT_BUSY", `${path} is in use by ${who}: end it, then labgear takes the port`);
+  }
+  if (/Permission denied|not permitted/.test(message)) {
+    const group = await groupOf(path);
+    const hint = `add labgear's user to group ${group} (usermod -aG ${group} USER) and restart labgear`;
+    return fail("PORT_REFUSED", `${path} can't be opened: permission denied; ${hint}`);
+  }
+  return fail("PORT_REFUSED", `${path} can't be opened: ${plain(error)}`);
+}
+
+/** Debian gives serial ports to dialout; another group is told by its number. */
+async function groupOf(path: string): Promise<string> {
+  const { gid } = await stat(path).catch(() => ({ gid: 0 }));
+  return gid === 0 || gid === 20 ? "dialout" : String(gid);
+}
+
 /** The part of serialport's Linux binding that is used. */
 interface TtyBinding {
   readonly fd: number;
@@ -72,7 +98,7 @@ class TtyLine implements Line {
   readonly #binding: TtyBinding;
   /** Kept apart: the binding forgets it as it closes. */
   readonly #descriptor: number;
-  readonly #calls: TtyCalls;
+  readonly #calls: TtyIoctl;
   readonly #reader: TtyReader;
   readonly #end: (error: DeviceError | undefined) => void;
   readonly #ending = new AbortController();

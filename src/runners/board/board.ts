@@ -1,6 +1,7 @@
 /** What a runner on a board works with, and what it comes to. */
-import type { Cause } from "#/devices/cause.ts";
+
 import type { Sink, Source } from "#/devices/consoles/console.ts";
+import type { Cause } from "#/devices/errors.ts";
 import type { Outcome, Reservation } from "#/devices/reservation.ts";
 import type { HostEnding } from "../script/runner.ts";
 

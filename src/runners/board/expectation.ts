@@ -1,7 +1,7 @@
 /** What an `expect` step waits for, in all that the board says in the time of a build. */
 import type { StepConfig } from "#/config/model.ts";
-import type { Cause } from "#/devices/cause.ts";
 import { type Match, OutputMatcher } from "#/devices/consoles/matcher.ts";
+import type { Cause } from "#/devices/errors.ts";
 import type { Taker } from "./tap.ts";
 
 type Expect = Extract<StepConfig, { kind: "expect" }>;

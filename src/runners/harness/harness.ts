@@ -1,5 +1,5 @@
 /** What is read out of a firmware's output: a verdict, and the test cases on the way to it. */
-import type { Cause } from "#/devices/cause.ts";
+import type { Cause } from "#/devices/errors.ts";
 
 export interface TestCase {
   readonly suite: string;

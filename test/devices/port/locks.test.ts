@@ -5,7 +5,7 @@ import { chmodSync, closeSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
-import { TtyCalls } from "#/devices/port/tty-calls.ts";
+import { TtyIoctl } from "#/devices/port/tty-ioctl.ts";
 import { testFolder } from "../../support/folders.ts";
 import { lacks, part, partsEnv } from "../../support/parts.ts";
 import { calls, hears, portAt, reaches } from "./ports.ts";
@@ -160,7 +160,7 @@ test("TIOCEXCL is set and taken back", { skip: skip || !calls }, async () => {
   using folder = testFolder();
   await using pty = new Pty(join(folder.path, "dev"));
   await pty.plug();
-  const tty = new TtyCalls(calls);
+  const tty = new TtyIoctl(calls);
   const descriptor = openSync(pty.path, "r+");
   const exclusive = () => {
     const answer = Buffer.alloc(4);

@@ -35,7 +35,7 @@ export function deviceNumber(rdev: number): { major: number; minor: number } {
   return { major: Number(major), minor: Number(minor & 0xffffffffn) };
 }
 
-export class TtyCalls {
+export class TtyIoctl {
   readonly #calls: SystemCalls | undefined;
 
   constructor(calls: SystemCalls | undefined) {

@@ -2,9 +2,8 @@
 import { once } from "node:events";
 import { readConsole } from "#/builds/console/follow.ts";
 import type { ConsoleLog } from "#/builds/console/log.ts";
-import { listBuilds } from "#/builds/listing.ts";
-import type { BuildRecord } from "#/builds/record.ts";
-import type { BuildSummary, Selector } from "#/builds/store.ts";
+import type { BuildRecord, BuildSummary } from "#/builds/record.ts";
+import type { Selector } from "#/builds/store.ts";
 import { ConfigError } from "#/config/errors.ts";
 import { ControlError } from "#/control/errors.ts";
 import type { ControlAnswer, ControlRequest, ControlRoutes } from "#/control/server.ts";
@@ -70,7 +69,7 @@ function buildList(agent: Agent, { query }: ControlRequest): BuildSummary[] {
   const job = query.get("job") ?? undefined;
   const limit = query.get("limit") ?? `${listed}`;
   if (!/^[1-9][0-9]{0,8}$/.test(limit)) throw new ControlError("REFUSED", `${limit} is no number of builds`);
-  const builds = listBuilds(agent.builds, job);
+  const builds = agent.builds.list(job);
   if (job !== undefined && builds.length === 0 && !agent.config.jobs.has(job)) throw noSuch(agent, job);
   return builds.slice(0, Number(limit)).map(({ summary }) => withoutParameters(summary));
 }
@@ -83,12 +82,10 @@ function withoutParameters(build: BuildSummary & Partial<BuildRecord>): BuildSum
 /** The build that a name means: JOB#NUMBER, JOB for the job's newest, or a uuid. */
 function findBuild(agent: Agent, name: string): BuildSummary {
   const [, job, number] = /^(.+)#([1-9][0-9]{0,14})$/.exec(name) ?? [];
-  const find = (selector: Selector) =>
-    agent.builds.findRunning(selector)?.record ?? agent.builds.findFinished(selector);
   const found = job
-    ? find({ job, number: Number(number) })
-    : (listBuilds(agent.builds, name)[0]?.summary ?? find({ uuid: name }));
-  if (found) return found;
+    ? agent.builds.find({ job, number: Number(number) })
+    : (agent.builds.list(name)[0] ?? agent.builds.find({ uuid: name }));
+  if (found) return found.summary;
   throw noSuch(agent, name);
 }
 

@@ -1,14 +1,13 @@
 /** Keeps `min-free` free on the disk of the state directory: takes no builds without it, and makes room. */
 import type { Build } from "#/builds/build.ts";
 import type { BuildStore } from "#/builds/store.ts";
+import { diskUsage, dispensable } from "#/builds/workspace/disk-usage.ts";
 import {
-  diskUsage,
-  dispensable,
   listWorkspaces,
   removeWorkspace,
   type Workspace,
   workspaceOf,
-} from "#/builds/workspace/disk-usage.ts";
+} from "#/builds/workspace/workspace.ts";
 import type { Config } from "#/config/model.ts";
 import { freeSpace } from "#/host/disk.ts";
 import type { Log } from "#/lib/log.ts";

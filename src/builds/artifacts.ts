@@ -4,8 +4,9 @@ import { constants } from "node:fs";
 import { chmod, copyFile, type FileHandle, lstat, realpath } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { BuildError } from "./errors.ts";
+import { makeFolders, openInside } from "./workspace/files.ts";
 import { findFiles, quote, Warnings, walk } from "./workspace/find.ts";
-import { makeFolders, openInside, removeTree } from "./workspace/workspace.ts";
+import { removeTree } from "./workspace/workspace.ts";
 
 export interface Artifact {
   /** Relative, with "/" between names; none of them odd. */

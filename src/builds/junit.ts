@@ -3,9 +3,9 @@
  * anything.
  */
 import { type FileHandle, realpath } from "node:fs/promises";
-import { JunitReader } from "./junit-reader.ts";
+import { SaxesParser, type SaxesTagPlain } from "saxes";
+import { openInside } from "./workspace/files.ts";
 import { findFiles, quote, Warnings } from "./workspace/find.ts";
-import { openInside } from "./workspace/workspace.ts";
 
 export type TestStatus = "passed" | "failed" | "error" | "skipped";
 
@@ -130,4 +130,169 @@ function encodingOf(start: Buffer): string {
   } catch {
     return "utf-8";
   }
+}
+
+const maxDepth = 100;
+const maxName = 500;
+const maxMessage = 2000;
+/** Faults of one file after which the rest isn't looked at. */
+const maxFaults = 100;
+
+/**
+ * The elements that say how a case ended. Reruns (`rerunFailure`, `flakyError` …) say that it passed in the
+ * end.
+ */
+const outcomes: Readonly<Record<string, TestStatus>> = {
+  failure: "failed",
+  error: "error",
+  skipped: "skipped",
+};
+
+interface OpenCase {
+  readonly suite: string;
+  readonly name: string;
+  readonly classname: string;
+  readonly time: number;
+  status: TestStatus;
+  message?: string;
+  details?: string;
+}
+
+export interface JunitDocument {
+  /** @returns false when there is no use in going on */
+  write(text: string): boolean;
+  /** @returns one line when something was wrong with the document */
+  end(): string | undefined;
+}
+
+/** Reads documents one after the other, and adds up what they hold. */
+export class JunitReader {
+  readonly totals: TestTotals = { tests: 0, failures: 0, errors: 0, skipped: 0, time: 0 };
+  readonly cases: TestCase[] = [];
+  /** Cases that were counted and not kept. */
+  dropped = 0;
+  readonly #limits: JunitLimits;
+  #text = 0;
+
+  constructor(limits: JunitLimits) {
+    this.#limits = limits;
+  }
+
+  /**
+   * Opens a document. saxes expands the five entities of XML and none that a document declares, and fetches
+   * nothing.
+   */
+  document(): JunitDocument {
+    const parser = new SaxesParser({ xmlns: false, position: true });
+    const suites: string[] = [];
+    let depth = 0;
+    let faults = 0;
+    let fault: string | undefined;
+    let cases = 0;
+    let current: OpenCase | undefined;
+    let outcome: string | undefined;
+    const keepText = (text: string) => {
+      if (!current || !outcome) return;
+      const room = this.#limits.details - (current.details?.length ?? 0);
+      if (room > 0) current.details = (current.details ?? "") + own(text, room);
+    };
+
+    parser.on("error", ({ message }) => {
+      faults += 1;
+      // It starts with line and column, and may end with a piece of the document.
+      fault ??= quote(message.replace(/^(\d+):(\d+): /, "line $1, column $2: ")).slice(1, -1);
+    });
+    parser.on("opentag", (tag: SaxesTagPlain) => {
+      depth += 1;
+      if (depth > maxDepth) throw new TooDeep();
+      const { name, attributes } = tag;
+      if (name === "testsuite") suites.push(own(attributes.name ?? "", maxName));
+      else if (name === "testcase") {
+        cases += 1;
+        current = openCase(suites.at(-1) ?? "", attributes);
+      } else if (current && Object.hasOwn(outcomes, name)) {
+        outcome = name;
+        // A failure and then an error in tearing down: what came first counts, unless it was a skip.
+        if (current.status === "passed" || current.status === "skipped")
+          current.status = outcomes[name] ?? "failed";
+        if (attributes.message) current.message ??= own(attributes.message, maxMessage);
+      }
+    });
+    parser.on("text", keepText);
+    parser.on("cdata", keepText);
+    parser.on("closetag", ({ name }: SaxesTagPlain) => {
+      depth -= 1;
+      if (name === outcome) outcome = undefined;
+      else if (name === "testsuite") suites.pop();
+      else if (name === "testcase" && current) {
+        this.#add(current);
+        current = undefined;
+      }
+    });
+
+    return {
+      write(text) {
+        try {
+          parser.write(text);
+        } catch (error) {
+          if (!(error instanceof TooDeep)) throw error;
+          fault = `elements are nested more than ${maxDepth} deep`;
+          faults = maxFaults;
+        }
+        return faults < maxFaults;
+      },
+      end: () => {
+        if (faults < maxFaults) parser.close();
+        // The runner died in the middle of a case.
+        if (current)
+          this.#add({ ...current, status: current.status === "passed" ? "error" : current.status });
+        if (fault) return `not well-formed: ${fault}`;
+        return cases === 0 && suites.length === 0 ? "it holds no test case" : undefined;
+      },
+    };
+  }
+
+  #add(one: OpenCase): void {
+    this.totals.tests += 1;
+    this.totals.time = Math.round((this.totals.time + one.time) * 1e6) / 1e6;
+    if (one.status === "failed") this.totals.failures += 1;
+    if (one.status === "error") this.totals.errors += 1;
+    if (one.status === "skipped") this.totals.skipped += 1;
+    const details = one.details?.trim();
+    const size = one.suite.length + one.name.length + one.classname.length + (one.message?.length ?? 0);
+    if (this.cases.length >= this.#limits.cases || this.#text + size > this.#limits.text) {
+      this.dropped += 1;
+      return;
+    }
+    const { details: _, ...rest } = one;
+    const fits = details && this.#text + size + details.length <= this.#limits.text;
+    if (details && !fits) this.dropped += 1;
+    this.#text += size + (fits ? details.length : 0);
+    this.cases.push(fits ? { ...rest, details } : rest);
+  }
+}
+
+class TooDeep extends Error {}
+
+function openCase(suite: string, attributes: Readonly<Record<string, string>>): OpenCase {
+  // GoogleTest says so of tests that it was told to leave out.
+  const skipped = attributes.status === "notrun" || attributes.result === "skipped";
+  return {
+    suite,
+    name: own(attributes.name ?? "", maxName),
+    classname: own(attributes.classname ?? "", maxName),
+    time: seconds(attributes.time),
+    status: skipped ? "skipped" : "passed",
+  };
+}
+
+/** Surefire writes "1,234.5". */
+function seconds(text = ""): number {
+  const value = Number(text.replaceAll(",", "").trim());
+  return Number.isFinite(value) && value > 0 && value < 1e9 ? value : 0;
+}
+
+/** A copy of a text's start; a slice would keep the whole report in memory. */
+function own(text: string, length: number): string {
+  return Buffer.from(text.slice(0, length), "utf16le").toString("utf16le");
 }

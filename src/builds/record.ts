@@ -2,9 +2,9 @@
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
+import type { Ajv, SchemaObject, ValidateFunction } from "ajv";
 import { replaceFile } from "#/lib/replace-file.ts";
-import type { Ending } from "./ending.ts";
-import { parseRecord } from "./record-schema.ts";
+import type { Ending, EndingKind } from "./ending.ts";
 
 /** The shape of `build.json`. Times are ISO 8601 in UTC. */
 export interface BuildRecord {
@@ -50,6 +50,54 @@ export interface BuildRecord {
   warnings?: readonly string[];
 }
 
+/** Enough for lists and estimates. */
+export type BuildSummary = Pick<
+  BuildRecord,
+  | "job"
+  | "number"
+  | "uuid"
+  | "node"
+  | "target"
+  | "labels"
+  | "assigned"
+  | "started"
+  | "ended"
+  | "ending"
+  | "took"
+  | "result"
+  | "undelivered"
+>;
+
+/** A build's record without what takes room. */
+export function summarize(record: BuildRecord): BuildSummary {
+  const { job, number, uuid, node, labels, assigned } = record;
+  return {
+    ...{ job, number, uuid, node, labels, assigned },
+    ...(record.target === undefined ? {} : { target: record.target }),
+    ...(record.started === undefined ? {} : { started: record.started }),
+    ...(record.ended === undefined ? {} : { ended: record.ended }),
+    ...(record.took === undefined ? {} : { took: record.took }),
+    ...(record.ending === undefined ? {} : { ending: record.ending }),
+    ...(record.result === undefined ? {} : { result: record.result }),
+    ...(record.undelivered === undefined ? {} : { undelivered: record.undelivered }),
+  };
+}
+
+/**
+ * Milliseconds that a finished build worked. The times of a record are the clock's, which may have been set meanwhile;
+ * `took` was measured, and isn't in the records of lost builds.
+ */
+export function durationOf({
+  took,
+  assigned,
+  started = assigned,
+  ended,
+}: Pick<BuildRecord, "assigned" | "started" | "ended" | "took">): number | undefined {
+  if (took !== undefined) return took;
+  if (ended === undefined) return undefined;
+  return Math.max(0, Date.parse(ended) - Date.parse(started));
+}
+
 /** Where the record lies in a build's folder. */
 export function recordFile(folder: string): string {
   return join(folder, "build.json");
@@ -77,5 +125,91 @@ export async function readRecord(folder: string): Promise<BuildRecord> {
   const stat = await file.stat();
   if (!stat.isFile()) throw new SyntaxError("it is no regular file");
   if (stat.size > maxRecord) throw new SyntaxError(`it is ${stat.size} bytes long`);
-  return parseRecord(JSON.parse(await file.readFile("utf8")));
+  return await parseRecord(JSON.parse(await file.readFile("utf8")));
+}
+
+const kinds: Record<EndingKind, true> = {
+  passed: true,
+  failed: true,
+  stopped: true,
+  "timed-out": true,
+  infrastructure: true,
+  lost: true,
+};
+
+const text: SchemaObject = { type: "string" };
+const count: SchemaObject = { type: "integer", minimum: 0 };
+/** As toISOString() has it, so that times can be compared as text. */
+const time: SchemaObject = {
+  type: "string",
+  pattern: "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{3}Z$",
+};
+
+function object(required: Record<string, SchemaObject>, optional: Record<string, SchemaObject> = {}) {
+  return { type: "object", required: Object.keys(required), properties: { ...required, ...optional } };
+}
+
+function list(items: SchemaObject) {
+  return { type: "array", items };
+}
+
+const processes = list(object({ pid: count, command: text }));
+
+const schema: SchemaObject = object(
+  {
+    version: { const: 1 },
+    job: text,
+    number: { type: "integer", minimum: 1 },
+    uuid: text,
+    node: text,
+    labels: list(text),
+    executor: count,
+    server: text,
+    url: text,
+    parameters: { type: "object", additionalProperties: text },
+    assigned: time,
+  },
+  {
+    device: text,
+    target: text,
+    started: time,
+    ended: time,
+    took: count,
+    ending: object(
+      { kind: { enum: Object.keys(kinds) }, reason: text },
+      { exitCode: count, signal: text, cause: text },
+    ),
+    result: text,
+    undelivered: { const: true },
+    description: text,
+    commit: text,
+    console: object({ bytes: count, cut: count }),
+    artifacts: list(object({ path: text, size: count })),
+    tests: object({ tests: count, failures: count, errors: count, skipped: count }),
+    leftovers: processes,
+    survivors: processes,
+    warnings: list(text),
+  },
+);
+
+type Validator = { ajv: Ajv; validate: ValidateFunction<BuildRecord> };
+
+let validator: Promise<Validator> | undefined;
+
+/** Loaded and compiled when the first record is read, and the schema itself isn't checked: both would slow every start. */
+async function compile(): Promise<Validator> {
+  const { Ajv } = await import("ajv");
+  const ajv = new Ajv({ validateSchema: false, code: { optimize: false } });
+  return { ajv, validate: ajv.compile<BuildRecord>(schema) };
+}
+
+/**
+ * A build's record out of any JSON value. Keys that aren't known here stay.
+ * @throws SyntaxError that says what is wrong with it
+ */
+async function parseRecord(value: unknown): Promise<BuildRecord> {
+  validator ??= compile();
+  const { ajv, validate } = await validator;
+  if (validate(value)) return value;
+  throw new SyntaxError(`this is JSON, but ${ajv.errorsText(validate.errors, { dataVar: "the record" })}`);
 }

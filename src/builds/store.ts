@@ -3,17 +3,32 @@ import { EventEmitter } from "node:events";
 import { rename } from "node:fs/promises";
 import { join } from "node:path";
 import { Build } from "./build.ts";
-import { typicalDuration } from "./duration.ts";
 import { BuildError } from "./errors.ts";
 import { loadBuilds } from "./load.ts";
-import { type BuildRecord, readRecord, writeRecord } from "./record.ts";
-import { type BuildSummary, summarize } from "./summary.ts";
+import {
+  type BuildRecord,
+  type BuildSummary,
+  durationOf,
+  readRecord,
+  summarize,
+  writeRecord,
+} from "./record.ts";
 import { removeTree } from "./workspace/workspace.ts";
-
-export type { BuildSummary } from "./summary.ts";
 
 /** Which build: by its Gearman unique, or by job and number. */
 export type Selector = { readonly uuid: string } | { readonly job: string; readonly number: number };
+
+/** A build of the box, running or finished. */
+export interface FoundBuild {
+  readonly job: string;
+  readonly number: number;
+  /** Where it is on disk; absent there for one that just began, or that a full disk kept from being stored. */
+  readonly folder: string;
+  /** Absent: it has ended. */
+  readonly running?: Build;
+  /** A running build's is its whole record. */
+  readonly summary: BuildSummary;
+}
 
 /** The part of a record that the store fills in itself comes from the caller's facts and the next number. */
 export type NewBuild = Omit<BuildRecord, "version" | "number" | "url" | "assigned">;
@@ -120,18 +135,41 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
 
   /** Finished builds, the newest first, of one job or of all. */
   finished(job?: string): BuildSummary[] {
-    // Numbers are right even when the clock was not; between jobs there is only the clock.
-    if (job !== undefined) {
-      return [...(this.#finished.get(job)?.values() ?? [])].sort((a, b) => b.number - a.number);
-    }
-    return [...this.#finished.values()]
-      .flatMap((builds) => [...builds.values()])
-      .sort((a, b) => compare(b.assigned, a.assigned) || b.number - a.number);
+    const jobs = [...this.#finished].filter(([name]) => job === undefined || name === job);
+    return jobs.flatMap(([, builds]) => [...builds.values()]).sort((a, b) => compareAge(a, b, job));
   }
 
-  /** How long the job takes on nodes with the same labels, in milliseconds; see typicalDuration(). */
+  /** The build that a selector means, running or finished. */
+  find(selector: Selector): FoundBuild | undefined {
+    const running = this.findRunning(selector);
+    const summary = running?.record ?? this.findFinished(selector);
+    return summary && this.#found(summary, running);
+  }
+
+  /** Running and finished builds, the newest first, of one job or of all. */
+  list(job?: string): FoundBuild[] {
+    const running = this.running.filter(({ record }) => job === undefined || record.job === job);
+    const all = [
+      ...running.map((build) => this.#found(build.record, build)),
+      ...this.finished(job).map((summary) => this.#found(summary)),
+    ];
+    return all.sort((a, b) => compareAge(a.summary, b.summary, job));
+  }
+
+  #found(summary: BuildSummary, running?: Build): FoundBuild {
+    const { job, number } = summary;
+    return { job, number, folder: this.folder(job, number), summary, ...(running && { running }) };
+  }
+
+  /** The median in milliseconds of the last ten passed builds of a job on nodes with the same labels; undefined: none. */
   estimate(job: string, labels: readonly string[]): number | undefined {
-    return typicalDuration(this.finished(job), labels);
+    const durations = this.finished(job)
+      .filter((build) => build.ending?.kind === "passed" && build.labels.join() === labels.join())
+      .slice(0, 10)
+      .map((build) => durationOf(build) ?? 0)
+      .filter((duration) => duration > 0)
+      .sort((a, b) => a - b);
+    return durations[Math.floor(durations.length / 2)];
   }
 
   /**
@@ -255,6 +293,9 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   }
 }
 
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
+/** The newest first. A job's numbers are right even when the clock was not; between jobs there is only the clock. */
+function compareAge(a: BuildSummary, b: BuildSummary, job: string | undefined): number {
+  // ISO 8601 in UTC: times compare as text.
+  if (job === undefined && a.assigned !== b.assigned) return a.assigned < b.assigned ? 1 : -1;
+  return b.number - a.number;
 }

@@ -1,7 +1,7 @@
 /** `labgear builds`: running and finished builds, the newest first. */
 import { type Command, InvalidArgumentError } from "commander";
-import { durationOf } from "#/builds/duration.ts";
-import type { BuildSummary } from "#/builds/store.ts";
+import type { BuildSummary } from "#/builds/record.ts";
+import { durationOf } from "#/builds/record.ts";
 import { printable } from "#/lib/text.ts";
 import { findAgent, newCommand, patience, withControl } from "./options.ts";
 import { duration, table } from "./print.ts";

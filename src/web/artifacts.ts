@@ -1,9 +1,9 @@
 /** The artifacts of a build: files that a job made, so that a browser only ever gets them as downloads. */
 import { Hono } from "hono";
-import { openInside } from "#/builds/workspace/workspace.ts";
+import { openStored } from "#/builds/workspace/files.ts";
 import type { Env, Rooms } from "./app.ts";
 import { RequestError } from "./errors.ts";
-import { findBuild, realFolder } from "./find-build.ts";
+import { findBuild } from "./find-build.ts";
 import { untrusted } from "./headers.ts";
 import { artifactType, attachment } from "./media-types.ts";
 import { sendFile } from "./send-file.ts";
@@ -12,13 +12,9 @@ export function artifactRoutes({ lab }: Rooms): Hono<Env> {
   const routes = new Hono<Env>();
   routes.get("/builds/:job/:number/artifacts/:path{.+}", async (c) => {
     const { job, number, path } = c.req.param();
-    const folder = await realFolder(findBuild(lab, job, number));
     // Both below the build's folder: the folder of the artifacts itself may have been made a link.
-    const file =
-      folder === undefined || path.split("/").some((name) => name === ".." || name === ".")
-        ? "it is not there"
-        : await openInside(`${folder}/artifacts`, path);
-    if (typeof file === "string") throw new RequestError(404, "this build has no such artifact");
+    const file = await openStored(findBuild(lab, job, number).folder, path, "artifacts");
+    if (!file) throw new RequestError(404, "this build has no such artifact");
     const { size, mtimeMs } = await file.stat();
     return sendFile(c, file, {
       size,

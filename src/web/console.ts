@@ -1,13 +1,14 @@
 /** A build's console as plain text: all of it, a part, or as it comes. */
+
 import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Context, Hono } from "hono";
 import type { Build } from "#/builds/build.ts";
-import { readConsole } from "#/builds/console/follow.ts";
+import { consoleSize, openConsole, readConsole } from "#/builds/console/follow.ts";
+import type { FoundBuild } from "#/builds/store.ts";
 import { byteOffset } from "./api/query.ts";
 import type { Env, Rooms } from "./app.ts";
-import { openConsole, sizeOf } from "./console-file.ts";
-import { type FoundBuild, findBuild } from "./find-build.ts";
+import { findBuild } from "./find-build.ts";
 import { untrusted } from "./headers.ts";
 import { sendFile } from "./send-file.ts";
 import { alreadySent } from "./sent.ts";
@@ -29,9 +30,9 @@ export function consoleRoutes({ lab }: Rooms): Hono<Env> {
     const { running } = found;
     if (running && c.req.query("follow") !== undefined && c.env.incoming.method !== "HEAD")
       return follow(c, found, running);
-    const file = await openConsole(found);
+    const file = await openConsole(found.folder);
     if (!file) return c.body("", 200, headers);
-    const size = await sizeOf(found, file);
+    const size = await consoleSize(file, found.running?.console);
     const etag = running ? undefined : `"${job.length}-${number}-${size}-${found.summary.ended ?? ""}"`;
     return sendFile(c, file, { size, etag, headers });
   });

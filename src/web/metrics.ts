@@ -2,7 +2,7 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Build } from "#/builds/build.ts";
-import { durationOf } from "#/builds/duration.ts";
+import { durationOf } from "#/builds/record.ts";
 import { isConnected } from "./app.ts";
 import type { Lab } from "./lab.ts";
 

@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync, rmSync, statSync, symlinkSync, truncateSync, wr
 import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import { maskSecrets } from "#/builds/parameters.ts";
+import { maskSecrets } from "#/builds/environment.ts";
 import { type BuildRecord, readRecord, recordFile, writeRecord } from "#/builds/record.ts";
 import { lacksMount, smallDisk, testFolder } from "../support/folders.ts";
 import { record } from "./build-parts.ts";

@@ -7,7 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { BuildError } from "#/builds/errors.ts";
-import { openInside, prepareWorkspace, removeTree, secureJoin } from "#/builds/workspace/workspace.ts";
+import { openInside, secureJoin } from "#/builds/workspace/files.ts";
+import { prepareWorkspace, removeTree } from "#/builds/workspace/workspace.ts";
 
 async function folder() {
   const path = await realpath(await mkdtemp(join(tmpdir(), "labgear-workspace-")));

@@ -1,7 +1,7 @@
 /** An executor: one slot of a node, with a Gearman connection of its own, that runs one build at a time. */
 import type { Build } from "#/builds/build.ts";
 import type { Ending } from "#/builds/ending.ts";
-import { recordParameters } from "#/builds/parameters.ts";
+import { recordParameters } from "#/builds/environment.ts";
 import type { JobConfig } from "#/config/model.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { type Job, Worker } from "#/gearman/worker/worker.ts";

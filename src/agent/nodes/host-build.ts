@@ -1,6 +1,6 @@
 /** Carries out one build on the host: a script, and what it printed and left. */
 import type { Ending } from "#/builds/ending.ts";
-import type { HostEnding } from "#/runners/script/runner.ts";
+import type { HostEnding } from "#/runners/script/run.ts";
 import { type CarryOut, carryOut } from "./carry-out.ts";
 import type { NodeContext } from "./context.ts";
 import { Stage } from "./run-build.ts";

@@ -1,7 +1,8 @@
 /** What is told of which build: the reporters of the running ones, and the endings that are not yet delivered. */
 import type { Build } from "#/builds/build.ts";
 import { type Ending, isOwn } from "#/builds/ending.ts";
-import type { BuildStore, BuildSummary } from "#/builds/store.ts";
+import type { BuildSummary } from "#/builds/record.ts";
+import type { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import type { Log } from "#/lib/log.ts";
 import type { WorkerFacts } from "#/zuul/data.ts";

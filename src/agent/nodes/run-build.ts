@@ -7,11 +7,11 @@ import { checkout } from "#/builds/checkout/checkout.ts";
 import type { ConsoleLog } from "#/builds/console/log.ts";
 import { jobEnvironment } from "#/builds/environment.ts";
 import { readJunit } from "#/builds/junit.ts";
-import { workspaceOf } from "#/builds/workspace/disk-usage.ts";
-import { prepareWorkspace } from "#/builds/workspace/workspace.ts";
+import { prepareWorkspace, workspaceOf } from "#/builds/workspace/workspace.ts";
 import type { JobConfig } from "#/config/model.ts";
+import type { Output } from "#/runners/script/output.ts";
+import type { HostEnding } from "#/runners/script/run.ts";
 import { runHost } from "#/runners/script/run.ts";
-import type { HostEnding, Output } from "#/runners/script/runner.ts";
 import type { ProcessTrees } from "#/runners/trees/tree.ts";
 import type { NodeContext } from "./context.ts";
 

@@ -5,7 +5,8 @@
 import { appendFile, chmod, chown, lstat, mkdir, opendir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { BuildError } from "../errors.ts";
-import { openInside, removeTree } from "../workspace/workspace.ts";
+import { openInside } from "../workspace/files.ts";
+import { removeTree } from "../workspace/workspace.ts";
 import { type GitOptions, git } from "./git.ts";
 import type { Source } from "./source.ts";
 

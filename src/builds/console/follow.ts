@@ -1,8 +1,24 @@
 /** Reading a console, finished or still growing. */
-import { open } from "node:fs/promises";
+import { type FileHandle, open } from "node:fs/promises";
+import { openStored } from "../workspace/files.ts";
 import { type ConsoleLog, consoleFile } from "./log.ts";
 
 const piece = 64 * 1024;
+
+/** @returns undefined: there is no console (yet), or what is there is no file */
+export function openConsole(folder: string): Promise<FileHandle | undefined> {
+  return openStored(folder, "console.log");
+}
+
+/** @returns undefined: when the console's bytes came isn't known */
+export function openTimes(folder: string): Promise<FileHandle | undefined> {
+  return openStored(folder, "console.times");
+}
+
+/** How many bytes a console has: of a running build those that are surely written. */
+export async function consoleSize(file: FileHandle, live: ConsoleLog | undefined): Promise<number> {
+  return live?.size ?? (await file.stat()).size;
+}
 
 /**
  * The bytes of a console from an offset on, and as they come while the build runs.

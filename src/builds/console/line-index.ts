@@ -13,7 +13,7 @@ export interface Place {
 const newline = 10;
 const firstStride = 1000;
 /** How many places are noted before every second one is forgotten: half a megabyte. */
-const mostPlaces = 65_536;
+const maxPlaces = 65_536;
 
 export class LineIndex {
   /** Offsets of the lines 0, stride, 2 × stride, … */
@@ -74,7 +74,7 @@ export class LineIndex {
 
   #note(offset: number): void {
     this.#places.push(offset);
-    if (this.#places.length < mostPlaces) return;
+    if (this.#places.length < maxPlaces) return;
     this.#places = this.#places.filter((_, index) => index % 2 === 0);
     this.#stride *= 2;
   }
@@ -101,10 +101,10 @@ export class LineIndex {
 /** The indexes of the consoles that were looked at last. */
 export class LineIndexes {
   readonly #kept = new Map<string, LineIndex>();
-  readonly #most: number;
+  readonly #max: number;
 
-  constructor(most = 32) {
-    this.#most = most;
+  constructor(max = 32) {
+    this.#max = max;
   }
 
   /** @param name of the build */
@@ -113,7 +113,7 @@ export class LineIndexes {
     this.#kept.delete(name);
     this.#kept.set(name, index);
     const [oldest] = this.#kept.keys();
-    if (this.#kept.size > this.#most && oldest !== undefined) this.#kept.delete(oldest);
+    if (this.#kept.size > this.#max && oldest !== undefined) this.#kept.delete(oldest);
     return index;
   }
 }

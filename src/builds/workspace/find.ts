@@ -4,7 +4,7 @@
  */
 import { opendir, realpath } from "node:fs/promises";
 import { isAbsolute, matchesGlob } from "node:path";
-import { isName, secureJoin } from "./workspace.ts";
+import { isName, secureJoin } from "./files.ts";
 
 /** Entries looked at for one glob, or in one walk. */
 const maxEntries = 500_000;

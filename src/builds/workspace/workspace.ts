@@ -1,22 +1,26 @@
-/**
- * Workspaces: the folder a job works in, kept between builds, and safe ways below a folder that a job could
- * write to.
- */
-import { constants } from "node:fs";
-import {
-  chmod,
-  type FileHandle,
-  lstat,
-  mkdir,
-  open,
-  opendir,
-  readlink,
-  realpath,
-  rm,
-  unlink,
-} from "node:fs/promises";
-import { isAbsolute, join, sep } from "node:path";
+/** Workspaces: the folder that a job works in, kept between builds. */
+import { renameSync } from "node:fs";
+import { chmod, lstat, opendir, readdir, realpath, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { BuildError } from "../errors.ts";
+import { isName, makeFolders } from "./files.ts";
+
+/** Where `STATE/workspaces/EXECUTOR/JOB` is; a device's executor is named after it: no number, and no path. */
+export interface Workspace {
+  readonly executor: string;
+  readonly job: string;
+  readonly folder: string;
+}
+
+/** The workspace that a build works in. */
+export function workspaceOf(
+  stateDir: string,
+  build: { executor: number; device?: string; job: string },
+): Workspace {
+  const executor =
+    build.device === undefined ? String(build.executor) : `device-${encodeURIComponent(build.device)}`;
+  return { executor, job: build.job, folder: join(stateDir, "workspaces", executor, build.job) };
+}
 
 /**
  * Makes `STATE/workspaces/EXECUTOR/JOB`, or finds it as the last build of the job on that executor left it.
@@ -48,78 +52,48 @@ export async function prepareWorkspace(place: {
   }
 }
 
-/**
- * Makes each folder of the path that isn't there. Whatever else is in the way is removed, a symbolic link
- * without following it.
- * @param base a folder's real path, trusted
- * @param parts names for which isName() holds
- * @returns the path of the last one, which is real as well
- */
-export async function makeFolders(base: string, parts: readonly string[]): Promise<string> {
-  let path = base;
-  for (const part of parts) {
-    path = join(path, part);
-    await makeFolder(path);
+/** All workspaces, the one that was longest left alone first; links aren't followed. */
+export async function listWorkspaces(stateDir: string): Promise<Workspace[]> {
+  const base = join(stateDir, "workspaces");
+  const found: (Workspace & { changed: number })[] = [];
+  for (const executor of await folders(base)) {
+    for (const job of await folders(join(base, executor))) {
+      const folder = join(base, executor, job);
+      const changed = (await lstat(folder).catch(() => undefined))?.mtimeMs ?? 0;
+      found.push({ executor, job, folder, changed });
+    }
   }
-  if ((await realpath(path)) !== path) throw new Error(`${path} was replaced by a link while it was made`);
-  return path;
+  return found.sort((a, b) => a.changed - b.changed);
 }
 
-async function makeFolder(path: string, tries = 3): Promise<void> {
-  const there = await lstat(path).catch(ignoreMissing);
-  if (there?.isDirectory()) {
-    // A job may have locked itself out, and us with it.
-    if ((there.mode & 0o700) !== 0o700) await chmod(path, (there.mode & 0o777) | 0o700);
-    return;
-  }
+/**
+ * Removes a workspace that nobody works in.
+ * @param isUsed is asked in the moment before it goes; a build that comes later makes a new one
+ * @returns false when it is in use
+ * @throws the file system's error
+ */
+export async function removeWorkspace(
+  stateDir: string,
+  workspace: Workspace,
+  isUsed: () => boolean,
+): Promise<boolean> {
+  // No executor has this name. One that a crash left is removed with the next.
+  const aside = join(stateDir, "workspaces", ".old");
+  await removeTree(aside);
+  if (isUsed()) return false;
+  // In the same turn as the question: between them no build can begin.
   try {
-    if (there) await unlink(path);
-    await mkdir(path, { mode: 0o755 });
+    renameSync(workspace.folder, aside);
   } catch (error) {
-    // Another executor's build was faster: the upper folders are shared.
-    const isRace = ["EEXIST", "ENOENT"].includes((error as NodeJS.ErrnoException).code ?? "");
-    if (!isRace || tries <= 1) throw error;
-    await makeFolder(path, tries - 1);
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
   }
+  await removeTree(aside);
+  return true;
 }
 
-/**
- * The path of something below a folder, by its words alone.
- * @param relative a path from outside, with "/" between names
- * @returns undefined when it is absolute, leads out, or has an odd part: an empty one, "." or "..", control
- * characters
- */
-export function secureJoin(base: string, relative: string): string | undefined {
-  if (isAbsolute(relative) || relative.length > 4096) return undefined;
-  return relative.split("/").every(isName) ? join(base, relative) : undefined;
-}
-
-/**
- * Opens a regular file below a folder for reading. Links are followed as long as they end inside the folder.
- * What is opened is what was checked: devices, FIFOs and sockets are never opened, since that alone can do
- * things to them.
- * @param base the folder's real path
- * @param relative a path from outside
- * @returns the open file, or one line that says why not
- */
-export async function openInside(base: string, relative: string): Promise<FileHandle | string> {
-  const path = secureJoin(base, relative);
-  if (path === undefined) return "its name is odd or leads out of the folder";
-  let file: FileHandle | undefined;
-  try {
-    const real = await realpath(path);
-    if (!isInside(base, real)) return "it is a link that leads out of the folder";
-    if (!(await lstat(real)).isFile()) return "it is not a regular file";
-    file = await open(real, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    // Between the check and the opening a folder on the way may have become a link.
-    const opened = await readlink(`/proc/self/fd/${file.fd}`);
-    if ((await file.stat()).isFile() && isInside(base, opened)) return file;
-    await file.close();
-    return "it was replaced while it was opened";
-  } catch (error) {
-    await file?.close();
-    return (error as NodeJS.ErrnoException).code ?? String(error);
-  }
+async function folders(path: string): Promise<string[]> {
+  const entries = await readdir(path, { withFileTypes: true }).catch(() => []);
+  return entries.filter((entry) => entry.isDirectory() && isName(entry.name)).map(({ name }) => name);
 }
 
 /**
@@ -143,19 +117,4 @@ async function unlock(folder: string): Promise<void> {
   for await (const entry of await opendir(folder)) {
     if (entry.isDirectory()) await unlock(join(folder, entry.name));
   }
-}
-
-/** True for a name that is one part of a path and can be printed on one line. */
-export function isName(name: string): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  if (/[/\u0000-\u001f\u007f-\u009f\u2028\u2029]/.test(name)) return false;
-  return name !== "" && name !== "." && name !== ".." && Buffer.byteLength(name) <= 255;
-}
-
-function isInside(base: string, path: string): boolean {
-  return path.startsWith(base.endsWith(sep) ? base : base + sep);
-}
-
-function ignoreMissing(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== "ENOENT") throw error;
 }

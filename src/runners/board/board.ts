@@ -3,7 +3,7 @@
 import type { Sink, Source } from "#/devices/consoles/console.ts";
 import type { Cause } from "#/devices/errors.ts";
 import type { Outcome, Reservation } from "#/devices/reservation.ts";
-import type { HostEnding } from "../script/runner.ts";
+import type { HostEnding } from "../script/run.ts";
 
 export interface BoardRun {
   readonly reservation: Reservation;

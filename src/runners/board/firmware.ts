@@ -4,7 +4,7 @@ import { BoardFailure } from "#/devices/errors.ts";
 import type { Verdict, VerdictReader } from "../harness/harness.ts";
 import { junitReport } from "../harness/junit.ts";
 import { newVerdictReader } from "../harness/reader.ts";
-import type { HostEnding } from "../script/runner.ts";
+import type { HostEnding } from "../script/run.ts";
 import { type BoardRun, type BoardVerdict, failed } from "./board.ts";
 import { quiet, Tap } from "./tap.ts";
 

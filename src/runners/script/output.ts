@@ -4,7 +4,9 @@ import { rm } from "node:fs/promises";
 import { Socket } from "node:net";
 import { execa } from "execa";
 import { RunnerError } from "../errors.ts";
-import type { Output } from "./runner.ts";
+
+/** Takes output as it comes; the bytes change once it is done. What it returns is awaited before more is read; what it throws ends the run and is passed on. */
+export type Output = (chunk: Buffer) => void | Promise<void>;
 
 /** What a pipe of Linux holds. */
 const bufferSize = 64 * 1024;

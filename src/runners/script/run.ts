@@ -2,10 +2,10 @@
 import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { execa } from "execa";
+import type { FoundProcess } from "#/host/proc.ts";
 import { RunnerError } from "../errors.ts";
 import type { Killed, Launch, Limits, ProcessTree, ProcessTrees, TreeOwner } from "../trees/tree.ts";
-import { OutputPipe } from "./output.ts";
-import type { HostEnding, Output } from "./runner.ts";
+import { type Output, OutputPipe } from "./output.ts";
 import { prepareScript } from "./script.ts";
 
 export interface HostRun {
@@ -29,6 +29,23 @@ export interface HostRun {
   readonly output: Output;
   /** Its abort stops the run: SIGTERM to every process, the grace, the kill. */
   readonly signal: AbortSignal;
+}
+
+/** A passed, failed and stopped run have this one shape; what is the box's fault is thrown as a RunnerError. */
+export interface HostEnding {
+  /** The script's exit code; null when a signal ended it, or when it was stopped before it began. */
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  /** The kernel killed a process because the memory limit was reached. */
+  readonly oom: boolean;
+  /** It was told to stop before the script had ended. */
+  readonly stopped: boolean;
+  /** Alive when the script had ended, or when the grace had; then killed. */
+  readonly leftovers: readonly FoundProcess[];
+  /** Alive even after the kill. */
+  readonly survivors: readonly FoundProcess[];
+  /** One line each. */
+  readonly warnings: readonly string[];
 }
 
 type Child = ReturnType<typeof start>;

@@ -1,9 +1,10 @@
-/** The API: what the pages show, as JSON. Its shapes are in schemas.ts, and served with it. */
 import { Hono } from "hono";
+/** The API: what the pages show, as JSON. Its shapes are in schemas.ts, and served with it. */
+import { type ConsolePlace, countLines, linesOf, search } from "#/builds/console/lines.ts";
+import type { FoundBuild } from "#/builds/store.ts";
 import type { Env, Rooms } from "../app.ts";
 import { RequestError } from "../errors.ts";
 import { findBuild } from "../find-build.ts";
-import { countLines, linesOf, search } from "../lines.ts";
 import { testReport } from "../test-report.ts";
 import { deviceView, jobViews } from "./lab-views.ts";
 import { openApi } from "./openapi.ts";
@@ -50,6 +51,10 @@ export function apiRoutes(rooms: Rooms): Hono<Env> {
   return routes.route("/", lineRoutes(rooms));
 }
 
+function consoleOf({ folder, running }: FoundBuild): ConsolePlace {
+  return { folder, live: running?.console };
+}
+
 /** A console by its lines. */
 function lineRoutes({ lab, indexes, searches, fault }: Rooms): Hono<Env> {
   const routes = new Hono<Env>();
@@ -59,9 +64,9 @@ function lineRoutes({ lab, indexes, searches, fault }: Rooms): Hono<Env> {
     const from = wholeNumber("from", c.req.query("from"), { least: -most.lines, most: any }) ?? 0;
     const count = wholeNumber("count", c.req.query("count"), { least: 1, most: most.lines });
     const index = indexes.of(found.folder);
-    const lines = await linesOf(found, index, from, count ?? usual.lines);
+    const lines = await linesOf(consoleOf(found), index, from, count ?? usual.lines);
     // Counted on behind the answer, so that the next one has the total.
-    if (lines.total === null) countLines(found, index).catch((error) => fault(error, c.req.path));
+    if (lines.total === null) countLines(consoleOf(found), index).catch((error) => fault(error, c.req.path));
     return c.json(lines);
   });
   routes.get("/builds/:job/:number/search", async (c) => {
@@ -73,7 +78,9 @@ function lineRoutes({ lab, indexes, searches, fault }: Rooms): Hono<Env> {
     const from = wholeNumber("from", c.req.query("from"), { least: 0, most: any }) ?? 0;
     const gone = new AbortController();
     c.env.outgoing.once("close", () => gone.abort());
-    const hits = await searches.take(() => search(found, indexes.of(found.folder), query, from, gone.signal));
+    const hits = await searches.take(() =>
+      search(consoleOf(found), indexes.of(found.folder), query, from, gone.signal),
+    );
     return c.json(hits);
   });
   return routes;

@@ -1,12 +1,12 @@
 /** What is told of builds and devices, by the pages and by the API alike. */
 
 import type { Build } from "#/builds/build.ts";
-import { listBuilds } from "#/builds/listing.ts";
 import type { BuildRecord } from "#/builds/record.ts";
-import { type BuildSummary, summarize } from "#/builds/summary.ts";
+import { type BuildSummary, summarize } from "#/builds/record.ts";
+import type { FoundBuild } from "#/builds/store.ts";
 import type { AgentStatus, DeviceStatus } from "#/lib/status.ts";
 import { sanitize } from "../description.ts";
-import { type FoundBuild, recordOf } from "../find-build.ts";
+import { recordOf } from "../find-build.ts";
 import type { Lab } from "../lab.ts";
 import { artifactType } from "../media-types.ts";
 import type { ArtifactModel, RunningBuild } from "../pages/models.ts";
@@ -53,7 +53,7 @@ export function runningBuild({ builds }: Lab, { record, state, progress }: Build
 
 /** Running and finished builds, the newest first. */
 export function listedBuilds(lab: Lab, job?: string): ListedBuild[] {
-  return listBuilds(lab.builds, job).map(({ summary, running }) => ({
+  return lab.builds.list(job).map(({ summary, running }) => ({
     ...told(running ? summarize(running.record) : summary),
     ...(running && { running: runningBuild(lab, running) }),
   }));

@@ -1,11 +1,12 @@
 /** The console of a build as a source of events. */
+
 import type { FileHandle } from "node:fs/promises";
 import type { Build } from "#/builds/build.ts";
-import { consoleChange } from "#/builds/console/follow.ts";
+import { consoleChange, consoleSize, openConsole, openTimes } from "#/builds/console/follow.ts";
 import { readMarks } from "#/builds/console/times.ts";
+import type { FoundBuild } from "#/builds/store.ts";
 import { viewOf } from "../api/views.ts";
-import { openConsole, openTimes, sizeOf } from "../console-file.ts";
-import type { FoundBuild } from "../find-build.ts";
+
 import type { Lab } from "../lab.ts";
 import { openTail, type Piece } from "./frames.ts";
 import type { Source } from "./stream.ts";
@@ -47,10 +48,10 @@ export class ConsoleSource implements Source {
       signal.addEventListener("abort", () => resolve(undefined), { once: true }),
     );
     if (!(await Promise.race([this.#build.opened, gone]))) return 0;
-    const file = await openConsole(this.#found);
+    const file = await openConsole(this.#found.folder);
     if (!file) return 0;
-    await using _ = { [Symbol.asyncDispose]: () => file.close() };
-    const size = await sizeOf(this.#found, file);
+    await using _ = file;
+    const size = await consoleSize(file, this.#found.running?.console);
     const last = Buffer.alloc(3);
     const { bytesRead } = await file.read(last, 0, 3, Math.max(0, size - 3));
     return size - openTail(last.subarray(0, bytesRead));
@@ -63,9 +64,9 @@ export class ConsoleSource implements Source {
   async *live(from: number, signal: AbortSignal): AsyncGenerator<Piece> {
     const build = this.#build;
     const live = build.console;
-    const file = live && (await openConsole(this.#found));
+    const file = live && (await openConsole(this.#found.folder));
     if (live && file) {
-      await using _ = { [Symbol.asyncDispose]: () => file.close() };
+      await using _ = file;
       const buffer = Buffer.allocUnsafe(livePiece);
       for (let at = from; !signal.aborted; ) {
         // Asked before the read: what was written before the close is then sure to be read.
@@ -102,10 +103,10 @@ export async function* consoleHistory(
   signal: AbortSignal,
 ): AsyncGenerator<Piece> {
   await using opened = new AsyncDisposableStack();
-  const file = await openConsole(found);
+  const file = await openConsole(found.folder);
   if (!file) return;
   opened.defer(() => file.close());
-  const times = await openTimes(found);
+  const times = await openTimes(found.folder);
   if (times) opened.defer(() => times.close());
   const buffer = Buffer.allocUnsafe(historyPiece);
   for (let at = from; at < to && !signal.aborted; ) {

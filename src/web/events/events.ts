@@ -1,11 +1,13 @@
 /** The routes of server-sent events: the overview, a build's console, a device's. */
+
 import { type Context, Hono } from "hono";
+import { consoleSize, openConsole } from "#/builds/console/follow.ts";
+import type { FoundBuild } from "#/builds/store.ts";
 import { deviceView } from "../api/lab-views.ts";
 import { byteOffset } from "../api/query.ts";
 import { buildView, labStatus } from "../api/views.ts";
 import type { Env } from "../app.ts";
-import { openConsole, sizeOf } from "../console-file.ts";
-import { type FoundBuild, findBuild } from "../find-build.ts";
+import { findBuild } from "../find-build.ts";
 import type { Lab } from "../lab.ts";
 import { alreadySent } from "../sent.ts";
 import { Audience } from "./audience.ts";
@@ -92,8 +94,8 @@ export class Events implements Disposable {
   async #finished(viewer: Viewer, found: FoundBuild, from: number | undefined): Promise<void> {
     const { parameters: _, ...view } = await buildView(this.#lab, found);
     await viewer.send(event("state", view));
-    const file = await openConsole(found);
-    const size = file ? await sizeOf(found, file).finally(() => file.close()) : 0;
+    const file = await openConsole(found.folder);
+    const size = file ? await consoleSize(file, found.running?.console).finally(() => file.close()) : 0;
     for await (const piece of consoleHistory(found, from ?? size, size, viewer.gone))
       await viewer.send(outputEvent(piece));
     viewer.end(event("end", {}));

@@ -1,6 +1,7 @@
 /** The page of a build: how it went and why, what it left, its console. */
-import { durationOf } from "#/builds/duration.ts";
+
 import type { BuildRecord } from "#/builds/record.ts";
+import { durationOf } from "#/builds/record.ts";
 import { progress } from "./builds-table.ts";
 import { consoleSection } from "./console.ts";
 import { buildUrl, count, deviceUrl, jobUrl, size, span, time } from "./format.ts";

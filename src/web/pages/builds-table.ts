@@ -1,6 +1,7 @@
 /** Tables of builds, running and finished. */
-import { durationOf } from "#/builds/duration.ts";
-import type { BuildSummary } from "#/builds/store.ts";
+
+import type { BuildSummary } from "#/builds/record.ts";
+import { durationOf } from "#/builds/record.ts";
 import { ago, buildUrl, roughly, span } from "./format.ts";
 import { type Html, html } from "./html.ts";
 import type { RunningBuild } from "./models.ts";

@@ -1,8 +1,7 @@
 /** What the pages show: made by the server for each request, all of it plain data. */
 
 import type { TestReport } from "#/builds/junit.ts";
-import type { BuildRecord } from "#/builds/record.ts";
-import type { BuildSummary } from "#/builds/store.ts";
+import type { BuildRecord, BuildSummary } from "#/builds/record.ts";
 import type { AgentStatus, BuildStatus, DeviceStatus } from "#/lib/status.ts";
 
 /** What stands around every page. */

@@ -1,11 +1,13 @@
 /** Makes the models of the pages. */
+
 import type { Build } from "#/builds/build.ts";
+import { consoleSize, openConsole } from "#/builds/console/follow.ts";
+import type { FoundBuild } from "#/builds/store.ts";
 import { deviceView } from "../api/lab-views.ts";
 import { artifactsOf, labStatus, runningBuild } from "../api/views.ts";
-import { openConsole, sizeOf } from "../console-file.ts";
 import { sanitize } from "../description.ts";
 import { RequestError } from "../errors.ts";
-import { type FoundBuild, recordOf } from "../find-build.ts";
+import { recordOf } from "../find-build.ts";
 import type { DeviceFeed, Lab } from "../lab.ts";
 import { testReport } from "../test-report.ts";
 import type {
@@ -58,10 +60,10 @@ export async function buildModel(lab: Lab, found: FoundBuild): Promise<BuildMode
 }
 
 async function consoleTail(found: FoundBuild, cut: number): Promise<ConsoleTail> {
-  const file = await openConsole(found);
+  const file = await openConsole(found.folder);
   if (!file) return { bytes: 0, cut, tail: "", from: 0 };
-  await using _ = { [Symbol.asyncDispose]: () => file.close() };
-  const bytes = await sizeOf(found, file);
+  await using _ = file;
+  const bytes = await consoleSize(file, found.running?.console);
   const from = Math.max(0, bytes - tailSize);
   const buffer = Buffer.alloc(bytes - from);
   const { bytesRead } = await file.read(buffer, 0, buffer.length, from);

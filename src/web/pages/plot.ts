@@ -1,6 +1,7 @@
 /** How long builds took, as a picture: a bar a build, the oldest on the left. */
-import { durationOf } from "#/builds/duration.ts";
-import type { BuildSummary } from "#/builds/store.ts";
+
+import type { BuildSummary } from "#/builds/record.ts";
+import { durationOf } from "#/builds/record.ts";
 import { buildUrl, span } from "./format.ts";
 import { type Html, html } from "./html.ts";
 

@@ -1,6 +1,6 @@
 /** States and results as words with a colour; the word alone tells it. */
 
-import type { BuildSummary } from "#/builds/store.ts";
+import type { BuildSummary } from "#/builds/record.ts";
 import type { DeviceStatus } from "#/lib/status.ts";
 import { type Html, html } from "./html.ts";
 import type { RunningBuild } from "./models.ts";

@@ -1,7 +1,7 @@
 /** A report of test cases, read back as any other. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { JunitReader } from "#/builds/junit-reader.ts";
+import { JunitReader } from "#/builds/junit.ts";
 import type { TestCase } from "#/runners/harness/harness.ts";
 import { junitReport } from "#/runners/harness/junit.ts";
 

@@ -1,10 +1,17 @@
-/** A console by its lines, and searched through: what /api/builds/JOB/NUMBER/lines and …/search answer. */
+/** A console by its lines, and searched through, in bounded memory however long it and its lines are. */
 import type { FileHandle } from "node:fs/promises";
-import type { LineIndex, Place } from "#/builds/console/line-index.ts";
-import { type RawLine, readLines } from "#/builds/console/read-lines.ts";
-import { readMarks, timeAt } from "#/builds/console/times.ts";
-import { openConsole, openTimes, sizeOf } from "./console-file.ts";
-import type { FoundBuild } from "./find-build.ts";
+import { consoleSize, openConsole, openTimes } from "./follow.ts";
+import { type LineIndex, type Place, pieceSize } from "./line-index.ts";
+import type { ConsoleLog } from "./log.ts";
+import { readMarks, timeAt } from "./times.ts";
+
+/** Which console. */
+export interface ConsolePlace {
+  /** The build's. */
+  readonly folder: string;
+  /** What writes it, while the build runs. */
+  readonly live?: ConsoleLog | undefined;
+}
 
 export interface Line {
   /** From 0. */
@@ -32,25 +39,25 @@ export interface Hits {
 }
 
 /** Bytes of lines in one answer, beyond which there are fewer lines than asked for. */
-const mostText = 1024 * 1024;
-const mostHits = 100;
+const maxAnswerBytes = 1024 * 1024;
+const maxHits = 100;
 /** Bytes that one request searches. */
-const mostSearched = 64 * 1024 * 1024;
+const maxSearchedBytes = 64 * 1024 * 1024;
 
 /**
  * @param from a line; negative: so many from the end
  * @param count how many at most
  */
 export async function linesOf(
-  build: FoundBuild,
+  console: ConsolePlace,
   index: LineIndex,
   from: number,
   count: number,
 ): Promise<Lines> {
-  const file = await openConsole(build);
+  const file = await openConsole(console.folder);
   if (!file) return { from: 0, total: 0, lines: [] };
-  await using _ = { [Symbol.asyncDispose]: () => file.close() };
-  const size = await sizeOf(build, file);
+  await using _ = file;
+  const size = await consoleSize(file, console.live);
   if (from < 0) await index.extend(file, size);
   else await index.extend(file, size, () => index.lines > from + count);
   const first = from < 0 ? Math.max(0, index.lines + from) : from;
@@ -58,29 +65,29 @@ export async function linesOf(
   let text = 0;
   for await (const line of readLines(file, index.placeOfLine(first), size)) {
     if (line.line < first) continue;
-    if (found.length >= count || text > mostText) break;
+    if (found.length >= count || text > maxAnswerBytes) break;
     text += line.bytes.length;
     found.push(line);
   }
   const total = index.scanned >= size ? index.lines : null;
-  return { from: first, total, lines: await withTimes(build, found) };
+  return { from: first, total, lines: await withTimes(console, found) };
 }
 
-async function withTimes(build: FoundBuild, lines: readonly RawLine[]): Promise<Line[]> {
+async function withTimes(console: ConsolePlace, lines: readonly RawLine[]): Promise<Line[]> {
   const [first, last] = [lines[0], lines.at(-1)];
-  const times = first && last ? await openTimes(build) : undefined;
+  const times = first && last ? await openTimes(console.folder) : undefined;
   if (!first || !last || !times) return lines.map((line) => shown(line));
-  await using _ = { [Symbol.asyncDispose]: () => times.close() };
+  await using _ = times;
   const marks = await readMarks(times, first.offset, last.next);
   return lines.map((line) => shown(line, timeAt(marks, line.offset)));
 }
 
 /** Counts a console's lines to its end, for the total. */
-export async function countLines(build: FoundBuild, index: LineIndex): Promise<void> {
-  const file = await openConsole(build);
+export async function countLines(console: ConsolePlace, index: LineIndex): Promise<void> {
+  const file = await openConsole(console.folder);
   if (!file) return;
-  await using _ = { [Symbol.asyncDispose]: () => file.close() };
-  await index.extend(file, await sizeOf(build, file));
+  await using _ = file;
+  await index.extend(file, await consoleSize(file, console.live));
 }
 
 function shown({ line, offset, bytes, cut }: RawLine, at?: number): Line {
@@ -93,16 +100,16 @@ function shown({ line, offset, bytes, cut }: RawLine, at?: number): Line {
  * @param from an offset, such as the last answer's `next`
  */
 export async function search(
-  build: FoundBuild,
+  console: ConsolePlace,
   index: LineIndex,
   query: string,
   from: number,
   signal: AbortSignal,
 ): Promise<Hits> {
-  const file = await openConsole(build);
+  const file = await openConsole(console.folder);
   if (!file) return { hits: [], next: null };
-  await using _ = { [Symbol.asyncDispose]: () => file.close() };
-  const size = await sizeOf(build, file);
+  await using _ = file;
+  const size = await consoleSize(file, console.live);
   await index.extend(file, size, () => index.scanned > from, signal);
   return await searchFrom(file, index.placeOfOffset(from), size, { query, from, signal });
 }
@@ -117,7 +124,7 @@ async function searchFrom(
   const hits: Hits["hits"][number][] = [];
   for await (const line of readLines(file, start, size)) {
     if (line.offset < from) continue;
-    const isOver = hits.length >= mostHits || line.offset - from > mostSearched || signal.aborted;
+    const isOver = hits.length >= maxHits || line.offset - from > maxSearchedBytes || signal.aborted;
     if (isOver) return { hits, next: line.offset };
     if (!folded(line.bytes).includes(wanted)) continue;
     const { n, offset, text } = shown(line);
@@ -129,4 +136,55 @@ async function searchFrom(
 /** A byte for each character, so that all of UTF-8 stays apart, with the letters of ASCII in lower case. */
 function folded(bytes: Buffer): string {
   return bytes.toString("latin1").replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
+}
+
+interface RawLine extends Place {
+  /** Without its end; of a very long line only the beginning. */
+  readonly bytes: Buffer;
+  /** Bytes of the line that aren't there. */
+  readonly cut: number;
+  /** Where the next line begins. */
+  readonly next: number;
+}
+
+/** What is kept of one line, in bytes. */
+const maxLineBytes = 16 * 1024;
+
+/**
+ * @param start the beginning of a line
+ * @param size how much of the file counts; a last line without an end is one
+ */
+async function* readLines(file: FileHandle, start: Place, size: number): AsyncGenerator<RawLine> {
+  let { line, offset } = start;
+  let kept: Buffer[] = [];
+  let length = 0;
+  const finish = (next: number): RawLine => {
+    const whole = kept.length === 1 && kept[0] ? kept[0] : Buffer.concat(kept);
+    const made = { line, offset, bytes: whole, cut: length - whole.length, next };
+    line += 1;
+    offset = next;
+    kept = [];
+    length = 0;
+    return made;
+  };
+  const keep = (bytes: Buffer): void => {
+    const room = maxLineBytes - Math.min(maxLineBytes, length);
+    if (room > 0 && bytes.length > 0) kept.push(bytes.subarray(0, room));
+    length += bytes.length;
+  };
+  for (let position = offset; position < size; ) {
+    const buffer = Buffer.allocUnsafe(Math.min(pieceSize, size - position));
+    const { bytesRead } = await file.read(buffer, 0, buffer.length, position);
+    if (bytesRead === 0) break;
+    const piece = buffer.subarray(0, bytesRead);
+    for (let at = 0; at < piece.length; ) {
+      const end = piece.indexOf(10, at);
+      keep(piece.subarray(at, end < 0 ? piece.length : end));
+      if (end < 0) break;
+      at = end + 1;
+      yield finish(position + at);
+    }
+    position += bytesRead;
+  }
+  if (length > 0) yield finish(offset + length);
 }

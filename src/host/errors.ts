@@ -16,9 +16,3 @@ export type HostErrorCode =
 export class HostError extends CodedError<HostErrorCode> {
   override readonly name = "HostError";
 }
-
-/** The errno name of a failed system call, such as "ENOENT"; the message where there is none. */
-export function reason(error: unknown): string {
-  if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;
-  return error instanceof Error ? error.message : String(error);
-}

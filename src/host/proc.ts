@@ -1,6 +1,6 @@
 /** Reads processes out of /proc; a process that is gone, or isn't ours to look at, is simply not there. Source: proc(5). */
 import { readdir, readFile, readlink } from "node:fs/promises";
-import { reason } from "./errors.ts";
+import { reason } from "#/lib/errors.ts";
 
 /** A process as a person wants it named. */
 export interface FoundProcess {

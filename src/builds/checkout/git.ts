@@ -4,6 +4,7 @@
  */
 import { dirname } from "node:path";
 import { execa } from "execa";
+import { signalGroup } from "#/lib/process-group.ts";
 import { baseEnvironment } from "../environment.ts";
 import { BuildError } from "../errors.ts";
 import type { Source } from "./source.ts";
@@ -77,10 +78,12 @@ export async function git(args: readonly string[], source: Source, options: GitO
     // A process group of its own, so that the helpers of a transport can be ended with it.
     detached: true,
   });
+  // 0: it could not be started.
+  const group = child.pid ?? 0;
   const timers: NodeJS.Timeout[] = [];
   const end = () => {
-    killGroup(child.pid, "SIGTERM");
-    timers.push(setTimeout(() => killGroup(child.pid, "SIGKILL"), patience));
+    signalGroup(group, "SIGTERM");
+    timers.push(setTimeout(() => signalGroup(group, "SIGKILL"), patience));
   };
   signal?.addEventListener("abort", end, { once: true });
   // A process that git left behind must not keep us, whoever holds the pipe.
@@ -103,7 +106,7 @@ export async function git(args: readonly string[], source: Source, options: GitO
   } finally {
     signal?.removeEventListener("abort", end);
     // Also when the console can't be written.
-    if (!over || signal?.aborted) killGroup(child.pid, "SIGKILL");
+    if (!over || signal?.aborted) signalGroup(group, "SIGKILL");
     await child;
     for (const timer of timers) clearTimeout(timer);
   }
@@ -165,15 +168,6 @@ async function* linesOf(stream: AsyncIterable<Buffer | string>): AsyncGenerator<
 function printable(line: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: a server's words must not steer a terminal
   return line.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "?").trimEnd();
-}
-
-function killGroup(pid: number | undefined, signal: NodeJS.Signals): void {
-  if (pid === undefined) return;
-  try {
-    process.kill(-pid, signal);
-  } catch {
-    // The group is empty already.
-  }
 }
 
 function decode(text: string): string {

@@ -3,6 +3,7 @@ import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { execa } from "execa";
 import type { FoundProcess } from "#/host/proc.ts";
+import { signalGroup } from "#/lib/process-group.ts";
 import { RunnerError } from "../errors.ts";
 import type { Killed, Launch, Limits, ProcessTree, ProcessTrees, TreeOwner } from "../trees/tree.ts";
 import { type Output, OutputPipe } from "./output.ts";
@@ -171,18 +172,10 @@ async function kill(tree: ProcessTree, child: Child): Promise<Killed> {
       return await tree.kill();
     } catch (error) {
       // After the script's end the group's number may be another's.
-      if (child.pid !== undefined && !ended) killGroup(child.pid);
+      if (child.pid !== undefined && !ended) signalGroup(child.pid, "SIGKILL");
       if (performance.now() > until) throw error;
       await delay(killInterval);
     }
-  }
-}
-
-function killGroup(group: number): void {
-  try {
-    process.kill(-group, "SIGKILL");
-  } catch {
-    // Gone meanwhile.
   }
 }
 

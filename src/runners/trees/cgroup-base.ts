@@ -2,8 +2,9 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { basename } from "node:path";
-import { HostError, reason } from "#/host/errors.ts";
+import { HostError } from "#/host/errors.ts";
 import type { FoundProcess } from "#/host/proc.ts";
+import { reason } from "#/lib/errors.ts";
 import { type CgroupHome, readWords } from "./cgroup.ts";
 import { Cgroup, subgroups } from "./cgroup-group.ts";
 

@@ -2,8 +2,8 @@
 import { on } from "node:events";
 import { watch } from "node:fs";
 import { readdir, readFile, rmdir, writeFile } from "node:fs/promises";
-import { reason } from "#/host/errors.ts";
 import { describePids, type FoundProcess, isDead, readStat, signalProcess } from "#/host/proc.ts";
+import { reason } from "#/lib/errors.ts";
 
 /** How long a killed group may take to be empty, in milliseconds; measured: under 20. */
 const killBound = 5000;

@@ -1,7 +1,7 @@
 /** Finds out whether this agent may keep its builds in control groups of version 2. Source: cgroups(7), cgroup-v2.rst. */
 import { access, constants, readFile } from "node:fs/promises";
 import { posix } from "node:path";
-import { reason } from "#/host/errors.ts";
+import { reason } from "#/lib/errors.ts";
 
 /** The group this process is in, and what can be done there. */
 export interface CgroupHome {

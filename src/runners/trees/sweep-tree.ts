@@ -17,6 +17,7 @@ import {
   ticksNow,
   workingDirectory,
 } from "#/host/proc.ts";
+import { signalGroup } from "#/lib/process-group.ts";
 import { launcher } from "../script/launcher.ts";
 import type { Subreaper } from "./subreaper.ts";
 import type { Killed, Launch, Limits, ProcessTree, ProcessTrees } from "./tree.ts";
@@ -214,20 +215,10 @@ async function killAll(find: () => Promise<ProcessStat[]>) {
         found.set(identity(stat), await describeProcess(stat));
     }
     // A group is signalled in one go, which nobody in it can outrun by forking; a session's groups are all its own.
-    for (const group of new Set(stats.map((stat) => stat.group))) killGroup(group);
+    for (const group of new Set(stats.map((stat) => stat.group))) signalGroup(group, "SIGKILL");
     for (const stat of stats) await signalProcess(stat, "SIGKILL");
   }
   return { found: [...found.values()], survivors: [] };
-}
-
-function killGroup(group: number): void {
-  // 0 and 1 would mean our own group, and everybody.
-  if (group <= 1) return;
-  try {
-    process.kill(-group, "SIGKILL");
-  } catch {
-    // Gone meanwhile.
-  }
 }
 
 const identity = (stat: ProcessStat): string => `${stat.pid} ${stat.started}`;

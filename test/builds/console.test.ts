@@ -1,5 +1,4 @@
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import {
   existsSync,
   readdirSync,
@@ -180,7 +179,7 @@ test("what comes after the close is dropped, what came before is kept", async ()
   const console = await ConsoleLog.open(folder.path, plenty);
   const before = [console.write(Buffer.from("a")), console.write(Buffer.from("b"))];
   const closing = [console.close(), console.close()];
-  const closed = once(console, "closed");
+  const closed = console.changed.until(() => console.closed);
   const after = console.write(Buffer.from("c"));
   await Promise.all([...before, ...closing, closed, after]);
   assert.equal(
@@ -221,8 +220,9 @@ test("a disk that fills up and has room again", { skip: lacksMount() }, async (t
   const console = await ConsoleLog.open(disk.path, plenty);
   const bytes = seededBytes(seeded(3), 100_000);
   let grown = 0;
-  console.on("grown", () => {
+  const closed = console.changed.until(() => {
     grown = console.size;
+    return console.closed;
   });
   let at = 0;
   let failure: unknown;
@@ -243,6 +243,7 @@ test("a disk that fills up and has room again", { skip: lacksMount() }, async (t
   pass(1000);
   await console.write(Buffer.from("room again"));
   await console.close();
+  await closed;
   assert.equal(readFileSync(console.file).subarray(before).toString(), "room again");
   const times = timesOf(disk.path);
   assert.equal(times.at(-1)?.[0], before);

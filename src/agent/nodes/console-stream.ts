@@ -3,9 +3,7 @@
  * It follows the file, so a build is never held back; a client that is left behind misses a piece, and sees by the
  * offsets which one.
  */
-import { once } from "node:events";
 import { open } from "node:fs/promises";
-import { consoleChange } from "#/builds/console/follow.ts";
 import type { ConsoleLog } from "#/builds/console/log.ts";
 
 const interval = 250;
@@ -41,7 +39,7 @@ export async function streamConsole(console: ConsoleLog, line: StreamLine): Prom
   /** The size up to which there is nothing to send: `at`, or behind the beginning of a character. */
   let seen = 0;
   for (;;) {
-    await consoleChange(console, seen);
+    await console.changed.until(() => console.size > seen || console.closed);
     if (console.closed && at >= console.size) return;
     // Before the read, so that the packet has all that came meanwhile.
     await delay(sent + interval - performance.now());
@@ -67,7 +65,7 @@ export async function streamConsole(console: ConsoleLog, line: StreamLine): Prom
 async function listens(console: ConsoleLog, line: StreamLine): Promise<boolean> {
   if (!line.isAttached && !console.closed) {
     const waiting = new AbortController();
-    const closed = once(console, "closed", { signal: waiting.signal }).catch(() => {});
+    const closed = console.changed.until(() => console.closed, waiting.signal).catch(() => {});
     await Promise.race([line.attached(), closed]);
     waiting.abort();
   }

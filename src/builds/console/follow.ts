@@ -43,20 +43,7 @@ export async function* readConsole(
     // A copy of its own size: a slow reader may keep many, and they may be single bytes.
     if (bytesRead > 0) yield Buffer.from(buffer.subarray(0, bytesRead));
     else if (last) return;
-    else await consoleChange(live, at, signal);
+    // The signal ends the loop.
+    else await live.changed.until(() => live.size > at || live.closed, signal).catch(() => {});
   }
-}
-
-/** Resolves when a console has grown past a size, was closed, or the signal is aborted. */
-export function consoleChange(live: ConsoleLog, size: number, signal?: AbortSignal): Promise<void> {
-  if (live.size > size || live.closed || signal?.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const wake = () => {
-      live.off("grown", wake).off("closed", wake);
-      signal?.removeEventListener("abort", wake);
-      resolve();
-    };
-    live.on("grown", wake).on("closed", wake);
-    signal?.addEventListener("abort", wake);
-  });
 }

@@ -4,9 +4,9 @@
  * at the console's opening and what passed since, so it goes on evenly when someone sets the clock. Readers follow the
  * file, so none of them can slow the build.
  */
-import { EventEmitter } from "node:events";
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
+import { Condition } from "#/lib/condition.ts";
 
 export function consoleFile(folder: string): string {
   return join(folder, "console.log");
@@ -15,8 +15,10 @@ export function consoleFile(folder: string): string {
 /** Between two lines of `console.times`, in milliseconds: a job that prints byte by byte costs 20 bytes each. */
 const timeStep = 100;
 
-/** Written by the build alone; `grown` and `closed` wake those who follow. */
-export class ConsoleLog extends EventEmitter<{ grown: []; closed: [] }> {
+/** Written by the build alone. */
+export class ConsoleLog {
+  /** Wakes readers when the console has grown or is closed. */
+  readonly changed = new Condition();
   readonly file: string;
   readonly #log: FileHandle;
   readonly #times: FileHandle;
@@ -33,8 +35,6 @@ export class ConsoleLog extends EventEmitter<{ grown: []; closed: [] }> {
   #turn: Promise<void> = Promise.resolve();
 
   private constructor(file: string, log: FileHandle, times: FileHandle, max: number) {
-    super();
-    this.setMaxListeners(0);
     this.file = file;
     this.#log = log;
     this.#times = times;
@@ -108,7 +108,7 @@ export class ConsoleLog extends EventEmitter<{ grown: []; closed: [] }> {
       }
     } finally {
       // Also after an error, which may come when a part is written.
-      this.emit("grown");
+      this.changed.wake();
     }
   }
 
@@ -132,7 +132,7 @@ export class ConsoleLog extends EventEmitter<{ grown: []; closed: [] }> {
     this.#closing ??= this.#turn.then(async () => {
       this.#closed = true;
       await Promise.allSettled([synced(this.#log), synced(this.#times)]);
-      this.emit("closed");
+      this.changed.wake();
     });
     return this.#closing;
   }

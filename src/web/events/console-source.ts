@@ -2,7 +2,7 @@
 
 import type { FileHandle } from "node:fs/promises";
 import type { Build } from "#/builds/build.ts";
-import { consoleChange, consoleSize, openConsole, openTimes } from "#/builds/console/follow.ts";
+import { consoleSize, openConsole, openTimes } from "#/builds/console/follow.ts";
 import { readMarks } from "#/builds/console/times.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import { viewOf } from "../api/views.ts";
@@ -76,7 +76,11 @@ export class ConsoleSource implements Source {
         const whole = last ? bytes : bytes.subarray(0, bytes.length - openTail(bytes));
         if (whole.length > 0) yield { offset: at, at: Date.now(), bytes: whole };
         else if (last) break;
-        else await consoleChange(live, at + bytes.length, signal);
+        else {
+          const size = at + bytes.length;
+          // The signal ends the loop.
+          await live.changed.until(() => live.size > size || live.closed, signal).catch(() => {});
+        }
         at += whole.length;
       }
     }

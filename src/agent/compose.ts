@@ -5,7 +5,7 @@ import type { Build } from "#/builds/build.ts";
 import { BuildStore } from "#/builds/store.ts";
 import type { Config, JobConfig } from "#/config/model.ts";
 import { hardwareClasses } from "#/host/hardware.ts";
-import { boxTrouble, tryFolder } from "#/host/health.ts";
+import { boxFailure, tryFolder } from "#/host/health.ts";
 import { lockFolder } from "#/host/lock.ts";
 import { type HostFacts, hostFacts } from "#/host/network.ts";
 import type { Log } from "#/lib/log.ts";
@@ -92,7 +92,7 @@ export async function assemble(options: AssemblyOptions): Promise<Parts> {
     trees,
     log,
     tryBox: () => tryFolder(stateDir, false),
-    troubleOf: boxTrouble,
+    troubleOf: boxFailure,
     onTrouble: (reason) => nodes.hold("trouble", reason),
   };
   const manager = resources.use(new Manager({ name: config.name, servers, store: opened.store, log }));

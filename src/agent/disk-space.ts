@@ -9,7 +9,7 @@ import {
   workspaceOf,
 } from "#/builds/workspace/workspace.ts";
 import type { Config } from "#/config/model.ts";
-import { freeSpace } from "#/host/disk.ts";
+import { freeSpace } from "#/host/health.ts";
 import type { Log } from "#/lib/log.ts";
 import { formatSize } from "#/lib/units.ts";
 import type { Hold } from "./nodes/node.ts";

@@ -1,6 +1,6 @@
 /** Keeps the box fit for builds: old ones are removed by number and age, and none is taken while it can't work. */
 import { Calendar } from "#/host/calendar.ts";
-import { boxTrouble, tryFolder } from "#/host/health.ts";
+import { boxFailure, tryFolder } from "#/host/health.ts";
 import { Space, type SpaceOptions } from "./disk-space.ts";
 
 /** How often the box is looked at, in milliseconds: a build that fills the disk has only so long. */
@@ -79,7 +79,7 @@ export class Housekeeping implements AsyncDisposable {
     try {
       await tryFolder(stateDir, wasHeld);
     } catch (error) {
-      const reason = boxTrouble(error) ?? (error as Error).message;
+      const reason = boxFailure(error) ?? (error as Error).message;
       if (!nodes.isHeld("trouble")) log.error({}, `no build is taken: ${reason}`);
       nodes.hold("trouble", reason);
       return;

@@ -1,8 +1,8 @@
 /** Errors of the system that mean that the box itself can't go on, as people understand them. */
-import { access, constants, type FileHandle, open, rm } from "node:fs/promises";
+import { access, constants, type FileHandle, open, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
 
-const troubles: Readonly<Record<string, string>> = {
+const failures: Readonly<Record<string, string>> = {
   ENOSPC: "the disk is full",
   EDQUOT: "the disk quota is used up",
   EROFS: "the file system is read-only",
@@ -17,10 +17,10 @@ const troubles: Readonly<Record<string, string>> = {
  * @param error or one that it causes, by the errno name in `code`
  * @returns one line with the system's own words; undefined when it is anything else
  */
-export function boxTrouble(error: unknown): string | undefined {
+export function boxFailure(error: unknown): string | undefined {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     const code = "code" in cause && typeof cause.code === "string" ? cause.code : "";
-    const words = troubles[code];
+    const words = failures[code];
     if (words) return `${words}: ${(error as Error).message.split("\n", 1)[0]}`;
   }
   return undefined;
@@ -53,4 +53,10 @@ export async function tryFolder(folder: string, write: boolean): Promise<void> {
   } finally {
     await rm(file, { force: true });
   }
+}
+
+/** Bytes that this process may still write where the path is; what is reserved for root doesn't count. */
+export async function freeSpace(path: string): Promise<number> {
+  const { bavail, bsize } = await statfs(path);
+  return bavail * bsize;
 }

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { test } from "node:test";
-import { freeSpace } from "#/host/disk.ts";
+import { freeSpace } from "#/host/health.ts";
 import { describeProcess, parseStat, readStat, signalProcess } from "#/host/proc.ts";
 
 test("a name with blanks and parentheses doesn't shift the fields", () => {

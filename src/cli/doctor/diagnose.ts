@@ -6,7 +6,7 @@ import { serverAddresses } from "#/agent/servers.ts";
 import { loadConfig } from "#/config/load.ts";
 import type { Config } from "#/config/model.ts";
 import { serverName } from "#/gearman/wire/dial.ts";
-import { freeSpace } from "#/host/disk.ts";
+import { freeSpace } from "#/host/health.ts";
 import type { AgentStatus } from "#/lib/status.ts";
 import { formatSize } from "#/lib/units.ts";
 import { managerFunctions } from "#/zuul/functions.ts";

@@ -5,8 +5,7 @@ import { basename } from "node:path";
 import { HostError } from "#/host/errors.ts";
 import type { FoundProcess } from "#/host/proc.ts";
 import { reason } from "#/lib/errors.ts";
-import { type CgroupHome, readWords } from "./cgroup.ts";
-import { Cgroup, subgroups } from "./cgroup-group.ts";
+import { Cgroup, type CgroupHome, readWords, subgroups } from "./cgroup.ts";
 
 /** What limits of a build need. */
 const wanted = ["cpu", "memory", "pids"] as const;

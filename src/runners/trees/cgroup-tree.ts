@@ -1,11 +1,18 @@
 /** Process trees in control groups: nothing a job starts gets out, whatever it does to its session or environment. */
 
 import type { FoundProcess } from "#/host/proc.ts";
-import { launcher } from "../script/launcher.ts";
-import type { BuildUsers, Lease } from "../script/users.ts";
+import type { Cgroup } from "./cgroup.ts";
 import type { CgroupBase, Controller } from "./cgroup-base.ts";
-import type { Cgroup } from "./cgroup-group.ts";
-import type { Killed, Launch, Limits, ProcessTree, ProcessTrees, TreeOwner } from "./tree.ts";
+import {
+  type Killed,
+  type Launch,
+  type Limits,
+  launcher,
+  type ProcessTree,
+  type ProcessTrees,
+  type TreeOwner,
+} from "./tree.ts";
+import type { BuildUsers, Lease } from "./users.ts";
 
 /** The period in which cpu.max counts, in microseconds: the kernel's default. */
 const cpuPeriod = 100_000;

@@ -18,9 +18,15 @@ import {
   workingDirectory,
 } from "#/host/proc.ts";
 import { signalGroup } from "#/lib/process-group.ts";
-import { launcher } from "../script/launcher.ts";
 import type { Subreaper } from "./subreaper.ts";
-import type { Killed, Launch, Limits, ProcessTree, ProcessTrees } from "./tree.ts";
+import {
+  type Killed,
+  type Launch,
+  type Limits,
+  launcher,
+  type ProcessTree,
+  type ProcessTrees,
+} from "./tree.ts";
 
 const cookieName = "LABGEAR_COOKIE";
 

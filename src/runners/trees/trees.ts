@@ -2,13 +2,13 @@
 import { createHash } from "node:crypto";
 import { HostError } from "#/host/errors.ts";
 import { loadSystemCalls } from "#/host/syscalls.ts";
-import { BuildUsers } from "../script/users.ts";
 import { detectCgroups } from "./cgroup.ts";
 import { CgroupBase } from "./cgroup-base.ts";
 import { CgroupTrees } from "./cgroup-tree.ts";
 import { Subreaper } from "./subreaper.ts";
 import { SweepTrees } from "./sweep-tree.ts";
 import type { ProcessTrees } from "./tree.ts";
+import { BuildUsers } from "./users.ts";
 
 export type { ProcessTrees } from "./tree.ts";
 

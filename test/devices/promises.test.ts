@@ -141,7 +141,7 @@ async function run(device: Device, code: number): Promise<Result> {
     const verdict = await runShell(
       {
         reservation,
-        bootTimeout: 10_000,
+        bootTimeoutMs: 10_000,
         signal,
         output: async (bytes) => void output.push(Uint8Array.from(bytes)),
         note,

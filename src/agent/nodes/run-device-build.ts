@@ -7,7 +7,7 @@ import { BoardFailure, DeviceError } from "#/devices/errors.ts";
 import { openCapture } from "#/devices/port/capture.ts";
 import { serverUrl } from "#/devices/port/source.ts";
 import type { Outcome, Reservation } from "#/devices/reservation.ts";
-import { type BoardRun, type BoardVerdict, outcomeOf } from "#/runners/board/board.ts";
+import type { BoardRun, BoardVerdict } from "#/runners/board/board.ts";
 import { runFirmware } from "#/runners/board/firmware.ts";
 import { runShell } from "#/runners/board/shell.ts";
 import { runSteps } from "#/runners/board/steps.ts";
@@ -77,7 +77,7 @@ async function work(stage: Stage, reservation: Reservation, device: Device): Pro
   const run = boardRun(stage, reservation, device, grace);
   const verdict = await carry(run, work);
   if (verdict.junit !== undefined) await stage.report(verdict.junit);
-  return { ending: verdictEnding(verdict), outcome: outcomeOf(verdict) };
+  return { ending: verdictEnding(verdict), outcome: { kind: "well", passed: verdict.passed } };
 }
 
 function carry(run: BoardRun, work: Exclude<Stage["job"]["work"], { kind: "run" }>): Promise<BoardVerdict> {
@@ -95,7 +95,7 @@ function boardRun(stage: Stage, reservation: Reservation, device: Device, grace:
   const { build, console, workspace } = stage;
   return {
     reservation,
-    bootTimeout: device.config.bootTimeout,
+    bootTimeoutMs: device.config.bootTimeout,
     signal: build.signal,
     output: (bytes) => console.write(bytes),
     note: (text) => console.note(text),

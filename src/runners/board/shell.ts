@@ -1,29 +1,27 @@
 /** Runs a script on the board, over its console, with files before and after. */
 import type { JobWork } from "#/config/model.ts";
-import { type BoardRun, type BoardVerdict, failed } from "./board.ts";
-import { get, put } from "./files.ts";
-import { hooks } from "./hooks.ts";
+import { type BoardRun, type BoardVerdict, failed, get, put, runDialogue } from "./board.ts";
 
 /**
- * The script's exit code is the verdict; files are fetched however it ended.
+ * The script's exit code is the verdict. Files are fetched however the script ended.
  * @throws BoardFailure
  */
 export async function runShell(
   run: BoardRun,
   work: Extract<JobWork, { kind: "shell" }>,
 ): Promise<BoardVerdict> {
-  const { reservation, bootTimeout } = run;
-  await reservation.run(reservation.console.enter(bootTimeout), hooks(run));
+  const { console } = run.reservation;
+  await runDialogue(run, console.enter(run.bootTimeoutMs));
   for (const file of work.put) {
     const problem = await put(run, file);
     if (problem !== undefined) return failed(problem);
   }
-  // The job's own timeout stops the build; there is none besides.
-  const options = { timeout: Number.POSITIVE_INFINITY };
-  const { code, complete } = await reservation.run(reservation.console.run(work.script, options), hooks(run));
+  // Only the job's timeout applies, by the signal.
+  const timeout = Number.POSITIVE_INFINITY;
+  const { code, complete } = await runDialogue(run, console.run(work.script, { timeout }));
   if (!complete) await run.note("the output is incomplete: bytes were lost on the line");
   let problem: string | undefined;
   for (const file of work.get) problem = (await get(run, file)) ?? problem;
-  if (code !== 0) return { passed: false, reason: `the script ended with exit code ${code}`, exitCode: code };
+  if (code !== 0) return { ...failed(`the script ended with exit code ${code}`), exitCode: code };
   return problem === undefined ? { passed: true, reason: "the script passed" } : failed(problem);
 }

@@ -1,18 +1,23 @@
-/** Carries out a job of steps, one after the other, until one fails. */
+/** Runs a job's steps one after the other, until one fails. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { StepConfig } from "#/config/model.ts";
-import type { BoardRun, BoardVerdict } from "./board.ts";
-import { Expectation } from "./expectation.ts";
-import { get, put } from "./files.ts";
-import { scriptProblem } from "./firmware.ts";
-import { hooks } from "./hooks.ts";
-import { Tap } from "./tap.ts";
+import { type Match, OutputMatcher } from "#/devices/consoles/matcher.ts";
+import {
+  type BoardRun,
+  type BoardVerdict,
+  ConsoleReader,
+  get,
+  type OutputListener,
+  put,
+  runDialogue,
+  scriptProblem,
+} from "./board.ts";
 
 /** Why a step failed. */
 type Problem = Pick<BoardVerdict, "reason" | "exitCode" | "cause">;
 
 /**
- * All that the board says goes to the build's console, but what a `run` step prints goes there exact and alone.
+ * The build's console shows everything the board prints, except around a `run` step: there it shows the command's exact output only.
  * @throws BoardFailure
  */
 export async function runSteps(run: BoardRun, steps: readonly StepConfig[]): Promise<BoardVerdict> {
@@ -21,22 +26,21 @@ export async function runSteps(run: BoardRun, steps: readonly StepConfig[]): Pro
     run.progress((100 * index) / steps.length);
     const title = `step ${index + 1} of ${steps.length}, ${step.name ?? describe(step)}`;
     await run.note(title);
-    const problem = await runner.carryOut(step, index);
+    const problem = await runner.run(step, index);
     run.signal.throwIfAborted();
     if (problem) return { passed: false, ...problem, reason: `${title}: ${problem.reason}` };
   }
   return { passed: true, reason: `all ${steps.length} steps passed` };
 }
 
-/** The step in a few words, for the console. */
 function describe(step: StepConfig): string {
   switch (step.kind) {
     case "send":
-      return `send ${short(step.text)}`;
+      return `send ${quoted(step.text, 60)}`;
     case "expect":
-      return `expect ${short(step.pattern)}`;
+      return `expect ${quoted(step.pattern, 60)}`;
     case "run":
-      return `run ${short(step.command)}`;
+      return `run ${quoted(step.command, 60)}`;
     case "sleep":
       return `sleep ${step.milliseconds / 1000} s`;
     case "control":
@@ -45,28 +49,28 @@ function describe(step: StepConfig): string {
       return `power ${step.action}`;
     case "put":
     case "get":
-      return `${step.kind} ${short(step.from)}`;
+      return `${step.kind} ${quoted(step.from, 60)}`;
     default:
       return step.kind;
   }
 }
 
-function short(text: string): string {
-  return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
+function quoted(text: string, maxLength: number): string {
+  return JSON.stringify(text.length > maxLength ? `${text.slice(0, maxLength)}…` : text);
 }
 
 class StepRunner {
   readonly #run: BoardRun;
-  readonly #expectation = new Expectation();
-  /** The console's prompt is ours: what is sent besides may take it away. */
+  readonly #output = new StepOutput();
+  /** Whether the console is at labgear's own prompt. Other steps may leave it. */
   #entered = false;
 
   constructor(run: BoardRun) {
     this.#run = run;
   }
 
-  /** @returns undefined when it passed */
-  async carryOut(step: StepConfig, index: number): Promise<Problem | undefined> {
+  /** @returns undefined when the step passed */
+  async run(step: StepConfig, index: number): Promise<Problem | undefined> {
     switch (step.kind) {
       case "run":
         return this.#command(step.command, step.timeout);
@@ -76,33 +80,32 @@ class StepRunner {
       case "get":
         return this.#transfer(step);
       default: {
-        // Whatever is done meanwhile, what the board says is read.
-        await using tap = new Tap(this.#run, this.#expectation);
-        return await tap.race(this.#act(step, index));
+        await using reader = new ConsoleReader(this.#run, this.#output);
+        if (step.kind === "expect") return await this.#output.expect(step, reader);
+        return await reader.race(this.#act(step, index));
       }
     }
   }
 
   async #act(
-    step: Exclude<StepConfig, { kind: "run" | "login" | "put" | "get" }>,
+    step: Exclude<StepConfig, { kind: "run" | "login" | "put" | "get" | "expect" }>,
     index: number,
   ): Promise<Problem | undefined> {
     const { reservation, signal, host } = this.#run;
+    const { writer } = reservation;
     if (["send", "power", "reset", "break"].includes(step.kind)) this.#entered = false;
     switch (step.kind) {
       case "send":
-        await reservation.writer.write(Buffer.from(step.enter ? `${step.text}\r` : step.text));
+        await writer.write(Buffer.from(step.enter ? `${step.text}\r` : step.text));
         return undefined;
-      case "expect":
-        return this.#expectation.wait(step, AbortSignal.any([signal, reservation.lost]));
       case "sleep":
         await delay(step.milliseconds, undefined, { signal: AbortSignal.any([signal, reservation.lost]) });
         return undefined;
       case "control":
-        await reservation.writer.setControl({ [step.line]: step.value });
+        await writer.setControl({ [step.line]: step.value });
         return undefined;
       case "break":
-        await reservation.writer.sendBreak(step.milliseconds);
+        await writer.sendBreak(step.milliseconds);
         return undefined;
       case "power":
         await reservation.switchPower(step.action, signal);
@@ -117,22 +120,54 @@ class StepRunner {
     }
   }
 
-  async #enter(timeout: number): Promise<undefined> {
-    const { reservation } = this.#run;
-    await reservation.run(reservation.console.enter(timeout), hooks(this.#run));
+  async #enter(timeoutMs: number): Promise<undefined> {
+    await runDialogue(this.#run, this.#run.reservation.console.enter(timeoutMs));
     this.#entered = true;
   }
 
-  async #command(command: string, timeout: number): Promise<Problem | undefined> {
-    const { reservation, bootTimeout } = this.#run;
-    if (!this.#entered) await this.#enter(bootTimeout);
-    const { code } = await reservation.run(reservation.console.run(command, { timeout }), hooks(this.#run));
+  async #command(command: string, timeoutMs: number): Promise<Problem | undefined> {
+    if (!this.#entered) await this.#enter(this.#run.bootTimeoutMs);
+    const { console } = this.#run.reservation;
+    const { code } = await runDialogue(this.#run, console.run(command, { timeout: timeoutMs }));
     return code === 0 ? undefined : { reason: `it ended with exit code ${code}`, exitCode: code };
   }
 
   async #transfer(step: Extract<StepConfig, { kind: "put" | "get" }>): Promise<Problem | undefined> {
-    if (!this.#entered) await this.#enter(this.#run.bootTimeout);
+    if (!this.#entered) await this.#enter(this.#run.bootTimeoutMs);
     const reason = await (step.kind === "put" ? put : get)(this.#run, step);
     return reason === undefined ? undefined : { reason };
+  }
+}
+
+/** The board's output over all steps. What no `expect` step has matched yet is kept for the next one. */
+class StepOutput implements OutputListener {
+  readonly #matcher = new OutputMatcher();
+  #match: Match | undefined;
+  #received = false;
+
+  feed(bytes: Uint8Array): void {
+    this.#received = true;
+    this.#match = this.#matcher.feed(bytes) ?? this.#match;
+  }
+
+  quiet(): void {
+    this.#match = this.#matcher.quiet() ?? this.#match;
+  }
+
+  /** @returns undefined when the pattern matched */
+  async expect(
+    step: Extract<StepConfig, { kind: "expect" }>,
+    reader: ConsoleReader,
+  ): Promise<Problem | undefined> {
+    this.#received = false;
+    this.#match = this.#matcher.expect(step.pattern, step.fail);
+    await reader.until(() => this.#match !== undefined, step.timeout);
+    if (this.#match?.kind === "pattern") return undefined;
+    if (this.#match) return { reason: `${quoted(this.#match.text, 200)} matched the \`fail\` pattern` };
+    const { lastLine } = this.#matcher;
+    const missing = `${quoted(step.pattern, 200)} didn't match within ${step.timeout / 1000} s`;
+    if (!this.#received && lastLine === "")
+      return { reason: `${missing}: the board printed nothing`, cause: "silent" };
+    return { reason: `${missing}; the last line was ${quoted(lastLine, 200)}` };
   }
 }

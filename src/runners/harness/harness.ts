@@ -1,63 +1,127 @@
-/** What is read out of a firmware's output: a verdict, and the test cases on the way to it. */
-import type { Cause } from "#/devices/errors.ts";
+/** Reads a firmware's output for its verdict, starting where the image that was just flashed identifies itself. */
+import type { VerdictConfig } from "#/config/model.ts";
+import { bootIn } from "#/devices/consoles/crash.ts";
+import { PlainText } from "#/devices/consoles/plain-text.ts";
+import { type Convention, failure, type TestCase, type Verdict } from "./convention.ts";
+import { Patterns } from "./patterns.ts";
+import { junitReport, Run } from "./run.ts";
+import { Tap } from "./tap.ts";
+import { Unity } from "./unity.ts";
+import { Zephyr } from "./zephyr.ts";
 
-export interface TestCase {
-  readonly suite: string;
-  readonly name: string;
-  /** Seconds; 0 where the firmware doesn't say. */
-  readonly time: number;
-  /** `error`: it began, and its end never came. */
-  readonly status: "passed" | "failed" | "error" | "skipped";
-  readonly message?: string;
-  readonly details?: string;
-}
-
-export interface Verdict {
-  readonly passed: boolean;
-  /** One line. */
-  readonly reason: string;
-  /** Absent: the firmware itself said so. */
-  readonly cause?: Cause;
-}
+/** Of an unfinished line before the start text. */
+const maxHeldLength = 8 * 1024;
 
 /**
- * Reads one run of a firmware, from the bytes that come after it was flashed. Time is the caller's: when a verdict is there, it goes
- * on feeding for a moment, since a pass is taken back by a crash, a reboot or a contradiction that follows it; a failure is final.
- * When the time is up without a verdict, it calls end().
+ * Reads one run. Time is the caller's business: it keeps feeding for a moment after a pass, since a crash, a reboot or a
+ * contradiction turns it into a failure; a failure is final. After the timeout it calls end().
  */
-export interface VerdictReader {
-  feed(bytes: Uint8Array): void;
-  /** Nothing came for a while: a pattern for a line's end may match at what has come of it. */
-  quiet(): void;
-  /** Undefined until the firmware has said it. A pass may still become a failure, never the other way round. */
-  readonly verdict: Verdict | undefined;
-  /** Those known so far; the ones that never ended are `error`s. */
-  readonly cases: readonly TestCase[];
-  /** No more output will be read. @returns the verdict, verdict-missing where none came */
-  end(): Verdict;
+export class Harness {
+  readonly #config: VerdictConfig;
+  readonly #start: { readonly text: string; readonly pattern: RegExp } | undefined;
+  readonly #plain = new PlainText();
+  #run: Run;
+  /** The unfinished line, until the start text came. */
+  #held: string | undefined;
+
+  /** @param start text that the flashed image prints; output before it is the previous image's. Absent: all output is this image's. */
+  constructor(config: VerdictConfig, start?: string) {
+    this.#config = config;
+    this.#run = new Run(newConvention(config));
+    if (start === undefined) return;
+    this.#start = { text: start, pattern: startPattern(start) };
+    this.#held = "";
+  }
+
+  /** Undefined until the firmware reports one. */
+  get verdict(): Verdict | undefined {
+    return this.#held === undefined ? this.#run.verdict : undefined;
+  }
+
+  /** The test cases so far. One that never ended is an `error`. */
+  get cases(): readonly TestCase[] {
+    return this.#held === undefined ? this.#run.convention.cases : [];
+  }
+
+  /** The test cases as a JUnit report; undefined when there are none. */
+  get junit(): string | undefined {
+    return this.cases.length > 0 ? junitReport(this.cases, "firmware") : undefined;
+  }
+
+  feed(bytes: Uint8Array): void {
+    this.#take(this.#plain.push(bytes));
+  }
+
+  /** Nothing came for a while: the unfinished line counts as it stands. */
+  quiet(): void {
+    this.#take(this.#plain.release());
+    if (this.#held === undefined) this.#run.quiet();
+  }
+
+  /** Call it when no more output will be read. @returns the verdict; `verdict-missing` when the firmware reported none */
+  end(): Verdict {
+    this.quiet();
+    if (this.verdict) return this.verdict;
+    const { missing } = this.#run.convention;
+    const never = `${JSON.stringify(this.#start?.text)} never came: the output may be the previous image's`;
+    return failure(this.#held === undefined ? missing : never, "verdict-missing");
+  }
+
+  #take(text: string): void {
+    if (this.#held === undefined || !this.#start) {
+      this.#run.feed(text);
+      return;
+    }
+    const held = this.#held + text;
+    const found = this.#start.pattern.exec(held);
+    if (found) {
+      const line = held.lastIndexOf("\n", found.index) + 1;
+      this.#before(held.slice(0, line));
+      this.#begin(held.slice(line, found.index), this.#start.text);
+      this.#held = undefined;
+      this.#run.feed(held.slice(found.index + this.#start.text.length));
+      return;
+    }
+    const line = held.lastIndexOf("\n") + 1;
+    this.#before(held.slice(0, line));
+    this.#held = held.slice(Math.max(line, held.length - maxHeldLength));
+  }
+
+  /** Lines before the start text don't count. But Zephyr prints its RunID at the end of a run, so that run is kept from its boot on. */
+  #before(text: string): void {
+    if (this.#config.kind !== "zephyr") return;
+    for (const line of text.split(/(?<=\n)/)) {
+      if (bootIn(line)) this.#run = new Run(newConvention(this.#config));
+      this.#run.feed(line);
+    }
+  }
+
+  /** A run that passed before it identified itself may be another image's. */
+  #begin(before: string, start: string): void {
+    const line = before + start;
+    const known = this.#config.kind === "zephyr" && /^\s*RunID: /.test(line) && !this.#run.verdict?.passed;
+    if (!known) this.#run = new Run(newConvention(this.#config));
+    const boot = bootIn(line);
+    if (boot) this.#run.boot(boot);
+  }
 }
 
-/** One convention of firmware tests: what it says, and nothing of crashes or reboots. */
-export interface Convention {
-  /**
-   * A whole line, without its end and escape sequences.
-   * @returns a verdict that it gives
-   */
-  line(line: string): Verdict | undefined;
-  /** Text as it comes, in pieces that have at most one line end, their last character; for conventions that don't wait for it. */
-  text?(piece: string): Verdict | undefined;
-  quiet?(): Verdict | undefined;
-  readonly cases: readonly TestCase[];
-  /** Whether anything of a run was seen, so that a boot now means that it was cut off. */
-  readonly begun: boolean;
-  /** What is missing, for the verdict when the time is up. */
-  readonly missing: string;
+/** Matches the text as a whole: `RunID: 4` isn't in `RunID: 42`, so the character after it has to be there. */
+function startPattern(text: string): RegExp {
+  return new RegExp(
+    `${/^\w/.test(text) ? "(?<!\\w)" : ""}${RegExp.escape(text)}${/\w$/.test(text) ? "(?=\\W)" : ""}`,
+  );
 }
 
-export function pass(reason: string): Verdict {
-  return { passed: true, reason };
-}
-
-export function failure(reason: string, cause?: Cause): Verdict {
-  return cause ? { passed: false, reason, cause } : { passed: false, reason };
+function newConvention(config: VerdictConfig): Convention {
+  switch (config.kind) {
+    case "zephyr":
+      return new Zephyr();
+    case "unity":
+      return new Unity();
+    case "tap":
+      return new Tap();
+    case "patterns":
+      return new Patterns(config);
+  }
 }

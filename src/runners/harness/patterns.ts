@@ -1,6 +1,6 @@
 /** A verdict by two patterns of the job's own. */
 import { type Match, OutputMatcher } from "#/devices/consoles/matcher.ts";
-import { type Convention, failure, pass, type TestCase, type Verdict } from "./harness.ts";
+import { type Convention, failure, pass, type TestCase, type Verdict } from "./convention.ts";
 
 export class Patterns implements Convention {
   readonly #matcher = new OutputMatcher();

@@ -1,5 +1,5 @@
 /** The Test Anything Protocol, versions 12 to 14: a plan, and one line for each test. Subtests are summed up by their own line. */
-import { type Convention, failure, pass, type TestCase, type Verdict } from "./harness.ts";
+import { type Convention, failure, pass, type TestCase, type Verdict } from "./convention.ts";
 
 /** testanything.org, TAP 14 specification: Version, Plan, Test Points, Directives, Bail out!, YAML Diagnostics. */
 const form = {

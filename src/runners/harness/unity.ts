@@ -1,5 +1,5 @@
 /** Unity's output (also of its fixtures, and of ESP-IDF): cases, the line of counts, then OK or FAIL. */
-import { type Convention, failure, pass, type TestCase, type Verdict } from "./harness.ts";
+import { type Convention, failure, pass, type TestCase, type Verdict } from "./convention.ts";
 
 /** unity.c: UnityConcludeTest and UnityEnd; unity_fixture.c writes `TEST(group, name)` for the name, and dots when it isn't verbose. */
 const form = {

@@ -1,5 +1,5 @@
 /** Zephyr's ztest, as twister reads it: cases, suites' summaries, and the line that says how the project did. */
-import { type Convention, failure, pass, type TestCase, type Verdict } from "./harness.ts";
+import { type Convention, failure, pass, type TestCase, type Verdict } from "./convention.ts";
 
 /** zephyr/subsys/testing/ztest: tc_util.h and ztest.c say how these are written; the shell's prompt may stand before them. */
 const lead = String.raw`^\s*(?:[\w.-]+:~\$ )?\s*`;

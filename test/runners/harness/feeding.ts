@@ -1,8 +1,8 @@
-/** Feeds readers in pieces of odd sizes: what they say must not depend on how the bytes were cut. */
+/** Feeds harnesses in pieces of odd sizes: what they say must not depend on how the bytes were cut. */
 import assert from "node:assert/strict";
 import type { VerdictConfig } from "#/config/model.ts";
-import type { TestCase, Verdict } from "#/runners/harness/harness.ts";
-import { newVerdictReader } from "#/runners/harness/reader.ts";
+import type { TestCase, Verdict } from "#/runners/harness/convention.ts";
+import { Harness } from "#/runners/harness/harness.ts";
 
 export interface Reading {
   readonly verdict: Verdict;
@@ -19,14 +19,11 @@ export function read(
 ): Reading {
   const bytes = Buffer.from(text as string);
   const readings = [1, 2, 3, 7, 64, bytes.length + 1].map((size): Reading => {
-    const reader = newVerdictReader(
-      typeof config === "string" ? { kind: config } : config,
-      start === undefined ? {} : { start },
-    );
-    for (let at = 0; at < bytes.length; at += size) reader.feed(bytes.subarray(at, at + size));
-    const said = reader.verdict !== undefined;
-    const verdict = reader.end();
-    return { verdict, cases: reader.cases, said };
+    const harness = new Harness(typeof config === "string" ? { kind: config } : config, start);
+    for (let at = 0; at < bytes.length; at += size) harness.feed(bytes.subarray(at, at + size));
+    const said = harness.verdict !== undefined;
+    const verdict = harness.end();
+    return { verdict, cases: harness.cases, said };
   });
   const [first, ...others] = readings;
   assert.ok(first);

@@ -4,7 +4,7 @@ import { execFile } from "node:child_process";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import type { VerdictConfig } from "#/config/model.ts";
-import { newVerdictReader } from "#/runners/harness/reader.ts";
+import { Harness } from "#/runners/harness/harness.ts";
 import { TtyLine } from "../../devices/consoles/talk.ts";
 import { type Image, runId, startFirmware } from "../../targets/firmware.ts";
 import { lacksTarget, type Target } from "../../targets/target.ts";
@@ -21,17 +21,17 @@ async function run(
   start?: string,
 ) {
   const config: VerdictConfig = { kind };
-  const reader = newVerdictReader(config, start === undefined ? {} : { start });
+  const harness = new Harness(config, start);
   await shell("sh", ["-c", target.powerCommand(`flash ${image}`)]);
   // One image prints for ever.
   for (let count = 0; count < 100_000; ) {
-    const bytes = await line.read(reader.verdict ? 500 : 2000);
-    if (bytes.length === 0 || reader.verdict?.passed === false) break;
+    const bytes = await line.read(harness.verdict ? 500 : 2000);
+    if (bytes.length === 0 || harness.verdict?.passed === false) break;
     count += bytes.length;
-    reader.feed(bytes);
+    harness.feed(bytes);
   }
-  const { passed, reason, cause } = reader.end();
-  return { passed, reason, cause, cases: reader.cases.map(({ name, status }) => `${name} ${status}`) };
+  const { passed, reason, cause } = harness.end();
+  return { passed, reason, cause, cases: harness.cases.map(({ name, status }) => `${name} ${status}`) };
 }
 
 test("images that pass, fail, hang and crash", { skip }, async () => {

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { JunitReader } from "#/builds/junit.ts";
-import type { TestCase } from "#/runners/harness/harness.ts";
-import { junitReport } from "#/runners/harness/junit.ts";
+import type { TestCase } from "#/runners/harness/convention.ts";
+import { junitReport } from "#/runners/harness/run.ts";
 
 function readBack(xml: string) {
   const reader = new JunitReader({ files: 1, fileBytes: 1e6, cases: 100, details: 1000, text: 1e6 });

@@ -1,7 +1,7 @@
 /** A verdict by a job's own patterns. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { newVerdictReader } from "#/runners/harness/reader.ts";
+import { Harness } from "#/runners/harness/harness.ts";
 import { lines, read } from "./feeding.ts";
 
 const config = { kind: "patterns", pass: "self-test: ok", fail: "(?i)error|self-test: bad" } as const;
@@ -43,9 +43,9 @@ test("what comes before the start text is never matched", () => {
 });
 
 test("a prompt at the end of what came counts when nothing follows", () => {
-  const reader = newVerdictReader({ kind: "patterns", pass: "^> $" });
-  reader.feed(Buffer.from("booted\r\n> "));
-  const before = reader.verdict;
-  reader.quiet();
-  assert.deepEqual([before, reader.verdict?.passed], [undefined, true]);
+  const harness = new Harness({ kind: "patterns", pass: "^> $" });
+  harness.feed(Buffer.from("booted\r\n> "));
+  const before = harness.verdict;
+  harness.quiet();
+  assert.deepEqual([before, harness.verdict?.passed], [undefined, true]);
 });

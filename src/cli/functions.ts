@@ -1,6 +1,6 @@
 /** `labgear functions`: what is registered, queued and running on the job servers. */
 import type { Command } from "commander";
-import { serverName } from "#/gearman/wire/dial.ts";
+import { formatAddress } from "#/lib/address.ts";
 import { printable } from "#/lib/text.ts";
 import { report } from "./exit.ts";
 import { newCommand } from "./options.ts";
@@ -30,7 +30,7 @@ export function command(): Command {
 /** By name; the servers stay in their order. */
 function rowsOf(answer: ServerAnswer) {
   if ("error" in answer) return [];
-  const server = serverName(answer.server);
+  const server = formatAddress(answer.server);
   return answer.functions
     .map(({ function: name, total, running, workers }) => ({
       ...{ server, function: name, queued: total - running, running, workers },

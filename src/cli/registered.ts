@@ -19,7 +19,7 @@ export function askServers(servers: readonly ServerAddress[]): Promise<ServerAns
 
 async function ask(server: ServerAddress): Promise<ServerAnswer> {
   try {
-    await using admin = await Admin.connect(server, { timeout: patience, answerTimeout: patience });
+    await using admin = await Admin.connect(server, { timeoutMs: patience, answerTimeoutMs: patience });
     return { server, functions: await admin.status() };
   } catch (error) {
     return { server, error: error as GearmanError };

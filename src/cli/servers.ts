@@ -2,8 +2,11 @@
 import { readFile } from "node:fs/promises";
 import { type Command, InvalidArgumentError } from "commander";
 import { serverAddresses } from "#/agent/servers.ts";
+import { defaults } from "#/config/defaults.ts";
 import { loadConfig } from "#/config/load.ts";
-import { parseAddress, type ServerAddress } from "#/gearman/wire/dial.ts";
+import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import { parseAddress, serverForm } from "#/lib/address.ts";
+import { shown } from "#/lib/text.ts";
 import { CommandError } from "./exit.ts";
 
 export interface ServerOptions {
@@ -65,17 +68,18 @@ export async function findServers(options: ServerOptions): Promise<ServerAddress
 function fromEnvironment(): ServerAddress | undefined {
   const text = process.env.LABGEAR_SERVER;
   if (!text) return undefined;
-  try {
-    return parseAddress(text);
-  } catch (cause) {
-    throw new CommandError("usage", `LABGEAR_SERVER: ${(cause as Error).message}`, { cause });
-  }
+  const server = parseServer(text);
+  if (server) return server;
+  throw new CommandError("usage", `LABGEAR_SERVER: expected ${serverForm}, found ${shown(text)}`);
 }
 
 function address(text: string): ServerAddress {
-  try {
-    return parseAddress(text);
-  } catch (error) {
-    throw new InvalidArgumentError((error as Error).message);
-  }
+  const server = parseServer(text);
+  if (server) return server;
+  throw new InvalidArgumentError(`expected ${serverForm}`);
+}
+
+function parseServer(text: string): ServerAddress | undefined {
+  const found = parseAddress(text, defaults.serverPort);
+  return found && found.port > 0 ? found : undefined;
 }

@@ -1,5 +1,5 @@
 /** The kinds of text in the configuration: what each one is called, and what is wrong with a text that isn't one. */
-import { parseAddress } from "#/lib/address.ts";
+import { parseAddress, serverForm } from "#/lib/address.ts";
 import { shown } from "#/lib/text.ts";
 import { formatDuration, parseDuration, parseShare, parseSize } from "#/lib/units.ts";
 import { deviceKinds } from "./sections/kinds-device.ts";
@@ -106,7 +106,7 @@ export const kinds = {
     expected: "a share of one processor such as 50% or 200%",
     refuse: (text: string) => (parseShare(text) === undefined ? true : undefined),
   },
-  server: address("HOST or HOST:PORT, IPv6 in brackets", 1, 4730),
+  server: address(serverForm, 1, 4730),
   listen: address("HOST:PORT, IPv6 in brackets", 0),
   url: { expected: "an http:// or https:// address", refuse: refuseUrl },
   file: { expected: "the path of a file", refuse: noNul },

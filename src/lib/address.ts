@@ -2,7 +2,7 @@
 import { isIPv4, isIPv6 } from "node:net";
 
 export interface Address {
-  /** A name or an address; IPv6 without its brackets. */
+  /** A name or an address; IPv6 without brackets. */
   readonly host: string;
   readonly port: number;
 }
@@ -11,10 +11,13 @@ export interface Address {
 const hostName =
   /^(?!.{254})[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$/;
 
+/** What messages say where a server's address is expected. */
+export const serverForm = "HOST or HOST:PORT, IPv6 in brackets";
+
 /**
  * @param text HOST, HOST:PORT, [IPV6] or [IPV6]:PORT
- * @param defaultPort for a text without one; undefined: the port must be there
- * @returns the parts; undefined when it is no such thing. Port 0 comes back as it is: the caller knows whether it may be.
+ * @param defaultPort when the text has none; without it, the port is required
+ * @returns undefined when the text is no address. Port 0 is allowed: the caller knows whether it makes sense.
  */
 export function parseAddress(text: string, defaultPort?: number): Address | undefined {
   const match = /^(?:\[([^\]]+)\]|([^:[\]]+))(?::(\d{1,5}))?$/.exec(text);
@@ -25,7 +28,7 @@ export function parseAddress(text: string, defaultPort?: number): Address | unde
   return isHost ? { host, port } : undefined;
 }
 
-/** Four numbers that are no IPv4 address (300.1.1.1) are a slip of the pen, not a name. */
+/** Four numbers that are no IPv4 address (300.1.1.1) are a typo, not a name. */
 function isHostName(text: string): boolean {
   return isIPv4(text) || (hostName.test(text) && !/(?:^|\.)\d+\.?$/.test(text));
 }

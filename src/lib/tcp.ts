@@ -1,44 +1,58 @@
-/** Tells TCP to give a silent peer up within a minute, whether the connection is idle or has data in flight. */
-import type { Socket } from "node:net";
+/** TCP connections that notice within a minute when the peer has vanished, idle or with data in flight. */
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import type { Address } from "./address.ts";
 
-/** Milliseconds: probes begin after so long without traffic, come so far apart, and this many may go unanswered. */
-const idle = 20_000;
-const interval = 10_000;
-const count = 3;
-/** Milliseconds that sent data may stay unacknowledged; Linux sends no probes then, and would try for a quarter of an hour. */
-const userTimeout = idle + interval * count;
+/** Keepalive (tcp(7)): the first probe, the distance of the next ones, and how many may go unanswered. */
+const keepAliveDelayMs = 20_000;
+const keepAliveIntervalMs = 10_000;
+const maxUnansweredProbes = 3;
+/** Linux sends no probes while data is unacknowledged, and retransmits for a quarter of an hour by default. */
+const userTimeoutMs = keepAliveDelayMs + keepAliveIntervalMs * maxUnansweredProbes;
 
 /**
- * Sets keepalive and TCP_USER_TIMEOUT (tcp(7)) on a connected socket. Node has no option for the latter; where node:ffi
- * can't set it, a peer that vanished with data in flight is only noticed when the kernel stops retransmitting.
+ * Connects, with keepalive and TCP_USER_TIMEOUT set and Nagle's algorithm off.
  *
- * @returns true when both are set
+ * @param signal gives up; it has no effect once the connection stands
+ * @throws the system's error, an AggregateError where several addresses were tried; AbortError
  */
-export function watchPeer(socket: Socket): boolean {
-  socket.setKeepAlive(true, idle, interval, count);
-  const descriptor = descriptorOf(socket);
-  return process.platform === "linux" && descriptor !== undefined && setUserTimeout(descriptor);
-}
-
-/** The file descriptor under a socket. Node shows it nowhere public. */
-function descriptorOf(socket: Socket): number | undefined {
-  const handle: unknown = Reflect.get(socket, "_handle");
-  const descriptor: unknown = typeof handle === "object" && handle ? Reflect.get(handle, "fd") : undefined;
-  return typeof descriptor === "number" && descriptor >= 0 ? descriptor : undefined;
+export async function connectTcp({ host, port }: Address, signal: AbortSignal): Promise<Socket> {
+  const socket = connect({ host, port, noDelay: true });
+  try {
+    await once(socket, "connect", { signal });
+  } catch (error) {
+    socket.on("error", () => {}).destroy();
+    throw error;
+  }
+  socket.setKeepAlive(true, keepAliveDelayMs, keepAliveIntervalMs, maxUnansweredProbes);
+  setUserTimeout(socket);
+  return socket;
 }
 
 const ipprotoTcp = 6;
 const tcpUserTimeout = 18;
 
-function setUserTimeout(descriptor: number): boolean {
+/**
+ * Node has no option for TCP_USER_TIMEOUT. Without node:ffi, a peer that vanishes with data in flight is noticed only when
+ * the kernel stops retransmitting.
+ */
+function setUserTimeout(socket: Socket): void {
+  const descriptor = descriptorOf(socket);
+  if (process.platform !== "linux" || descriptor === undefined) return;
   try {
     using library = process.getBuiltinModule("node:ffi").dlopen(null, {
       setsockopt: { arguments: ["i32", "i32", "i32", "buffer", "u32"], return: "i32" },
     });
-    const value = new Uint32Array([userTimeout]);
-    const bytes = Buffer.from(value.buffer);
-    return library.functions.setsockopt(descriptor, ipprotoTcp, tcpUserTimeout, bytes, bytes.length) === 0;
+    const value = Buffer.from(new Uint32Array([userTimeoutMs]).buffer);
+    library.functions.setsockopt(descriptor, ipprotoTcp, tcpUserTimeout, value, value.length);
   } catch {
-    return false;
+    // Keepalive still finds an idle peer.
   }
+}
+
+/** Node doesn't publish the file descriptor of a socket. */
+function descriptorOf(socket: Socket): number | undefined {
+  const handle: unknown = Reflect.get(socket, "_handle");
+  const descriptor: unknown = typeof handle === "object" && handle ? Reflect.get(handle, "fd") : undefined;
+  return typeof descriptor === "number" && descriptor >= 0 ? descriptor : undefined;
 }

@@ -115,7 +115,7 @@ test("a port that speaks something else is shown with what it said", async () =>
 
 test("no answer, as geard gives to what it doesn't know, is a TIMEOUT", async () => {
   await using silent = await startRawServer(() => {});
-  await statusFails(silent, "TIMEOUT", /no answer to "status" within 0\.2 s/, { answerTimeout: 200 });
+  await statusFails(silent, "TIMEOUT", /no answer to "status" within 0\.2 s/, { answerTimeoutMs: 200 });
 });
 
 test("an answer that breaks off is CLOSED, one that never ends is TOO_LARGE", async () => {

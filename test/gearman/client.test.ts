@@ -103,7 +103,7 @@ describe("a client of gearmand", { skip: lacks("gearmand") }, () => {
     const wanted = await client.submit({ function: "raises", data: "" });
     assert.deepEqual(await bounded(eventsOf(wanted)), ["exception no such board"]);
     await box.events.until((all) =>
-      all.some((event) => event.type === "oddity" && /JOB_NOT_FOUND/.test(event.text)),
+      all.some((event) => event.type === "warning" && /JOB_NOT_FOUND/.test(event.text)),
     );
     assert.deepEqual(await bounded(eventsOf(await client.submit({ function: "raises", data: "" }))), [
       "exception no such board",

@@ -1,13 +1,10 @@
 /** Connecting, over TCP and TLS, to real servers and to peers that are none. */
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import { readFile } from "node:fs/promises";
-import { connect } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { Admin } from "#/gearman/client/admin.ts";
-import { dial, parseAddress, serverName } from "#/gearman/wire/dial.ts";
+import { dial } from "#/gearman/wire/dial.ts";
 import type { GearmanError, GearmanErrorCode } from "#/gearman/wire/errors.ts";
-import { watchPeer } from "#/lib/tcp.ts";
 import { type Certificate, makeCa, makeCertificate } from "../support/certificates.ts";
 import { lacks } from "../support/parts.ts";
 import {
@@ -27,28 +24,6 @@ const fails = (promise: Promise<unknown>, code: GearmanErrorCode, text: RegExp) 
     assert.doesNotMatch(error.message, /\n/);
     return true;
   });
-
-test("addresses are read and written", () => {
-  assert.deepEqual(parseAddress("gearman.example"), { host: "gearman.example", port: 4730 });
-  assert.deepEqual(parseAddress("10.0.0.1:1234"), { host: "10.0.0.1", port: 1234 });
-  assert.deepEqual(parseAddress("[::1]:1234"), { host: "::1", port: 1234 });
-  assert.deepEqual(parseAddress("[fe80::1]"), { host: "fe80::1", port: 4730 });
-  assert.equal(serverName({ host: "::1", port: 1 }), "[::1]:1");
-  for (const bad of ["", ":1", "a:0", "a:65536", "a:b", "a b", "::1", "http://a", "a/b", "[::1"]) {
-    assert.throws(() => parseAddress(bad), TypeError, bad);
-  }
-});
-
-test("TCP is told to give a silent peer up", {
-  skip: process.platform !== "linux" && "TCP_USER_TIMEOUT is Linux's",
-}, async () => {
-  await using peer = await startRawServer(() => {});
-  const socket = connect(peer.port, peer.host);
-  await once(socket, "connect");
-  assert.equal(watchPeer(socket), true);
-  socket.destroy();
-  assert.equal(watchPeer(socket), false, "nothing to set on a closed socket");
-});
 
 test("a port that nobody listens on is UNREACHABLE", async () => {
   const port = await freePort();
@@ -77,7 +52,7 @@ test("aborting gives up with the reason", async () => {
 
 test("a peer that never answers the TLS handshake is given up", async () => {
   await using silent = await startRawServer(() => {});
-  await fails(dial({ ...silent, tls: {} }, { timeout: 200 }), "TLS", /does that port speak TLS\?/);
+  await fails(dial({ ...silent, tls: {} }, { timeoutMs: 200 }), "TLS", /does that port speak TLS\?/);
   await fails(
     dial({ ...silent, tls: {} }, { signal: AbortSignal.timeout(200) }),
     "TLS",

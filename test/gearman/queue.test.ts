@@ -2,9 +2,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { handleLine } from "#/gearman/server/admin.ts";
-import { JobQueue } from "#/gearman/server/queue.ts";
-import { OrderedList } from "#/gearman/server/queue-list.ts";
-import type { Effect, QueueOptions } from "#/gearman/server/queue-model.ts";
+import { OrderedList } from "#/gearman/server/jobs.ts";
+import { type Effect, JobQueue, type QueueOptions } from "#/gearman/server/queue.ts";
 import { handleRequest } from "#/gearman/server/requests.ts";
 import type { Packet, PacketType } from "#/gearman/wire/packet.ts";
 

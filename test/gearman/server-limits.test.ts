@@ -201,7 +201,7 @@ describe("the embedded job server", () => {
     small.socket.write(promise.subarray(0, 100 * 1024));
     hog.socket.write(promise.subarray(0, 2 * 1024 * 1024));
     assert.equal(await hog.next(), "closed");
-    assert.match((await server.firstEvent()).message, /full memory/);
+    assert.match((await server.firstEvent()).message, /the memory is full/);
     small.socket.write(promise.subarray(100 * 1024, 200 * 1024));
     await using other = await Peer.connect(server.port);
     assert.deepEqual(await other.ask("version"), ["OK labgear"]);

@@ -27,7 +27,7 @@ test("a server that hangs when it is asked for a job loses its connection, and t
 }, async () => {
   await using hung = await startScriptedServer(() => {});
   await using gearmand = await startGearmand();
-  await using box = await startWorker([hung], ["f"], { answerTimeout: 300 });
+  await using box = await startWorker([hung], ["f"], { answerTimeoutMs: 300 });
   await submitDetached(gearmand, "f");
   box.worker.setServers([hung, gearmand]);
   const job = await box.jobs.next();
@@ -57,7 +57,7 @@ describe("a worker of the Perl server", { skip: lacks("perlGearmand") }, () => {
       assert.deepEqual(await eventsOf(submission), ["status 1/2", `complete ${round}`]);
     }
     await box.events.until((all) =>
-      all.some((event) => event.type === "oddity" && /CMD_work_data/.test(event.text)),
+      all.some((event) => event.type === "warning" && /CMD_work_data/.test(event.text)),
     );
   });
 });
@@ -87,7 +87,7 @@ describe("a worker of odd servers", () => {
     });
     await using box = await startWorker([chatty], ["f"]);
     await box.events.until((all) =>
-      all.some((event) => event.type === "oddity" && event.text.endsWith("ERROR: E a\\nb")),
+      all.some((event) => event.type === "warning" && event.text.endsWith("ERROR: E a\\nb")),
     );
     assert.equal(box.worker.links[0]?.state, "asleep");
   });

@@ -1,7 +1,6 @@
 /** Durations, sizes and shares: what is read, what is refused, and that what we write can be read. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatAddress, parseAddress } from "#/lib/address.ts";
 import { formatDuration, formatSize, parseDuration, parseShare, parseSize } from "#/lib/units.ts";
 
 test("durations", () => {
@@ -99,38 +98,4 @@ test("shares of a processor", () => {
   assert.deepEqual(["200%", "50%", "1%"].map(parseShare), [2, 0.5, 0.01]);
   for (const text of ["0%", "2", "200 %", "-5%", "%", "1.5%"])
     assert.equal(parseShare(text), undefined, text);
-});
-
-test("addresses", () => {
-  assert.deepEqual(parseAddress("gearman.example", 4730), { host: "gearman.example", port: 4730 });
-  assert.deepEqual(parseAddress("gearman.example:1", 4730), { host: "gearman.example", port: 1 });
-  assert.deepEqual(parseAddress("[::1]:4730"), { host: "::1", port: 4730 });
-  assert.deepEqual(parseAddress("[2001:db8::7]", 4730), { host: "2001:db8::7", port: 4730 });
-  assert.deepEqual(parseAddress("10.1.2.3:0"), { host: "10.1.2.3", port: 0 });
-  assert.deepEqual(parseAddress("job_server.local.:7"), { host: "job_server.local.", port: 7 });
-  for (const text of [
-    "",
-    ":4730",
-    "a",
-    "a:",
-    "::1:4730",
-    "::1",
-    "[::1",
-    "[a]:1",
-    "a:65536",
-    "a:-1",
-    "a b:1",
-    "300.1.1.1:1",
-    "-a:1",
-    "a..b:1",
-    "a/b:1",
-    "http://a:1",
-    "a:1\n",
-  ]) {
-    assert.equal(parseAddress(text), undefined, JSON.stringify(text));
-  }
-  for (const text of ["[::1]:4730", "a:1"]) {
-    const address = parseAddress(text);
-    assert.equal(address && formatAddress(address), text);
-  }
 });

@@ -15,7 +15,7 @@ export function workerEventLogger(log: Log): (event: WorkerEvent) => void {
         return log.info({ server }, `registered with ${server}`);
       case "down":
         return log.warn({ server, code: event.error.code }, `${event.error.message}; trying again`);
-      case "oddity":
+      case "warning":
         // Some servers send one for each build: the Perl server doesn't know WORK_DATA.
         if (told.has(event.text) || told.size >= maxOddities) return log.debug({ server }, event.text);
         told.add(event.text);

@@ -5,8 +5,9 @@ import { dirname } from "node:path";
 import { serverAddresses } from "#/agent/servers.ts";
 import { loadConfig } from "#/config/load.ts";
 import type { Config } from "#/config/model.ts";
-import { serverName } from "#/gearman/wire/dial.ts";
+
 import { freeSpace } from "#/host/health.ts";
+import { formatAddress } from "#/lib/address.ts";
 import type { AgentStatus } from "#/lib/status.ts";
 import { formatSize } from "#/lib/units.ts";
 import { managerFunctions } from "#/zuul/functions.ts";
@@ -96,7 +97,7 @@ function checkServer(answer: ServerAnswer, config: Config): Finding {
       "no server is configured and none listens here: the agent will bring its own, or name one under servers:";
     return { about, state: "warning", text, advice };
   }
-  const name = serverName(answer.server);
+  const name = formatAddress(answer.server);
   if ([...managerFunctions(config.name)].every((wanted) => isOffered(answer.functions, wanted))) {
     return { about, state: "good", text: `${name} answers, and has this box registered` };
   }

@@ -1,8 +1,7 @@
 /** A line over a console server that passes bytes and nothing else, and the TCP connection under every such line. */
-import { once } from "node:events";
-import { connect, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { type Address, formatAddress } from "#/lib/address.ts";
-import { watchPeer } from "#/lib/tcp.ts";
+import { connectTcp } from "#/lib/tcp.ts";
 import { DeviceError } from "../errors.ts";
 import type { Line, LineErrors, Receive } from "./line.ts";
 
@@ -73,14 +72,9 @@ export function socketEnd(socket: Socket, name: string): Promise<DeviceError | u
 
 /** @throws DeviceError PORT_ABSENT when it can't be reached */
 export async function dialServer(address: Address, signal: AbortSignal): Promise<Socket> {
-  const socket = connect({ host: address.host, port: address.port, noDelay: true });
   try {
-    const timeout = AbortSignal.timeout(connectTimeoutMs);
-    await once(socket, "connect", { signal: AbortSignal.any([signal, timeout]) });
-    watchPeer(socket);
-    return socket;
+    return await connectTcp(address, AbortSignal.any([signal, AbortSignal.timeout(connectTimeoutMs)]));
   } catch (cause) {
-    socket.on("error", () => {}).destroy();
     const code = (cause as NodeJS.ErrnoException).code;
     const why = code === "ABORT_ERR" ? "it doesn't answer" : (cause as Error).message;
     const message = `the console server ${formatAddress(address)} can't be reached: ${why}`;

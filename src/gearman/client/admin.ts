@@ -1,9 +1,9 @@
-/** A job server's administrative text protocol, over a connection of its own. */
+/** A job server's admin text protocol, over a connection of its own. */
 import type { Connection } from "../wire/connection.ts";
 import { type DialOptions, dial, type ServerAddress } from "../wire/dial.ts";
 import { GearmanError } from "../wire/errors.ts";
 import type { Packet } from "../wire/packet.ts";
-import { garbage, type TextLine } from "../wire/parser.ts";
+import { garbageError, type TextLine } from "../wire/parser.ts";
 
 /** One line of `status`. */
 export interface FunctionStatus {
@@ -11,7 +11,7 @@ export interface FunctionStatus {
   /** Queued and running together. */
   readonly total: number;
   readonly running: number;
-  /** Connections that have registered it. */
+  /** Connections that registered it. */
   readonly workers: number;
 }
 
@@ -19,7 +19,7 @@ export interface FunctionStatus {
 export interface WorkerInfo {
   readonly descriptor: number;
   readonly address: string;
-  /** `-` when it gave none. */
+  /** `-` when it has none. */
   readonly clientId: string;
   readonly functions: readonly string[];
 }
@@ -28,45 +28,45 @@ export interface WorkerInfo {
 export interface QueuedJob {
   readonly handle: string;
   readonly retries: number;
-  /** Cancelled, or nobody waits for it any more. */
+  /** Cancelled, or no client waits for it any more. */
   readonly ignored: boolean;
 }
 
 export interface AdminOptions extends DialOptions {
-  /** Milliseconds for each answer: geard never answers a command that it doesn't know. */
-  readonly answerTimeout?: number;
+  /** For each answer: geard never answers a command that it doesn't know. */
+  readonly answerTimeoutMs?: number;
 }
 
-/** What a pattern's groups found in a line. */
+/** The groups of a pattern that matched a line. */
 type Row = readonly (string | undefined)[];
 
-/** The most that is kept of one answer, in lines and in characters. */
+/** Limits of one answer, in lines and characters. */
 const maxLines = 200_000;
-const maxText = 32 * 1024 * 1024;
+const maxCharacters = 32 * 1024 * 1024;
 
 interface Pending {
   readonly command: string;
-  /** What each line of the answer matches. */
+  /** Each line of the answer has to match it. */
   readonly pattern: RegExp;
-  /** Whether the answer is one line, or lines up to one that is a full stop. */
+  /** One line, or lines that end with a single full stop. */
   readonly shape: "line" | "list";
   readonly rows: Row[];
-  /** How many characters of it have come. */
+  /** Characters received so far. */
   length: number;
   readonly resolve: (rows: Row[]) => void;
   readonly reject: (error: GearmanError) => void;
 }
 
-/** Source: PROTOCOL of gearmand, "Administrative Protocol". Any failure that leaves an answer open ends the connection. */
+/** Source: PROTOCOL of gearmand, "Administrative Protocol". Any failure in the middle of an answer ends the connection. */
 export class Admin implements AsyncDisposable {
   readonly #connection: Connection;
-  readonly #answerTimeout: number;
-  /** In the order of their commands, which is that of the answers. */
+  readonly #answerTimeoutMs: number;
+  /** In the order of the commands, which is also that of the answers. */
   readonly #pending: Pending[] = [];
 
-  private constructor(connection: Connection, answerTimeout: number) {
+  private constructor(connection: Connection, answerTimeoutMs: number) {
     this.#connection = connection;
-    this.#answerTimeout = answerTimeout;
+    this.#answerTimeoutMs = answerTimeoutMs;
     connection.receive((item) => this.#received(item));
     void connection.closed.then((reason) => {
       for (const { reject } of this.#pending.splice(0)) reject(reason);
@@ -75,7 +75,7 @@ export class Admin implements AsyncDisposable {
 
   /** @throws GearmanError UNREACHABLE or TLS, or the signal's reason */
   static async connect(address: ServerAddress, options: AdminOptions = {}): Promise<Admin> {
-    return new Admin(await dial(address, { ...options, text: true }), options.answerTimeout ?? 10_000);
+    return new Admin(await dial(address, { ...options, text: true }), options.answerTimeoutMs ?? 10_000);
   }
 
   /** The functions that the server knows, with or without workers. */
@@ -89,7 +89,6 @@ export class Admin implements AsyncDisposable {
     }));
   }
 
-  /** The connections of the server. */
   async workers(): Promise<WorkerInfo[]> {
     const pattern = /^(-?\d+) (\S+) (.*?) ?:(?: (.*))?$/;
     return (await this.#ask("workers", "list", pattern)).map(
@@ -102,7 +101,7 @@ export class Admin implements AsyncDisposable {
     );
   }
 
-  /** The jobs that the server holds. gearmand alone knows this; geard leaves it unanswered (TIMEOUT). */
+  /** The jobs that the server holds. Only gearmand knows this command; geard never answers it (TIMEOUT). */
   async showJobs(): Promise<QueuedJob[]> {
     const pattern = /^(\S+)\t(\d+)\t(\d+)\t\d+$/;
     return (await this.#ask("show jobs", "list", pattern)).map(([handle = "", retries, ignored]) => ({
@@ -112,19 +111,19 @@ export class Admin implements AsyncDisposable {
     }));
   }
 
-  /** The unique of each job that the server holds. gearmand alone knows this. */
+  /** The unique of each job that the server holds. Only gearmand knows this command. */
   async showUniqueJobs(): Promise<string[]> {
     return (await this.#ask("show unique jobs", "list", /^(.*)$/)).map(([unique = ""]) => unique);
   }
 
-  /** The server's version, as it writes it; geard leaves this unanswered (TIMEOUT). */
+  /** The server's version, in its own form; geard never answers this (TIMEOUT). */
   async version(): Promise<string> {
     const [row] = await this.#ask("version", "line", /^(?:OK (\S.*)|(v?[0-9].*))$/);
     return row?.[0] ?? row?.[1] ?? "";
   }
 
   /**
-   * Takes a job out of the queue. gearmand does so with a running one too, and doesn't tell its worker.
+   * Takes a job out of the queue. gearmand also forgets a running one, without a word to its worker.
    * @throws GearmanError REFUSED when the server has no such job, or doesn't know the command
    */
   async cancelJob(handle: string): Promise<void> {
@@ -138,9 +137,9 @@ export class Admin implements AsyncDisposable {
 
   async #ask(command: string, shape: Pending["shape"], pattern: RegExp): Promise<Row[]> {
     const timer = setTimeout(() => {
-      const text = `${this.#connection.server} gave no answer to "${command}" within ${this.#answerTimeout / 1000} s`;
+      const text = `${this.#connection.server} gave no answer to "${command}" within ${this.#answerTimeoutMs / 1000} s`;
       this.#connection.end(new GearmanError("TIMEOUT", text));
-    }, this.#answerTimeout);
+    }, this.#answerTimeoutMs);
     try {
       return await new Promise<Row[]>((resolve, reject) => {
         this.#connection.sendLine(command);
@@ -170,15 +169,17 @@ export class Admin implements AsyncDisposable {
     }
   }
 
-  /** A line of an answer. One that doesn't fit leaves open where the answer ends, so it ends the connection. */
+  /** A line of an answer. After one that doesn't match, the answer's end is uncertain, so it ends the connection. */
   #take(pending: Pending, line: string): void {
     const { server } = this.#connection;
     const match = pending.pattern.exec(line);
     pending.length += line.length;
     if (!match) {
-      this.#connection.end(new GearmanError("GARBAGE", `${server}: ${garbage(Buffer.from(line)).message}`));
-    } else if (pending.rows.push(match.slice(1)) > maxLines || pending.length > maxText) {
-      const text = `${server}: the answer to "${pending.command}" is over ${maxLines} lines or ${maxText} characters long`;
+      this.#connection.end(
+        new GearmanError("GARBAGE", `${server}: ${garbageError(Buffer.from(line)).message}`),
+      );
+    } else if (pending.rows.push(match.slice(1)) > maxLines || pending.length > maxCharacters) {
+      const text = `${server}: the answer to "${pending.command}" is over ${maxLines} lines or ${maxCharacters} characters long`;
       this.#connection.end(new GearmanError("TOO_LARGE", text));
     } else if (pending.shape === "line") {
       this.#pending.shift();

@@ -3,22 +3,22 @@ import type { Connection } from "../wire/connection.ts";
 import { type DialOptions, dial, type ServerAddress } from "../wire/dial.ts";
 import { GearmanError } from "../wire/errors.ts";
 import type { Packet, PacketType } from "../wire/packet.ts";
-import { printable, type TextLine } from "../wire/parser.ts";
+import { printableBytes, type TextLine } from "../wire/parser.ts";
 import { Submission } from "./submission.ts";
 
 export type { JobEvent, Submission } from "./submission.ts";
 
 export interface SubmitOptions {
   readonly function: string;
-  /** What the job is called; the server joins submissions of one name. Empty: it stands alone. */
+  /** The server joins submissions of one function and unique. Empty: this one stays alone. */
   readonly unique?: string;
   readonly data: string | Uint8Array;
   readonly priority?: "high" | "normal" | "low";
-  /** The server keeps it when this client goes, and tells nothing about it. */
+  /** It runs even when this client goes, and the server reports nothing about it. */
   readonly background?: boolean;
 }
 
-/** What a server knows of a job. */
+/** What a server knows about a job. */
 export interface JobStatus {
   readonly known: boolean;
   readonly running: boolean;
@@ -26,21 +26,21 @@ export interface JobStatus {
   readonly denominator: number;
 }
 
-/** A request whose answer is due; servers answer a connection in order. */
+/** A request that waits for its answer; servers answer a connection in order. */
 interface Pending {
-  /** Takes the answer; false: that packet isn't it. */
+  /** @returns false when this packet isn't the answer */
   readonly take: (packet: Packet) => boolean;
   readonly reject: (error: GearmanError) => void;
 }
 
-/** Bytes of events that may wait to be read, over all submissions, before the server has to wait. */
-const maxWaiting = 4 * 1024 * 1024;
+/** Bytes of unread events, over all submissions, before the client stops reading from the server. */
+const maxUnread = 4 * 1024 * 1024;
 
 export class Client implements AsyncDisposable {
   readonly #connection: Connection;
   readonly #pending: Pending[] = [];
   readonly #submissions = new Map<string, Submission[]>();
-  #waiting = 0;
+  #unread = 0;
 
   private constructor(connection: Connection) {
     this.#connection = connection;
@@ -59,8 +59,8 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Submits a job and waits for its handle. Read a foreground submission's events to their end: what isn't read holds
-   * up the connection in the end.
+   * Submits a job and waits for its handle. Read a foreground submission's events to the end: unread ones eventually stall
+   * the connection.
    * @throws GearmanError REFUSED when the server doesn't take it, CLOSED when the connection ends first
    */
   submit(options: SubmitOptions): Promise<Submission> {
@@ -77,7 +77,6 @@ export class Client implements AsyncDisposable {
     );
   }
 
-  /** Asks what the server knows of a job. */
   status(handle: string): Promise<JobStatus> {
     return this.#request("GET_STATUS", [handle], ({ type, args }) => {
       if (type !== "STATUS_RES" || String(args[0]) !== handle) return undefined;
@@ -92,8 +91,8 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Asks the server to pass exceptions on, which gearmand and the Perl server do for those that asked alone. geard
-   * always does, and never answers this: so nothing here waits for the answer.
+   * Asks the server to pass WORK_EXCEPTION on. gearmand and the Perl server do so only on request; geard always does, and
+   * never answers this, so nothing waits for the answer.
    */
   wantExceptions(): void {
     this.#connection.send("OPTION_REQ", "exceptions");
@@ -111,7 +110,7 @@ export class Client implements AsyncDisposable {
     return new Promise((resolve, reject) => {
       const take = (packet: Packet): boolean => {
         if (packet.type === "ERROR") {
-          const text = packet.args.map((arg) => printable(arg)).join(" ");
+          const text = packet.args.map((arg) => printableBytes(arg)).join(" ");
           reject(new GearmanError("REFUSED", `${this.#connection.server} refused ${type}: ${text}`));
           return true;
         }
@@ -127,7 +126,7 @@ export class Client implements AsyncDisposable {
 
   #received(item: Packet | TextLine): void {
     if ("line" in item) return;
-    // gearmand 1.1.20 ends the handle with a NUL in the WORK_FAIL that it makes of a WORK_EXCEPTION.
+    // gearmand 1.1.20 appends a NUL to the handle in the WORK_FAIL that it makes of a WORK_EXCEPTION.
     const handle = String(item.args[0]).replace(/\0+$/, "");
     const followers = item.type.startsWith("WORK_") ? this.#submissions.get(handle) : undefined;
     if (followers) {
@@ -151,8 +150,8 @@ export class Client implements AsyncDisposable {
   }
 
   #count(bytes: number): void {
-    this.#waiting += bytes;
-    if (this.#waiting > maxWaiting) this.#connection.pause();
+    this.#unread += bytes;
+    if (this.#unread > maxUnread) this.#connection.pause();
     else if (bytes < 0) this.#connection.resume();
   }
 }

@@ -1,17 +1,16 @@
-/** A job that a client has submitted, and what comes back about it. */
+/** A job that a client submitted, and what comes back about it. */
 import { GearmanError } from "../wire/errors.ts";
 import type { Packet } from "../wire/packet.ts";
 
-/** What a client is told of a job. */
 export type JobEvent =
   | { readonly type: "data" | "warning" | "exception" | "complete"; readonly data: Buffer }
   | { readonly type: "status"; readonly numerator: number; readonly denominator: number }
   | { readonly type: "fail" };
 
 /**
- * One submission. Iterating over it gives its events, once, to the last: `complete`, `fail` or `exception` (after an
- * exception geard and gearmand send nothing more; what the Perl server sends is dropped). A background submission has
- * no events. It throws GearmanError CLOSED when the connection is lost before the end.
+ * One submission. It iterates once over its events, up to the last: `complete`, `fail` or `exception` (after an exception
+ * geard and gearmand send nothing more; what the Perl server sends is dropped). A background submission has no events.
+ * Iterating throws GearmanError CLOSED when the connection is lost before the end.
  *
  *     open ──WORK_COMPLETE, WORK_FAIL, WORK_EXCEPTION──> ended
  *      ├──left by its reader──> dropped
@@ -27,8 +26,8 @@ export class Submission implements AsyncIterable<JobEvent> {
   #wake = () => {};
 
   /**
-   * @param count is told how many bytes begin to wait here, and (below 0) how many no longer do
-   * @param ended true when no events are to be expected
+   * @param count called with the bytes of an event that begins to wait here, and with their negative when it is read
+   * @param ended true when no events will come
    */
   constructor(handle: string, count: (bytes: number) => void, ended: boolean) {
     this.handle = handle;
@@ -36,7 +35,7 @@ export class Submission implements AsyncIterable<JobEvent> {
     this.#state = { kind: ended ? "ended" : "open" };
   }
 
-  /** True when it takes no more packets: its last has come, or its reader has left. */
+  /** True when it takes no more packets: the last one has come, or the reader has left. */
   get ended(): boolean {
     return this.#state.kind !== "open";
   }
@@ -83,7 +82,7 @@ export class Submission implements AsyncIterable<JobEvent> {
   }
 }
 
-/** Bytes, and something for the object itself. */
+/** Bytes of the data and, roughly, of the object. */
 const sizeOf = (event: JobEvent): number => 64 + ("data" in event ? event.data.length : 0);
 
 function readEvent({ type, args }: Packet): JobEvent | undefined {

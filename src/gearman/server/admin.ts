@@ -1,12 +1,11 @@
 /** The admin text protocol: one line in, the answer out; no I/O. */
-import type { JobQueue } from "./queue.ts";
-import { queuedCount } from "./queue-functions.ts";
-import type { Effect, Job, JobFunction, Member } from "./queue-model.ts";
+import { type Job, type JobFunction, type Member, queuedCount } from "./jobs.ts";
+import type { Effect, JobQueue } from "./queue.ts";
 
 export interface AdminReply {
-  /** Latin1, one char a byte; ends with a newline. */
+  /** Latin1, one char for each byte; ends with a newline. */
   readonly text: string;
-  /** For other connections than the one that asked. */
+  /** For connections other than the one that asked. */
   readonly effects: readonly Effect[];
 }
 
@@ -17,9 +16,9 @@ export interface ServerIdentity {
 }
 
 /**
- * Carries out one admin line. Source: PROTOCOL of gearmand, "Administrative Protocol", and gearmand 1.1.20 as
- * observed. Different from it on purpose: `cancel job` of a running job is refused, since no packet would stop its
- * worker (a Zuul told OK would never send its stop:), and `shutdown` is not for the network.
+ * Handles one admin line. Source: PROTOCOL of gearmand, "Administrative Protocol", and gearmand 1.1.20 as observed. Two
+ * differences are on purpose: `cancel job` refuses a running job, since no packet stops its worker (after an OK, Zuul
+ * would never send its stop:), and `shutdown` is refused from the network.
  */
 export function handleLine(queue: JobQueue, line: string, identity: ServerIdentity): AdminReply {
   const words = Buffer.from(line).toString("latin1").split(/\s+/).filter(Boolean);
@@ -73,13 +72,13 @@ function priorityLine({ name, queues: { high, normal, low }, workers }: JobFunct
   return [name, high.size, normal.size, low.size, workers.size].join("\t");
 }
 
-/** FD IP CLIENT-ID : FUNCTION ...; our connections have a number in place of the file descriptor. */
+/** FD IP CLIENT-ID : FUNCTION ...; the connection's number stands in for the file descriptor. */
 function workerLine(member: Member): string {
   const names = [...member.abilities.keys()].map((entry) => ` ${entry.name}`);
   return `${member.id} ${member.address} ${oneWord(member.clientId)} :${names.join("")}`;
 }
 
-/** HANDLE, workers lost so far, whether all clients of a foreground job left, whether it is a background job. */
+/** HANDLE, workers lost so far, whether all clients of a foreground job have left, whether it is a background job. */
 function jobLine(job: Job): string {
   const isIgnored = !job.background && job.clients.length === 0;
   return [job.handle, job.losses, Number(isIgnored), Number(job.background)].join("\t");
@@ -87,7 +86,7 @@ function jobLine(job: Job): string {
 
 const uniqueLine = (job: Job): string => oneWord(Buffer.from(job.unique).toString("latin1"));
 
-/** A client's own words must not end a line or make a column. */
+/** Text from a client must not end a line or start a column. */
 const oneWord = (text: string): string => text.replace(/[\0-\x20\x7f]/g, "_");
 
 function cancel(queue: JobQueue, handle: string): AdminReply {
@@ -110,7 +109,7 @@ function drop(queue: JobQueue, name: string): AdminReply {
   return say("ERR there are still connected workers or executing clients\r\n");
 }
 
-/** Without a count, or with a negative one, only the server's own limit is left. */
+/** Without a count, or with a negative one, only the server's own limit applies. */
 function limit(queue: JobQueue, name: string, count: string): AdminReply {
   if (!/^(-?\d{1,9})?$/.test(count)) return incomplete("maxqueue FUNCTION [COUNT]");
   const entry = queue.functions.get(Buffer.from(name, "latin1"));

@@ -2,21 +2,21 @@
 import type { Socket } from "node:net";
 import type { Packet } from "../wire/packet.ts";
 import { PacketParser, type TextLine } from "../wire/parser.ts";
-import type { ConnectionId } from "./queue-model.ts";
+import type { ConnectionId } from "./jobs.ts";
 
 export interface ConnectionLimits {
   readonly maxPacket: number;
-  /** The most bytes that wait for a peer that doesn't read; beyond it the peer is dropped. */
+  /** Bytes that may wait for a peer that doesn't read, before it is dropped. */
   readonly maxOutput: number;
-  /** Called when a connection holds enough to matter. */
+  /** The connection holds enough memory to check the sum over all connections. */
   readonly onLoad: () => void;
 }
 
-/** A connection that holds less, in bytes, isn't worth a look at all of them. */
+/** Bytes that a connection may hold before onLoad is called. */
 const smallLoad = 64 * 1024;
 
-/** How long a connection that is being closed may take for its last bytes, in milliseconds. */
-const lastBytes = 5_000;
+/** A closing connection may take this long to send what is left. */
+const closeTimeoutMs = 5_000;
 
 /**
  *     open ──the peer ends, or sends what is no Gearman──> closing ──last bytes sent──> closed
@@ -38,25 +38,25 @@ export class ServerConnection {
     this.#parser = new PacketParser({ magic: "REQ", text: true, maxPacket: limits.maxPacket });
   }
 
-  /** About how many bytes it holds in memory: the item that isn't whole yet, and what the peer hasn't read yet. */
+  /** Bytes that it holds in memory, about: the unfinished item, and what the peer hasn't read yet. */
   get held(): number {
     return this.#socket.destroyed ? 0 : this.#unfinished + this.#socket.writableLength;
   }
 
   /**
-   * Reads until the peer ends; then, or after an error, sends what is waiting and closes. Stops reading from a peer
-   * that doesn't read its answers, so it can't make us hold them.
+   * Reads until the peer ends; then, or after an error, sends what is waiting and closes. Doesn't read on while the peer
+   * doesn't read its answers, so that they can't pile up.
    * @throws GearmanError when the peer sends what is no Gearman
    * @throws Error of the socket when the link breaks
    */
-  async read(take: (item: Packet | TextLine) => void): Promise<void> {
+  async read(handler: (item: Packet | TextLine) => void): Promise<void> {
     try {
-      // Without destroyOnReturn false the end of the peer's half would throw away what waits in ours.
+      // By default, the end of the peer's half would throw away what waits in ours.
       for await (const chunk of this.#socket.iterator({ destroyOnReturn: false })) {
         this.#unfinished += (chunk as Buffer).length;
         for (const item of this.#parser.push(chunk as Buffer)) {
           this.#unfinished = 0;
-          take(item);
+          handler(item);
           if (this.#socket.writableNeedDrain) await drained(this.#socket);
           if (this.#socket.destroyed) return;
         }
@@ -68,7 +68,7 @@ export class ServerConnection {
     }
   }
 
-  /** False when so much waits already that the peer can't be kept: drop it. */
+  /** @returns false when too much waits already: drop the peer */
   send(bytes: Buffer): boolean {
     if (this.#socket.destroyed || !this.#socket.writable) return true;
     if (this.#socket.writableLength > this.#limits.maxOutput) return false;
@@ -87,17 +87,17 @@ export class ServerConnection {
   }
 }
 
-/** Sends the last bytes, then closes; a peer that doesn't take them is cut off. */
+/** Sends the last bytes, then closes; a peer that doesn't read them in time is cut off. */
 export function closeSoon(socket: Socket, last?: Buffer): void {
-  socket.setTimeout(lastBytes, () => socket.destroy());
+  socket.setTimeout(closeTimeoutMs, () => socket.destroy());
   if (last) socket.write(last);
   socket.destroySoon();
 }
 
-/** The peer's IP address; an IPv4 one in its own form also on a socket for both. */
+/** The peer's IP address; an IPv4 one stays IPv4 on a dual-stack socket. */
 export const addressOf = (socket: Socket): string => (socket.remoteAddress ?? "-").replace(/^::ffff:/, "");
 
-/** The peer has read what was waiting, or is gone. */
+/** Resolves when the peer has read what was waiting, or is gone. */
 async function drained(socket: Socket): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   socket.once("drain", resolve).once("close", resolve);

@@ -1,21 +1,47 @@
-/** The job server's table of jobs, workers and waiting clients: commands in, effects out; no sockets, no timers. */
-
+/** The job server's queue of jobs, with its workers and waiting clients: commands in, effects out; no sockets, no timers. */
 import type { PacketType } from "../wire/packet.ts";
-import { digits, isWanted, JobTable, type Submission } from "./jobs.ts";
+import { FunctionTable, maxNameLength, nextJob } from "./functions.ts";
 import {
-  FunctionTable,
+  type ConnectionId,
   fromKey,
-  maxAbilities,
-  maxNameLength,
-  nextJob,
+  type Job,
+  type JobLimits,
+  JobTable,
+  type Member,
   queuedCount,
+  type Submission,
   toKey,
-} from "./queue-functions.ts";
-import type { ConnectionId, Effect, Job, Member, QueueOptions } from "./queue-model.ts";
+} from "./jobs.ts";
+
+/** What the server has to do after a command, in this order. */
+export type Effect =
+  /** Send this packet once for each id in `to`; an id may be in there twice. */
+  | {
+      readonly kind: "send";
+      readonly to: readonly ConnectionId[];
+      readonly type: PacketType;
+      readonly args: readonly (string | Uint8Array)[];
+    }
+  /** Call `expire(handle)` after that time, unless the timer is stopped before. */
+  | { readonly kind: "start-timer"; readonly handle: string; readonly seconds: number }
+  | { readonly kind: "stop-timer"; readonly handle: string }
+  /** A running job lost its worker; `message` is one line for the log. */
+  | { readonly kind: "worker-lost"; readonly message: string };
+
+export interface QueueOptions extends JobLimits {
+  /** What handles begin with: `H:HOST:`. */
+  readonly handlePrefix: string;
+  readonly maxFunctions: number;
+  /** How many workers a job may lose and still be requeued; 0: the first loss fails it. */
+  readonly maxLosses: number;
+}
+
+/** The functions of one connection. */
+const maxAbilities = 4096;
 
 /**
- * Methods that change something give the effects to carry out, in order. What is wrong with a command comes back as
- * an ERROR packet to who sent it; nothing throws. Source: PROTOCOL of gearmand, and gearmand 1.1.20 as observed.
+ * Methods that change something return the effects to carry out. A command that can't be carried out has an ERROR packet to
+ * its sender as the effect; nothing throws. Source: PROTOCOL of gearmand, and gearmand 1.1.20 as observed.
  */
 export class JobQueue {
   readonly functions: FunctionTable;
@@ -41,16 +67,16 @@ export class JobQueue {
     this.#members.set(id, { id, address, clientId: "-", sleep: "awake", exceptions: false, ...sets });
   }
 
-  /** A connection ended: its running jobs go to other workers or fail; queued ones that nobody else wants are gone. */
+  /** A connection ended: the jobs that it runs are requeued or fail, and queued ones that only it waits for are dropped. */
   leave(id: ConnectionId): Effect[] {
     const member = this.#member(id);
     this.resetAbilities(id);
     this.#members.delete(id);
     for (const job of member.submitted) {
-      this.jobs.unseat(member, job);
+      this.jobs.detach(member, job);
       if (job.state.kind === "queued" && !isWanted(job)) this.#end(job);
     }
-    // The oldest last: each goes to the head of its queue without a search.
+    // The oldest last, so that each goes to the head of its queue.
     for (const job of [...member.running].reverse()) this.#lose(job, member);
     return this.#take();
   }
@@ -72,7 +98,7 @@ export class JobQueue {
     return this.#take();
   }
 
-  /** Unregisters a function. A running job of it runs on here; gearmand gives it to a second worker as well. */
+  /** Unregisters a function. A running job of it goes on; gearmand also gives it to a second worker. */
   cantDo(id: ConnectionId, name: Uint8Array): void {
     const member = this.#member(id);
     const entry = this.functions.get(name);
@@ -98,7 +124,7 @@ export class JobQueue {
     this.#member(id).exceptions = true;
   }
 
-  /** The worker will wait for NOOP; it comes at once if there is a job already. */
+  /** The worker waits for NOOP, which it gets at once if there is a job already. */
   preSleep(id: ConnectionId): Effect[] {
     const member = this.#member(id);
     member.sleep = "asleep";
@@ -120,7 +146,7 @@ export class JobQueue {
     return this.#take();
   }
 
-  /** A new job, or a seat at the queued or running one of the same function and unique: same handle, same packets. */
+  /** A new job, or the queued or running one of the same function and unique: same handle, same packets. */
   submit(id: ConnectionId, submission: Submission): Effect[] {
     const member = this.#member(id);
     if (submission.unique.length > maxNameLength) {
@@ -135,7 +161,7 @@ export class JobQueue {
     return this.#take();
   }
 
-  /** A worker's news of its running job, for all the clients of the job. */
+  /** What a worker reports about its running job, to all clients of the job. */
   progress(
     id: ConnectionId,
     type: "WORK_DATA" | "WORK_WARNING" | "WORK_STATUS",
@@ -149,7 +175,7 @@ export class JobQueue {
     return this.#take();
   }
 
-  /** A worker's end of its running job. An exception ends it too; it is a WORK_FAIL for who didn't ask for exceptions. */
+  /** A worker ends its running job, also by an exception: clients that didn't ask for exceptions get WORK_FAIL. */
   finish(
     id: ConnectionId,
     type: "WORK_COMPLETE" | "WORK_FAIL" | "WORK_EXCEPTION",
@@ -158,25 +184,22 @@ export class JobQueue {
   ): Effect[] {
     const job = this.#runningOf(id, handle);
     if (!job) return this.refuse(id, "JOB_NOT_FOUND", "Job given in work result not found");
-    const isTold = (client: Member) => type !== "WORK_EXCEPTION" || client.exceptions;
-    this.#send(job.clients.filter(isTold), type, job.handle, ...rest);
-    this.#send(
-      job.clients.filter((client) => !isTold(client)),
-      "WORK_FAIL",
-      job.handle,
-    );
+    const takers = job.clients.filter(({ exceptions }) => type !== "WORK_EXCEPTION" || exceptions);
+    const others = job.clients.filter((client) => !takers.includes(client));
+    this.#send(takers, type, job.handle, ...rest);
+    this.#send(others, "WORK_FAIL", job.handle);
     this.#end(job);
     return this.#take();
   }
 
-  /** The time of a running job is over: it fails (PROTOCOL, CAN_DO_TIMEOUT); later packets of its worker are errors. */
+  /** A running job's time is over: it fails (PROTOCOL, CAN_DO_TIMEOUT), and later packets of its worker are errors. */
   expire(handle: string): Effect[] {
     const job = this.jobs.find(handle);
     if (job?.state.kind === "running") this.#fail(job);
     return this.#take();
   }
 
-  /** Takes a queued job out, and its clients get WORK_FAIL; undefined for any other, since no packet stops a worker. */
+  /** Fails a queued job. Undefined for a running one, since no packet stops a worker, and for an unknown one. */
   cancel(handle: string): Effect[] | undefined {
     const job = this.jobs.find(handle);
     if (job?.state.kind !== "queued") return undefined;
@@ -184,7 +207,7 @@ export class JobQueue {
     return this.#take();
   }
 
-  /** An ERROR packet: what this connection asked for can't be. */
+  /** An ERROR packet to this connection. */
   refuse(id: ConnectionId, code: string, text: string): Effect[] {
     return [{ kind: "send", to: [id], type: "ERROR", args: [code, text] }];
   }
@@ -218,7 +241,7 @@ export class JobQueue {
     this.#effects.push({ kind: "stop-timer", handle: job.handle });
   }
 
-  /** NOOP for each of them that sleeps. */
+  /** Sends NOOP to each of them that sleeps. */
   #wake(workers: Iterable<Member>): void {
     const sleepers = [...workers].filter((worker) => worker.sleep === "asleep");
     for (const worker of sleepers) worker.sleep = "awake";
@@ -236,7 +259,7 @@ export class JobQueue {
 
   #member(id: ConnectionId): Member {
     const member = this.#members.get(id);
-    if (!member) throw new Error(`connection ${id} is not in the queue: join comes first, leave last`);
+    if (!member) throw new Error(`connection ${id} is unknown to the queue: call join first and leave last`);
     return member;
   }
 
@@ -246,3 +269,10 @@ export class JobQueue {
     return effects;
   }
 }
+
+/** A client waits for the job, or it runs without one. */
+const isWanted = (job: Job): boolean => job.background || job.clients.length > 0;
+
+/** A worker's number; anything else counts as 0. */
+const digits = (written: Uint8Array | undefined): string =>
+  /^\d{1,15}$/.exec(toKey((written ?? new Uint8Array()).subarray(0, 16)))?.[0] ?? "0";

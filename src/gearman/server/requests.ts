@@ -1,9 +1,9 @@
-/** What each request packet asks of the job queue; no I/O. */
+/** Maps each request packet to the job queue; no I/O. */
 import type { Packet, PacketType } from "../wire/packet.ts";
-import type { JobQueue } from "./queue.ts";
-import type { ConnectionId, Effect, Job, Priority } from "./queue-model.ts";
+import type { ConnectionId, Job, Priority } from "./jobs.ts";
+import type { Effect, JobQueue } from "./queue.ts";
 
-/** The priority and background flag that a type of submit stands for. */
+/** What each type of submit says. */
 const submits: Partial<Record<PacketType, readonly [Priority, background: boolean]>> = {
   SUBMIT_JOB: ["normal", false],
   SUBMIT_JOB_BG: ["normal", true],
@@ -14,8 +14,8 @@ const submits: Partial<Record<PacketType, readonly [Priority, background: boolea
 };
 
 /**
- * Carries out one request of a connection; what it can't do is an ERROR packet among the effects. Source: PROTOCOL of
- * gearmand, "Client/Worker Requests" and the parts that follow; codes and texts of errors as gearmand 1.1.20 has them.
+ * Handles one request of a connection. Source: PROTOCOL of gearmand, "Client/Worker Requests" and the parts that follow;
+ * codes and texts of errors as in gearmand 1.1.20.
  */
 export function handleRequest(queue: JobQueue, id: ConnectionId, packet: Packet): Effect[] {
   const [first = none, second = none, third = none] = packet.args;
@@ -46,17 +46,17 @@ export function handleRequest(queue: JobQueue, id: ConnectionId, packet: Packet)
     case "GRAB_JOB":
       return queue.grab(id, "JOB_ASSIGN");
     case "GRAB_JOB_UNIQ":
-    // Only a reduce job would be a JOB_ASSIGN_ALL, and there are none here.
+    // JOB_ASSIGN_ALL is for reduce jobs, which this server doesn't take.
     case "GRAB_JOB_ALL":
       return queue.grab(id, "JOB_ASSIGN_UNIQ");
     case "WORK_DATA":
     case "WORK_WARNING":
     case "WORK_STATUS":
-      return queue.progress(id, type, ...ends(packet));
+      return queue.progress(id, type, ...handleAndRest(packet));
     case "WORK_COMPLETE":
     case "WORK_FAIL":
     case "WORK_EXCEPTION":
-      return queue.finish(id, type, ...ends(packet));
+      return queue.finish(id, type, ...handleAndRest(packet));
     case "GET_STATUS": {
       if (first.includes(0)) return queue.refuse(id, "INVALID_ARGUMENTS", "A handle has no NUL byte");
       const status = statusOf(queue.jobs.find(first.toString("latin1")));
@@ -76,7 +76,7 @@ export function handleRequest(queue: JobQueue, id: ConnectionId, packet: Packet)
       }
       queue.wantExceptions(id);
       return [{ kind: "send", to: [id], type: "OPTION_RES", args: [first] }];
-    // A worker that talks to this server alone; it would change nothing.
+    // The worker talks to no other server; it changes nothing here.
     case "ALL_YOURS":
       return [];
     case "SUBMIT_JOB_SCHED":
@@ -95,8 +95,7 @@ export function handleRequest(queue: JobQueue, id: ConnectionId, packet: Packet)
 
 const none = Buffer.alloc(0);
 
-/** The handle, and what follows it. */
-function ends(packet: Packet): [handle: Buffer, ...Buffer[]] {
+function handleAndRest(packet: Packet): [handle: Buffer, ...Buffer[]] {
   const [handle = none, ...rest] = packet.args;
   return [handle, ...rest];
 }

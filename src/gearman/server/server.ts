@@ -7,9 +7,8 @@ import { defaultMaxPacket, encode, type Packet } from "../wire/packet.ts";
 import type { TextLine } from "../wire/parser.ts";
 import { handleLine } from "./admin.ts";
 import { addressOf, type ConnectionLimits, closeSoon, ServerConnection } from "./connection.ts";
-import { JobQueue } from "./queue.ts";
-import { fromKey } from "./queue-functions.ts";
-import type { ConnectionId, Effect } from "./queue-model.ts";
+import { type ConnectionId, fromKey } from "./jobs.ts";
+import { type Effect, JobQueue } from "./queue.ts";
 import { handleRequest } from "./requests.ts";
 
 /** Something for the operator's log; `message` is one line. */
@@ -22,15 +21,15 @@ export interface ServerEvent {
 export interface JobServerOptions {
   /** What `version` answers after OK; default: labgear. */
   readonly software?: string;
-  /** The largest packet, in bytes; default 32 MiB. */
+  /** Bytes of one packet; default 32 MiB. */
   readonly maxPacket?: number;
-  /** Default 1000. One more is told so and closed. */
+  /** Default 1000. One more gets an ERROR packet and is closed. */
   readonly maxConnections?: number;
-  /** The most jobs held, queued and running; default 10 000. */
+  /** Queued and running jobs; default 10 000. */
   readonly maxJobs?: number;
-  /** The most bytes held for all jobs and all connections together, about; default 256 MiB. */
+  /** Bytes of all jobs and connections together, about; default 256 MiB. */
   readonly maxMemory?: number;
-  /** What becomes of a job whose worker's connection ended; default requeue, and fail at the third loss. */
+  /** What happens to a job whose worker's connection ended; by default it is requeued, and fails at the third loss. */
   readonly onWorkerLoss?: "requeue" | "fail";
   readonly log?: (event: ServerEvent) => void;
   /** Measures the timeouts of CAN_DO_TIMEOUT. */
@@ -39,14 +38,14 @@ export interface JobServerOptions {
 
 const maxFunctions = 10_000;
 const maxLosses = 2;
-/** The longest that setTimeout takes, 24 days. */
-const longestTimer = 2 ** 31 - 1;
-/** Connections over the limit that are being told so, at one time. */
-const doorway = 16;
+/** The limit of setTimeout, 24 days. */
+const maxTimerMs = 2 ** 31 - 1;
+/** Connections over the limit that may wait for their ERROR packet at one time. */
+const maxRefusals = 16;
 
 /**
- * One server, listening once. Any connection can be client, worker and administrator; there are no passwords in the
- * protocol, so it listens on loopback unless told otherwise.
+ * A server that listens once. Any connection can be client, worker and administrator; the protocol has no passwords, so
+ * it listens on loopback by default.
  */
 export class JobServer implements AsyncDisposable {
   readonly #queue: JobQueue;
@@ -66,7 +65,7 @@ export class JobServer implements AsyncDisposable {
     const maxPacket = options.maxPacket ?? defaultMaxPacket;
     this.#maxConnections = options.maxConnections ?? 1000;
     this.#maxMemory = options.maxMemory ?? 256 * 1024 * 1024;
-    this.#limits = { maxPacket, maxOutput: 2 * maxPacket, onLoad: () => this.#relieve() };
+    this.#limits = { maxPacket, maxOutput: 2 * maxPacket, onLoad: () => this.#freeMemory() };
     this.#software = options.software ?? "labgear";
     this.#log = options.log ?? (() => {});
     this.#clock = options.clock ?? systemClock;
@@ -78,7 +77,7 @@ export class JobServer implements AsyncDisposable {
       maxLosses: options.onWorkerLoss === "fail" ? 0 : maxLosses,
     });
     this.#server = createServer({ keepAlive: true, keepAliveInitialDelay: 60_000, noDelay: true });
-    this.#server.maxConnections = this.#maxConnections + doorway;
+    this.#server.maxConnections = this.#maxConnections + maxRefusals;
     this.#server.on("connection", (socket) => this.#accept(socket));
   }
 
@@ -100,7 +99,7 @@ export class JobServer implements AsyncDisposable {
     return { host, port: typeof bound === "object" && bound ? bound.port : at.port };
   }
 
-  /** Stops listening, and ends all connections; jobs are gone. */
+  /** Stops listening and ends all connections; the jobs are lost. */
   async [Symbol.asyncDispose](): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#server.close(() => resolve());
@@ -110,7 +109,7 @@ export class JobServer implements AsyncDisposable {
   }
 
   #accept(socket: Socket): void {
-    // A broken link ends the reading; a write that fails needs no word of its own.
+    // An error also ends the reading, which handles it.
     socket.on("error", () => {});
     this.#sockets.add(socket);
     socket.once("close", () => this.#sockets.delete(socket));
@@ -135,27 +134,27 @@ export class JobServer implements AsyncDisposable {
       if (error instanceof GearmanError) {
         this.#log({ kind: "garbage", address: connection.address, message: error.message });
       } else if (!(error instanceof Error && "code" in error)) {
-        const message = `a connection was dropped by a mistake of this server: ${String(error)}`;
+        const message = `a bug of this server dropped a connection: ${String(error)}`;
         this.#log({ kind: "dropped", address: connection.address, message });
       }
     } finally {
-      this.#carryOut(this.#queue.leave(connection.id), connection);
+      this.#apply(this.#queue.leave(connection.id), connection);
     }
   }
 
   #handle(connection: ServerConnection, item: Packet | TextLine): void {
     if ("line" in item) {
-      // A page in a browser can send an HTTP request here whose body is Gearman.
+      // A web page can make a browser send an HTTP request here whose body is Gearman.
       if (/ HTTP\/\d/.test(item.line)) throw new GearmanError("GARBAGE", "the peer speaks HTTP");
       const identity = { software: this.#software, pid: process.pid };
       const { text, effects } = handleLine(this.#queue, item.line, identity);
       this.#send(connection, fromKey(text));
-      this.#carryOut(effects, connection);
-    } else this.#carryOut(handleRequest(this.#queue, connection.id, item), connection);
+      this.#apply(effects, connection);
+    } else this.#apply(handleRequest(this.#queue, connection.id, item), connection);
   }
 
-  /** @param cause whose words brought the effects */
-  #carryOut(effects: readonly Effect[], cause: ServerConnection): void {
+  /** @param cause the connection whose input has these effects */
+  #apply(effects: readonly Effect[], cause: ServerConnection): void {
     for (const effect of effects) {
       switch (effect.kind) {
         case "send": {
@@ -181,31 +180,31 @@ export class JobServer implements AsyncDisposable {
   }
 
   #send(connection: ServerConnection, bytes: Buffer): void {
-    if (!connection.send(bytes)) this.#drop(connection, "doesn't read");
+    if (!connection.send(bytes)) this.#drop(connection, "it doesn't read");
   }
 
   #drop(connection: ServerConnection, why: string): void {
-    const message = `a connection ${why} and was dropped with ${connection.held} bytes waiting`;
+    const message = `a connection was dropped with ${connection.held} bytes waiting: ${why}`;
     connection.drop();
     this.#log({ kind: "dropped", address: connection.address, message });
   }
 
-  /** When all connections together hold too much, the one that holds most goes. */
-  #relieve(): void {
+  /** When all connections together hold too much, drops the one that holds most. */
+  #freeMemory(): void {
     let sum = this.#queue.jobs.bytes;
     let heaviest: ServerConnection | undefined;
     for (const connection of this.#connections.values()) {
       sum += connection.held;
       if (connection.held > (heaviest?.held ?? 0)) heaviest = connection;
     }
-    if (heaviest && sum > this.#maxMemory) this.#drop(heaviest, "holds most of a full memory");
+    if (heaviest && sum > this.#maxMemory) this.#drop(heaviest, "the memory is full, and it holds the most");
   }
 
   #startTimer(handle: string, seconds: number, cause: ServerConnection): void {
     const expire = () => {
       this.#timers.delete(handle);
-      this.#carryOut(this.#queue.expire(handle), cause);
+      this.#apply(this.#queue.expire(handle), cause);
     };
-    this.#timers.set(handle, this.#clock.after(Math.min(seconds * 1000, longestTimer), expire));
+    this.#timers.set(handle, this.#clock.after(Math.min(seconds * 1000, maxTimerMs), expire));
   }
 }

@@ -1,16 +1,15 @@
-/** Time as the Gearman room uses it, handed in so that it can be another. */
-
+/** The time, handed in so that a test can hold it. */
 export interface Clock {
   /** Milliseconds of a clock that never goes back. */
   now(): number;
-  /** Calls once after that many milliseconds; what it returns cancels the call. */
-  after(milliseconds: number, call: () => void): () => void;
+  /** Calls back once; what it returns cancels that. */
+  after(delayMs: number, call: () => void): () => void;
 }
 
 export const systemClock: Clock = {
   now: () => performance.now(),
-  after(milliseconds, call) {
-    const timer = setTimeout(call, milliseconds);
+  after(delayMs, call) {
+    const timer = setTimeout(call, delayMs);
     return () => clearTimeout(timer);
   },
 };

@@ -1,28 +1,26 @@
-/** One open connection that speaks Gearman: packets out, packets (and lines of text) in, and why it ended. */
+/** One open connection that speaks Gearman: packets out, packets and lines of text in, and why it ended. */
 import type { Socket } from "node:net";
-import { GearmanError } from "./errors.ts";
-import { lossFailure } from "./failures.ts";
+import { Condition } from "#/lib/condition.ts";
+import { GearmanError, lossError } from "./errors.ts";
 import { encode, type Packet, type PacketType } from "./packet.ts";
 import { PacketParser, type TextLine } from "./parser.ts";
 
-/** The most unsent bytes held for a server that doesn't read. */
+/** Bytes that may wait for a server that doesn't read. */
 const maxUnsent = 64 * 1024 * 1024;
-/** Milliseconds that a server has to take what is still to be sent, once the connection is being closed. */
-const lingering = 1000;
+/** A closing connection may take this long to send what is left. */
+const closeTimeoutMs = 1000;
 
 export interface ConnectionOptions {
-  /** Host and port, for messages. */
+  /** HOST:PORT, for messages. */
   readonly server: string;
   /** Accept lines of the admin protocol too. */
-  readonly text?: boolean;
-  /** The largest data of an incoming packet, in bytes. */
-  readonly maxPacket?: number;
+  readonly text: boolean;
 }
 
 /**
  * The connection of a worker, a client or an administrator to a server.
  *
- *     open ──end(), peer, network, garbage──> ended (a reason; nothing comes in, what goes out is dropped)
+ *     open ──end(), peer, network, garbage──> ended (with a reason; nothing comes in, nothing more goes out)
  */
 export class Connection {
   readonly server: string;
@@ -31,37 +29,31 @@ export class Connection {
   readonly #socket: Socket;
   readonly #parser: PacketParser;
   readonly #gone: Promise<void>;
-  /** Who waits for room to send; a list of our own, since what waits on `closed` is kept for as long as that is open. */
-  readonly #full: (() => void)[] = [];
+  readonly #writable = new Condition();
   #resolveClosed: (reason: GearmanError) => void = () => {};
   #state: { readonly kind: "open" } | { readonly kind: "ended"; readonly reason: GearmanError } = {
     kind: "open",
   };
 
   /** @param socket a connected one, TCP or TLS, which the connection owns from here on */
-  constructor(socket: Socket, options: ConnectionOptions) {
-    this.server = options.server;
+  constructor(socket: Socket, { server, text }: ConnectionOptions) {
+    this.server = server;
     this.#socket = socket;
-    const { text = false, maxPacket } = options;
-    this.#parser = new PacketParser({
-      magic: "RES",
-      text,
-      ...(maxPacket === undefined ? {} : { maxPacket }),
-    });
+    this.#parser = new PacketParser({ magic: "RES", text });
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
     this.#gone = new Promise((resolve) => {
       socket.once("close", () => {
-        this.#finish(new GearmanError("CLOSED", `${this.server} closed the connection`));
+        this.#finish(new GearmanError("CLOSED", `${server} closed the connection`));
         resolve();
       });
     });
-    socket.on("error", (error) => this.#finish(lossFailure(this.server, error)));
-    socket.on("drain", () => this.#release());
+    socket.on("error", (error) => this.#finish(lossError(server, error)));
+    socket.on("drain", () => this.#writable.wake());
     socket.on("end", () => {
       const where = this.#parser.idle ? "" : " in the middle of a packet";
-      this.#finish(new GearmanError("CLOSED", `${this.server} closed the connection${where}`));
+      this.#finish(new GearmanError("CLOSED", `${server} closed the connection${where}`));
     });
   }
 
@@ -94,13 +86,12 @@ export class Connection {
     this.#write(Buffer.from(`${line}\n`));
   }
 
-  /** Resolves when the server has taken enough to send more without piling it up here, or has gone. */
-  async drained(): Promise<void> {
-    if (!this.open || !this.#socket.writableNeedDrain) return;
-    await new Promise<void>((resolve) => this.#full.push(resolve));
+  /** Resolves when the server has read enough to send more without buffering it here, or when the connection has ended. */
+  drained(): Promise<void> {
+    return this.#writable.until(() => !this.open || !this.#socket.writableNeedDrain);
   }
 
-  /** Stops reading until `resume`, so that a peer that sends faster than its packets are used has to wait. */
+  /** Stops reading until `resume`, so that TCP slows down a peer that sends faster than its packets are handled. */
   pause(): void {
     this.#socket.pause();
   }
@@ -109,7 +100,7 @@ export class Connection {
     this.#socket.resume();
   }
 
-  /** Ends it: at once with an error as the reason, otherwise after what has been sent is out (1 s at most). */
+  /** Ends it: with an error as the reason at once, otherwise once everything is sent, within a second. */
   end(reason?: GearmanError): void {
     if (!this.open) return;
     this.#finish(
@@ -121,7 +112,7 @@ export class Connection {
     }
     this.#socket.end();
     this.#socket.resume();
-    const timer = setTimeout(() => this.#socket.destroy(), lingering);
+    const timer = setTimeout(() => this.#socket.destroy(), closeTimeoutMs);
     void this.#gone.then(() => clearTimeout(timer));
   }
 
@@ -149,10 +140,6 @@ export class Connection {
     if (!this.open) return;
     this.#state = { kind: "ended", reason };
     this.#resolveClosed(reason);
-    this.#release();
-  }
-
-  #release(): void {
-    for (const resolve of this.#full.splice(0)) resolve();
+    this.#writable.wake();
   }
 }

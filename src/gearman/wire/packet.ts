@@ -1,5 +1,5 @@
 /**
- * The Gearman packet codec: bytes to packets and back, without I/O. Source: PROTOCOL of gearmand, "Binary Packet".
+ * The Gearman packet codec: packets to bytes and back, without I/O. Source: PROTOCOL of gearmand, "Binary Packet".
  *
  *     4 bytes  magic: NUL "REQ" to a server, NUL "RES" from one
  *     4 bytes  type, big-endian
@@ -68,10 +68,10 @@ const typeByNumber = new Map<number, PacketType>(
   Object.entries(table).map(([type, [number]]) => [number, type as PacketType]),
 );
 
-/** How many bytes before the data. */
+/** Bytes before the data. */
 export const headerSize = 12;
 
-/** The largest packet accepted unless told otherwise, in bytes: far above any job's parameters, far below harm. */
+/** Bytes of a packet's data, by default: far above any job's parameters, far below what would do harm. */
 export const defaultMaxPacket = 32 * 1024 * 1024;
 
 /** One packet as bytes. Strings are written as UTF-8; only the last argument may contain NUL. */

@@ -1,9 +1,8 @@
 /** Turns a peer's bytes, in whatever pieces they arrive, into packets and lines of the admin text protocol. */
 import { GearmanError } from "./errors.ts";
-import { Gathering } from "./gathering.ts";
 import { decodeData, defaultMaxPacket, headerSize, type Magic, type Packet } from "./packet.ts";
 
-/** One line of the admin text protocol, without its line end. Tell it from a packet by `"line" in item`. */
+/** One line of the admin text protocol, without its line end. `"line" in item` tells it from a packet. */
 export interface TextLine {
   readonly line: string;
 }
@@ -11,11 +10,11 @@ export interface TextLine {
 export interface ParserOptions {
   /** The magic that the peer has to send. */
   readonly magic: Magic;
-  /** The largest data of a packet, in bytes. */
+  /** The maximum size of a packet's data, in bytes. */
   readonly maxPacket?: number;
   /** Accept text lines too: an item that doesn't begin with NUL is one. */
   readonly text?: boolean;
-  /** The longest text line, in bytes. */
+  /** The maximum length of a text line, in bytes. */
   readonly maxLine?: number;
 }
 
@@ -31,13 +30,13 @@ const newline = 0x0a;
  */
 type State =
   | { readonly kind: "item" }
-  | { readonly kind: "header"; readonly bytes: Gathering }
-  | { readonly kind: "data"; readonly number: number; readonly bytes: Gathering }
-  | { readonly kind: "line"; readonly bytes: Gathering }
+  | { readonly kind: "header"; readonly bytes: Collector }
+  | { readonly kind: "data"; readonly number: number; readonly bytes: Collector }
+  | { readonly kind: "line"; readonly bytes: Collector }
   | { readonly kind: "broken"; readonly error: GearmanError };
 
 /**
- * The parser of one connection. It buffers one unfinished item at most, and refuses a packet by the size in its header
+ * The parser of one connection. It buffers at most one unfinished item, and refuses a packet by the size in its header
  * before it takes any of its data. Source: PROTOCOL of gearmand, "Binary Packet" and "Administrative Protocol".
  */
 export class PacketParser {
@@ -57,8 +56,8 @@ export class PacketParser {
   }
 
   /**
-   * The items that these bytes complete, in order; bytes of an unfinished one are kept (copied) for the next call. Read
-   * it to its end.
+   * The items that these bytes complete, in order. The bytes of an unfinished one are copied and kept for the next call.
+   * Iterate to the end.
    * @throws GearmanError GARBAGE or TOO_LARGE after the items that came before; then at each later call
    */
   *push(chunk: Buffer): Generator<Packet | TextLine, void, undefined> {
@@ -80,7 +79,7 @@ export class PacketParser {
     return this.#state.kind === "item";
   }
 
-  /** Takes some bytes of a chunk that isn't empty; gives how many, and the item they complete. */
+  /** Consumes some bytes of a chunk that isn't empty; returns how many, and the item they complete. */
   #step(chunk: Buffer): [taken: number, item?: Packet | TextLine | undefined] {
     const state = this.#state;
     switch (state.kind) {
@@ -95,7 +94,7 @@ export class PacketParser {
       }
       case "data": {
         const taken = state.bytes.take(chunk);
-        if (state.bytes.length < state.bytes.limit) return [taken];
+        if (state.bytes.length < state.bytes.maxLength) return [taken];
         this.#state = { kind: "item" };
         return [taken, decodeData(this.#magic, state.number, state.bytes.view())];
       }
@@ -117,14 +116,14 @@ export class PacketParser {
 
   #begin(chunk: Buffer): State {
     const first = chunk[0] ?? 0;
-    if (first === 0) return { kind: "header", bytes: new Gathering(headerSize) };
+    if (first === 0) return { kind: "header", bytes: new Collector(headerSize) };
     const isControl = first < 0x20 && !(first >= 0x09 && first <= 0x0d);
-    if (!this.#text || isControl) throw garbage(chunk);
-    return { kind: "line", bytes: new Gathering(this.#maxLine) };
+    if (!this.#text || isControl) throw garbageError(chunk);
+    return { kind: "line", bytes: new Collector(this.#maxLine) };
   }
 
   /**
-   * Refuses what can't become a header, as soon as that is plain. The other direction's magic is refused when its type
+   * Refuses what can't become a header as early as possible. The other direction's magic is refused only once the type
    * is known: geard tells a client that its worker was lost by a WORK_FAIL with the magic of a request (gear 0.13,
    * Server._lostConnection).
    */
@@ -135,10 +134,9 @@ export class PacketParser {
       if (header.subarray(0, magic.length).equals(this.#prefix)) return;
       if (this.#magic === "RES" && header.readUInt32BE(4) === workFail) return;
     } else if ("\0REQ".startsWith(magic) || "\0RES".startsWith(magic)) return;
-    throw garbage(Buffer.concat([header, following.subarray(0, excerptSize)]));
+    throw garbageError(Buffer.concat([header, following.subarray(0, excerptSize)]));
   }
 
-  /** What the header says of the data: too large, to be read, or (a size of 0) the whole packet already. */
   #endHeader(header: Buffer): Packet | undefined {
     const number = header.readUInt32BE(4);
     const size = header.readUInt32BE(8);
@@ -147,7 +145,7 @@ export class PacketParser {
       throw new GearmanError("TOO_LARGE", message);
     }
     if (size > 0) {
-      this.#state = { kind: "data", number, bytes: new Gathering(size) };
+      this.#state = { kind: "data", number, bytes: new Collector(size) };
       return undefined;
     }
     this.#state = { kind: "item" };
@@ -155,13 +153,50 @@ export class PacketParser {
   }
 }
 
-/** The number of WORK_FAIL. */
+/** Collects pieces into one buffer. It grows by doubling, so neither many small pieces nor a large announced size cost much. */
+class Collector {
+  readonly maxLength: number;
+  #buffer: Buffer;
+  #length = 0;
+
+  constructor(maxLength: number) {
+    this.maxLength = maxLength;
+    this.#buffer = Buffer.allocUnsafeSlow(Math.min(maxLength, 256));
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Copies bytes of the piece until it is full; returns how many. */
+  take(piece: Buffer): number {
+    const count = Math.min(piece.length, this.maxLength - this.#length);
+    const needed = this.#length + count;
+    if (needed > this.#buffer.length) this.#grow(needed);
+    piece.copy(this.#buffer, this.#length, 0, count);
+    this.#length = needed;
+    return count;
+  }
+
+  /** The bytes held so far: a view, not a copy. */
+  view(): Buffer {
+    return this.#buffer.subarray(0, this.#length);
+  }
+
+  #grow(needed: number): void {
+    const grown = Buffer.allocUnsafeSlow(Math.min(this.maxLength, Math.max(needed, this.#buffer.length * 2)));
+    this.#buffer.copy(grown, 0, 0, this.#length);
+    this.#buffer = grown;
+  }
+}
+
+/** The type number of WORK_FAIL. */
 const workFail = 14;
 
 const excerptSize = 40;
 
-/** What bytes that are no Gearman begin with, for the kinds of peers that people mix up. */
-const strangers: readonly (readonly [prefix: string, kind: string])[] = [
+/** How the peers that people mix up with a Gearman peer begin. */
+const otherProtocols: readonly (readonly [prefix: string, explanation: string])[] = [
   ["HTTP/", "the peer speaks HTTP"],
   ["GET ", "the peer speaks HTTP"],
   ["POST ", "the peer speaks HTTP"],
@@ -172,18 +207,18 @@ const strangers: readonly (readonly [prefix: string, kind: string])[] = [
   ["\0RES", "the peer sends responses: it is a Gearman job server, not a client or worker"],
 ];
 
-/** An error that shows what came in place of Gearman. */
-export function garbage(bytes: Buffer): GearmanError {
+/** An error that shows what arrived in place of Gearman. */
+export function garbageError(bytes: Buffer): GearmanError {
   const start = bytes.toString("latin1", 0, excerptSize);
-  const kind =
-    strangers.find(([prefix]) => start.startsWith(prefix))?.[1] ?? "the peer doesn't speak Gearman";
-  return new GearmanError("GARBAGE", `${kind}: "${printable(bytes, excerptSize)}"`);
+  const [, explanation = "the peer doesn't speak Gearman"] =
+    otherProtocols.find(([prefix]) => start.startsWith(prefix)) ?? [];
+  return new GearmanError("GARBAGE", `${explanation}: "${printableBytes(bytes, excerptSize)}"`);
 }
 
-/** A peer's bytes as one line of printable ASCII, cut after `most` bytes: all others, quotes and backslashes escaped. */
-export function printable(bytes: Buffer, most = 200): string {
+/** A peer's bytes as one line of printable ASCII, cut after `maxBytes`; all else, quotes and backslashes are escaped. */
+export function printableBytes(bytes: Buffer, maxBytes = 200): string {
   const names: Record<string, string> = { "\r": "\\r", "\n": "\\n", "\t": "\\t", '"': '\\"', "\\": "\\\\" };
   const escaped = (char: string) => names[char] ?? `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`;
-  const text = bytes.toString("latin1", 0, most).replace(/[^ -~]|["\\]/g, escaped);
-  return bytes.length > most ? `${text}…` : text;
+  const text = bytes.toString("latin1", 0, maxBytes).replace(/[^ -~]|["\\]/g, escaped);
+  return bytes.length > maxBytes ? `${text}…` : text;
 }

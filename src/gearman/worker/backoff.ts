@@ -1,51 +1,52 @@
-/** How long to wait before the next try to connect: full jitter below a ceiling that doubles. */
+/** How long to wait before connecting again: full jitter below a ceiling that doubles. */
 import type { GearmanError } from "../wire/errors.ts";
 
-/** The first ceiling, and the highest, in milliseconds. */
-const base = 100;
-const cap = 30_000;
-/** A connection that stood for so long shows that its server works, in milliseconds. */
-const steady = cap;
-/** How many restarts in a row count: the wait after one is a second at most. */
+/** The first and the highest ceiling. */
+const baseMs = 100;
+const maxMs = 30_000;
+/** A connection that lasts this long shows that its server works. */
+const stableMs = maxMs;
+/** How many restarts in a row count: the ceiling after one stays below a second. */
 const maxRestarts = 3;
 
 /**
- * Delays for one server's tries. Full jitter spreads the boxes that lost the same server evenly, so that it isn't met by
- * all of them at once when it is back. A server that takes each registration and ends the connection soon after isn't met
- * faster and faster: one that restarts is waited for a moment, one that sends garbage up to the longest wait there is.
+ * The delays of one server. Full jitter spreads the boxes that lost the same server, so that they don't all come back at
+ * once. A server that takes each registration and ends the connection soon after isn't retried faster and faster: one that
+ * restarts is retried within a second, one that sends garbage ever more slowly.
  */
 export class Backoff {
   readonly #random: () => number;
   #tries = 0;
-  /** When the connection got through registration, in milliseconds of any clock. */
-  #since: number | undefined;
-  /** Connections in a row that didn't stand for long after that. */
-  #short = 0;
+  /** When the connection was registered; any clock. */
+  #upSince: number | undefined;
+  /** How many connections in a row ended soon after their registration. */
+  #shortLived = 0;
 
-  /** @param random gives numbers from 0 up to, not including, 1 */
+  /** @param random returns numbers from 0 up to, not including, 1 */
   constructor(random: () => number) {
     this.#random = random;
   }
 
-  /** Milliseconds to wait before the next try: between 0 and min(30 s, 0.1 s · 2^n), n counted from 0. */
+  /** Milliseconds until the next try: between 0 and min(30 s, 0.1 s · 2^n), n counted from 0. */
   next(): number {
-    const ceiling = Math.min(cap, base * 2 ** this.#tries);
-    if (ceiling < cap) this.#tries += 1;
+    const ceiling = Math.min(maxMs, baseMs * 2 ** this.#tries);
+    if (ceiling < maxMs) this.#tries += 1;
     return this.#random() * ceiling;
   }
 
-  /** The connection got through registration. */
+  /** The connection is registered. */
   up(now: number): void {
-    this.#since = now;
+    this.#upSince = now;
   }
 
-  /** The connection ended, or couldn't be made: what was tried before counts no longer if it had been up. */
+  /** The connection ended, or couldn't be made. Earlier tries no longer count if it had been up. */
   down(now: number, { code }: GearmanError): void {
-    if (this.#since === undefined) return;
+    if (this.#upSince === undefined) return;
     const isGarbage = code === "GARBAGE" || code === "TOO_LARGE";
-    if (now - this.#since >= steady) this.#short = 0;
-    else this.#short = Math.min(this.#short + 1, isGarbage ? Number.POSITIVE_INFINITY : maxRestarts);
-    this.#since = undefined;
-    this.#tries = this.#short;
+    if (now - this.#upSince >= stableMs) this.#shortLived = 0;
+    else
+      this.#shortLived = Math.min(this.#shortLived + 1, isGarbage ? Number.POSITIVE_INFINITY : maxRestarts);
+    this.#upSince = undefined;
+    this.#tries = this.#shortLived;
   }
 }

@@ -3,64 +3,20 @@ import type { Connection } from "../wire/connection.ts";
 import type { GearmanError } from "../wire/errors.ts";
 import type { Packet } from "../wire/packet.ts";
 
+const none = Buffer.alloc(0);
+
 /**
  * One assigned job. What is said after its end, or after its connection was lost, is dropped.
  *
  *     running ──complete(), fail()──> ended ──the server has read on──> delivered
  *        └──────connection gone───────> lost <──connection gone──┘ (ended)
  */
-export interface Job {
-  /** Host and port of the server that gave it. */
+export class Job {
+  /** HOST:PORT of the server that gave it. */
   readonly server: string;
   readonly handle: string;
   readonly function: string;
-  /** What the client called it; empty when the server doesn't tell. */
-  readonly unique: string;
-  readonly argument: Buffer;
-  /** Aborted, with a GearmanError as the reason, when the connection goes while the job runs: nobody listens any more. */
-  readonly lost: AbortSignal;
-  /**
-   * Settles some time after the end: true when the server has taken it. False: the connection went before that was sure, or
-   * before the end, and a server that requeues will hand the job out again.
-   */
-  readonly delivered: Promise<boolean>;
-  /** Sends WORK_DATA. */
-  data(bytes: string | Uint8Array): void;
-  /** Sends WORK_STATUS. */
-  status(numerator: number, denominator: number): void;
-  /**
-   * Sends WORK_EXCEPTION, which ends the job in geard and gearmand, but not in the Perl server: follow it with `fail`. The
-   * ERROR that this brings from gearmand is borne.
-   */
-  exception(bytes: string | Uint8Array): void;
-  /** Ends it with WORK_COMPLETE. */
-  complete(bytes?: string | Uint8Array): void;
-  /** Ends it with WORK_FAIL. */
-  fail(): void;
-  /** Resolves when more data can be sent without piling it up here. */
-  drained(): Promise<void>;
-}
-
-/** The parts of a JOB_ASSIGN or JOB_ASSIGN_UNIQ packet. */
-export interface Assignment {
-  readonly handle: Buffer;
-  readonly function: Buffer;
-  readonly unique: Buffer;
-  readonly argument: Buffer;
-}
-
-/** What a JOB_ASSIGN or a JOB_ASSIGN_UNIQ says. */
-export function readAssignment({ type, args }: Packet): Assignment {
-  const none = Buffer.alloc(0);
-  const [handle = none, name = none, third = none, fourth = none] = args;
-  const [unique, argument] = type === "JOB_ASSIGN_UNIQ" ? [third, fourth] : [none, third];
-  return { handle, function: name, unique, argument };
-}
-
-export class AssignedJob implements Job {
-  readonly server: string;
-  readonly handle: string;
-  readonly function: string;
+  /** The client's unique id; empty when the server doesn't pass it on. */
   readonly unique: string;
   readonly argument: Buffer;
   readonly #connection: Connection;
@@ -70,17 +26,71 @@ export class AssignedJob implements Job {
   readonly #delivered = Promise.withResolvers<boolean>();
   #state: "running" | "ended" | "delivered" | "lost" = "running";
 
-  constructor(connection: Connection, assignment: Assignment) {
+  /** @param assignment the JOB_ASSIGN or JOB_ASSIGN_UNIQ packet */
+  constructor(connection: Connection, { type, args }: Packet) {
+    const [handle = none, name = none, third = none, fourth = none] = args;
+    const [unique, argument] = type === "JOB_ASSIGN_UNIQ" ? [third, fourth] : [none, third];
     this.#connection = connection;
-    this.#handle = assignment.handle;
+    this.#handle = handle;
     this.server = connection.server;
-    this.handle = assignment.handle.toString();
-    this.function = assignment.function.toString();
-    this.unique = assignment.unique.toString();
-    this.argument = assignment.argument;
+    this.handle = handle.toString();
+    this.function = name.toString();
+    this.unique = unique.toString();
+    this.argument = argument;
   }
 
-  /** The connection has gone. */
+  /** Aborts, with a GearmanError as the reason, when the connection goes while the job runs: nobody listens any more. */
+  get lost(): AbortSignal {
+    return this.#lost.signal;
+  }
+
+  /**
+   * Resolves some time after the end: true when the server has it. False when the connection went before that was certain, or
+   * before the end; a server that requeues then hands the job out again.
+   */
+  get delivered(): Promise<boolean> {
+    return this.#delivered.promise;
+  }
+
+  /** Sends WORK_DATA. */
+  data(bytes: string | Uint8Array): void {
+    if (this.#state === "running") this.#connection.send("WORK_DATA", this.#handle, bytes);
+  }
+
+  /** Sends WORK_STATUS. */
+  status(numerator: number, denominator: number): void {
+    if (this.#state !== "running") return;
+    this.#connection.send("WORK_STATUS", this.#handle, `${numerator}`, `${denominator}`);
+  }
+
+  /**
+   * Sends WORK_EXCEPTION, which ends the job in geard and gearmand, but not in the Perl server: follow it with `fail`.
+   * gearmand answers that with an ERROR, which does no harm.
+   */
+  exception(bytes: string | Uint8Array): void {
+    if (this.#state === "running") this.#connection.send("WORK_EXCEPTION", this.#handle, bytes);
+  }
+
+  /** Ends it with WORK_COMPLETE. */
+  complete(bytes: string | Uint8Array = ""): void {
+    if (this.#state !== "running") return;
+    this.#connection.send("WORK_COMPLETE", this.#handle, bytes);
+    this.#state = "ended";
+  }
+
+  /** Ends it with WORK_FAIL. */
+  fail(): void {
+    if (this.#state !== "running") return;
+    this.#connection.send("WORK_FAIL", this.#handle);
+    this.#state = "ended";
+  }
+
+  /** Resolves when more data can be sent without buffering it here. */
+  async drained(): Promise<void> {
+    if (this.#state === "running") await this.#connection.drained();
+  }
+
+  /** For the link: the connection has gone. */
   lose(reason: GearmanError): void {
     const before = this.#state;
     if (before === "lost" || before === "delivered") return;
@@ -89,47 +99,10 @@ export class AssignedJob implements Job {
     if (before === "running") this.#lost.abort(reason);
   }
 
-  /** The server has answered something that was sent after the end, so it has read the end. */
+  /** For the link: the server has answered something that was sent after the end, so it has read the end. */
   confirm(): void {
     if (this.#state !== "ended") return;
     this.#state = "delivered";
     this.#delivered.resolve(true);
-  }
-
-  get delivered(): Promise<boolean> {
-    return this.#delivered.promise;
-  }
-
-  get lost(): AbortSignal {
-    return this.#lost.signal;
-  }
-
-  data(bytes: string | Uint8Array): void {
-    if (this.#state === "running") this.#connection.send("WORK_DATA", this.#handle, bytes);
-  }
-
-  status(numerator: number, denominator: number): void {
-    if (this.#state !== "running") return;
-    this.#connection.send("WORK_STATUS", this.#handle, `${numerator}`, `${denominator}`);
-  }
-
-  exception(bytes: string | Uint8Array): void {
-    if (this.#state === "running") this.#connection.send("WORK_EXCEPTION", this.#handle, bytes);
-  }
-
-  complete(bytes: string | Uint8Array = ""): void {
-    if (this.#state !== "running") return;
-    this.#connection.send("WORK_COMPLETE", this.#handle, bytes);
-    this.#state = "ended";
-  }
-
-  fail(): void {
-    if (this.#state !== "running") return;
-    this.#connection.send("WORK_FAIL", this.#handle);
-    this.#state = "ended";
-  }
-
-  async drained(): Promise<void> {
-    if (this.#state === "running") await this.#connection.drained();
   }
 }

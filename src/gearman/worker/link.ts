@@ -1,13 +1,13 @@
-/** One job server of a worker: connects, registers, asks for a job when it is told to, and connects again. */
-
+/** One job server of a worker: connects, registers, asks for a job when its turn comes, and connects again. */
+import { formatAddress } from "#/lib/address.ts";
+import type { Clock } from "../wire/clock.ts";
 import type { Connection } from "../wire/connection.ts";
-import { type ServerAddress, serverName } from "../wire/dial.ts";
+import type { Dial, ServerAddress } from "../wire/dial.ts";
 import { GearmanError } from "../wire/errors.ts";
 import type { Packet } from "../wire/packet.ts";
-import { printable, type TextLine } from "../wire/parser.ts";
+import { printableBytes, type TextLine } from "../wire/parser.ts";
 import { Backoff } from "./backoff.ts";
-import { AssignedJob, readAssignment } from "./job.ts";
-import type { LinkOptions } from "./link-options.ts";
+import { Job } from "./job.ts";
 import { Registration } from "./registration.ts";
 
 /**
@@ -20,14 +20,14 @@ import { Registration } from "./registration.ts";
  *        │                                                  asleep <─PRE_SLEEP────────NO_JOB┘
  *        └── lost, from any of them                close(), from any of them: closed
  *
- * Awake means that there may be a job and the link waits for its turn; asleep, that the server will say NOOP. A link that is
- * retiring sleeps until its server is known to have the end of the last job, then closes.
+ * Awake: there may be a job, and the link waits for its turn. Asleep: the server will send NOOP. A retiring link sleeps until
+ * its server is known to have the end of the last job, then closes.
  */
 export type LinkState =
   | { readonly kind: "waiting" }
   | { readonly kind: "connecting" }
   | ({ readonly kind: "registering" | "awake" | "grabbing" | "asleep" } & Conversation)
-  | ({ readonly kind: "working"; readonly job: AssignedJob } & Conversation)
+  | ({ readonly kind: "working"; readonly job: Job } & Conversation)
   | { readonly kind: "closed" };
 
 interface Conversation {
@@ -35,10 +35,33 @@ interface Conversation {
   readonly registration: Registration;
 }
 
+export type LinkEvent =
+  /** The server has the registration, after the first connection or a lost one. */
+  | { readonly type: "up"; readonly server: string }
+  /** The connection was lost or couldn't be made, and is tried again. A failure that repeats is reported once. */
+  | { readonly type: "down"; readonly server: string; readonly error: GearmanError }
+  /** The server sent an ERROR packet, or one that no state expects; the link goes on. */
+  | { readonly type: "warning"; readonly server: string; readonly text: string };
+
+export interface LinkOptions {
+  readonly clientId: string;
+  /** The functions to register, as of now. */
+  readonly functions: () => ReadonlySet<string>;
+  /** For the answer to a registration or a GRAB_JOB. */
+  readonly answerTimeoutMs: number;
+  readonly dial: Dial;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly onJob: (job: Job, link: Link) => void;
+  readonly onEvent: (event: LinkEvent) => void;
+  /** The state or the registration changed. */
+  readonly onChange: () => void;
+}
+
 export class Link {
   readonly address: ServerAddress;
   readonly server: string;
-  /** Why the last connection, or try to connect, ended. */
+  /** Why the last connection, or the last try to connect, ended. */
   lastError: GearmanError | undefined;
   readonly #options: LinkOptions;
   readonly #backoff: Backoff;
@@ -46,17 +69,19 @@ export class Link {
   #state: LinkState = { kind: "waiting" };
   #cancelTimer = () => {};
   /** The last job that ended here, until the server is known to have read that. */
-  #unconfirmed: AssignedJob | undefined;
+  #unconfirmed: Job | undefined;
   #retiring = false;
-  /** How this connection is asked for a job, and whether its server has shown that it knows that. */
+  /** How this connection asks for a job, and whether its server has shown that it knows the packet. */
   #grab: { readonly type: "GRAB_JOB_UNIQ" | "GRAB_JOB"; readonly proved: boolean } = unproved;
-  /** Something happened while a GRAB_JOB was under way after which NO_JOB is out of date. */
-  #again = false;
+  /** Something happened during a GRAB_JOB after which NO_JOB is out of date. */
+  #grabAgain = false;
+  /** The failure that was reported last, until the link is up again. */
+  #reported: string | undefined;
 
-  constructor(options: LinkOptions) {
+  constructor(address: ServerAddress, options: LinkOptions) {
     this.#options = options;
-    this.address = options.address;
-    this.server = serverName(options.address);
+    this.address = address;
+    this.server = formatAddress(address);
     this.#backoff = new Backoff(options.random);
   }
 
@@ -71,26 +96,25 @@ export class Link {
   }
 
   get #wanted(): ReadonlySet<string> {
-    return this.#options.owner.wanted;
+    return this.#options.functions();
   }
 
   /** Connects now. */
   start(): void {
     this.#enter({ kind: "connecting" });
-    const { dial, address } = this.#options;
-    dial(address, { signal: this.#closing.signal }).then(
+    this.#options.dial(this.address, { signal: this.#closing.signal }).then(
       (connection) => this.#opened(connection),
       (error: unknown) => this.#failed(error),
     );
   }
 
-  /** The wanted functions have changed. CANT_DO never goes out while a job is held or may be on its way. */
+  /** The wanted functions have changed. CANT_DO is never sent while a job is held or may be on its way. */
   update(): void {
     const state = this.#state;
     if (!("registration" in state)) return;
     const mayWithdraw = state.kind !== "working" && state.kind !== "grabbing";
     const added = state.registration.update(this.#wanted, mayWithdraw);
-    if (added && state.kind === "grabbing") this.#again = true;
+    if (added && state.kind === "grabbing") this.#grabAgain = true;
     if (added && state.kind === "asleep" && !this.#retiring) this.#enter({ ...state, kind: "awake" });
   }
 
@@ -98,26 +122,26 @@ export class Link {
   grab(): void {
     const state = this.#state;
     if (state.kind !== "awake") throw new Error(`a link that is ${state.kind} can't grab`);
-    this.#again = false;
+    this.#grabAgain = false;
     state.connection.send(this.#grab.type);
     this.#enter({ ...state, kind: "grabbing" });
     this.#expectAnswer(state.connection, "to a request for a job");
   }
 
-  /** The job has ended, and the slot is free. One whose connection has gone is no longer this link's. */
-  release(job: AssignedJob): void {
+  /** The job has ended, and the slot is free. Does nothing for a job of an earlier connection. */
+  release(job: Job): void {
     const state = this.#state;
     if (state.kind !== "working" || state.job !== job) return;
     const { connection, registration } = state;
-    // An ending has no answer; this has one, and servers answer a connection in order.
+    // WORK_COMPLETE and WORK_FAIL have no answer; this has one, and servers answer a connection in order.
     this.#unconfirmed = job;
     registration.ask();
     this.#settle({ kind: "awake", connection, registration });
   }
 
   /**
-   * Closes when it holds no job, none can be on its way, and the server is known to have the end of the last one. A server that
-   * comes back is kept.
+   * Closes as soon as it holds no job, none can be on its way, and the server is known to have the end of the last one.
+   * False takes that back.
    */
   retire(retiring: boolean): void {
     const wasRetiring = this.#retiring;
@@ -174,13 +198,14 @@ export class Link {
     this.#unconfirmed = undefined;
   }
 
-  #waitAndRetry(reason: GearmanError): void {
-    this.lastError = reason;
-    this.#backoff.down(this.#options.clock.now(), reason);
-    this.#enter(this.#retiring ? { kind: "closed" } : { kind: "waiting" });
-    if (!this.#retiring)
-      this.#cancelTimer = this.#options.clock.after(this.#backoff.next(), () => this.start());
-    this.#options.owner.down(reason);
+  #waitAndRetry(error: GearmanError): void {
+    const { clock, onEvent } = this.#options;
+    this.lastError = error;
+    this.#backoff.down(clock.now(), error);
+    this.#enter({ kind: this.#retiring ? "closed" : "waiting" });
+    if (!this.#retiring) this.#cancelTimer = clock.after(this.#backoff.next(), () => this.start());
+    if (this.#reported !== error.message) onEvent({ type: "down", server: this.server, error });
+    this.#reported = error.message;
   }
 
   #received(item: Packet | TextLine): void {
@@ -188,63 +213,66 @@ export class Link {
     if (!("connection" in state) || "line" in item) return;
     switch (item.type) {
       case "STATUS_RES":
-        state.registration.answered();
-        if (state.registration.confirmed) {
-          this.#unconfirmed?.confirm();
-          this.#unconfirmed = undefined;
-        }
-        if (this.#retiring && state.kind === "asleep") this.#leave(state);
-        else if (state.kind !== "registering") this.#options.owner.changed();
-        else if (state.registration.confirmed) {
-          this.#backoff.up(this.#options.clock.now());
-          this.#enter({ ...state, kind: "awake" });
-          this.#options.owner.up();
-        }
-        return;
+        return void this.#confirmed(state);
       case "NOOP":
         if (state.kind === "asleep" && !this.#retiring) this.#enter({ ...state, kind: "awake" });
-        if (state.kind === "grabbing") this.#again = true;
+        if (state.kind === "grabbing") this.#grabAgain = true;
         return;
       case "NO_JOB":
         if (state.kind !== "grabbing") break;
         this.#grab = { ...this.#grab, proved: true };
-        this.#settle({ ...state, kind: this.#again ? "awake" : "asleep" });
-        return;
+        return void this.#settle({ ...state, kind: this.#grabAgain ? "awake" : "asleep" });
       case "JOB_ASSIGN":
       case "JOB_ASSIGN_UNIQ":
-        this.#assigned(state, item);
-        return;
+        return void this.#assigned(state, item);
       case "ERROR":
         if (state.kind === "grabbing" && this.#grab.type === "GRAB_JOB_UNIQ" && !this.#grab.proved) {
-          // The Perl server doesn't know GRAB_JOB_UNIQ, and says so by an ERROR (server_error).
+          // The Perl server doesn't know GRAB_JOB_UNIQ, and answers it with an ERROR (server_error).
           this.#grab = { type: "GRAB_JOB", proved: false };
-          state.connection.send("GRAB_JOB");
-          return;
+          return void state.connection.send("GRAB_JOB");
         }
         break;
       default:
     }
-    const details = item.type === "ERROR" ? `: ${item.args.map((arg) => printable(arg)).join(" ")}` : "";
-    this.#options.owner.oddity(`${this.server} sent ${item.type}${details}`);
+    const details = item.type === "ERROR" ? `: ${item.args.map((arg) => printableBytes(arg)).join(" ")}` : "";
+    const text = `${this.server} sent ${item.type}${details}`;
+    this.#options.onEvent({ type: "warning", server: this.server, text });
   }
 
-  #assigned(state: Conversation & { readonly kind: LinkState["kind"] }, packet: Packet): void {
-    const assignment = readAssignment(packet);
-    const { kind, registration, connection } = state;
-    if (kind !== "grabbing" || !registration.has(assignment.function.toString())) {
-      const name = printable(assignment.function, 60);
+  /** The server has read on, perhaps all that was sent. */
+  #confirmed(state: Extract<LinkState, Conversation>): void {
+    const { clock, onChange, onEvent } = this.#options;
+    state.registration.answered();
+    const { confirmed } = state.registration;
+    if (confirmed) {
+      this.#unconfirmed?.confirm();
+      this.#unconfirmed = undefined;
+    }
+    if (this.#retiring && state.kind === "asleep") this.#leave(state);
+    else if (state.kind !== "registering") onChange();
+    else if (confirmed) {
+      this.#backoff.up(clock.now());
+      this.#reported = undefined;
+      this.#enter({ ...state, kind: "awake" });
+      onEvent({ type: "up", server: this.server });
+    }
+  }
+
+  #assigned({ kind, connection, registration }: Extract<LinkState, Conversation>, packet: Packet): void {
+    const job = new Job(connection, packet);
+    if (kind !== "grabbing" || !registration.has(job.function)) {
+      const name = printableBytes(Buffer.from(job.function), 60);
       const what =
         kind === "grabbing" ? `of a function that isn't registered: "${name}"` : "that nobody asked for";
       connection.end(new GearmanError("GARBAGE", `${this.server} gave a job ${what}`));
       return;
     }
     this.#grab = { ...this.#grab, proved: true };
-    const job = new AssignedJob(state.connection, assignment);
-    this.#enter({ ...state, kind: "working", job });
-    this.#options.owner.assigned(job);
+    this.#enter({ kind: "working", connection, registration, job });
+    this.#options.onJob(job, this);
   }
 
-  /** No job is held nor on its way: does what had to wait for that, then sleeps if nothing is to be expected. */
+  /** No job is held nor on its way: does what had to wait for that, then sleeps if there is nothing to ask for. */
   #settle(next: Conversation & { readonly kind: "awake" | "asleep" }): void {
     if (this.#retiring) return void this.#leave(next);
     const added = next.registration.update(this.#wanted, true);
@@ -253,9 +281,9 @@ export class Link {
   }
 
   #expectAnswer(connection: Connection, what: string): void {
-    const { clock, answerTimeout } = this.#options;
-    this.#cancelTimer = clock.after(answerTimeout, () => {
-      const text = `${this.server} gave no answer ${what} within ${answerTimeout / 1000} s`;
+    const { clock, answerTimeoutMs } = this.#options;
+    this.#cancelTimer = clock.after(answerTimeoutMs, () => {
+      const text = `${this.server} gave no answer ${what} within ${answerTimeoutMs / 1000} s`;
       connection.end(new GearmanError("TIMEOUT", text));
     });
   }
@@ -264,7 +292,7 @@ export class Link {
     this.#cancelTimer();
     this.#cancelTimer = () => {};
     this.#state = state;
-    this.#options.owner.changed();
+    this.#options.onChange();
   }
 }
 

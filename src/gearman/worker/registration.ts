@@ -1,7 +1,7 @@
-/** Which functions one connection has registered with its server, and whether the server has taken note of them. */
+/** Which functions one connection has registered with its server, and whether the server has read that. */
 import type { Connection } from "../wire/connection.ts";
 
-/** A handle that no server gives out; asking for it changes nothing. */
+/** No server gives out this handle, so GET_STATUS of it changes nothing. */
 const noJob = "H:none:0";
 
 /**
@@ -19,14 +19,14 @@ export class Registration {
     this.#connection = connection;
   }
 
-  /** How many functions the server has been told of. */
+  /** How many functions were sent to the server. */
   get size(): number {
     return this.#sent.size;
   }
 
   /**
-   * Sends what is missing and, when it may, withdraws what is too much.
-   * @returns true when functions were added: there may be jobs of theirs, and no NOOP will tell
+   * Sends the functions that are missing, and withdraws those that are no longer wanted if it may.
+   * @returns true when functions were added: the server may have jobs for them, and sends no NOOP
    */
   update(wanted: ReadonlySet<string>, mayWithdraw: boolean): boolean {
     const added = wanted.difference(this.#sent);
@@ -39,13 +39,13 @@ export class Registration {
     return added.size > 0;
   }
 
-  /** Asks the server for an answer that shows how far it has read. */
+  /** Sends a GET_STATUS, whose answer shows how far the server has read. */
   ask(): void {
     this.#connection.send("GET_STATUS", noJob);
     this.#unanswered += 1;
   }
 
-  /** The answer has come. */
+  /** A STATUS_RES has come. */
   answered(): void {
     this.#unanswered = Math.max(0, this.#unanswered - 1);
   }
@@ -60,7 +60,7 @@ export class Registration {
     return this.#unanswered === 0;
   }
 
-  /** True when the server is known to have at least what is wanted. */
+  /** True when the server is known to have at least the wanted functions. */
   covers(wanted: ReadonlySet<string>): boolean {
     return this.confirmed && wanted.isSubsetOf(this.#sent);
   }

@@ -1,21 +1,16 @@
 /** A worker: one slot that serves several job servers at once and never holds two jobs. */
 import { isDeepStrictEqual } from "node:util";
+import { Condition } from "#/lib/condition.ts";
 import { type Clock, systemClock } from "../wire/clock.ts";
-import { type Dial, dial, type ServerAddress, serverName } from "../wire/dial.ts";
+import { type Dial, dial, type ServerAddress } from "../wire/dial.ts";
 import { GearmanError } from "../wire/errors.ts";
-import type { AssignedJob, Job } from "./job.ts";
-import { Link, type LinkState } from "./link.ts";
-import { linkStatus } from "./link-status.ts";
+import type { Job } from "./job.ts";
+import { Link, type LinkEvent, type LinkState } from "./link.ts";
 
 export type { Job } from "./job.ts";
 
 export type WorkerEvent =
-  /** A server has taken the registration, after the first connection or a lost one. */
-  | { readonly type: "up"; readonly server: string }
-  /** A connection was lost or couldn't be made, and is tried again; the same failure is told once. */
-  | { readonly type: "down"; readonly server: string; readonly error: GearmanError }
-  /** A server sent an ERROR packet, or one that nothing asked for; the link goes on. */
-  | { readonly type: "oddity"; readonly server: string; readonly text: string }
+  | LinkEvent
   /** `onJob` rejected; the job has been failed. */
   | { readonly type: "job-error"; readonly server: string; readonly handle: string; readonly error: unknown };
 
@@ -24,14 +19,14 @@ export interface WorkerOptions {
   /** Shown by the servers' `workers` command: printable ASCII without white space. */
   readonly clientId: string;
   /**
-   * Does one job and settles when the slot is free for the next; a job that it left without an end is failed then. The
-   * job's function may be one that was withdrawn a moment ago. When its job is lost, it may
-   * be called again before it has settled, with the same job handed out anew or with another one.
+   * Does one job and settles when the slot is free for the next; a job that it leaves without an end is failed then. The
+   * job's function may have been withdrawn a moment ago. After a job is lost this may be called again before it has
+   * settled, with the same job handed out anew or with another one.
    */
   readonly onJob: (job: Job) => Promise<void>;
   readonly onEvent?: (event: WorkerEvent) => void;
-  /** Milliseconds that a server may take to answer before its connection is dropped. */
-  readonly answerTimeout?: number;
+  /** A server that takes longer to answer loses its connection. */
+  readonly answerTimeoutMs?: number;
   readonly dial?: Dial;
   readonly clock?: Clock;
   readonly random?: () => number;
@@ -47,7 +42,7 @@ export interface LinkInfo {
 }
 
 /**
- * The slot, over all servers. One request for a job is under way at most, so that two servers can't both give one.
+ * The slot, over all servers. At most one request for a job is under way, so that two servers can't both give one.
  *
  *     idle ──an awake link's turn──> grabbing ──JOB_ASSIGN──> busy ──onJob settled, job lost──> idle
  *       ^──────NO_JOB, lost, too late────┘
@@ -58,12 +53,12 @@ export interface LinkInfo {
 type Slot =
   | { readonly kind: "idle" }
   | { readonly kind: "grabbing"; readonly link: Link }
-  | { readonly kind: "busy"; readonly job: AssignedJob };
+  | { readonly kind: "busy"; readonly job: Job };
 
 export class Worker implements AsyncDisposable {
   readonly #options: WorkerOptions;
-  readonly #waiters = new Set<() => void>();
-  #wanted: ReadonlySet<string> = new Set();
+  readonly #condition = new Condition();
+  #functions: ReadonlySet<string> = new Set();
   #state: "accepting" | "paused" | "closed" = "accepting";
   #slot: Slot = { kind: "idle" };
   /** How many `onJob` are under way whose job was lost. */
@@ -85,34 +80,34 @@ export class Worker implements AsyncDisposable {
     return byName.map((link) => ({
       server: link.server,
       state: link.state.kind,
-      status: linkStatus(link),
+      status: statusOf(link),
       lastError: link.lastError,
     }));
   }
 
-  /** False while a job is held or one may be on its way, and while an `onJob` is under way. */
+  /** False while a job is held or may be on its way, and while an `onJob` is under way. */
   get idle(): boolean {
     return this.#slot.kind === "idle" && this.#stranded === 0;
   }
 
   /**
-   * The functions to be registered with every server from now on, over reconnections too; only the difference is sent.
-   * What is withdrawn stays registered on a connection for as long as that holds a job or has asked for one.
+   * Registers these functions with every server, over reconnections too, by sending only the difference. A function that is
+   * no longer wanted stays registered on a connection that holds a job or has asked for one.
    */
   setFunctions(names: ReadonlySet<string>): void {
     const bad = [...names].find((name) => name === "" || /[\s\p{Cc}]/u.test(name));
     if (bad !== undefined)
       throw new TypeError(`"${bad}" is no function name: white space or control characters`);
-    this.#wanted = new Set(names);
+    this.#functions = new Set(names);
     for (const link of [...this.#links]) link.update();
     this.#changed();
   }
 
-  /** The servers to be served from now on. New ones are connected; ones no longer named are closed when they hold no job. */
+  /** Serves these servers from now on. New ones are connected; the links of others close once they hold no job. */
   setServers(servers: readonly ServerAddress[]): void {
     if (this.#state === "closed") return;
-    const isNamed = (link: Link) => servers.some((address) => isDeepStrictEqual(address, link.address));
-    for (const link of [...this.#links]) link.retire(!isNamed(link));
+    const isWanted = (link: Link) => servers.some((address) => isDeepStrictEqual(address, link.address));
+    for (const link of [...this.#links]) link.retire(!isWanted(link));
     for (const address of servers) {
       if (this.#links.some((link) => isDeepStrictEqual(address, link.address))) continue;
       const link = this.#newLink(address);
@@ -137,8 +132,8 @@ export class Worker implements AsyncDisposable {
   }
 
   /**
-   * Resolves when no `onJob` is under way and no job can be on its way; lasting while paused. Rejects with the signal's reason,
-   * or CLOSED when an `onJob` still is.
+   * Resolves when no `onJob` is under way and no job can be on its way; while paused, that lasts. Rejects with the signal's
+   * reason, or with CLOSED when the worker is closed under an `onJob`.
    */
   settled(signal?: AbortSignal): Promise<void> {
     return this.#until(() => this.idle, signal);
@@ -146,7 +141,7 @@ export class Worker implements AsyncDisposable {
 
   /**
    * Takes no more jobs, ends the one under way, and closes each connection when its server is known to have that end.
-   * Rejects with CLOSED when it is closed before.
+   * Rejects with CLOSED when the worker is closed before.
    */
   async retire(): Promise<void> {
     this.pause();
@@ -155,49 +150,28 @@ export class Worker implements AsyncDisposable {
     await this.#until(() => this.#links.length === 0);
   }
 
-  /** Closes all connections. A job that still runs is lost, and its `onJob` is not waited for. */
+  /** Closes all connections. A job that still runs is lost; this doesn't wait for its `onJob`. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#state = "closed";
     const links = this.#links;
     this.#links = [];
     await Promise.all(links.map((link) => link.close()));
-    this.#wake();
+    this.#condition.wake();
   }
 
   #newLink(address: ServerAddress): Link {
-    const { clientId, answerTimeout = 10_000, clock = systemClock, random = Math.random } = this.#options;
-    const server = serverName(address);
-    const wanted = () => this.#wanted;
-    let told: string | undefined;
-    const link: Link = new Link({
-      address,
+    const { clientId, answerTimeoutMs = 10_000, clock = systemClock, random = Math.random } = this.#options;
+    return new Link(address, {
       clientId,
-      answerTimeout,
+      functions: () => this.#functions,
+      answerTimeoutMs,
+      dial: this.#options.dial ?? dial,
       clock,
       random,
-      dial: this.#options.dial ?? dial,
-      owner: {
-        get wanted() {
-          return wanted();
-        },
-        changed: () => this.#changed(),
-        up: () => {
-          told = undefined;
-          this.#report({ type: "up", server });
-        },
-        down: (error) => {
-          if (told !== error.message) this.#report({ type: "down", server, error });
-          told = error.message;
-        },
-        assigned: (job) => void this.#work(link, job),
-        oddity: (text) => this.#report({ type: "oddity", server, text }),
-      },
+      onJob: (job, link) => void this.#work(job, link),
+      onEvent: (event) => this.#options.onEvent?.(event),
+      onChange: () => this.#changed(),
     });
-    return link;
-  }
-
-  #report(event: WorkerEvent): void {
-    this.#options.onEvent?.(event);
   }
 
   #changed(): void {
@@ -207,7 +181,7 @@ export class Worker implements AsyncDisposable {
       this.#slot = { kind: "idle" };
     }
     this.#next();
-    this.#wake();
+    this.#condition.wake();
   }
 
   /** Lets the next link in turn ask for a job, when the slot is free. */
@@ -220,7 +194,8 @@ export class Worker implements AsyncDisposable {
     link.grab();
   }
 
-  async #work(link: Link, job: AssignedJob): Promise<void> {
+  async #work(job: Job, link: Link): Promise<void> {
+    const { onJob, onEvent } = this.#options;
     this.#slot = { kind: "busy", job };
     const strand = () => {
       this.#stranded += 1;
@@ -228,9 +203,9 @@ export class Worker implements AsyncDisposable {
     };
     job.lost.addEventListener("abort", strand);
     try {
-      await this.#options.onJob(job);
+      await onJob(job);
     } catch (error) {
-      this.#report({ type: "job-error", server: job.server, handle: job.handle, error });
+      onEvent?.({ type: "job-error", server: job.server, handle: job.handle, error });
     }
     job.lost.removeEventListener("abort", strand);
     if (job.lost.aborted) this.#stranded -= 1;
@@ -240,32 +215,37 @@ export class Worker implements AsyncDisposable {
     this.#changed();
   }
 
-  /** The slot holds this job no longer. */
-  #letGo(job: AssignedJob): void {
+  /** The slot no longer holds this job. */
+  #letGo(job: Job): void {
     if (this.#slot.kind === "busy" && this.#slot.job === job) this.#slot = { kind: "idle" };
     this.#changed();
   }
 
-  #until(condition: () => boolean, signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const stop = (settle: () => void) => {
-        this.#waiters.delete(check);
-        signal?.removeEventListener("abort", check);
-        settle();
-      };
-      const check = () => {
-        if (signal?.aborted) stop(() => reject(signal.reason));
-        else if (condition()) stop(resolve);
-        else if (this.#state === "closed")
-          stop(() => reject(new GearmanError("CLOSED", "the worker is closed")));
-      };
-      this.#waiters.add(check);
-      signal?.addEventListener("abort", check);
-      check();
-    });
+  async #until(predicate: () => boolean, signal?: AbortSignal): Promise<void> {
+    const isClosed = () => this.#state === "closed";
+    await this.#condition.until(() => predicate() || isClosed(), signal);
+    if (isClosed() && !predicate()) throw new GearmanError("CLOSED", "the worker is closed");
   }
+}
 
-  #wake(): void {
-    for (const check of [...this.#waiters]) check();
+function statusOf({ state, lastError }: Link): string {
+  const functions = (size: number) => (size === 1 ? "1 function" : `${size} functions`);
+  switch (state.kind) {
+    case "waiting":
+      return `waiting to connect again: ${lastError?.message ?? "not tried yet"}`;
+    case "connecting":
+      return lastError ? `connecting again: ${lastError.message}` : "connecting";
+    case "registering":
+      return `registering ${functions(state.registration.size)}`;
+    case "awake":
+      return `${functions(state.registration.size)} registered, not asking for a job`;
+    case "grabbing":
+      return `${functions(state.registration.size)} registered, asking for a job`;
+    case "working":
+      return `${functions(state.registration.size)} registered, working`;
+    case "asleep":
+      return `${functions(state.registration.size)} registered, waiting for jobs`;
+    case "closed":
+      return "closed";
   }
 }

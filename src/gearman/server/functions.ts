@@ -1,23 +1,18 @@
 /** The job server's functions by name: what may be one, how many there may be, and how they come and go. */
-import { OrderedList } from "./queue-list.ts";
-import { type Job, type JobFunction, type Member, priorities } from "./queue-model.ts";
+import {
+  type Job,
+  type JobFunction,
+  type Member,
+  OrderedList,
+  priorities,
+  queuedCount,
+  toKey,
+} from "./jobs.ts";
 
-/** The longest name of a function, unique or client id, in bytes. */
+/** Of a function, unique or client id, in bytes. */
 export const maxNameLength = 512;
 
-/** The most functions of one connection. */
-export const maxAbilities = 4096;
-
-/** Keys are made of bytes one char each, so that names in any encoding stay apart and come back as they were. */
-export const toKey = (bytes: Uint8Array): string => Buffer.from(bytes).toString("latin1");
-export const fromKey = (key: string): Buffer => Buffer.from(key, "latin1");
-
-/** How many jobs wait for a worker. */
-export function queuedCount(entry: JobFunction): number {
-  return priorities.reduce((sum, priority) => sum + entry.queues[priority].size, 0);
-}
-
-/** The job that this worker should get: the highest priority of all its functions, the oldest inside one. */
+/** The job that this worker gets next: the oldest one of the highest priority over all its functions. */
 export function nextJob(worker: Member): Job | undefined {
   for (const priority of priorities) {
     let oldest: Job | undefined;
@@ -30,14 +25,13 @@ export function nextJob(worker: Member): Job | undefined {
   return undefined;
 }
 
-/** A function stays when its workers and jobs are gone, as in gearmand; at the limit an idle one makes room. */
+/** A function stays when its workers and jobs are gone, as in gearmand; at the limit an idle one makes way. */
 export class FunctionTable implements Iterable<JobFunction> {
   readonly #functions = new Map<string, JobFunction>();
-  readonly #limit: number;
+  readonly #maxFunctions: number;
 
-  /** @param limit the most functions held */
-  constructor(limit: number) {
-    this.#limit = limit;
+  constructor(maxFunctions: number) {
+    this.#maxFunctions = maxFunctions;
   }
 
   [Symbol.iterator](): Iterator<JobFunction> {
@@ -58,7 +52,7 @@ export class FunctionTable implements Iterable<JobFunction> {
     return undefined;
   }
 
-  /** The function of that name, made if it isn't there; else why it can't be, as the text of an ERROR. */
+  /** The function of that name, created if it doesn't exist; or why it can't be, as the text of an ERROR. */
   obtain(name: Uint8Array): JobFunction | string {
     const existing = this.get(name);
     if (existing) return existing;
@@ -66,8 +60,8 @@ export class FunctionTable implements Iterable<JobFunction> {
       return `A function name has 1 to ${maxNameLength} bytes, not ${name.length}`;
     }
     if (name.some((byte) => byte < 0x20 || byte === 0x7f)) return "A function name has no control characters";
-    if (this.#functions.size >= this.#limit && !this.#makeRoom()) {
-      return `There are ${this.#limit} functions in use, the most this server takes`;
+    if (this.#functions.size >= this.#maxFunctions && !this.#makeRoom()) {
+      return `There are ${this.#maxFunctions} functions in use, the most this server takes`;
     }
     const entry: JobFunction = {
       name: toKey(name),

@@ -1,4 +1,4 @@
-/** `labgear build`: runs a build on whatever node takes it, and follows it to its end. */
+/** `labgear build`: runs a build on any node that takes it and follows it to its end. */
 import { type Command, InvalidArgumentError } from "commander";
 import { buildFunction } from "#/zuul/functions.ts";
 import { launchBuild } from "./launch.ts";
@@ -18,15 +18,15 @@ export function command(): Command {
   return withServers(
     newCommand("build JOB [OPTIONS]", "Runs a build and follows its output; Ctrl-C stops the build."),
   )
-    .argument("<job>", "one of the jobs that `labgear functions` shows")
-    .option("--node <class>", "a class of nodes, or one node's name (default: any node that runs the job)")
-    .option("-p, --parameter <key=value>", "a parameter of the build; may be given again", parameter)
-    .option("--detach", "submit the build and don't wait for it")
-    .option("--json", "one JSON object a line: created, started, output, progress, ended")
+    .argument("<job>", "a job that `labgear functions` lists")
+    .option("--node <class>", "a class of nodes, or a node's name (default: any node that runs the job)")
+    .option("-p, --parameter <key=value>", "a parameter of the build; can be repeated", parameter)
+    .option("--detach", "submit the build and do not wait for it")
+    .option("--json", "print one JSON object per line: created, started, output, progress, ended")
     .addHelpText(
       "after",
       "\nExit code: 0 SUCCESS, 1 FAILURE, 3 ABORTED, 4 TIMED_OUT, 5 no result (infrastructure), 6 not registered," +
-        "\n7 no job server, 2 a wrong command line or configuration, 130 left with the build still stopping.",
+        "\n7 no job server, 2 wrong command line or configuration, 130 interrupted while the build was still stopping.",
     )
     .action(async (job: string, options: BuildOptions) => {
       process.exitCode = await run(job, options);
@@ -48,7 +48,7 @@ async function run(job: string, options: BuildOptions): Promise<number> {
 function parameter(text: string, former: Readonly<Record<string, string>> = {}): Record<string, string> {
   const [, key, value] = /^([^=]+)=(.*)$/s.exec(text) ?? [];
   if (key === undefined || value === undefined) throw new InvalidArgumentError("expected KEY=VALUE.");
-  // It becomes the Gearman unique: gearmand takes 64 bytes, and `stop:` no blanks.
+  // It becomes the Gearman unique: gearmand allows 64 bytes, and `stop:` no white space.
   if (key === "ZUUL_UUID" && !/^[!-~]{1,64}$/.test(value)) {
     throw new InvalidArgumentError("expected 1 to 64 printable ASCII characters.");
   }

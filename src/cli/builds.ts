@@ -1,21 +1,21 @@
-/** `labgear builds`: running and finished builds, the newest first. */
+/** `labgear builds`: running and finished builds, newest first. */
 import { type Command, InvalidArgumentError } from "commander";
 import type { BuildSummary } from "#/builds/record.ts";
 import { durationOf } from "#/builds/record.ts";
 import { printable } from "#/lib/text.ts";
-import { findAgent, newCommand, patience, withControl } from "./options.ts";
+import { controlTimeoutMs, findAgent, newCommand, withControl } from "./options.ts";
 import { duration, table } from "./print.ts";
 
 export function command(): Command {
-  return withControl(
-    newCommand("builds [JOB] [OPTIONS]", "Lists running and finished builds, the newest first."),
-  )
-    .argument("[job]", "only this job's")
+  return withControl(newCommand("builds [JOB] [OPTIONS]", "Lists running and finished builds, newest first."))
+    .argument("[job]", "only builds of this job")
     .option("-n, --limit <count>", "how many at most", count, 50)
-    .option("--json", "one JSON array")
+    .option("--json", "print one JSON array")
     .action(async (job: string | undefined, options: { json?: true; control?: string; limit: number }) => {
       const query = new URLSearchParams({ limit: `${options.limit}`, ...(job !== undefined && { job }) });
-      const builds = await findAgent(options).json<BuildSummary[]>("GET", `/builds?${query}`, { patience });
+      const builds = await findAgent(options).json<BuildSummary[]>("GET", `/builds?${query}`, {
+        patience: controlTimeoutMs,
+      });
       if (options.json) return void process.stdout.write(`${JSON.stringify(builds)}\n`);
       const head = ["BUILD", "RESULT", "NODE", "ASSIGNED", "DURATION", "REASON"];
       process.stdout.write(table([head, ...builds.map(row)]));
@@ -35,6 +35,6 @@ function row(build: BuildSummary): string[] {
 }
 
 function count(text: string): number {
-  if (!/^[1-9][0-9]{0,8}$/.test(text)) throw new InvalidArgumentError("expected a number from 1 on.");
+  if (!/^[1-9][0-9]{0,8}$/.test(text)) throw new InvalidArgumentError("expected a number of 1 or more.");
   return Number(text);
 }

@@ -1,4 +1,4 @@
-/** All commands: their names, one line on each, and where they are. Only the one that runs is loaded. */
+/** All commands: name, summary and module. Only the command that runs is loaded. */
 import type { Command } from "commander";
 import { type CommandTree, describeCommand } from "./tree.ts";
 
@@ -6,6 +6,11 @@ interface Entry {
   readonly summary: string;
   readonly load: () => Promise<{ command: (tree: CommandTree) => Command }>;
 }
+
+/** The orders to the agent share a file. */
+const order = (name: "pause" | "resume" | "drain" | "reload" | "restart") => async () => ({
+  command: (await import("./orders.ts"))[name],
+});
 
 const groups: Record<string, Record<string, Entry>> = {
   "Run the agent": {
@@ -18,25 +23,25 @@ const groups: Record<string, Record<string, Entry>> = {
     functions: { summary: "what is registered, queued and running", load: () => import("./functions.ts") },
   },
   "Talk to the agent on this box": {
-    status: { summary: "the agent, its nodes and what they do", load: () => import("./status.ts") },
+    status: { summary: "the agent, its nodes and what they are doing", load: () => import("./status.ts") },
     builds: { summary: "running and finished builds", load: () => import("./builds.ts") },
     log: { summary: "a build's console", load: () => import("./log.ts") },
-    pause: { summary: "take no new builds", load: () => import("./pause.ts") },
-    resume: { summary: "take builds again", load: () => import("./resume.ts") },
+    pause: { summary: "take no new builds", load: order("pause") },
+    resume: { summary: "take builds again", load: order("resume") },
     devices: { summary: "the boards on serial links", load: () => import("./devices.ts") },
     console: { summary: "a board's console, live", load: () => import("./console.ts") },
-    drain: { summary: "take no new builds and wait for those that run", load: () => import("./drain.ts") },
-    reload: { summary: "read the configuration again", load: () => import("./reload.ts") },
-    restart: { summary: "restart the agent as soon as no build runs", load: () => import("./restart.ts") },
+    drain: { summary: "take no new builds and wait for the running ones", load: order("drain") },
+    reload: { summary: "read the configuration again", load: order("reload") },
+    restart: { summary: "restart the agent as soon as no build is running", load: order("restart") },
   },
   "Look after the box": {
     setup: {
-      summary: "ask what this box is, write it down, start the agent",
+      summary: "ask a few questions, write the configuration, start the agent",
       load: () => import("./setup/setup.ts"),
     },
     check: { summary: "validate the configuration", load: () => import("./check.ts") },
     doctor: {
-      summary: "look for what keeps the agent from working",
+      summary: "find out what keeps the agent from working",
       load: () => import("./doctor/doctor.ts"),
     },
     completion: { summary: "completions for a shell", load: () => import("./completion.ts") },
@@ -48,7 +53,7 @@ const entries = new Map(Object.values(groups).flatMap((group) => Object.entries(
 
 export const commandNames: readonly string[] = [...entries.keys()];
 
-/** The command of a name, ready to parse its arguments; undefined for a name that isn't known. */
+/** @returns the command, ready to parse its arguments; undefined when there is no such command */
 export async function loadCommand(name: string): Promise<Command | undefined> {
   return (await entries.get(name)?.load())?.command(tree);
 }
@@ -71,6 +76,6 @@ export function overview(): string {
     "labgear turns this box into a node that a Gearman job server hands work to.\n",
     "Usage: labgear COMMAND [OPTIONS]\n",
     ...sections,
-    "labgear COMMAND --help says more about each. labgear --version tells the version.\n",
+    "Run labgear COMMAND --help for details, labgear --version for the version.\n",
   ].join("\n");
 }

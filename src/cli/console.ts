@@ -1,4 +1,4 @@
-/** `labgear console`: watches a board's console, writes to it, and carries files. */
+/** `labgear console`: shows a board's console, types on it and transfers files over it. */
 import { createReadStream, createWriteStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { Transform } from "node:stream";
@@ -19,20 +19,20 @@ interface FileNames {
   readonly to: string;
 }
 
-/** Ctrl-], as telnet and virsh have it. */
-const leave = 0x1d;
+/** Ctrl-], as in telnet and virsh. */
+const escapeKey = 0x1d;
 
 export function command(): Command {
   return withControl(
     newCommand(
       "console DEVICE [OPTIONS]",
-      "Shows a board's console, live, beginning with the last it said. Any number may watch; one may write.",
+      "Shows a board's console live, starting with its latest output. Any number may watch; one may write.",
     ),
   )
-    .argument("<device>", "its name")
-    .option("--write", "type to the board, while the device is paused (labgear pause DEVICE); Ctrl-] leaves")
-    .option("--put <file:path>", "send a file to the board, verified", names)
-    .option("--get <path:file>", "fetch a file from the board, verified", names)
+    .argument("<device>", "the device's name")
+    .option("--write", "type to the board while the device is paused (labgear pause DEVICE); Ctrl-] exits")
+    .option("--put <file:path>", "send a file to the board and verify it", names)
+    .option("--get <path:file>", "fetch a file from the board and verify it", names)
     .action(async (device: string, options: Options) => {
       if (options.put) return put(device, options.put, options);
       if (options.get) return get(device, options.get, options);
@@ -51,21 +51,21 @@ async function watch(device: string, options: Options): Promise<void> {
   const agent = findAgent(options);
   if (!options.write) return show(agent.bytes(path));
   const { stdin } = process;
-  process.stderr.write(`Ctrl-] leaves ${device}.\n`);
+  process.stderr.write(`Press Ctrl-] to exit.\n`);
   if (stdin.isTTY) stdin.setRawMode(true);
   try {
-    await show(agent.bytes(path, stdin.pipe(untilLeft())));
+    await show(agent.bytes(path, stdin.pipe(untilEscape())));
   } finally {
     if (stdin.isTTY) stdin.setRawMode(false);
     stdin.destroy();
   }
 }
 
-/** Passes on what is typed, and ends the process's part of it all at Ctrl-]. */
-function untilLeft(): Transform {
+/** Passes on what is typed, and exits at Ctrl-]. */
+function untilEscape(): Transform {
   return new Transform({
     transform(chunk: Buffer, _, done) {
-      const at = chunk.indexOf(leave);
+      const at = chunk.indexOf(escapeKey);
       if (at < 0 || !process.stdin.isTTY) return done(null, chunk);
       process.stdin.setRawMode(false);
       process.stderr.write("\n");
@@ -82,7 +82,7 @@ async function show(bytes: AsyncIterable<Buffer>): Promise<void> {
 
 async function put(device: string, { from, to }: FileNames, options: Options): Promise<void> {
   await stat(from).catch((cause: NodeJS.ErrnoException) => {
-    throw new ControlError("REFUSED", `${from} can't be read (${cause.code})`, { cause });
+    throw new ControlError("REFUSED", `${from} cannot be read (${cause.code})`, { cause });
   });
   const path = `/devices/put?${new URLSearchParams({ device, to })}`;
   const { bytes } = await findAgent(options).json<{ bytes: number }>("POST", path, {

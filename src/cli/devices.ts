@@ -1,18 +1,18 @@
-/** `labgear devices`: the boards on serial links, and with --scan what is plugged in. */
+/** `labgear devices`: the boards on serial links; with --scan, what is plugged in. */
 import type { Command } from "commander";
 import { Discovery } from "#/devices/discovery/discovery.ts";
 import { scanYaml } from "#/devices/discovery/scan.ts";
 import type { DeviceStatus } from "#/lib/status.ts";
 import { printable } from "#/lib/text.ts";
-import { findAgent, newCommand, patience, withControl } from "./options.ts";
+import { controlTimeoutMs, findAgent, newCommand, withControl } from "./options.ts";
 import { duration, table } from "./print.ts";
 
 export function command(): Command {
   return withControl(
-    newCommand("devices [OPTIONS]", "Lists the boards on serial links, their states and who has them."),
+    newCommand("devices [OPTIONS]", "Lists the boards on serial links, their states and who is using them."),
   )
-    .option("--scan", "look at what is plugged in, and print the YAML to paste; needs no agent")
-    .option("--json", "the same as JSON")
+    .option("--scan", "print what is plugged in as YAML to paste; needs no agent")
+    .option("--json", "print it as JSON")
     .action(async ({ scan, ...options }: { scan?: true; json?: true; control?: string }) => {
       process.stdout.write(await (scan ? scanned(options.json) : listed(options)));
     });
@@ -25,10 +25,12 @@ async function scanned(json: true | undefined): Promise<string> {
 }
 
 async function listed(options: { json?: true; control?: string }): Promise<string> {
-  const devices = await findAgent(options).json<DeviceStatus[]>("GET", "/devices", { patience });
+  const devices = await findAgent(options).json<DeviceStatus[]>("GET", "/devices", {
+    patience: controlTimeoutMs,
+  });
   if (options.json) return `${JSON.stringify(devices)}\n`;
   if (devices.length === 0)
-    return "no devices are configured; labgear devices --scan shows what is plugged in\n";
+    return "no devices are configured; `labgear devices --scan` shows what is plugged in\n";
   const head = ["DEVICE", "STATE", "FOR", "CONSOLE", "PORT", "CLASSES", "WHY"];
   return table([head, ...devices.map(row)]);
 }

@@ -1,4 +1,4 @@
-/** Following a submitted build to its end: what its packets say, shown as it comes; Ctrl-C stops the build. */
+/** Follows a submitted build to its end and shows it; Ctrl-C stops the build. */
 import type { JobEvent } from "#/gearman/client/client.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
 import { CommandError, exitCodes } from "./exit.ts";
@@ -10,8 +10,8 @@ export interface FollowOptions {
   /** Stops the build at its manager. */
   readonly stop: (manager: string) => Promise<void>;
   /**
-   * Takes a build that no manager has told of yet out of the job server's queue.
-   * @returns false when it is on its way to a manager, and can be stopped there soon
+   * Takes a build out of the job server's queue.
+   * @returns false when it is already on its way to a manager and can soon be stopped there
    */
   readonly cancel: () => Promise<boolean>;
 }
@@ -24,9 +24,9 @@ const codeByResult: Record<string, number> = {
 };
 
 /**
- * Shows a build until it ends. SIGINT and SIGTERM stop it; a second one leaves at once.
+ * Shows a build until it ends. SIGINT and SIGTERM stop it; a second signal exits at once.
  * @returns the exit code
- * @throws CommandError noServer when the line to the job server is lost
+ * @throws CommandError noServer when the connection to the job server is lost
  */
 export async function followBuild(events: AsyncIterable<JobEvent>, options: FollowOptions): Promise<number> {
   const follower = new Follower(options);
@@ -36,7 +36,7 @@ export async function followBuild(events: AsyncIterable<JobEvent>, options: Foll
     return follower.end();
   } catch (cause) {
     if (!(cause instanceof GearmanError)) throw cause;
-    const text = `${cause.message}; the build may go on without us`;
+    const text = `${cause.message}; the build may still be running`;
     throw new CommandError("noServer", text, { cause });
   }
 }
@@ -47,7 +47,7 @@ class Follower {
   #manager: string | undefined;
   #result: string | undefined;
   #reason: string | undefined;
-  /** Of the console, in bytes: up to where it has been shown. */
+  /** How much of the console has been shown, in bytes. */
   #offset = 0;
   #interrupted = false;
 
@@ -55,7 +55,7 @@ class Follower {
     this.#options = options;
   }
 
-  /** Resolves when the build was taken out of the queue: gearmand sends a WORK_FAIL then, geard nothing. */
+  /** Resolves when the build was taken out of the queue: gearmand then sends WORK_FAIL, geard nothing. */
   get cancelled(): Promise<undefined> {
     return this.#cancelled.promise;
   }
@@ -73,7 +73,7 @@ class Follower {
   end(): number {
     if (this.#result === undefined && this.#interrupted && this.#manager === undefined) {
       this.#result = "ABORTED";
-      this.#reason = "it was taken out of the queue";
+      this.#reason = "cancelled while it was queued";
     }
     const [result, reason] = [this.#result, this.#reason];
     this.#options.renderer.show({
@@ -91,8 +91,10 @@ class Follower {
       process.exit(exitCodes.interrupted);
     }
     this.#interrupted = true;
-    renderer.show({ event: "stopping", again: "Ctrl-C once more leaves without waiting for the end" });
-    this.#stop().catch((error) => renderer.show({ event: "notice", text: `no stop: ${error.message}` }));
+    renderer.show({ event: "stopping", again: "press Ctrl-C again to leave without waiting" });
+    this.#stop().catch((error) =>
+      renderer.show({ event: "notice", text: `cannot stop it: ${error.message}` }),
+    );
   }
 
   async #stop(): Promise<void> {
@@ -100,7 +102,7 @@ class Follower {
     const isCancelled = await this.#options.cancel();
     if (this.#manager !== undefined) return;
     if (isCancelled) return this.#cancelled.resolve(undefined);
-    const text = "the build runs already and can't be stopped from here: see `labgear stop --help`";
+    const text = "the build is already running and cannot be stopped from here: see `labgear stop --help`";
     this.#options.renderer.show({ event: "notice", text });
   }
 
@@ -125,8 +127,8 @@ class Follower {
     const { renderer } = this.#options;
     const at = typeof offset === "number" ? offset : this.#offset;
     const missed = at - this.#offset;
-    // Who submits a unique that runs already joins its build, and sees it from there on.
-    const why = this.#manager === undefined ? "came before" : "came too fast and are left out here";
+    // A client that submits a running build's unique joins that build in the middle.
+    const why = this.#manager === undefined ? "came before this" : "came too fast and are not shown here";
     if (missed > 0) renderer.show({ event: "notice", text: `${missed} bytes ${why}` });
     this.#offset = at + Buffer.byteLength(text);
     renderer.show({ event: "output", text });
@@ -143,7 +145,7 @@ async function* until<T>(events: AsyncIterable<T>, over: Promise<undefined>): As
   }
 }
 
-/** A data packet's object; empty for an empty or strange one, which another worker may send. */
+/** A data packet's object; empty for anything else, which another kind of worker may send. */
 function parse(data: Buffer): Record<string, unknown> {
   try {
     const value: unknown = JSON.parse(data.toString());

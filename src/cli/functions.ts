@@ -9,9 +9,11 @@ import { askServers, type ServerAnswer } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
 
 export function command(): Command {
-  return withServers(newCommand("functions [OPTIONS]", "Shows what is registered, queued and running."))
-    .option("--json", "one JSON array")
-    .addHelpText("after", "\nExit code: 0; 7 when a job server doesn't answer, also if others do.")
+  return withServers(
+    newCommand("functions [OPTIONS]", "Shows what the job servers have registered, queued and running."),
+  )
+    .option("--json", "print one JSON array")
+    .addHelpText("after", "\nExit code: 0; 7 if a job server does not answer, even if others do.")
     .action(async (options: ServerOptions & { json?: true }) => {
       const answers = await askServers(await findServers(options));
       for (const answer of answers) if ("error" in answer) process.exitCode = report(answer.error);
@@ -27,7 +29,7 @@ export function command(): Command {
     });
 }
 
-/** By name; the servers stay in their order. */
+/** Sorted by name; servers stay in their order. */
 function rowsOf(answer: ServerAnswer) {
   if ("error" in answer) return [];
   const server = formatAddress(answer.server);

@@ -1,4 +1,4 @@
-/** Submitting a build to a job server, as any client would, and following it to its end. */
+/** Submits a build to a job server, as any client would, and follows it to its end. */
 import { Admin } from "#/gearman/client/admin.ts";
 import { Client } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
@@ -10,17 +10,17 @@ import { stopArgument } from "./stop.ts";
 
 export interface Launch {
   readonly job: string;
-  /** A class of nodes, or one node's name; absent: any. */
+  /** A class of nodes, or a node's name; absent: any node. */
   readonly node?: string | undefined;
   readonly parameters: Readonly<Record<string, string>>;
-  /** Don't follow it. */
+  /** Do not follow it. */
   readonly detach?: boolean;
 }
 
 /**
  * Runs a build.
- * @returns the exit code that tells its result; for a detached one success
- * @throws GearmanError; CommandError noServer when the line is lost in the middle
+ * @returns the exit code for its result; success for a detached one
+ * @throws GearmanError; CommandError noServer when the connection is lost
  */
 export async function launchBuild(
   server: ServerAddress,
@@ -36,7 +36,7 @@ export async function launchBuild(
     ...launch.parameters,
   };
   await using client = await Client.connect(server);
-  // Without this gearmand keeps the reason of a refused argument to itself.
+  // Without this option gearmand does not pass on why an argument was refused.
   client.wantExceptions();
   const data = JSON.stringify(parameters);
   const asked = { function: buildFunction(job, node), unique: uuid, data, background: detach };
@@ -45,12 +45,12 @@ export async function launchBuild(
   renderer.show({ event: "created", job, uuid, handle });
   if (detach) return exitCodes.success;
   const stop = async (manager: string) => {
-    // In the background, so that it arrives also when a second Ctrl-C leaves at once.
+    // A background job: it arrives even if a second Ctrl-C ends this process at once.
     const data = stopArgument(uuid);
     await client.submit({ function: stopFunction(manager), data, priority: "high", background: true });
   };
   const cancel = async () => {
-    // gearmand would forget a running job, too, and never tell its worker to stop.
+    // gearmand cancels a running job, too, and never tells its worker.
     if ((await client.status(handle)).running) return false;
     await using admin = await Admin.connect(server);
     await admin.cancelJob(handle);

@@ -3,7 +3,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { ControlClient, defaultControl } from "#/control/client.ts";
 import { printable } from "#/lib/text.ts";
 
-/** A command whose errors are one line that ends with where to look, and whose help knows the program's name. */
+/** A command whose errors are one line that points to its help. */
 export function newCommand(usage: string, description: string): Command {
   const [name = ""] = usage.split(" ", 1);
   return new Command(name)
@@ -23,7 +23,7 @@ function usageError(name: string, text: string): string {
   return `labgear ${name}: ${clean}; see \`labgear ${name} --help\`\n`;
 }
 
-/** Adds the option by which a command finds the agent on this box. */
+/** Adds the option that names the agent's control socket. */
 export function withControl(command: Command): Command {
   return command.option(
     "--control <socket>",
@@ -31,15 +31,14 @@ export function withControl(command: Command): Command {
   );
 }
 
-/** The agent that a command's options name. */
 export function findAgent(options: { control?: string | undefined }): ControlClient {
   return new ControlClient(options.control ?? (process.env.LABGEAR_CONTROL || defaultControl));
 }
 
-/** How long the agent may take to answer a question that needs no waiting, in milliseconds. */
-export const patience = 30_000;
+/** For requests that the agent answers at once. */
+export const controlTimeoutMs = 30_000;
 
-/** Checks `JOB#NUMBER`, `JOB` or a uuid, and gives it back. */
+/** Parses `JOB#NUMBER`, `JOB` or a uuid. */
 export function buildName(text: string): string {
   if (/^[^#\s]+(?:#[1-9][0-9]{0,14})?$/.test(text)) return text;
   throw new InvalidArgumentError("expected JOB#NUMBER or a uuid.");

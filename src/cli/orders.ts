@@ -1,16 +1,70 @@
-/** Commands that give the agent on this box an order, and print the state that follows from it. */
+/** `labgear pause`, `resume`, `drain`, `reload` and `restart`: each gives the agent on this box one order and prints its status after it. */
 import type { Command } from "commander";
 import type { AgentStatus } from "#/lib/status.ts";
-import { findAgent, newCommand, patience, withControl } from "./options.ts";
+import { CommandError } from "./exit.ts";
+import { controlTimeoutMs, findAgent, newCommand, withControl } from "./options.ts";
 import { statusText } from "./status.ts";
+
+export function pause(): Command {
+  return orderCommand({
+    usage: "pause [NODE] [OPTIONS]",
+    description:
+      "Takes no new builds until `labgear resume`, even after a restart. Running builds continue; queued ones wait.",
+    path: "/pause",
+  })
+    .argument("[node]", "the node (default: every node of this box)")
+    .option("--reason <text>", "shown wherever the node is shown");
+}
+
+export function resume(): Command {
+  return orderCommand({
+    usage: "resume [NODE] [OPTIONS]",
+    description: "Takes builds again, after a pause or a drain.",
+    path: "/resume",
+  }).argument("[node]", "the node (default: every node of this box)");
+}
+
+export function drain(): Command {
+  return orderCommand({
+    usage: "drain [OPTIONS]",
+    description:
+      "Takes no new builds and waits until the running ones have ended. `labgear resume` undoes it.",
+    path: "/drain",
+    waits: true,
+  });
+}
+
+export function reload(): Command {
+  return orderCommand({
+    usage: "reload [OPTIONS]",
+    description:
+      "Reads the configuration again. Running builds keep the one they started with; an invalid file changes nothing.",
+    path: "/reload",
+  });
+}
+
+export function restart(): Command {
+  return orderCommand({
+    usage: "restart --when-idle [OPTIONS]",
+    description:
+      "Restarts the agent as soon as no build is running, for example after an upgrade. Until then it takes no new builds.",
+    path: "/restart",
+  })
+    .option("--when-idle", "required: a restart in the middle of a build would lose it")
+    .hook("preAction", (command) => {
+      if (command.opts<{ whenIdle?: true }>().whenIdle) return;
+      const reason = "a restart in the middle of a build would lose it: add --when-idle";
+      throw new CommandError("usage", `${reason}; see \`labgear restart --help\``);
+    });
+}
 
 interface Order {
   /** As in `labgear USAGE`. */
   readonly usage: string;
   readonly description: string;
-  /** The control socket's path. */
+  /** The route on the control socket. */
   readonly path: string;
-  /** Its answer takes as long as the builds that run. */
+  /** The answer comes when the running builds have ended. */
   readonly waits?: true;
 }
 
@@ -20,17 +74,16 @@ interface OrderOptions {
   readonly reason?: string;
 }
 
-/** A command that sends one order. */
-export function orderCommand({ usage, description, path, waits }: Order): Command {
+function orderCommand({ usage, description, path, waits }: Order): Command {
   return withControl(newCommand(usage, description))
-    .option("--json", "the state that follows, as JSON")
+    .option("--json", "print the resulting status as JSON")
     .action(async (...given: unknown[]) => {
       const command = given.at(-1) as Command;
       const { json, control, reason } = command.opts<OrderOptions>();
       const [node] = command.args;
       const body = { ...(node !== undefined && { node }), ...(reason !== undefined && { reason }) };
-      const asking = { body, ...(!waits && { patience }) };
-      const status = await findAgent({ control }).json<AgentStatus>("POST", path, asking);
+      const request = { body, ...(!waits && { patience: controlTimeoutMs }) };
+      const status = await findAgent({ control }).json<AgentStatus>("POST", path, request);
       process.stdout.write(json ? `${JSON.stringify(status)}\n` : statusText(status));
     });
 }

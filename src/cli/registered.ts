@@ -1,25 +1,28 @@
-/** What is registered on job servers, and on which of them a function is. */
+/** Asks job servers what is registered, and finds the one that has a function. */
 import { Admin, type FunctionStatus } from "#/gearman/client/admin.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import type { GearmanError } from "#/gearman/wire/errors.ts";
 import { CommandError } from "./exit.ts";
 
-/** How long a job server may take to let us in, and then to answer, in milliseconds. */
-const patience = 4000;
+/** For the connection and for each answer. */
+const serverTimeoutMs = 4000;
 
-/** A job server, and what it knows or why it doesn't say. */
+/** A job server's functions, or why it did not answer. */
 export type ServerAnswer =
   | { readonly server: ServerAddress; readonly functions: readonly FunctionStatus[] }
   | { readonly server: ServerAddress; readonly error: GearmanError };
 
-/** Asks all servers at once. Never throws; the answers come in the order of the servers. */
+/** Asks all servers at once. Never throws; the answers have the order of the servers. */
 export function askServers(servers: readonly ServerAddress[]): Promise<ServerAnswer[]> {
   return Promise.all(servers.map(ask));
 }
 
 async function ask(server: ServerAddress): Promise<ServerAnswer> {
   try {
-    await using admin = await Admin.connect(server, { timeoutMs: patience, answerTimeoutMs: patience });
+    await using admin = await Admin.connect(server, {
+      timeoutMs: serverTimeoutMs,
+      answerTimeoutMs: serverTimeoutMs,
+    });
     return { server, functions: await admin.status() };
   } catch (error) {
     return { server, error: error as GearmanError };
@@ -27,17 +30,17 @@ async function ask(server: ServerAddress): Promise<ServerAnswer> {
 }
 
 /**
- * Whether a worker offers the function. A line without workers is what is left of a node that has gone: work given to it
- * would wait for ever.
+ * Whether a worker offers the function. A function without workers belonged to a node that has gone: a job for it would
+ * wait for ever.
  */
 export function isOffered(functions: readonly FunctionStatus[], name: string): boolean {
   return functions.some((entry) => entry.function === name && entry.workers > 0);
 }
 
 /**
- * The first of the servers where a worker offers the function.
- * @param lack what to say when there is none
- * @throws CommandError notRegistered; GearmanError when no server at all can be asked
+ * @returns the first server where a worker offers the function
+ * @param lack the message when there is none
+ * @throws CommandError notRegistered; GearmanError when no server answers
  */
 export async function findFunction(
   servers: readonly ServerAddress[],
@@ -51,6 +54,6 @@ export async function findFunction(
   const [first] = failures;
   if (first && failures.length === answers.length) throw first;
   const unasked = failures.map(({ message }) => `; ${message}`).join("");
-  const text = `${lack}: ${name} is not registered; \`labgear functions\` shows what is`;
+  const text = `${lack}: ${name} is not registered; \`labgear functions\` lists what is`;
   throw new CommandError("notRegistered", text + unasked);
 }

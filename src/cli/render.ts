@@ -1,10 +1,9 @@
-/** How a followed build is shown: JSON lines, plain lines in a pipe, or with a line of progress on a terminal. */
+/** Shows a followed build: as JSON lines, as plain lines in a pipe, or with a progress line on a terminal. */
 import type { WriteStream } from "node:tty";
 import { printable } from "#/lib/text.ts";
 import { duration } from "./print.ts";
-import { ProgressLine } from "./progress-line.ts";
 
-/** What can be shown of a build, as `--json` prints it. */
+/** What happens to a build, as `--json` prints it. */
 export type ShownEvent =
   | { readonly event: "created"; readonly job: string; readonly uuid: string; readonly handle: string }
   | { readonly event: "started"; readonly [fact: string]: unknown }
@@ -20,7 +19,6 @@ export interface Renderer extends Disposable {
 
 export type Out = Pick<WriteStream, "write"> & { readonly isTTY?: boolean; readonly columns?: number };
 
-/** The renderer for where the output goes. */
 export function chooseRenderer(out: Out, json: boolean): Renderer {
   if (json) return new JsonLines(out);
   return out.isTTY && process.env.TERM !== "dumb" ? new Terminal(out) : new PlainLines(out);
@@ -40,7 +38,7 @@ class JsonLines implements Renderer {
   [Symbol.dispose](): void {}
 }
 
-/** The build's output as it is, and a line of ours for what happens to it. */
+/** The build's output as it is, and a line of our own for each event. */
 class PlainLines implements Renderer {
   readonly #out: Out;
   readonly #begun = performance.now();
@@ -63,7 +61,7 @@ class PlainLines implements Renderer {
     }
     const line = this.#line(event);
     if (line === undefined) return;
-    // Names, results and reasons come from outside, and mustn't steer the terminal as the console may.
+    // Names, results and reasons come from outside and must not control the terminal, which the console may.
     this.#out.write(`${this.#atLineStart ? "" : "\n"}${printable(line)}\n`);
     this.#atLineStart = true;
   }
@@ -94,7 +92,7 @@ class PlainLines implements Renderer {
   [Symbol.dispose](): void {}
 }
 
-/** As plain lines, with a line of progress kept below them. */
+/** Plain lines with a progress line below them. */
 class Terminal implements Renderer {
   readonly #out: Out;
   readonly #lines: PlainLines;
@@ -110,7 +108,7 @@ class Terminal implements Renderer {
     this.#progress.erase();
     if (event.event === "progress") this.#progress.percent = event.percent;
     if (event.event === "started") this.#progress.title = `${event.name}#${event.number}`;
-    // What colours the job has left behind end with it.
+    // Reset the colours that the job left on.
     if (event.event === "ended") this.#out.write("\u001b[0m");
     this.#lines.show(event);
     if (event.event === "ended") this.#progress[Symbol.dispose]();
@@ -119,5 +117,52 @@ class Terminal implements Renderer {
 
   [Symbol.dispose](): void {
     this.#progress[Symbol.dispose]();
+  }
+}
+
+const repaintIntervalMs = 1000;
+const barWidth = 20;
+
+/**
+ * A line of progress, drawn at the start of a line and erased before anything else is written.
+ *
+ *     hidden ──draw──▶ drawn (repaints itself) ──erase──▶ hidden
+ */
+class ProgressLine implements Disposable {
+  title = "queued";
+  /** From 0 to 100. */
+  percent = 0;
+  readonly #out: Out;
+  readonly #begun = performance.now();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(out: Out) {
+    this.#out = out;
+  }
+
+  /** The cursor must be at the start of a line. */
+  draw(): void {
+    this.#timer ??= setInterval(() => this.#paint(), repaintIntervalMs);
+    this.#paint();
+  }
+
+  erase(): void {
+    if (this.#timer === undefined) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+    this.#out.write("\r\u001b[K");
+  }
+
+  #paint(): void {
+    const filled = Math.round((this.percent / 100) * barWidth);
+    const bar = "━".repeat(filled) + "╌".repeat(barWidth - filled);
+    const line = `${printable(this.title)} ${bar} ${this.percent} % ${duration(performance.now() - this.#begun)}`;
+    // One column short of the edge: terminals wrap there.
+    const fitting = line.slice(0, Math.max(0, (this.#out.columns || 80) - 1));
+    this.#out.write(`\r\u001b[K\u001b[2m${fitting}\u001b[0m`);
+  }
+
+  [Symbol.dispose](): void {
+    this.erase();
   }
 }

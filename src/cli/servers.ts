@@ -1,4 +1,4 @@
-/** The options by which a command finds its job servers. */
+/** The options that say which job servers a command talks to. */
 import { readFile } from "node:fs/promises";
 import { type Command, InvalidArgumentError } from "commander";
 import { serverAddresses } from "#/agent/servers.ts";
@@ -25,11 +25,8 @@ export function withServers(command: Command): Command {
       address,
     )
     .option("--config <file>", "the configuration that names the servers")
-    .option(
-      "--tls-ca <file>",
-      "with a server named here: use TLS, and check the server against this certificate",
-    )
-    .option("--tls-cert <file>", "with --tls-ca: the certificate to show to the server")
+    .option("--tls-ca <file>", "with --server: use TLS and check the server against this certificate")
+    .option("--tls-cert <file>", "with --tls-ca: the certificate to present to the server")
     .option("--tls-key <file>", "with --tls-cert: its key");
 }
 
@@ -39,10 +36,10 @@ export function withServers(command: Command): Command {
  */
 export async function findServers(options: ServerOptions): Promise<ServerAddress[]> {
   const { tlsCa, tlsCert, tlsKey } = options;
-  // A configuration that is named on the command line counts more than the environment.
+  // A configuration named on the command line takes precedence over the environment.
   const server = options.server ?? (options.config === undefined ? fromEnvironment() : undefined);
   if ((tlsCert || tlsKey) && !tlsCa)
-    throw new CommandError("usage", "--tls-cert and --tls-key need --tls-ca too");
+    throw new CommandError("usage", "--tls-cert and --tls-key need --tls-ca as well");
   if (tlsCa && !server) {
     throw new CommandError(
       "usage",

@@ -1,22 +1,23 @@
-/** `labgear status`: the agent, its nodes and what they do. */
+/** `labgear status`: the agent, its nodes and what they are doing. */
 import type { Command } from "commander";
 import type { AgentStatus, ExecutorStatus } from "#/lib/status.ts";
 import { printable } from "#/lib/text.ts";
-import { findAgent, newCommand, patience, withControl } from "./options.ts";
+import { controlTimeoutMs, findAgent, newCommand, withControl } from "./options.ts";
 import { table } from "./print.ts";
 
 export function command(): Command {
   return withControl(
-    newCommand("status [OPTIONS]", "Shows the agent on this box, its nodes and what they do."),
+    newCommand("status [OPTIONS]", "Shows the agent on this box, its nodes and what they are doing."),
   )
-    .option("--json", "the same as JSON")
+    .option("--json", "print it as JSON")
     .action(async (options: { json?: true; control?: string }) => {
-      const status = await findAgent(options).json<AgentStatus>("GET", "/status", { patience });
+      const status = await findAgent(options).json<AgentStatus>("GET", "/status", {
+        patience: controlTimeoutMs,
+      });
       process.stdout.write(options.json ? `${JSON.stringify(status)}\n` : statusText(status));
     });
 }
 
-/** The status as people read it. */
 export function statusText(status: AgentStatus): string {
   const servers = status.servers.map(({ server, status: line }) => [`  ${server}`, printable(line)]);
   const nodes = status.nodes.flatMap((node) => [

@@ -1,4 +1,4 @@
-/** `labgear stop`: stops a build from afar, through its manager. */
+/** `labgear stop`: stops a build on any box, through its manager. */
 import type { Command } from "commander";
 import { Client } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
@@ -8,12 +8,11 @@ import { buildName, newCommand } from "./options.ts";
 import { findFunction } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
 
-/** How long a manager may take to answer, in milliseconds. */
-const patience = 20_000;
+const managerTimeoutMs = 20_000;
 
 export function command(): Command {
   return withServers(newCommand("stop MANAGER JOB#NUMBER|UUID [OPTIONS]", "Stops a running build."))
-    .argument("<manager>", "the agent's name, as its builds tell it")
+    .argument("<manager>", "the agent's name, as its builds report it")
     .argument("<build>", "JOB#NUMBER, or the build's uuid", buildName)
     .action(async (manager: string, build: string, options: ServerOptions) => {
       const servers = await findServers(options);
@@ -26,7 +25,7 @@ export function command(): Command {
 /**
  * Asks a manager to stop a build.
  * @param build JOB#NUMBER, or a uuid
- * @throws GearmanError; CommandError failure when no such build runs there, or the manager is silent
+ * @throws GearmanError; CommandError failure when no such build is running there, or the manager does not answer
  */
 async function askManager(server: ServerAddress, manager: string, build: string): Promise<void> {
   await using client = await Client.connect(server);
@@ -36,20 +35,21 @@ async function askManager(server: ServerAddress, manager: string, build: string)
   const timer = setTimeout(() => {
     silent = true;
     void client[Symbol.asyncDispose]();
-  }, patience);
+  }, managerTimeoutMs);
   try {
     for await (const event of submitted) {
-      if (event.type === "fail") throw new CommandError("failure", `${manager} runs no build ${build}`);
+      if (event.type === "fail")
+        throw new CommandError("failure", `${manager} is not running build ${build}`);
     }
   } catch (cause) {
     if (!silent) throw cause;
-    throw new CommandError("failure", `${manager} doesn't answer: see its log`, { cause });
+    throw new CommandError("failure", `${manager} does not answer: see its log`, { cause });
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** What goes to `stop:` for JOB#NUMBER or a uuid; see parseStopArgument. */
+/** The argument of `stop:` for JOB#NUMBER or a uuid; see parseStopArgument. */
 export function stopArgument(build: string): string {
   const [, name, number] = /^(.+)#(\d+)$/.exec(build) ?? [];
   return JSON.stringify(name ? { name, number: Number(number) } : { uuid: build });

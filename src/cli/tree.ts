@@ -1,14 +1,14 @@
-/** A command with its options and arguments, as the manual and the completions need them. */
+/** The commands with their options and arguments, for the manual and the completions. */
 import type { Command } from "commander";
 
 export interface CommandOption {
-  /** As in the help: `-p, --parameter <key=value>`. */
+  /** `-p, --parameter <key=value>` */
   readonly flags: string;
   readonly long: string;
   readonly short?: string;
   readonly description: string;
   readonly takesValue: boolean;
-  /** What it may be; empty: anything. */
+  /** The allowed values; empty: anything. */
   readonly choices: readonly string[];
 }
 
@@ -20,16 +20,15 @@ export interface CommandNode {
   /** What goes after `labgear`. */
   readonly usage: string;
   readonly options: readonly CommandOption[];
-  /** The names of its arguments. */
   readonly arguments: readonly { readonly name: string; readonly description: string }[];
-  /** What the help says after the options. */
+  /** The help text after the options. */
   readonly notes: string;
 }
 
-/** All commands; loads every one. */
+/** Loads every command. */
 export type CommandTree = () => Promise<CommandNode[]>;
 
-/** @param summary one line on it, as in the overview */
+/** @param summary one line, as in the overview */
 export function describeCommand(command: Command, summary: string): CommandNode {
   const help = command.createHelp();
   return {

@@ -118,7 +118,7 @@ describe("build", { skip }, () => {
       await running.until("stdout", "waiting\n");
       running.child.kill(signal);
       assert.equal(await running.ended, 3, running.stderr);
-      assert.match(running.stdout, /^stopping the build; Ctrl-C once more leaves/m);
+      assert.match(running.stdout, /^stopping the build; press Ctrl-C again to leave/m);
       assert.match(running.stdout, /^ABORTED after /m);
     }
   });
@@ -130,7 +130,7 @@ describe("build", { skip }, () => {
     await second.until("stdout", "is queued as");
     second.child.kill("SIGINT");
     assert.equal(await second.ended, 3, second.stderr);
-    assert.match(second.stdout, /^ABORTED after .*: it was taken out of the queue$/m);
+    assert.match(second.stdout, /^ABORTED after .*: cancelled while it was queued$/m);
     first.child.kill("SIGINT");
     assert.equal(await first.ended, 3);
     assert.equal((await build("pass")).exitCode, 0);
@@ -176,7 +176,7 @@ describe("build", { skip }, () => {
       assert.equal(await running.ended, 3);
       await watched.ended;
       const again = await labgear(["stop", "box8", build, "--server", address()]);
-      assert.deepEqual([again.exitCode, again.stderr], [1, `labgear: box8 runs no build ${build}\n`]);
+      assert.deepEqual([again.exitCode, again.stderr], [1, `labgear: box8 is not running build ${build}\n`]);
     }
     const nobody = await labgear(["stop", "box9", "wait#1", "--server", address()]);
     assert.equal(nobody.exitCode, 6);

@@ -42,7 +42,7 @@ describe("doctor", () => {
     assert.equal(exitCode, 0, stdout);
     assert.match(stdout, /^ok +configuration +\S+: 1 job$/m);
     assert.match(stdout, /^ok +agent +box4 is running, pid \d+$/m);
-    assert.match(stdout, /^ok +job server +\S+ answers, and has this box registered$/m);
+    assert.match(stdout, /^ok +job server +\S+ answers and has this box registered$/m);
     assert.match(stdout, /^(ok|note) +cgroup +\S/m);
     assert.match(stdout, /^ok +disk +\S+ free at /m);
     await agent.command("pause");
@@ -99,11 +99,11 @@ describe("doctor", () => {
   test("a full disk, a state directory that is a file, one that isn't there yet", async () => {
     await using folder = await temporaryFolder();
     const full = await examine(folder.path, good.replace("1MiB", "1000TiB"));
-    assert.match(full.about("disk")[0]?.advice ?? "", /^no build is taken: free some/);
+    assert.match(full.about("disk")[0]?.advice ?? "", /^the box takes no builds: free some space/);
     const file = join(folder.path, "file");
     await writeFile(file, "");
     const odd = await examine(folder.path, good, "--state-dir", join(file));
-    assert.match(odd.about("disk")[0]?.text ?? "", /file is no folder$/);
+    assert.match(odd.about("disk")[0]?.text ?? "", /file is not a folder$/);
     const missing = await examine(folder.path, good, "--state-dir", join(folder.path, "a/b/c"));
     assert.equal(missing.about("disk")[0]?.state, "good");
   });

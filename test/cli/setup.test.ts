@@ -31,8 +31,8 @@ test("by options alone, for a box without a configuration", async () => {
   ];
   const { exitCode, stdout, stderr } = await labgear(["setup", "--no-start", "--config", config, ...args]);
   assert.deepEqual([exitCode, stderr], [0, ""]);
-  assert.match(stdout, /setup\.yaml is written$/m);
-  assert.match(stdout, /^add jobs under jobs: in /m);
+  assert.match(stdout, /setup\.yaml written$/m);
+  assert.match(stdout, /^next, add jobs under jobs: in /m);
   const found = await loadConfig({ file: config });
   assert.deepEqual([found.name, found.host], ["rack7", { classes: ["auto", "fast"], executors: 3 }]);
   assert.deepEqual(
@@ -50,7 +50,7 @@ test("an earlier setup is replaced only by force, and the configuration itself n
   assert.equal((await setup("--name", "one")).exitCode, 0);
   const refused = await setup("--name", "two");
   assert.deepEqual([refused.exitCode, (await loadConfig({ file: config })).name], [2, "one"]);
-  assert.match(refused.stderr, /^labgear: .*setup\.yaml is there already: edit it, or .* --force$/m);
+  assert.match(refused.stderr, /^labgear: .*setup\.yaml exists already: edit it, or .* --force$/m);
   assert.equal((await setup("--name", "two", "--force")).exitCode, 0);
   assert.equal((await loadConfig({ file: config })).name, "two");
   assert.equal(readFileSync(config, "utf8"), "jobs: { pass: { run: 'true' } }\n");
@@ -76,7 +76,7 @@ test("a person is asked for what no option told", async () => {
       shown += chunk;
       // Each question is answered when it is there.
       const answers: [RegExp, string][] = [
-        [/The name of this box \[[^\]]*\]: $/, "rack 8\n"],
+        [/Name of this box \[[^\]]*\]: $/, "rack 8\n"],
         [/Job servers[^\]]*\]: $/, shown.includes("expected HOST") ? "gear.example\n" : "x:y:z\n"],
         [/ttyUSB0, Fancy Adapter\? \[y\/N\]: $/, "n\n"],
         [/ttyACM0, Pico\? \[y\/N\]: $/, "yes\n"],
@@ -99,7 +99,7 @@ test("a person is asked for what no option told", async () => {
 test("answers that end too early write nothing", async () => {
   const input = new PassThrough();
   input.end("rack8\n");
-  await assert.rejects(ask({}, ports, input, new PassThrough().resume()), /the answers ended too early/);
+  await assert.rejects(ask({}, ports, input, new PassThrough().resume()), /the input ended too early/);
 });
 
 test("boards become devices of the configuration", async () => {

@@ -1,6 +1,6 @@
 /**
- * The demo's board: a console on a loopback port, as a console server offers a serial line, with a login and a real shell on a
- * terminal of its own behind it.
+ * The demo's board: a login and a real shell on a terminal, behind a TCP port on loopback, the way a console server
+ * offers a serial line.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { timingSafeEqual } from "node:crypto";
@@ -28,7 +28,7 @@ export class DemoBoard implements AsyncDisposable {
   #typed = "";
 
   /**
-   * @param password of the user root: any user of this box can reach the port
+   * @param password root's: any user of this box can reach the port
    * @param folder the shell's home
    */
   constructor(password: string, folder: string) {
@@ -89,7 +89,7 @@ export class DemoBoard implements AsyncDisposable {
 
   #startShell(): void {
     this.#say("\r\n");
-    // script(1), in every Debian, gives the shell a terminal.
+    // script(1) gives the shell a terminal.
     const shell = spawn("script", ["-qfec", "exec /bin/sh -i", "/dev/null"], {
       stdio: ["pipe", "pipe", "ignore"],
       cwd: this.#folder,
@@ -114,7 +114,7 @@ export class DemoBoard implements AsyncDisposable {
     if (this.#state.kind !== "shell") return;
     const { shell } = this.#state;
     const ended = once(shell, "close");
-    // Without its input the terminal hangs up, and the shell with it.
+    // The end of its input hangs up the terminal, and with it the shell.
     shell.stdin?.end();
     shell.kill("SIGHUP");
     await ended;

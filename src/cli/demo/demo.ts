@@ -1,4 +1,4 @@
-/** `labgear demo`: a whole lab on loopback, and a build whose output streams through a real Gearman exchange. */
+/** `labgear demo`: a whole lab on loopback that runs two builds through a real job server. */
 import { randomBytes } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -18,13 +18,12 @@ import { followSystem } from "../service.ts";
 import { onSignals } from "../signals.ts";
 import { DemoBoard } from "./board.ts";
 
-/** How long the lab may take to start, in milliseconds. */
-const startTime = 30_000;
+const startTimeoutMs = 30_000;
 
 const configuration = (
   server: number,
   board: number,
-) => `# The demo's configuration: what a lab's own starts from.
+) => `# The demo's configuration. A real lab's looks much the same.
 name: demo
 servers: ["127.0.0.1:${server}"]
 http: { listen: "127.0.0.1:0" }
@@ -36,7 +35,7 @@ jobs:
     timeout: 1m
     run: |
       echo "Hello from $(hostname): $(uname -srm), $(nproc) processors."
-      echo "This is build $BUILD_NUMBER of $JOB_NAME on $NODE_NAME, and its output comes through Gearman, live:"
+      echo "This is build $BUILD_NUMBER of $JOB_NAME on $NODE_NAME. Its output streams through Gearman:"
       for step in configure compile test; do
         sleep 0.4
         echo "  $step … done"
@@ -45,7 +44,7 @@ jobs:
     nodes: [demo-board]
     timeout: 1m
     shell: |
-      echo "Hello from the board: this was typed on its console, and its answer comes back exact."
+      echo "Hello from the board: this script was typed on its console, and its output comes back exactly."
       for step in 1 2 3; do sleep 0.4; echo "  measurement $step … ok"; done
 devices:
   board-1:
@@ -61,7 +60,7 @@ export function command(): Command {
     "demo [--once]",
     "Runs a whole lab on loopback: a job server, the agent, a board; a build on this box and one on the board.",
   )
-    .option("--once", "end when both builds have passed, instead of staying up until Ctrl-C")
+    .option("--once", "exit when both builds have passed instead of staying up until Ctrl-C")
     .action(async ({ once }: { once?: true }) => {
       process.exitCode = await run(once === true);
     });
@@ -69,7 +68,7 @@ export function command(): Command {
 
 async function run(once: boolean): Promise<number> {
   const interrupt = new AbortController();
-  // Until the build and then the lab follow the signals themselves, so that an early Ctrl-C leaves nothing behind.
+  // An early Ctrl-C cleans up, too; later the build and then the agent handle the signals.
   using _ = onSignals(["SIGINT", "SIGTERM"], () => interrupt.abort());
   const folder = await mkdtemp(join(tmpdir(), "labgear-demo-"));
   await using cleanUp = new AsyncDisposableStack();
@@ -86,15 +85,15 @@ async function run(once: boolean): Promise<number> {
   const load = () => loadConfig({ file });
   const agent = cleanUp.use(await Agent.start({ load, stateDir: join(folder, "state"), control, log }));
   try {
-    const patience = AbortSignal.any([interrupt.signal, AbortSignal.timeout(startTime)]);
-    await agent.host.registered(patience);
-    await agent.boards.ready(patience);
+    const startSignal = AbortSignal.any([interrupt.signal, AbortSignal.timeout(startTimeoutMs)]);
+    await agent.host.registered(startSignal);
+    await agent.boards.ready(startSignal);
   } catch (error) {
     if (interrupt.signal.aborted) return exitCodes.aborted;
     throw error;
   }
   process.stdout.write(
-    `A lab on loopback: the job server on port ${address.port}, the agent ${agent.config.name}, and its board.\n` +
+    `A lab on loopback: a job server on port ${address.port}, the agent ${agent.config.name} and its board.\n` +
       `Its pages: ${agent.url}/\n\n`,
   );
   const first = await build(address, "hello", "demo-box");
@@ -102,7 +101,7 @@ async function run(once: boolean): Promise<number> {
   process.stdout.write("\n");
   const second = await build(address, "board-hello", "demo-board");
   const code = first === exitCodes.success ? second : first;
-  // Who stops the build with Ctrl-C wants the lab gone, too.
+  // Ctrl-C during a build ends the lab, too.
   if (once || code === exitCodes.aborted) return code;
   process.stdout.write(lookAround(address.port, control, file));
   followSystem(agent, log);
@@ -110,7 +109,6 @@ async function run(once: boolean): Promise<number> {
   return exitCodes.success;
 }
 
-/** One build, as any client would ask for it. */
 async function build(server: ServerAddress, job: string, node: string): Promise<number> {
   using renderer = chooseRenderer(process.stdout, false);
   return await launchBuild(server, { job, node, parameters: {} }, renderer);
@@ -118,7 +116,7 @@ async function build(server: ServerAddress, job: string, node: string): Promise<
 
 function lookAround(port: number, control: string, file: string): string {
   return `
-Look around, from another terminal in this folder:
+Look around from another terminal in this folder:
   npm run -s labgear -- functions --server 127.0.0.1:${port}
   npm run -s labgear -- build hello --node demo-box --server 127.0.0.1:${port}
   npm run -s labgear -- build board-hello --node demo-board --server 127.0.0.1:${port}

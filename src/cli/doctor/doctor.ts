@@ -1,20 +1,34 @@
-/** `labgear doctor`: looks for what keeps the agent from working, and says what to do about each finding. */
+/** `labgear doctor`: finds out what keeps the agent from working, and says what to do about each finding. */
+
+import { existsSync, statSync } from "node:fs";
+import { access, constants } from "node:fs/promises";
+import { dirname } from "node:path";
 import type { Command } from "commander";
+import { serverAddresses } from "#/agent/servers.ts";
+import { loadConfig } from "#/config/load.ts";
+import type { Config } from "#/config/model.ts";
+import { freeSpace } from "#/host/health.ts";
+import { formatAddress } from "#/lib/address.ts";
+import type { AgentStatus } from "#/lib/status.ts";
 import { printable } from "#/lib/text.ts";
+import { formatSize } from "#/lib/units.ts";
+import { managerFunctions } from "#/zuul/functions.ts";
 import { exitCodes } from "../exit.ts";
-import { newCommand, withControl } from "../options.ts";
-import { table } from "../print.ts";
-import { diagnose } from "./diagnose.ts";
+import { controlTimeoutMs, findAgent, newCommand, withControl } from "../options.ts";
+import { describeConfig, table } from "../print.ts";
+import { askServers, isOffered, type ServerAnswer } from "../registered.ts";
 import type { Finding } from "./finding.ts";
+import { checkAddon, checkPorts, checkUsers } from "./rights.ts";
+import { checkCgroup, checkClock, checkUnit } from "./system.ts";
 
 export function command(): Command {
   return withControl(
-    newCommand("doctor [OPTIONS]", "Looks for what keeps the agent from working, and says what to do."),
+    newCommand("doctor [OPTIONS]", "Finds out what keeps the agent from working, and says what to do."),
   )
-    .option("--config <file>", "the configuration to look at")
+    .option("--config <file>", "the configuration to check")
     .option("--state-dir <folder>", "the agent's state directory", "/var/lib/labgear")
-    .option("--json", "the findings as one JSON array")
-    .addHelpText("after", "\nExit code: 0 when nothing is wrong, else 1.")
+    .option("--json", "print the findings as one JSON array")
+    .addHelpText("after", "\nExit code: 0 if nothing is wrong, otherwise 1.")
     .action(async (options: { config?: string; stateDir: string; control?: string; json?: true }) => {
       const findings = await diagnose(options);
       process.stdout.write(options.json ? `${JSON.stringify(findings)}\n` : findingsText(findings));
@@ -29,4 +43,113 @@ function findingsText(findings: readonly Finding[]): string {
     ...(advice ? [["", "", `→ ${advice}`]] : []),
   ]);
   return table(rows);
+}
+
+interface DiagnoseOptions {
+  readonly config?: string;
+  readonly stateDir: string;
+  readonly control?: string;
+}
+
+/** All findings, in the order in which a person would look. Never throws. */
+async function diagnose(options: DiagnoseOptions): Promise<Finding[]> {
+  const [config, ...findings] = await checkConfiguration(options.config);
+  const [pid, agent] = await checkAgent(options);
+  return [
+    ...findings,
+    agent,
+    await checkUnit(),
+    ...(config ? await checkServers(config) : []),
+    await checkUsers(pid, config),
+    ...(await checkPorts(pid)),
+    await checkAddon(),
+    await checkCgroup(pid),
+    await checkDisk(options.stateDir, config?.builds.minFree),
+    await checkClock(),
+  ];
+}
+
+async function checkConfiguration(file?: string): Promise<[Config | undefined, ...Finding[]]> {
+  const about = "configuration";
+  try {
+    const config = await loadConfig(file === undefined ? {} : { file });
+    const text = describeConfig(config);
+    if (config.jobs.size > 0) return [config, { about, state: "good", text }];
+    const advice = "without jobs the box offers nothing: add one under jobs:";
+    return [config, { about, state: "warning", text, advice }];
+  } catch (error) {
+    const advice = "fix it, then run `labgear check`";
+    const lines = (error as Error).message.split("\n");
+    return [undefined, ...lines.map((text): Finding => ({ about, state: "bad", text, advice }))];
+  }
+}
+
+/** @returns also its pid if it is running */
+async function checkAgent({ control }: DiagnoseOptions): Promise<[number | undefined, Finding]> {
+  const about = "agent";
+  try {
+    const status = await findAgent({ control }).json<AgentStatus>("GET", "/status", {
+      patience: controlTimeoutMs,
+    });
+    const held = status.nodes.flatMap((node) => node.reasons.map((reason) => `${node.name} ${reason}`));
+    const text = `${status.name} is ${status.state}, pid ${status.pid}`;
+    if (held.length === 0) return [status.pid, { about, state: "good", text }];
+    const advice = "it takes no builds: see `labgear status`; `labgear resume` ends a pause or a drain";
+    return [status.pid, { about, state: "warning", text: `${text}; ${held.join("; ")}`, advice }];
+  } catch (error) {
+    // The client's message ends with its advice.
+    const [text = "", advice] = (error as Error).message.split(/: (?=[^:]*$)/);
+    return [undefined, { about, state: "bad", text, ...(advice !== undefined && { advice }) }];
+  }
+}
+
+async function checkServers(config: Config): Promise<Finding[]> {
+  try {
+    const answers = await askServers(await serverAddresses(config));
+    return answers.map((answer) => checkServer(answer, config));
+  } catch (error) {
+    const advice = "check the files under tls: and that the agent's user may read them";
+    return [{ about: "job server", state: "bad", text: (error as Error).message, advice }];
+  }
+}
+
+function checkServer(answer: ServerAnswer, config: Config): Finding {
+  const about = "job server";
+  if ("error" in answer) {
+    const text = answer.error.message;
+    if (config.servers.length > 0) {
+      const advice =
+        "check the address under servers:, the network, and that a Gearman job server listens there";
+      return { about, state: "bad", text, advice };
+    }
+    const advice =
+      "none is configured and none listens here: the agent will start its own; or name one under servers:";
+    return { about, state: "warning", text, advice };
+  }
+  const name = formatAddress(answer.server);
+  if ([...managerFunctions(config.name)].every((wanted) => isOffered(answer.functions, wanted))) {
+    return { about, state: "good", text: `${name} answers and has this box registered` };
+  }
+  const advice = "start the agent; if it is running, its log says why it is not registered";
+  return { about, state: "warning", text: `${name} answers, but doesn't know ${config.name}`, advice };
+}
+
+async function checkDisk(stateDir: string, minFree?: number): Promise<Finding> {
+  const about = "disk";
+  // Before the first start the folder does not exist yet: check its parent.
+  let folder = stateDir;
+  while (!existsSync(folder) && dirname(folder) !== folder) folder = dirname(folder);
+  try {
+    if (!statSync(folder).isDirectory()) throw new Error(`${folder} is not a folder`);
+    const free = await freeSpace(folder);
+    const limit = minFree === undefined ? "" : `, min-free is ${formatSize(minFree)}`;
+    const text = `${formatSize(free)} free at ${folder}${limit}`;
+    const advice = "the box takes no builds: free some space, or lower builds.min-free";
+    if (minFree !== undefined && free < minFree) return { about, state: "bad", text, advice };
+    await access(folder, constants.W_OK);
+    return { about, state: "good", text };
+  } catch (error) {
+    const advice = "pass a folder that this user may write to with --state-dir";
+    return { about, state: "bad", text: `${stateDir} can't be used: ${(error as Error).message}`, advice };
+  }
 }

@@ -1,5 +1,4 @@
 /** What the doctor finds. */
-
 export interface Finding {
   readonly about:
     | "configuration"
@@ -14,6 +13,6 @@ export interface Finding {
     | "clock";
   readonly state: "good" | "warning" | "bad";
   readonly text: string;
-  /** What to do. */
+  /** What to do about it. */
   readonly advice?: string;
 }

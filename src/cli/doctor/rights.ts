@@ -1,4 +1,4 @@
-/** The doctor's checks of who may do what: the users of builds, and the serial ports. */
+/** The doctor's checks of permissions: the users that builds run as, and the serial ports. */
 import { readFile, stat } from "node:fs/promises";
 import type { Config } from "#/config/model.ts";
 import { Discovery } from "#/devices/discovery/discovery.ts";
@@ -6,7 +6,7 @@ import { buildAccounts, buildGroup, lackingCapabilities } from "#/host/accounts.
 import { addonOrigin } from "#/host/addon.ts";
 import type { Finding } from "./finding.ts";
 
-/** What /proc says of the agent, or of this process. */
+/** As /proc shows them. */
 interface Rights {
   readonly uid: number;
   readonly groups: readonly number[];
@@ -14,7 +14,7 @@ interface Rights {
 }
 
 async function rightsOf(pid: number | "self"): Promise<Rights> {
-  // An agent that has just ended is as good as none.
+  // The agent may have ended just now.
   const status = await readFile(`/proc/${pid}/status`, "latin1").catch(() => "");
   const numbers = (field: string) =>
     (new RegExp(`^${field}:\\s*(.*)$`, "m").exec(status)?.[1] ?? "").split(/\s+/).filter(Boolean).map(Number);
@@ -25,19 +25,19 @@ async function rightsOf(pid: number | "self"): Promise<Rights> {
   };
 }
 
-/** @param pid the agent's; undefined: it doesn't run */
+/** @param pid the agent's; undefined: it is not running */
 export async function checkUsers(pid: number | undefined, config: Config | undefined): Promise<Finding> {
   const about = "users";
   const accounts = await buildAccounts();
-  const advice = `run the agent from its unit: then each build runs as a user of its own, of the group ${buildGroup}`;
+  const advice = `run the agent from its unit: then each build runs as a user of its own, from the group ${buildGroup}`;
   if (pid === undefined) {
     if (accounts.length > 0) {
-      return { about, state: "good", text: `${accounts.length} users for builds are there` };
+      return { about, state: "good", text: `${accounts.length} users for builds exist` };
     }
     return {
       about,
       state: "warning",
-      text: "builds run as the agent's user, and can read all that it can",
+      text: "builds run as the agent's user and can read everything it can",
       advice,
     };
   }
@@ -47,23 +47,23 @@ export async function checkUsers(pid: number | undefined, config: Config | undef
     return {
       about,
       state: "warning",
-      text: `builds run as ${who}, and can read all that the agent can`,
+      text: `builds run as ${who} and can read everything the agent can`,
       advice,
     };
   }
   const needed = config ? config.host.executors + config.devices.size : 0;
-  const text = `builds run as users of their own, ${accounts.length} of them`;
+  const text = `builds run as ${accounts.length} users of their own`;
   if (needed <= accounts.length) return { about, state: "good", text };
-  const more = "add some as /usr/lib/sysusers.d/labgear.conf says, or take away executors";
-  return { about, state: "bad", text: `${text}, and ${needed} builds can run at once`, advice: more };
+  const more = "add users as /usr/lib/sysusers.d/labgear.conf says, or lower host.executors";
+  return { about, state: "bad", text: `${text}, but ${needed} builds can run at once`, advice: more };
 }
 
-/** Whether the agent may open each serial port that is there. @param pid the agent's; undefined: it doesn't run */
+/** Checks that the agent may open every serial port of the box. @param pid the agent's; undefined: it is not running */
 export async function checkPorts(pid: number | undefined): Promise<Finding[]> {
   const about = "ports";
   using discovery = new Discovery();
   const found = await discovery.list();
-  if (found.length === 0) return [{ about, state: "good", text: "no serial port is there" }];
+  if (found.length === 0) return [{ about, state: "good", text: "this box has no serial ports" }];
   const { uid, groups } = await rightsOf(pid ?? "self");
   const refused: Finding[] = [];
   for (const { path } of found) {
@@ -74,20 +74,19 @@ export async function checkPorts(pid: number | undefined): Promise<Finding[]> {
       uid === 0 || (owner === uid && mode & 0o600) || (groups.includes(gid) && mode & 0o060) || mode & 0o006;
     if (may) continue;
     const whose = pid === undefined ? "this user" : "the agent";
-    const advice = "sudo usermod -aG dialout labgear, and restart the agent; or see the port's udev rule";
+    const advice = "sudo usermod -aG dialout labgear, then restart the agent; or see the port's udev rule";
     refused.push({ about, state: "bad", text: `${whose} may not open ${path}`, advice });
   }
   if (refused.length > 0) return refused;
   return [{ about, state: "good", text: found.map(({ path }) => path).join(", ") }];
 }
 
-/** Whether serial ports can be used at all. */
 export async function checkAddon(): Promise<Finding> {
   const about = "addon";
   try {
     return { about, state: "good", text: `the addon for serial ports is loaded ${await addonOrigin()}` };
   } catch (error) {
-    const advice = "boards can't be used; install the Debian package, or libstdc++6";
+    const advice = "boards cannot be used: install the Debian package, or libstdc++6";
     return { about, state: "bad", text: (error as Error).message.split("\n", 1)[0] ?? "", advice };
   }
 }

@@ -1,26 +1,25 @@
-/** The doctor's checks of the system that the agent lives in: unit, control groups, clock. */
+/** The doctor's checks of the system around the agent: unit, control groups, clock. */
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { execa } from "execa";
 import { detectCgroups, locateCgroup, readWords } from "#/runners/trees/cgroup.ts";
 import type { Finding } from "./finding.ts";
 
-/** How long a program of the system may take to answer, in milliseconds. */
-const patience = 10_000;
+const commandTimeoutMs = 10_000;
 
-/** Whether systemd starts the agent with the box, and the unit is as it is installed. */
+/** Checks that systemd starts the agent at boot and has read the unit as it is on disk. */
 export async function checkUnit(): Promise<Finding> {
   const about = "unit";
   if (!existsSync("/run/systemd/system")) {
-    const advice = "have whatever looks after services here start `labgear agent`";
-    return { about, state: "warning", text: "systemd doesn't run here", advice };
+    const advice = "let this box's service manager start `labgear agent`";
+    return { about, state: "warning", text: "systemd is not running here", advice };
   }
   const show = ["show", "labgear.service", "--property=LoadState,UnitFileState,ActiveState,NeedDaemonReload"];
-  const { stdout, failed } = await execa("systemctl", show, { reject: false, timeout: patience });
+  const { stdout, failed } = await execa("systemctl", show, { reject: false, timeout: commandTimeoutMs });
   const facts = new Map(stdout.split("\n").map((line) => line.split("=") as [string, string]));
   if (failed || facts.get("LoadState") !== "loaded") {
     const advice =
-      "install the Debian package, or systemd/labgear.service as the README says; else the box starts without it";
+      "install the Debian package, or systemd/labgear.service as the README says; otherwise the agent does not start at boot";
     return { about, state: "warning", text: "there is no unit labgear.service", advice };
   }
   const text = `labgear.service is ${facts.get("UnitFileState")} and ${facts.get("ActiveState")}`;
@@ -28,7 +27,7 @@ export async function checkUnit(): Promise<Finding> {
     return {
       about,
       state: "warning",
-      text: `${text}, and changed on disk`,
+      text: `${text}, but changed on disk`,
       advice: "systemctl daemon-reload",
     };
   }
@@ -37,7 +36,7 @@ export async function checkUnit(): Promise<Finding> {
       about,
       state: "warning",
       text,
-      advice: "to start it with the box: systemctl enable --now labgear",
+      advice: "to start it at boot: systemctl enable --now labgear",
     };
   }
   if (facts.get("ActiveState") === "failed") {
@@ -45,57 +44,58 @@ export async function checkUnit(): Promise<Finding> {
       about,
       state: "bad",
       text,
-      advice: "journalctl -u labgear says why; then systemctl start labgear",
+      advice: "journalctl -u labgear says why; then run systemctl start labgear",
     };
   }
   return { about, state: "good", text };
 }
 
-/** @param pid the agent's; undefined: it doesn't run, and what this process could do is looked at */
+/** @param pid the agent's; undefined: it is not running, and this process stands in for it */
 export async function checkCgroup(pid: number | undefined): Promise<Finding> {
   const about = "cgroup";
   const advice =
-    "run the agent from its systemd unit, which delegates a cgroup; else builds are searched for in /proc";
+    "run the agent from its systemd unit, which delegates a cgroup; without one it searches /proc for what builds leave behind";
   if (pid === undefined) {
     const home = await detectCgroups();
     if ("unavailable" in home) return { about, state: "warning", text: home.unavailable, advice };
-    return { about, state: "good", text: `each build gets a group of its own below ${home.directory}` };
+    return { about, state: "good", text: `each build gets a cgroup of its own below ${home.directory}` };
   }
   try {
     const membership = await readFile(`/proc/${pid}/cgroup`, "utf8");
     const located = locateCgroup(await readFile("/proc/self/mountinfo", "utf8"), membership);
     if ("unavailable" in located) return { about, state: "warning", text: located.unavailable, advice };
-    // It may have moved itself into a leaf, so that limits can be handed on.
+    // The agent may have moved itself into a leaf, which lets it delegate controllers.
     const directory = located.directory.replace(/\/main$/, "");
     const controllers = await readWords(`${directory}/cgroup.controllers`);
     const lacking = ["cpu", "memory", "pids"].filter((one) => !controllers.includes(one));
     const text = `the agent is in ${directory}`;
     if (lacking.length === 0) return { about, state: "good", text: `${text}, with limits for builds` };
     const boot =
-      "limits of jobs aren't enforced: boot with cgroup_enable=memory, or systemd.unified_cgroup_hierarchy=1";
+      "job limits are not enforced: boot with cgroup_enable=memory, or systemd.unified_cgroup_hierarchy=1";
     return { about, state: "warning", text: `${text}, without ${lacking.join(", ")}`, advice: boot };
   } catch (error) {
     return {
       about,
       state: "warning",
-      text: `the agent's cgroup can't be looked at: ${(error as Error).message}`,
+      text: `the agent's cgroup cannot be read: ${(error as Error).message}`,
       advice,
     };
   }
 }
 
-/** Before this the program didn't exist. */
+/** No clock that is right says less. */
 const firstRelease = Date.UTC(2026, 0);
 
 export async function checkClock(): Promise<Finding> {
   const about = "clock";
   const now = new Date().toISOString();
-  const advice = "certificates and retention go by it: set it, and have it kept, e.g. by systemd-timesyncd";
+  const advice =
+    "certificates and retention depend on it: set it, and keep it in sync, for example with systemd-timesyncd";
   if (Date.now() < firstRelease) return { about, state: "bad", text: `it says ${now}`, advice };
   const show = ["show", "--property=NTPSynchronized", "--value"];
-  const { stdout, failed } = await execa("timedatectl", show, { reject: false, timeout: patience });
+  const { stdout, failed } = await execa("timedatectl", show, { reject: false, timeout: commandTimeoutMs });
   const text = `it says ${now}`;
   if (failed) return { about, state: "good", text };
-  if (stdout.trim() === "yes") return { about, state: "good", text: `${text}, synchronised` };
-  return { about, state: "warning", text: `${text}, not synchronised`, advice };
+  if (stdout.trim() === "yes") return { about, state: "good", text: `${text}, synchronized` };
+  return { about, state: "warning", text: `${text}, not synchronized`, advice };
 }

@@ -1,10 +1,10 @@
-/** The manual page labgear.yaml(5): every key of the schema, with what it says of it. */
+/** The manual page labgear.yaml(5): every key of the schema with its description. */
 import { kinds } from "#/config/kinds.ts";
 import { configSchema } from "#/config/schema.ts";
 import { version } from "#/lib/version.ts";
 import { heading, indented, item, pageStart, paragraph, verbatim } from "./roff.ts";
 
-/** The part of JSON Schema that ours uses to describe a value. */
+/** The part of JSON Schema that the configuration's schema uses. */
 interface Schema {
   readonly [keyword: string]: unknown;
   readonly type?: string | readonly string[];
@@ -32,9 +32,9 @@ export function configPage(): string {
     verbatim("/etc/labgear/labgear.yaml\n/etc/labgear/conf.d/*.yaml"),
     heading("Description"),
     paragraph(
-      "YAML. The files in conf.d are laid over labgear.yaml in the order of their names: mappings are merged, lists and " +
-        "single values replaced. After a change: `labgear check`, which names each mistake with its line, then " +
-        "`systemctl reload labgear`. A broken file changes nothing.",
+      "YAML. The files in conf.d are merged over labgear.yaml in the order of their names: mappings are merged, lists and " +
+        "single values replaced. After a change run `labgear check`, which reports each mistake with its line, then " +
+        "`systemctl reload labgear`. An invalid file changes nothing.",
     ),
     paragraph("Durations are written 30m, 10s or 1h30m; sizes 2GiB (1024) or 4GB (1000)."),
     heading("Options"),
@@ -52,7 +52,7 @@ function entry(name: string, schema: Schema): string {
   return item(name, sentence(schema)) + below(schema);
 }
 
-/** The keys below a mapping, below the entries of one, or below those of a list. */
+/** The keys inside a mapping, its entries, or a list's items. */
 function below(schema: Schema): string {
   const { additionalProperties: named, items, oneOf = [], anyOf = [] } = schema;
   const parts = [
@@ -71,7 +71,7 @@ function sentence(schema: Schema): string {
   return `${description} ${form(schema)}${fallback}`.trim();
 }
 
-/** What is expected there, in the words in which a mistake is told. */
+/** What is expected there, as `labgear check` puts it. */
 function form({ kind, type, minimum, maximum, enum: values, items }: Schema): string {
   if (values) return `One of ${values.join(", ")}.`;
   if (kind !== undefined && kind in kinds) return `Expected: ${kinds[kind as keyof typeof kinds].expected}.`;

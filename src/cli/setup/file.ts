@@ -1,4 +1,4 @@
-/** What `labgear setup` writes: a drop-in beside the configuration, and the sample where there is no configuration yet. */
+/** Writes what `labgear setup` found out: a drop-in, and the sample where there is no configuration yet. */
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { stringify } from "yaml";
@@ -8,7 +8,7 @@ import type { FoundPort } from "#/devices/discovery/discovery.ts";
 import { scanYaml } from "#/devices/discovery/scan.ts";
 import { CommandError } from "../exit.ts";
 
-/** What was asked for; absent: the default, which then isn't written either. */
+/** Absent or empty means the default, which is not written. */
 export interface Answers {
   readonly name?: string;
   readonly servers: readonly string[];
@@ -26,7 +26,7 @@ export function setupYaml({ name, servers, classes, executors, boards }: Answers
     ...(Object.keys(host).length > 0 && { host }),
   };
   const parts = [
-    "# Written by labgear setup, which writes it anew with --force. Jobs go into labgear.yaml, or a file beside this one.\n",
+    "# Written by labgear setup; setup --force overwrites it. Put jobs into labgear.yaml or into another file here.\n",
     ...(Object.keys(settings).length > 0 ? [stringify(settings)] : []),
     ...(boards.length > 0 ? [scanYaml(boards)] : []),
   ];
@@ -37,10 +37,10 @@ export function setupYaml({ name, servers, classes, executors, boards }: Answers
 export const setupFile = (config: string): string => join(dirname(config), "conf.d/setup.yaml");
 
 /**
- * Writes the drop-in, and the sample as the configuration where there is none. When the whole isn't good, all is as before.
+ * Writes the drop-in, and the sample where there is no configuration. If the result is invalid, both are undone.
  * @param config the configuration file
- * @param sample what the configuration is where there is none
- * @throws CommandError usage when the drop-in is there and may not be replaced; ConfigError; the system's error
+ * @param sample the configuration to write where there is none
+ * @throws CommandError usage when the drop-in exists and may not be replaced; ConfigError; the system's error
  */
 export async function writeSetup(
   answers: Answers,
@@ -49,7 +49,7 @@ export async function writeSetup(
   const file = setupFile(config);
   const former = existsSync(file) ? readFileSync(file) : undefined;
   if (former && !force) {
-    throw new CommandError("usage", `${file} is there already: edit it, or write it anew with --force`);
+    throw new CommandError("usage", `${file} exists already: edit it, or overwrite it with --force`);
   }
   const isNew = !existsSync(config);
   mkdirSync(dirname(file), { recursive: true });
@@ -65,7 +65,7 @@ export async function writeSetup(
   }
 }
 
-/** Never half of it: the agent may read it at any moment. */
+/** By rename: the agent may read the file at any moment. */
 function write(file: string, content: string | Buffer): void {
   writeFileSync(`${file}.new`, content, { mode: 0o644 });
   renameSync(`${file}.new`, file);

@@ -1,4 +1,4 @@
-/** Asks what `labgear setup` has to know and no option told. */
+/** Asks what `labgear setup` needs to know and no option says. */
 import { hostname } from "node:os";
 import { createInterface } from "node:readline/promises";
 import { refuse } from "#/config/kinds.ts";
@@ -7,7 +7,7 @@ import { printable } from "#/lib/text.ts";
 import { CommandError } from "../exit.ts";
 import type { Answers } from "./file.ts";
 
-/** What the options told; absent: not yet known. */
+/** What the options say; absent: not known yet. */
 export interface Given {
   readonly name?: string;
   readonly server?: readonly string[];
@@ -17,7 +17,6 @@ export interface Given {
   readonly boards?: readonly string[];
 }
 
-/** What stands for a question that nobody is asked. */
 export function withDefaults(given: Given, found: readonly FoundPort[]): Answers {
   const { name, server = [], classes = [], executors, boards = ["none"] } = given;
   return {
@@ -32,7 +31,7 @@ export function withDefaults(given: Given, found: readonly FoundPort[]): Answers
 }
 
 /**
- * Asks a person for what isn't given.
+ * Asks a person for the rest.
  * @throws CommandError failure when the input ends in the middle
  */
 export async function ask(
@@ -43,7 +42,7 @@ export async function ask(
 ): Promise<Answers> {
   using lines = disposable(createInterface({ input, output }));
   const over = new AbortController();
-  const tooEarly = new CommandError("failure", "the answers ended too early, and nothing was written");
+  const tooEarly = new CommandError("failure", "the input ended too early; nothing was written");
   lines.once("close", () => over.abort(tooEarly));
   const question = (text: string) =>
     lines.question(text, { signal: over.signal }).catch((error) => {
@@ -57,17 +56,17 @@ export async function ask(
       output.write(`  ${wrong}\n`);
     }
   };
-  const name = given.name ?? (await words(`The name of this box [${hostname()}]: `, "name"))[0];
+  const name = given.name ?? (await words(`Name of this box [${hostname()}]: `, "name"))[0];
   const server =
-    given.server ?? (await words("Job servers, HOST or HOST:PORT [one of its own on this box]: ", "server"));
+    given.server ?? (await words("Job servers, HOST or HOST:PORT [an embedded one on this box]: ", "server"));
   const classes =
     given.classes ??
-    (await words("Classes that clients may ask for [auto: what the hardware says]: ", "name"));
+    (await words("Classes that clients may ask for [auto: detected from the hardware]: ", "name"));
   const boards = [...(given.boards ?? [])];
   if (!given.boards) {
     for (const { path, manufacturer = "", product = "" } of found) {
       const about = printable([path, manufacturer, product].filter(Boolean).join(", "));
-      if (/^y/i.test(await question(`Is a board at ${about}? [y/N]: `))) boards.push(path);
+      if (/^y/i.test(await question(`Is there a board on ${about}? [y/N]: `))) boards.push(path);
     }
   }
   return withDefaults({ ...given, ...(name !== undefined && { name }), server, classes, boards }, found);

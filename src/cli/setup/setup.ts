@@ -1,4 +1,4 @@
-/** `labgear setup`: from an installed package to an agent that runs. */
+/** `labgear setup`: from an installed package to a running agent. */
 import { existsSync } from "node:fs";
 import { type Command, InvalidArgumentError } from "commander";
 import { execa } from "execa";
@@ -23,20 +23,24 @@ const unit = "labgear.service";
 export function command(): Command {
   return newCommand(
     "setup [OPTIONS]",
-    "Asks for what this box is, writes it down, and starts the agent's unit.",
+    "Asks a few questions about this box, writes the configuration and starts the agent's unit.",
   )
     .option("--name <name>", "the name of this box (default: the host's)")
-    .option("--server <host[:port]>", "a job server; may be given again (default: one of its own)", list)
-    .option("--classes <names>", "what clients may ask for, with commas between", list)
-    .option("--executors <number>", "how many builds may run at once on the host", count)
-    .option("--boards <ports>", "ports where boards are, with commas between; or all, or none", list)
+    .option("--server <host[:port]>", "a job server; can be repeated (default: an embedded one)", list)
+    .option("--classes <names>", "the classes that clients may ask for, separated by commas", list)
+    .option("--executors <number>", "how many builds the host may run at once", count)
+    .option(
+      "--boards <ports>",
+      "ports that boards are connected to, separated by commas; or all, or none",
+      list,
+    )
     .option("--config <file>", "the configuration", defaultConfigFile)
-    .option("--force", "replace what an earlier setup wrote")
-    .option("--no-start", "only write")
-    .option("--yes", "ask nothing: what no option tells is the default")
+    .option("--force", "replace the file that an earlier setup wrote")
+    .option("--no-start", "only write the file")
+    .option("--yes", "ask nothing: use the default for what no option sets")
     .addHelpText(
       "after",
-      "\nIt writes conf.d/setup.yaml beside the configuration, and leaves the configuration itself as it is.",
+      "\nIt writes conf.d/setup.yaml beside the configuration file, which it leaves as it is.",
     )
     .action(run);
 }
@@ -58,15 +62,15 @@ async function run(options: SetupOptions): Promise<void> {
   }
   const place = { config: options.config, sample: sampleConfig, force: options.force === true };
   const config = await writeSetup(answers, place);
-  process.stdout.write(`${setupFile(options.config)} is written\n${describeConfig(config)}\n`);
-  if (config.jobs.size === 0) process.stdout.write(`add jobs under jobs: in ${options.config}\n`);
+  process.stdout.write(`${setupFile(options.config)} written\n${describeConfig(config)}\n`);
+  if (config.jobs.size === 0) process.stdout.write(`next, add jobs under jobs: in ${options.config}\n`);
   if (options.start) await startUnit();
 }
 
-/** Starts the unit, now and with the box; an agent that runs takes up the changes when no build runs. */
+/** Starts the unit now and at boot; a running agent restarts when it is idle. */
 async function startUnit(): Promise<void> {
   if (!existsSync("/run/systemd/system")) {
-    process.stdout.write("systemd doesn't run here: start `labgear agent` yourself\n");
+    process.stdout.write("systemd is not running here: start `labgear agent` yourself\n");
     return;
   }
   const { exitCode } = await execa("systemctl", ["is-active", "--quiet", unit], { reject: false });
@@ -80,7 +84,7 @@ async function startUnit(): Promise<void> {
       `\`${order.join(" ")}\` failed: ${stderr.trim() || "see journalctl -u labgear"}`,
     );
   process.stdout.write(
-    exitCode === 0 ? "the agent takes it up as soon as no build runs\n" : `${unit} is started\n`,
+    exitCode === 0 ? "the agent restarts with it as soon as no build is running\n" : `${unit} started\n`,
   );
 }
 
@@ -90,5 +94,5 @@ function list(text: string, former: readonly string[] = []): string[] {
 
 function count(text: string): number {
   if (/^[1-9]\d{0,2}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError("expected a whole number from 1.");
+  throw new InvalidArgumentError("expected a whole number of 1 or more.");
 }

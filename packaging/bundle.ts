@@ -1,7 +1,7 @@
 /** Bundles the program into one CommonJS file, each command loaded when it is wanted. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { build, type Plugin } from "esbuild";
-import { readBrowserFiles } from "#/web/assets/read.ts";
+import { browserFiles } from "#/web/browser-files.ts";
 import packageJson from "../package.json" with { type: "json" };
 
 const manifest = new URL("../package.json", import.meta.url).pathname;
@@ -15,12 +15,12 @@ const ownAddonLoader: Plugin = {
   },
 };
 
-/** What the browser is given is inside, since the program reads no file of its own. */
+/** Embeds the files for the browser, because the packaged program reads no files of its own. */
 const withBrowserFiles: Plugin = {
   name: "with-browser-files",
   setup(build) {
-    const contents = `export const browserFiles = ${JSON.stringify(readBrowserFiles())};`;
-    build.onLoad({ filter: /[/]web[/]assets[/]files\.ts$/ }, () => ({ contents, loader: "js" }));
+    const contents = `export const browserFiles = ${JSON.stringify(browserFiles)};`;
+    build.onLoad({ filter: /[/]web[/]browser-files\.ts$/ }, () => ({ contents, loader: "js" }));
   },
 };
 

@@ -2,8 +2,8 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Config } from "#/config/model.ts";
 import type { Log } from "#/lib/log.ts";
+import type { AgentView } from "#/web/agent-view.ts";
 import { ListenError } from "#/web/errors.ts";
-import type { Lab } from "#/web/lab.ts";
 import type { WebServer } from "#/web/server.ts";
 
 export class Pages implements AsyncDisposable {
@@ -22,15 +22,15 @@ export class Pages implements AsyncDisposable {
     return port === 0 && real !== undefined ? url.replace(/:0$/, `:${real}`) : url;
   }
 
-  /** Serves a lab. When the address can't be listened on, the log says why, and builds go on: they matter more. */
-  async serve(lab: Lab, http: Config["http"]): Promise<void> {
+  /** Serves the pages. When the address can't be listened on, the log says why, and builds go on: they matter more. */
+  async serve(agent: AgentView, http: Config["http"]): Promise<void> {
     if (this.#server && isDeepStrictEqual(this.#wanted, http)) return;
     await this[Symbol.asyncDispose]();
     this.#wanted = http;
     try {
       // Loaded only here: registration at the job servers doesn't wait for it.
       const { startWeb } = await import("#/web/server.ts");
-      this.#server = await startWeb(lab, { ...http, log: this.#log });
+      this.#server = await startWeb(agent, { ...http, log: this.#log });
       const url = this.url(http);
       this.#log.info({ ...this.#server.address, url }, `the pages are at ${url}`);
     } catch (error) {

@@ -4,7 +4,7 @@ import type { PortConfig } from "#/config/model.ts";
 import type { Device } from "#/devices/device.ts";
 import type { AgentStatus, BuildStatus, DeviceStatus, ExecutorStatus, NodeStatus } from "#/lib/status.ts";
 import { version } from "#/lib/version.ts";
-import type { Lab } from "#/web/lab.ts";
+import type { AgentView } from "#/web/agent-view.ts";
 import type { Agent } from "./agent.ts";
 import type { Executor } from "./nodes/executor.ts";
 import type { Node } from "./nodes/node.ts";
@@ -69,7 +69,7 @@ function buildStatus({ record, state, progress }: Build): BuildStatus {
 }
 
 /** The agent as the pages see it. */
-export function labOf(agent: Agent): Lab {
+export function labOf(agent: Agent): AgentView {
   return {
     builds: agent.builds,
     status: () => agentStatus(agent),

@@ -1,61 +1,55 @@
-/** All routes of the pages, the API and the metrics. */
+/** All routes: the pages, the API, files, events, and metrics. */
 import type { HttpBindings } from "@hono/node-server";
 import { Hono } from "hono";
+import type { LimitFunction } from "p-limit";
 import type { LineIndexes } from "#/builds/console/line-index.ts";
-import { apiRoutes } from "./api/api.ts";
-import { artifactRoutes } from "./artifacts.ts";
-import { consoleRoutes } from "./console.ts";
+import { type AgentView, isConnected } from "./agent-view.ts";
+import { apiRoutes } from "./api/routes.ts";
 import { RequestError } from "./errors.ts";
 import type { Events } from "./events/events.ts";
-import type { Lab } from "./lab.ts";
+import { fileRoutes } from "./files.ts";
 import type { Metrics } from "./metrics.ts";
 import { pageRoutes, showError } from "./pages/routes.ts";
-import { alreadySent } from "./sent.ts";
-import type { Turns } from "./turns.ts";
+import { alreadySent } from "./send-file.ts";
 
 export interface Env {
   Bindings: HttpBindings;
 }
 
-export interface Rooms {
-  readonly lab: Lab;
+/** What the routes share. */
+export interface Services {
+  readonly agent: AgentView;
   readonly indexes: LineIndexes;
   readonly events: Events;
   readonly metrics: Metrics;
-  readonly searches: Turns;
-  /** Tells of a fault of ours. */
-  readonly fault: (error: Error, path: string) => void;
+  readonly searchLimit: LimitFunction;
+  /** Reports an internal error. */
+  readonly onFault: (error: Error, path: string) => void;
 }
 
-export function newApp(rooms: Rooms): Hono<Env> {
-  const { lab, metrics, fault } = rooms;
+export function newApp(services: Services): Hono<Env> {
+  const { agent, metrics, onFault } = services;
   const app = new Hono<Env>();
   app.get("/healthz", (c) => c.text("ok\n"));
   app.get("/readyz", (c) => {
-    const ready = lab.status().servers.some(({ state }) => isConnected(state));
-    return ready ? c.text("ok\n") : c.text("no job server is connected\n", 503);
+    const ready = agent.status().servers.some(isConnected);
+    return ready ? c.text("ok\n") : c.text("not connected to any job server\n", 503);
   });
   app.get("/metrics", async (c) => c.body(await metrics.text(), 200, { "content-type": metrics.type }));
-  app.route("/", artifactRoutes(rooms));
-  app.route("/", consoleRoutes(rooms));
-  app.route("/", rooms.events.routes);
-  app.route("/api", apiRoutes(rooms));
-  app.route("/", pageRoutes(rooms));
-  app.notFound((c) => showError(c, lab, 404, "there is nothing at this address"));
+  app.route("/", fileRoutes(services));
+  app.route("/", services.events.routes);
+  app.route("/api", apiRoutes(services));
+  app.route("/", pageRoutes(services));
+  app.notFound((c) => showError(c, agent, 404, "there is nothing at this address"));
   app.onError((error, c) => {
     if (c.env.outgoing.headersSent) {
-      fault(error, c.req.path);
+      onFault(error, c.req.path);
       c.env.outgoing.destroy();
       return alreadySent();
     }
-    if (error instanceof RequestError) return showError(c, lab, error.status, error.message);
-    fault(error, c.req.path);
-    return showError(c, lab, 500, "this can't be answered just now; the agent's log tells more");
+    if (error instanceof RequestError) return showError(c, agent, error.status, error.message);
+    onFault(error, c.req.path);
+    return showError(c, agent, 500, "internal error; see the agent's log");
   });
   return app;
-}
-
-/** True when the link's server can hand out jobs, or waits for one of ours to end. */
-export function isConnected(state: string): boolean {
-  return ["awake", "grabbing", "working", "asleep"].includes(state);
 }

@@ -1,8 +1,8 @@
-/** A build's description: HTML from a client, of which only plain text formatting is shown. */
+/** The description of a build: HTML from a client, of which only text formatting is shown. */
 import sanitizeHtml from "sanitize-html";
 
-/** Of a longer one only the beginning counts, in characters. */
-const longest = 64 * 1024;
+/** The rest of a longer description is dropped. */
+const maxCharacters = 64 * 1024;
 
 const options: sanitizeHtml.IOptions = {
   allowedTags: [
@@ -15,7 +15,7 @@ const options: sanitizeHtml.IOptions = {
   allowProtocolRelative: false,
   disallowedTagsMode: "discard",
   nestingLimit: 20,
-  // A heading would break the page's own outline.
+  // Headings would break the outline of the page.
   transformTags: {
     ...Object.fromEntries(["h1", "h2", "h3", "h4", "h5", "h6"].map((tag) => [tag, "p"])),
     a: sanitizeHtml.simpleTransform("a", { rel: "noopener noreferrer nofollow" }),
@@ -24,9 +24,9 @@ const options: sanitizeHtml.IOptions = {
 
 export function sanitize(html: string): string {
   try {
-    return sanitizeHtml(html.slice(0, longest), options);
+    return sanitizeHtml(html.slice(0, maxCharacters), options);
   } catch {
-    // Whatever its parser stumbles over, a description isn't worth a page.
+    // A description that the parser fails on must not take the page down.
     return "<em>The description can't be shown.</em>";
   }
 }

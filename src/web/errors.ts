@@ -1,24 +1,22 @@
 /** The errors of the pages and the API. */
+import { CodedError } from "#/lib/errors.ts";
 
-/** A request that can't be answered as it was meant. */
-export class RequestError extends Error {
-  readonly code = "REQUEST";
-  readonly status: 400 | 404 | 416 | 503;
+/** A request that can't be answered as asked. The message goes to the client. */
+export class RequestError extends CodedError<"REQUEST"> {
+  override readonly name = "RequestError";
+  readonly status: 400 | 404 | 416;
 
-  /** @param message one line for whoever asked */
   constructor(status: RequestError["status"], message: string) {
-    super(message);
-    this.name = "RequestError";
+    super("REQUEST", message);
     this.status = status;
   }
 }
 
-/** The address can't be listened on. */
-export class ListenError extends Error {
-  readonly code = "LISTEN";
+/** The server can't listen on its address. */
+export class ListenError extends CodedError<"LISTEN"> {
+  override readonly name = "ListenError";
 
   constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "ListenError";
+    super("LISTEN", message, options);
   }
 }

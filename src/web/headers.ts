@@ -1,7 +1,7 @@
-/** The headers that every answer carries: nothing from elsewhere runs in a page, and nothing of ours runs in another's. */
+/** The security headers of every answer: pages load nothing from other sites, and other sites can't embed them. */
 import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
 
-/** A page takes script, style and connections from us alone, and none of it from its own text. */
+/** Scripts, styles and connections only from this server; nothing inline. */
 const pagePolicy = [
   "default-src 'none'",
   "script-src 'self'",
@@ -13,7 +13,7 @@ const pagePolicy = [
   "frame-ancestors 'none'",
 ].join("; ");
 
-/** For what a job or a board made: whatever a browser takes it for, it has no rights at all. */
+/** For content made by a job or a board: sandboxed, even if a browser renders it as HTML. */
 export const untrusted = {
   "content-security-policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
 } as const;
@@ -25,11 +25,12 @@ const common: OutgoingHttpHeaders = {
   "referrer-policy": "same-origin",
   "cross-origin-opener-policy": "same-origin",
   "cross-origin-resource-policy": "same-origin",
-  // Asked for each time, since all of it changes; what doesn't says so itself.
+  // Answers change all the time; assets, which don't, set their own.
   "cache-control": "no-cache",
 };
 
-/** Puts them on an answer that isn't begun; what the answer sets itself stands above them. */
-export function setHeaders(answer: ServerResponse): void {
-  for (const [name, value] of Object.entries(common)) if (value !== undefined) answer.setHeader(name, value);
+/** Sets the defaults of a response; a route can override them. */
+export function setHeaders(response: ServerResponse): void {
+  for (const [name, value] of Object.entries(common))
+    if (value !== undefined) response.setHeader(name, value);
 }

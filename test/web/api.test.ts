@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { Ajv2020, type AnySchema } from "ajv/dist/2020.js";
-import { operations } from "#/web/api/operations.ts";
+import { operations } from "#/web/api/openapi.ts";
 import { gearman } from "../support/clients.ts";
 import { lacks } from "../support/parts.ts";
 import { freePort } from "../support/servers.ts";
@@ -136,7 +136,7 @@ test("each answer of the API is as its description says", {
     await t.test(`${path} is refused with a reason`, async () => {
       const { status, body } = await lab.get(path);
       assert.equal(status, 400);
-      assert.match(JSON.parse(body.toString()).error, /to be|goes with/);
+      assert.match(JSON.parse(body.toString()).error, /must be|needs job/);
     });
   }
 });

@@ -59,7 +59,7 @@ test("a password is asked for, and may change", async () => {
   assert.equal(await look(basic("lab", "")), 401);
   await rm(join(folder.path, "secret"));
   assert.equal(await look(basic("lab", "another")), 503);
-  await agent.logged("nobody can look at the pages");
+  await agent.logged("can't read the password or token of the pages");
 });
 
 test("a token, also as a browser gives it", async () => {
@@ -85,7 +85,7 @@ test("an address in use costs the pages, not the agent; a reload finds another",
   await using first = await startAgent('{ listen: "127.0.0.1:0" }');
   const { port } = await first.logged("the pages are at");
   await using second = await startAgent(`{ listen: "127.0.0.1:${port}" }`);
-  await second.logged("another program listens there");
+  await second.logged("another program is listening there");
   const free = await freePort();
   await writeFile(
     second.config,

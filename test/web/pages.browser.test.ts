@@ -57,7 +57,7 @@ test("from the overview to a running build, its stop and its end, live", { skip 
   await using viewer = await Viewer.open(browser, lab.url);
   const { page } = viewer;
   await viewer.go("/");
-  await page.getByText("No build runs.").waitFor();
+  await page.getByText("No builds are running.").waitFor();
   const build = await lab.submit("live", "live-1");
   const running = page.getByRole("region", { name: "Running" });
   await running.getByRole("link", { name: "live#1" }).click();

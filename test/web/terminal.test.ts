@@ -1,9 +1,9 @@
 /** What the pages make of a console's line: colours, movements of the cursor, wide characters, and whatever else comes. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { paletteColor, readable } from "#/web/assets/browser/colors.ts";
-import { LineStore } from "#/web/assets/browser/line-store.ts";
-import { type Style, showLine } from "#/web/assets/browser/terminal.ts";
+import { paletteColor, readable } from "#/web/browser/colors.ts";
+import { LineStore } from "#/web/browser/line-store.ts";
+import { type Style, showLine } from "#/web/browser/terminal.ts";
 import { seeded } from "../support/random.ts";
 
 const text = (raw: string) =>

@@ -1,4 +1,4 @@
-/** The shapes of the API's answers, as JSON schemas. */
+/** JSON schemas of the API's answers. */
 import type { SchemaObject } from "ajv";
 
 const text: SchemaObject = { type: "string" };
@@ -15,18 +15,18 @@ function object(
 
 const ref = (name: string): SchemaObject => ({ $ref: `#/components/schemas/${name}` });
 const list = (name: string): SchemaObject => ({ type: "array", items: ref(name) });
-const told = (schema: SchemaObject, description: string): SchemaObject => ({ ...schema, description });
+const described = (schema: SchemaObject, description: string): SchemaObject => ({ ...schema, description });
 
 const identity = { job: text, number: { type: "integer", minimum: 1 }, uuid: text };
 const summary = {
   required: { ...identity, node: text, labels: texts, assigned: time },
   optional: {
-    target: told(text, "The class or name that the client asked for."),
+    target: described(text, "The class or node that the client asked for."),
     started: time,
     ended: time,
-    took: told(count, "Milliseconds that it worked."),
+    took: described(count, "How long it ran, in milliseconds."),
     ending: ref("Ending"),
-    result: told(text, "What the client was told; absent for none."),
+    result: described(text, "The result sent to the client; absent if there is none."),
   },
 };
 const processes: SchemaObject = { type: "array", items: object({ pid: count, command: text }) };
@@ -35,9 +35,9 @@ const builds: Record<string, SchemaObject> = {
   Ending: object(
     {
       kind: { enum: ["passed", "failed", "stopped", "timed-out", "infrastructure", "lost"] },
-      reason: told(text, "One line for people."),
+      reason: described(text, "One line of text."),
     },
-    { exitCode: count, signal: text, cause: told(text, "What went wrong with a board, by its name.") },
+    { exitCode: count, signal: text, cause: described(text, "A code for what went wrong with the board.") },
   ),
   BuildSummary: object(summary.required, summary.optional),
   RunningBuild: object(
@@ -45,10 +45,13 @@ const builds: Record<string, SchemaObject> = {
       ...identity,
       node: text,
       phase: { enum: ["assigned", "preparing", "running", "collecting", "stopping", "ended"] },
-      progress: told({ type: "integer", minimum: 0, maximum: 100 }, "Percent, estimated."),
+      progress: described({ type: "integer", minimum: 0, maximum: 100 }, "Estimated percentage."),
       assigned: time,
     },
-    { started: time, estimate: told({ type: "number" }, "Milliseconds that it takes by earlier runs.") },
+    {
+      started: time,
+      estimate: described({ type: "number" }, "Estimated duration in milliseconds, from earlier runs."),
+    },
   ),
   ListedBuild: object(summary.required, { ...summary.optional, running: ref("RunningBuild") }),
   BuildList: object({ builds: list("ListedBuild"), total: count }),
@@ -63,11 +66,11 @@ const builds: Record<string, SchemaObject> = {
     },
     {
       ...summary.optional,
-      running: told(ref("RunningBuild"), "Absent: it has ended."),
+      running: described(ref("RunningBuild"), "Absent if it has ended."),
       device: text,
-      description: told(text, "HTML, sanitised."),
+      description: described(text, "Sanitized HTML."),
       commit: text,
-      console: object({ bytes: count, cut: told(count, "Bytes that were not kept.") }),
+      console: object({ bytes: count, cut: described(count, "Bytes that were dropped.") }),
       tests: object(
         { tests: count, failures: count, errors: count, skipped: count },
         { time: { type: "number" } },
@@ -77,7 +80,7 @@ const builds: Record<string, SchemaObject> = {
       warnings: texts,
     },
   ),
-  Artifact: object({ path: text, size: count, type: told(text, "Its media type.") }),
+  Artifact: object({ path: text, size: count, type: described(text, "Its media type.") }),
 };
 
 const consoles: Record<string, SchemaObject> = {
@@ -97,34 +100,37 @@ const consoles: Record<string, SchemaObject> = {
       suite: text,
       name: text,
       classname: text,
-      time: told({ type: "number" }, "Seconds."),
+      time: described({ type: "number" }, "Seconds."),
       status: { enum: ["passed", "failed", "error", "skipped"] },
     },
     { message: text, details: text },
   ),
   Lines: object({
-    from: told(count, "The number of the first line, from 0."),
-    total: told({ type: ["integer", "null"], minimum: 0 }, "How many there are; null: not counted yet."),
+    from: described(count, "The number of the first line, counted from 0."),
+    total: described(
+      { type: ["integer", "null"], minimum: 0 },
+      "The number of lines; null if not counted yet.",
+    ),
     lines: list("Line"),
   }),
   Line: object(
     { n: count, offset: count, text },
     {
-      at: told(count, "When it began to come: Unix milliseconds, to 100 ms."),
-      cut: told(count, "Bytes of a very long line that are left out."),
+      at: described(count, "When its first byte arrived, in Unix milliseconds, accurate to 100 ms."),
+      cut: described(count, "Bytes left out of a very long line."),
     },
   ),
   Hits: object({
     hits: { type: "array", items: object({ n: count, offset: count, text }) },
-    next: told(
+    next: described(
       { type: ["integer", "null"], minimum: 0 },
-      "The offset to search on from; null: that was all.",
+      "The offset to continue the search from; null at the end.",
     ),
   }),
 };
 
 const lab: Record<string, SchemaObject> = {
-  Error: object({ error: told(text, "One line for people.") }),
+  Error: object({ error: described(text, "One line of text.") }),
   Status: object({
     ...{ name: text, version: text, pid: count, since: time },
     state: { enum: ["running", "draining", "drained", "stopping", "stopped"] },
@@ -153,9 +159,9 @@ const lab: Record<string, SchemaObject> = {
       },
       since: time,
       failures: count,
-      history: told(
+      history: described(
         { type: "array", items: object({ at: time, state: text }, { reason: text }) },
-        "The latest states, the oldest first.",
+        "The latest states, oldest first.",
       ),
       counters: object({ received: count, sent: count, errors: count, lost: count }),
     },
@@ -166,8 +172,8 @@ const lab: Record<string, SchemaObject> = {
       ref("DeviceStatus"),
       object({
         feed: object(
-          { start: told(count, "The offset of the oldest byte that is kept."), end: count },
-          { buildFrom: told(count, "Where the build that runs began.") },
+          { start: described(count, "The offset of the oldest byte still held."), end: count },
+          { buildFrom: described(count, "Where the output of the running build starts.") },
         ),
       }),
     ],
@@ -178,7 +184,7 @@ const lab: Record<string, SchemaObject> = {
       name: text,
       builds: object({ running: count, finished: count, passed: count }, { latest: count }),
     },
-    { kind: told(text, "Absent: it isn't configured any more."), nodes: texts },
+    { kind: described(text, "Absent if it is no longer configured."), nodes: texts },
   ),
 };
 

@@ -1,47 +1,84 @@
-/** What is told of builds and devices, by the pages and by the API alike. */
-
+/** What the API answers and the pages show: the status, builds, jobs and devices. */
 import type { Build } from "#/builds/build.ts";
-import type { BuildRecord } from "#/builds/record.ts";
-import { type BuildSummary, summarize } from "#/builds/record.ts";
+import { type BuildRecord, type BuildSummary, summarize } from "#/builds/record.ts";
 import type { FoundBuild } from "#/builds/store.ts";
-import type { AgentStatus, DeviceStatus } from "#/lib/status.ts";
+import type { AgentStatus, BuildStatus, DeviceStatus } from "#/lib/status.ts";
+import type { AgentView } from "../agent-view.ts";
 import { sanitize } from "../description.ts";
-import { recordOf } from "../find-build.ts";
-import type { Lab } from "../lab.ts";
+import { RequestError } from "../errors.ts";
 import { artifactType } from "../media-types.ts";
-import type { ArtifactModel, RunningBuild } from "../pages/models.ts";
+import { recordOf } from "../request.ts";
 
-/** All of the overview: /api/status. */
-export interface LabStatus extends AgentStatus {
+/** /api/status, and all that the overview shows. */
+export interface StatusView extends AgentStatus {
   readonly running: readonly RunningBuild[];
-  readonly recent: readonly BuildSummary[];
+  readonly recent: readonly FinishedBuild[];
   readonly devices: readonly DeviceStatus[];
 }
 
-/** /api/builds/JOB/NUMBER: the record, and how far it is while it runs. The description is safe to be shown. */
+export interface RunningBuild extends BuildStatus {
+  readonly node: string;
+  readonly started?: string;
+  /** Milliseconds that it should take from its start, estimated from earlier runs; absent if unknown. */
+  readonly estimate?: number;
+}
+
+export type FinishedBuild = Omit<BuildSummary, "undelivered">;
+
+/** /api/builds: one build of the list. */
+export interface ListedBuild extends FinishedBuild {
+  /** Absent if it has ended. */
+  readonly running?: RunningBuild;
+}
+
+/** /api/builds/JOB/NUMBER: the record of a build, and its progress while it runs. The description is sanitized. */
 export interface BuildView extends Omit<BuildRecord, "version" | "undelivered" | "artifacts"> {
+  /** Absent if it has ended. */
   readonly running?: RunningBuild;
-  readonly artifacts: readonly ArtifactModel[];
+  readonly artifacts: readonly Artifact[];
 }
 
-/** One build of a list. */
-export interface ListedBuild extends Omit<BuildSummary, "undelivered"> {
-  readonly running?: RunningBuild;
+export interface Artifact {
+  readonly path: string;
+  /** Bytes. */
+  readonly size: number;
+  /** The media type it is served with. */
+  readonly type: string;
 }
 
-/** How many finished builds the overview shows. */
-const recent = 30;
-
-export function labStatus(lab: Lab): LabStatus {
-  return {
-    ...lab.status(),
-    running: lab.builds.running.map((build) => runningBuild(lab, build)),
-    recent: lab.builds.finished().slice(0, recent).map(told),
-    devices: lab.devices(),
+/** /api/jobs/JOB: a job that is configured, or has builds. */
+export interface JobView {
+  readonly name: string;
+  /** Absent if it is no longer configured. */
+  readonly kind?: string;
+  readonly nodes?: readonly string[];
+  /** Counts only the builds that are still kept. */
+  readonly builds: {
+    readonly running: number;
+    readonly finished: number;
+    readonly passed: number;
+    /** The number of the newest build, running or not. */
+    readonly latest?: number;
   };
 }
 
-export function runningBuild({ builds }: Lab, { record, state, progress }: Build): RunningBuild {
+/** /api/devices/NAME: a device, and the offsets of its console. */
+export interface DeviceView extends DeviceStatus {
+  readonly feed: { readonly start: number; readonly end: number; readonly buildFrom?: number };
+}
+
+const maxRecentBuilds = 30;
+
+export function statusView(agent: AgentView): StatusView {
+  return {
+    ...agent.status(),
+    running: agent.builds.running.map((build) => runningBuild(agent, build)),
+    recent: agent.builds.finished().slice(0, maxRecentBuilds).map(withoutInternals),
+    devices: agent.devices(),
+  };
+}
+
+export function runningBuild({ builds }: AgentView, { record, state, progress }: Build): RunningBuild {
   const { job, number, uuid, node, assigned, started, labels } = record;
   const estimate = builds.estimate(job, labels);
   return {
@@ -52,35 +89,65 @@ export function runningBuild({ builds }: Lab, { record, state, progress }: Build
 }
 
 /** Running and finished builds, the newest first. */
-export function listedBuilds(lab: Lab, job?: string): ListedBuild[] {
-  return lab.builds.list(job).map(({ summary, running }) => ({
-    ...told(running ? summarize(running.record) : summary),
-    ...(running && { running: runningBuild(lab, running) }),
+export function listBuildViews(agent: AgentView, job?: string): ListedBuild[] {
+  return agent.builds.list(job).map(({ summary, running }) => ({
+    ...withoutInternals(running ? summarize(running.record) : summary),
+    ...(running && { running: runningBuild(agent, running) }),
   }));
 }
 
-/** Without what is the agent's own business. */
-function told({ undelivered: _, ...summary }: BuildSummary): Omit<BuildSummary, "undelivered"> {
+function withoutInternals({ undelivered: _, ...summary }: BuildSummary): FinishedBuild {
   return summary;
 }
 
 /** @throws RequestError 404 */
-export async function buildView(lab: Lab, found: FoundBuild): Promise<BuildView> {
-  return viewOf(lab, await recordOf(found), found.running);
+export async function buildView(agent: AgentView, found: FoundBuild): Promise<BuildView> {
+  return viewOfRecord(agent, await recordOf(found), found.running);
 }
 
-export function viewOf(lab: Lab, record: BuildRecord, running?: Build): BuildView {
-  const { version: _, undelivered: _1, description, artifacts, ...rest } = record;
+export function viewOfRecord(agent: AgentView, record: BuildRecord, running?: Build): BuildView {
+  const { version: _, undelivered: _1, description, artifacts = [], ...rest } = record;
   const console = running?.console;
   return {
     ...rest,
     ...(description !== undefined && { description: sanitize(description) }),
     ...(console && { console: { bytes: console.size, cut: console.cut } }),
-    ...(running && running.state.phase !== "ended" && { running: runningBuild(lab, running) }),
-    artifacts: artifactsOf(record),
+    ...(running && running.state.phase !== "ended" && { running: runningBuild(agent, running) }),
+    artifacts: artifacts.map(({ path, size }) => ({ path, size, type: artifactType(path) })),
   };
 }
 
-export function artifactsOf({ artifacts = [] }: BuildRecord): ArtifactModel[] {
-  return artifacts.map(({ path, size }) => ({ path, size, type: artifactType(path) }));
+export function jobViews(agent: AgentView): JobView[] {
+  const { builds } = agent;
+  const running = builds.running.map(({ record }) => record);
+  const finished = builds.finished();
+  const configured = new Map(agent.jobs().map((job) => [job.name, job]));
+  const names = new Set([...configured.keys(), ...[...running, ...finished].map(({ job }) => job)]);
+  const finishedByJob = Map.groupBy(finished, ({ job }) => job);
+  return [...names].map((name) => {
+    const { kind, nodes } = configured.get(name) ?? {};
+    const ended = finishedByJob.get(name) ?? [];
+    const now = running.filter(({ job }) => job === name);
+    const latest = Math.max(...[...now, ...ended].map(({ number }) => number));
+    return {
+      name,
+      ...(kind !== undefined && { kind }),
+      ...(nodes !== undefined && { nodes }),
+      builds: {
+        running: now.length,
+        finished: ended.length,
+        passed: ended.filter(({ ending }) => ending?.kind === "passed").length,
+        ...(latest > 0 && { latest }),
+      },
+    };
+  });
+}
+
+/** @throws RequestError 404 */
+export function deviceView(agent: AgentView, name: string): DeviceView {
+  const device = agent.devices().find((device) => device.name === name);
+  const feed = agent.feed(name);
+  if (!device || !feed) throw new RequestError(404, "no such device");
+  const { start, end, buildFrom } = feed;
+  return { ...device, feed: { start, end, ...(buildFrom !== undefined && { buildFrom }) } };
 }

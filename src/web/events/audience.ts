@@ -1,24 +1,23 @@
-/** Those who follow one thing: its state, told whenever it changes. */
+/** The viewers of one thing: they get an event with its state whenever it changes. */
 import { event, type Frame } from "./frames.ts";
 import type { Viewer } from "./viewer.ts";
 
 export interface Watched {
-  /** The name of the event that tells the state. */
+  /** The name of the event. */
   readonly name: string;
   /** Any JSON. */
   state(): unknown;
-  /** What is looked at to see whether the state has changed; absent: all of it. */
-  essence?(): unknown;
-  /** How often it is looked at, in milliseconds. */
-  readonly every: number;
+  /** The part of the state whose changes matter; absent if all of it does. */
+  significant?(): unknown;
+  readonly pollIntervalMs: number;
 }
 
 export class Audience implements Disposable {
   readonly #watched: Watched;
   readonly #viewers = new Set<Viewer>();
   #timer: NodeJS.Timeout | undefined;
-  /** What was seen last. */
-  #seen = "";
+  /** The significant part, as JSON, of the last event. */
+  #last = "";
 
   constructor(watched: Watched) {
     this.#watched = watched;
@@ -28,28 +27,28 @@ export class Audience implements Disposable {
     return this.#viewers;
   }
 
-  /** Tells the state, and from now on each change of it, until the viewer goes. */
+  /** Sends the state now, and on each change until the viewer disconnects. */
   add(viewer: Viewer): void {
     if (viewer.gone.aborted) return;
-    this.#timer ??= setInterval(() => this.look(), this.#watched.every).unref();
-    if (this.#viewers.size === 0) this.#seen = this.#essence();
+    this.#timer ??= setInterval(() => this.check(), this.#watched.pollIntervalMs).unref();
+    if (this.#viewers.size === 0) this.#last = this.#significant();
     this.#viewers.add(viewer);
     viewer.offer(this.#event());
     viewer.gone.addEventListener("abort", () => this.#remove(viewer), { once: true });
   }
 
-  /** Looks now, and tells everybody of a change. */
-  look(): void {
-    const essence = this.#essence();
-    if (essence === this.#seen) return;
-    this.#seen = essence;
+  /** Sends the state to all viewers if it has changed. */
+  check(): void {
+    const current = this.#significant();
+    if (current === this.#last) return;
+    this.#last = current;
     const frame = this.#event();
     for (const viewer of this.#viewers) viewer.offer(frame);
   }
 
-  #essence(): string {
+  #significant(): string {
     const watched = this.#watched;
-    return JSON.stringify(watched.essence ? watched.essence() : watched.state());
+    return JSON.stringify(watched.significant ? watched.significant() : watched.state());
   }
 
   #event(): Frame {

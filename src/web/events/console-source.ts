@@ -1,45 +1,41 @@
 /** The console of a build as a source of events. */
-
 import type { FileHandle } from "node:fs/promises";
 import type { Build } from "#/builds/build.ts";
 import { consoleSize, openConsole, openTimes } from "#/builds/console/follow.ts";
 import { readMarks } from "#/builds/console/times.ts";
 import type { FoundBuild } from "#/builds/store.ts";
-import { viewOf } from "../api/views.ts";
-
-import type { Lab } from "../lab.ts";
+import type { AgentView } from "../agent-view.ts";
+import { viewOfRecord } from "../api/views.ts";
 import { openTail, type Piece } from "./frames.ts";
 import type { Source } from "./stream.ts";
 
-/** How much of the past is sent at once, in bytes. */
-const historyPiece = 64 * 1024;
-/** How much of what comes is sent at once, in bytes. */
-const livePiece = 512 * 1024;
-/** How far behind the build its viewers may fall all together before they miss something, in bytes. */
-const mostBehind = 32 * 1024 * 1024;
+const maxHistoryPieceBytes = 64 * 1024;
+const maxLivePieceBytes = 512 * 1024;
+/** How far the stream may lag behind the build before all viewers miss something. */
+const maxLagBytes = 32 * 1024 * 1024;
 
 export class ConsoleSource implements Source {
   readonly name = "state";
-  readonly every = 250;
-  readonly #lab: Lab;
+  readonly pollIntervalMs = 250;
+  readonly #agent: AgentView;
   readonly #found: FoundBuild;
   readonly #build: Build;
 
-  constructor(lab: Lab, found: FoundBuild, build: Build) {
-    this.#lab = lab;
+  constructor(agent: AgentView, found: FoundBuild, build: Build) {
+    this.#agent = agent;
     this.#found = found;
     this.#build = build;
   }
 
-  /** Without the parameters, which don't change and may be large. */
+  /** Without the parameters, which never change and may be large. */
   state(): unknown {
-    const { parameters: _, ...view } = viewOf(this.#lab, this.#build.record, this.#build);
+    const { parameters: _, ...view } = viewOfRecord(this.#agent, this.#build.record, this.#build);
     return view;
   }
 
-  /** That the console grows, its own events tell. */
-  essence(): unknown {
-    const { console: _, ...view } = viewOf(this.#lab, this.#build.record, this.#build);
+  /** Without the console's size, because `output` events report its growth. */
+  significant(): unknown {
+    const { console: _, ...view } = viewOfRecord(this.#agent, this.#build.record, this.#build);
     return view;
   }
 
@@ -51,7 +47,7 @@ export class ConsoleSource implements Source {
     const file = await openConsole(this.#found.folder);
     if (!file) return 0;
     await using _ = file;
-    const size = await consoleSize(file, this.#found.running?.console);
+    const size = await consoleSize(file, this.#build.console);
     const last = Buffer.alloc(3);
     const { bytesRead } = await file.read(last, 0, 3, Math.max(0, size - 3));
     return size - openTail(last.subarray(0, bytesRead));
@@ -67,11 +63,11 @@ export class ConsoleSource implements Source {
     const file = live && (await openConsole(this.#found.folder));
     if (live && file) {
       await using _ = file;
-      const buffer = Buffer.allocUnsafe(livePiece);
+      const buffer = Buffer.allocUnsafe(maxLivePieceBytes);
       for (let at = from; !signal.aborted; ) {
-        // Asked before the read: what was written before the close is then sure to be read.
+        // Checked before the read, so that nothing written before the close is missed.
         const last = live.closed;
-        if (live.size - at > mostBehind) at = await nextCharacter(file, live.size - livePiece);
+        if (live.size - at > maxLagBytes) at = await nextCharacter(file, live.size - maxLivePieceBytes);
         const bytes = await readAt(file, buffer, at);
         const whole = last ? bytes : bytes.subarray(0, bytes.length - openTail(bytes));
         if (whole.length > 0) yield { offset: at, at: Date.now(), bytes: whole };
@@ -87,10 +83,10 @@ export class ConsoleSource implements Source {
     await this.#ended(signal);
   }
 
-  /** Resolves when the record is written, which comes after the console's close. */
+  /** Resolves when the record is written, which happens after the console is closed. */
   #ended(signal: AbortSignal): Promise<void> {
     const { job, number } = this.#found;
-    const isOver = this.#lab.builds.findRunning({ job, number }) !== this.#build;
+    const isOver = this.#agent.builds.findRunning({ job, number }) !== this.#build;
     if (signal.aborted || isOver) return Promise.resolve();
     return new Promise((resolve) => {
       this.#build.once("ended", () => resolve());
@@ -99,7 +95,7 @@ export class ConsoleSource implements Source {
   }
 }
 
-/** What a console has between two offsets, piece by piece with the time that it came at. */
+/** The console between two offsets, in pieces with the times they arrived at. */
 export async function* consoleHistory(
   found: FoundBuild,
   from: number,
@@ -112,7 +108,7 @@ export async function* consoleHistory(
   opened.defer(() => file.close());
   const times = await openTimes(found.folder);
   if (times) opened.defer(() => times.close());
-  const buffer = Buffer.allocUnsafe(historyPiece);
+  const buffer = Buffer.allocUnsafe(maxHistoryPieceBytes);
   for (let at = from; at < to && !signal.aborted; ) {
     const bytes = await readAt(file, buffer.subarray(0, Math.min(buffer.length, to - at)), at);
     if (bytes.length === 0) return;
@@ -127,7 +123,7 @@ export async function* consoleHistory(
   }
 }
 
-/** The first offset from this one on at which no character is under way. */
+/** The first offset, from this one on, that is not in the middle of a character. */
 async function nextCharacter(file: FileHandle, offset: number): Promise<number> {
   const bytes = await readAt(file, Buffer.alloc(4), offset);
   const first = bytes.findIndex((byte) => (byte & 0xc0) !== 0x80);

@@ -1,37 +1,35 @@
 /** The console of a device as a source of events. */
-
-import { deviceView } from "../api/lab-views.ts";
-import type { Lab } from "../lab.ts";
+import type { AgentView } from "../agent-view.ts";
+import { deviceView } from "../api/views.ts";
 import type { Piece } from "./frames.ts";
 import type { Source } from "./stream.ts";
 
-/** What comes within this time is one piece, in milliseconds: boards speak byte by byte. */
-const gathered = 20;
-/** The largest piece, in bytes. */
-const most = 64 * 1024;
+/** Bytes that arrive within this time become one piece, because boards send byte by byte. */
+const gatherMs = 20;
+const maxPieceBytes = 64 * 1024;
 
 export class DeviceSource implements Source {
   readonly name = "state";
-  readonly every = 1000;
-  readonly #lab: Lab;
+  readonly pollIntervalMs = 1000;
+  readonly #agent: AgentView;
   readonly #device: string;
 
-  constructor(lab: Lab, device: string) {
-    this.#lab = lab;
+  constructor(agent: AgentView, device: string) {
+    this.#agent = agent;
     this.#device = device;
   }
 
   state(): unknown {
-    // One that a reload took away has no state any more.
-    return this.#lab.feed(this.#device) ? deviceView(this.#lab, this.#device) : null;
+    // A reload may have removed the device.
+    return this.#agent.feed(this.#device) ? deviceView(this.#agent, this.#device) : null;
   }
 
   async begin(): Promise<number> {
-    return this.#lab.feed(this.#device)?.end ?? 0;
+    return this.#agent.feed(this.#device)?.end ?? 0;
   }
 
   async *history(from: number, to: number, signal: AbortSignal): AsyncGenerator<Piece> {
-    const feed = this.#lab.feed(this.#device);
+    const feed = this.#agent.feed(this.#device);
     if (!feed || feed.start >= to) return;
     const done = new AbortController();
     const chunks = feed.follow(from, AbortSignal.any([signal, done.signal]));
@@ -43,7 +41,7 @@ export class DeviceSource implements Source {
   }
 
   async *live(from: number, signal: AbortSignal): AsyncGenerator<Piece> {
-    const feed = this.#lab.feed(this.#device);
+    const feed = this.#agent.feed(this.#device);
     if (!feed) return;
     let waiting: { offset: number; at: number; parts: Uint8Array[]; size: number } | undefined;
     const taken = (): Piece | undefined => {
@@ -56,8 +54,8 @@ export class DeviceSource implements Source {
       const fits =
         waiting &&
         waiting.offset + waiting.size === offset &&
-        at - waiting.at < gathered &&
-        waiting.size < most;
+        at - waiting.at < gatherMs &&
+        waiting.size < maxPieceBytes;
       if (!fits) {
         const piece = taken();
         if (piece) yield piece;
@@ -65,8 +63,8 @@ export class DeviceSource implements Source {
       waiting ??= { offset, at, parts: [], size: 0 };
       waiting.parts.push(bytes);
       waiting.size += bytes.length;
-      // All that is there is taken before it is sent.
-      if (offset + bytes.length < (this.#lab.feed(this.#device)?.end ?? 0)) continue;
+      // More bytes are already there: take them first.
+      if (offset + bytes.length < (this.#agent.feed(this.#device)?.end ?? 0)) continue;
       const piece = taken();
       if (piece) yield piece;
     }

@@ -2,43 +2,43 @@
 import { isUtf8 } from "node:buffer";
 import { constants, deflateRawSync } from "node:zlib";
 
-/** Bytes of a console. */
+/** A piece of a console. */
 export interface Piece {
   readonly offset: number;
-  /** When they came: Unix milliseconds; 0: not known. */
+  /** When the bytes arrived, in Unix milliseconds; 0 if unknown. */
   readonly at: number;
   readonly bytes: Uint8Array;
 }
 
-/** What begins a stream of packed frames: a header of gzip (RFC 1952, section 2.3) without name and time. */
-export const packedStart: Buffer = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
+/** The gzip header (RFC 1952, section 2.3), without name and time, that a compressed stream starts with. */
+export const gzipHeader: Buffer = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
 
 /**
- * Events for any number of viewers. Packed they are whole blocks of a deflate stream that refer to nothing before them (RFC 1951), so
- * that the same bytes fit into the stream of each viewer, whatever it got before.
+ * An event for any number of viewers. Compressed, it is a series of whole deflate blocks (RFC 1951) that refer to no earlier
+ * data, so the same bytes fit into the stream of every viewer.
  */
 export class Frame {
   readonly plain: Buffer;
-  #packed: Buffer | undefined;
+  #compressed: Buffer | undefined;
 
   constructor(text: string) {
     this.plain = Buffer.from(text);
   }
 
-  /** Made when the first viewer wants it. */
-  get packed(): Buffer {
-    this.#packed ??= pack(this.plain);
-    return this.#packed;
+  /** Compressed once, when the first viewer needs it. */
+  get compressed(): Buffer {
+    this.#compressed ??= compress(this.plain);
+    return this.#compressed;
   }
 }
 
-/** Smaller ones aren't worth the work, in bytes. */
-const worthPacking = 512;
+/** Smaller frames are stored: compressing them saves too little. */
+const minCompressedBytes = 512;
 
-function pack(plain: Buffer): Buffer {
-  if (plain.length >= worthPacking)
+function compress(plain: Buffer): Buffer {
+  if (plain.length >= minCompressedBytes)
     return deflateRawSync(plain, { level: 1, finishFlush: constants.Z_FULL_FLUSH });
-  // A block as it is: its length, and that turned around (RFC 1951, section 3.2.4).
+  // A stored block: the length, and its complement (RFC 1951, section 3.2.4).
   const { length } = plain;
   return Buffer.concat([
     Buffer.from([0, length & 255, length >> 8, ~length & 255, (~length >> 8) & 255]),
@@ -46,33 +46,33 @@ function pack(plain: Buffer): Buffer {
   ]);
 }
 
-/** JSON has no line ends, so that a value never ends its event. */
+/** JSON has no raw line ends, so the data is always one line. */
 export function event(name: string, data: unknown, id?: number): Frame {
   const line = id === undefined ? "" : `id: ${id}\n`;
   return new Frame(`${line}event: ${name}\ndata: ${JSON.stringify(data)}\n\n`);
 }
 
-/** A piece as text, or what isn't UTF-8 as base64. The id is the offset to go on from. */
+/** A piece as text, or as base64 if it is not UTF-8. The id is the offset to continue from. */
 export function outputEvent({ offset, at, bytes }: Piece): Frame {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const content = isUtf8(bytes) ? { text: buffer.toString("utf8") } : { base64: buffer.toString("base64") };
   return event("output", { offset, at, ...content }, offset + bytes.length);
 }
 
-/** What a viewer missed. */
+/** Bytes that a viewer missed. */
 export function gapEvent(from: number, to: number): Frame {
   return event("gap", { from, to }, to);
 }
 
-/** A comment: it keeps the line open, and tells of its end. */
+/** A comment that keeps the connection open, and makes a dead one noticeable. */
 export const heartbeat: Frame = new Frame(": \n\n");
 
-/** How many bytes at the end are a character that isn't complete yet: 0 to 3. */
+/** The number of bytes at the end that start an incomplete character: 0 to 3. */
 export function openTail(bytes: Uint8Array): number {
   for (let back = 1; back <= Math.min(3, bytes.length); back++) {
     const byte = bytes[bytes.length - back] ?? 0;
     if (byte < 0x80) return 0;
-    // A first byte tells how long its character is (RFC 3629, section 3).
+    // The first byte gives the length of the character (RFC 3629, section 3).
     if (byte >= 0xc0) return back < (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2) ? back : 0;
   }
   return 0;

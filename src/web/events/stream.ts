@@ -1,29 +1,29 @@
-/** A console for any number of viewers: read once at its live end, and shown to all of them. */
+/** A live console with any number of viewers: read once, sent to all. */
 import { setTimeout as delay } from "node:timers/promises";
 import { Audience, type Watched } from "./audience.ts";
 import { event, gapEvent, outputEvent, type Piece } from "./frames.ts";
 import type { Viewer } from "./viewer.ts";
 
-/** Where the bytes come from; pieces end where characters do, as far as there are any. */
+/** Where the bytes come from. Pieces end at the end of a character where possible. */
 export interface Source extends Watched {
-  /** The offset where live begins, once that is known. */
+  /** Resolves with the offset where live output starts. */
   begin(signal: AbortSignal): Promise<number>;
-  /** What was there before. A piece that begins later than the one before ended: the rest is gone. */
+  /** Earlier output. A piece that starts after the end of the one before means that bytes are gone. */
   history(from: number, to: number, signal: AbortSignal): AsyncIterable<Piece>;
-  /** What comes, until the end. */
+  /** New output, until the end. */
   live(from: number, signal: AbortSignal): AsyncIterable<Piece>;
 }
 
-/** Between two pieces, in milliseconds: what comes meanwhile is sent as one. */
-const leastPause = 20;
-const mostPause = 40;
-/** How long it shows without a break, in milliseconds; and how much longer than that it leaves to others. */
-const slice = 2;
-const share = 2;
+/** Between two pieces: output that arrives in the pause is sent as one piece. More viewers get fewer, larger pieces. */
+const minPauseMs = 20;
+const maxPauseMs = 40;
+/** Sending yields to other work after this time, for `yieldFactor` times as long as it took. */
+const maxSendMs = 2;
+const yieldFactor = 2;
 
 /**
- *     starting ──where it begins is known──▶ live ──the source ends──▶ over
- *        └───────────────┴──the last viewer goes──▶ over
+ *     starting ──start offset known──▶ live ──source ends──▶ over
+ *        └──────────────┴──last viewer leaves──▶ over
  */
 type StreamState =
   | { readonly kind: "starting" }
@@ -33,15 +33,15 @@ type StreamState =
 export class Stream {
   readonly #source: Source;
   readonly #audience: Audience;
-  /** Those who have seen all that was before. */
-  readonly #upToDate = new Set<Viewer>();
+  /** Viewers that have received all earlier output. */
+  readonly #caughtUp = new Set<Viewer>();
   readonly #ending = new AbortController();
   readonly #started: Promise<void>;
   readonly #onOver: (error?: Error) => void;
   #watchers = 0;
   #state: StreamState = { kind: "starting" };
 
-  /** @param onOver it takes no more viewers; with the source's error, if that is why */
+  /** @param onOver called when the stream takes no more viewers, with the source's error if it failed */
   constructor(source: Source, onOver: (error?: Error) => void) {
     this.#source = source;
     this.#audience = new Audience(source);
@@ -55,7 +55,7 @@ export class Stream {
   }
 
   /**
-   * Shows it from an offset, or from its live end, until the viewer goes or there is no more.
+   * Sends the console from an offset, or from the live end, until the viewer disconnects or the console ends.
    * @throws the source's error
    */
   async watch(viewer: Viewer, from: number | undefined): Promise<void> {
@@ -63,29 +63,28 @@ export class Stream {
     try {
       this.#audience.add(viewer);
       await Promise.race([this.#started, aborted(viewer.gone)]);
-      await this.#showHistory(viewer, from ?? this.#position);
+      await this.#sendHistory(viewer, from ?? this.#position);
       viewer.join(this.#position);
       if (this.#state.kind === "over") viewer.end(event("end", {}));
-      else this.#upToDate.add(viewer);
+      else this.#caughtUp.add(viewer);
       await aborted(viewer.gone);
     } finally {
-      this.#upToDate.delete(viewer);
+      this.#caughtUp.delete(viewer);
       this.#watchers -= 1;
       if (this.#watchers === 0) this.#ending.abort();
     }
   }
 
-  /** Many viewers get fewer and larger pieces. */
   get #pause(): number {
-    return Math.min(mostPause, leastPause + this.#upToDate.size / 10);
+    return Math.min(maxPauseMs, minPauseMs + this.#caughtUp.size / 10);
   }
 
   get #position(): number {
     return this.#state.kind === "starting" ? 0 : this.#state.position;
   }
 
-  /** At the viewer's own pace; what comes meanwhile is history, too. */
-  async #showHistory(viewer: Viewer, from: number): Promise<void> {
+  /** Goes at the viewer's pace; output that arrives in the meantime becomes history too. */
+  async #sendHistory(viewer: Viewer, from: number): Promise<void> {
     for (let at = from; at < this.#position && !viewer.gone.aborted; ) {
       const to = this.#position;
       for await (const piece of this.#source.history(at, to, viewer.gone)) {
@@ -105,7 +104,7 @@ export class Stream {
     this.#state = { kind: "live", position };
     started();
     for await (const piece of this.#source.live(position, signal)) {
-      await this.#show(piece);
+      await this.#broadcast(piece);
       await delay(this.#pause, undefined, { signal }).catch(() => {});
     }
   }
@@ -114,24 +113,24 @@ export class Stream {
     this.#state = { kind: "over", position: this.#position };
     started();
     this.#onOver(error);
-    this.#audience.look();
-    for (const viewer of this.#upToDate) viewer.end(event("end", {}));
+    this.#audience.check();
+    for (const viewer of this.#caughtUp) viewer.end(event("end", {}));
   }
 
-  /** With a break after every few viewers: most of the time is left to others, first of all to the build's own output. */
-  async #show(piece: Piece): Promise<void> {
+  /** Yields after every few viewers, to leave most of the time to other work such as reading the build's output. */
+  async #broadcast(piece: Piece): Promise<void> {
     const from = this.#position;
     const to = piece.offset + piece.bytes.length;
     this.#state = { kind: "live", position: to };
     const frames = [outputEvent(piece)];
     if (piece.offset > from) frames.unshift(gapEvent(from, piece.offset));
-    let begun = performance.now();
-    for (const viewer of [...this.#upToDate]) {
-      for (const frame of frames) viewer.show(frame, from, to);
-      const busy = performance.now() - begun;
-      if (busy < slice) continue;
-      await delay(share * busy);
-      begun = performance.now();
+    let startedAt = performance.now();
+    for (const viewer of [...this.#caughtUp]) {
+      for (const frame of frames) viewer.push(frame, from, to);
+      const busy = performance.now() - startedAt;
+      if (busy < maxSendMs) continue;
+      await delay(yieldFactor * busy);
+      startedAt = performance.now();
     }
   }
 }

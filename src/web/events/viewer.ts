@@ -1,115 +1,114 @@
-/** One who follows events over HTTP: written to at its own pace, in bounded memory. */
+/** A client that follows events over HTTP, at its own pace and in bounded memory. */
 import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { type Frame, gapEvent, heartbeat, packedStart } from "./frames.ts";
+import { type Frame, gapEvent, gzipHeader, heartbeat } from "./frames.ts";
 
-/** What waits for one viewer at most, in bytes, before it misses something; it waits once for all. */
-const mostWaiting = 2 * 1024 * 1024;
-/** Between two signs of life, in milliseconds. */
-const beat = 15_000;
-/** How many beats a viewer may take nothing. */
-const mostSilent = 4;
+/** A viewer with more unsent bytes than this misses events. All viewers share the buffers. */
+const maxUnsentBytes = 2 * 1024 * 1024;
+const heartbeatIntervalMs = 15_000;
+/** A viewer that reads nothing for this many heartbeats is disconnected. */
+const maxStalledHeartbeats = 4;
 
 /**
- * What it gets of a stream that others see too.
+ * Whether it keeps up with the stream.
  *
- *     keeping up ──too much waits──▶ behind ──all of that is taken──▶ keeping up
+ *     keeping-up ──too much unsent──▶ behind ──all of it sent──▶ keeping-up
  */
 type Pace = { readonly kind: "keeping-up" } | { readonly kind: "behind"; readonly from: number };
 
 export class Viewer {
-  readonly #answer: ServerResponse;
+  readonly #response: ServerResponse;
   readonly #gone = new AbortController();
   readonly #timer: NodeJS.Timeout;
   #pace: Pace = { kind: "keeping-up" };
-  /** Where the stream is for this viewer: what lies before it was sent, or missed. */
+  /** Everything in the stream before this offset has been sent or missed. */
   #position = 0;
-  #silent = 0;
-  /** True once something was sent since the last beat. */
+  #stalled = 0;
+  /** Something was sent since the last heartbeat. */
   #sent = false;
-  readonly #packed: boolean;
+  readonly #compressed: boolean;
 
-  /** Begins the answer: packed, when the request allows that. */
-  constructor(answer: ServerResponse, { headers }: IncomingMessage) {
-    this.#answer = answer;
-    this.#packed = /\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))/.test(`${headers["accept-encoding"] ?? ""}`);
-    answer.socket?.setTimeout(0);
-    answer.socket?.setNoDelay(true);
-    // Proxies that gather answers would keep events back.
-    answer.writeHead(200, {
+  /** Starts the response, compressed if the client accepts that. */
+  constructor(response: ServerResponse, { headers }: IncomingMessage) {
+    this.#response = response;
+    this.#compressed = /\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))/.test(`${headers["accept-encoding"] ?? ""}`);
+    response.socket?.setTimeout(0);
+    response.socket?.setNoDelay(true);
+    // x-accel-buffering: nginx would hold events back in its buffer.
+    response.writeHead(200, {
       "content-type": "text/event-stream",
       "cache-control": "no-store",
       "x-accel-buffering": "no",
       vary: "accept-encoding",
-      ...(this.#packed && { "content-encoding": "gzip" }),
+      ...(this.#compressed && { "content-encoding": "gzip" }),
     });
-    if (this.#packed) answer.write(packedStart);
-    else answer.flushHeaders();
-    answer.on("drain", () => this.#catchUp());
-    answer.once("close", () => this.#end());
-    this.#timer = setInterval(() => this.#beat(), beat).unref();
+    if (this.#compressed) response.write(gzipHeader);
+    else response.flushHeaders();
+    response.on("drain", () => this.#catchUp());
+    response.once("close", () => this.#end());
+    this.#timer = setInterval(() => this.#heartbeat(), heartbeatIntervalMs).unref();
   }
 
-  /** Aborted when it has gone. */
+  /** Aborted when the client has disconnected. */
   get gone(): AbortSignal {
     return this.#gone.signal;
   }
 
-  /** Sends, and waits until it is taken: for one who is alone with it. */
+  /** Sends and waits until there is room for more. For frames that only this viewer gets. */
   async send(frame: Frame): Promise<void> {
     if (this.gone.aborted || this.#write(frame)) return;
-    await once(this.#answer, "drain", { signal: this.gone }).catch(() => {});
+    await once(this.#response, "drain", { signal: this.gone }).catch(() => {});
   }
 
-  /** Sends without waiting something that isn't part of a stream; dropped when too much waits already. */
+  /** Sends without waiting. For frames outside the stream; dropped if too much is unsent. */
   offer(frame: Frame): void {
-    if (!this.gone.aborted && this.#answer.writableLength <= mostWaiting) this.#write(frame);
+    if (!this.gone.aborted && this.#response.writableLength <= maxUnsentBytes) this.#write(frame);
   }
 
-  /** From here on it is shown the stream. */
+  /** The stream continues from this offset. */
   join(position: number): void {
     this.#position = position;
   }
 
   /**
-   * Sends what others get as well: the same bytes, which are kept once for all. One who is too slow misses them.
-   * @param from,to where in the stream it is
+   * Sends a frame of the shared stream without waiting. A viewer that is too slow misses it.
+   * @param from,to the offsets of the frame in the stream
    */
-  show(frame: Frame, from: number, to: number): void {
+  push(frame: Frame, from: number, to: number): void {
     this.#position = to;
     if (this.#pace.kind === "behind" || this.gone.aborted) return;
-    if (this.#answer.writableLength > mostWaiting) this.#pace = { kind: "behind", from };
+    if (this.#response.writableLength > maxUnsentBytes) this.#pace = { kind: "behind", from };
     else this.#write(frame);
   }
 
   #write(frame: Frame): boolean {
     this.#sent = true;
-    return this.#answer.write(this.#packed ? frame.packed : frame.plain);
+    return this.#response.write(this.#compressed ? frame.compressed : frame.plain);
   }
 
   #catchUp(): void {
-    this.#silent = 0;
+    this.#stalled = 0;
     if (this.#pace.kind !== "behind") return;
     this.#write(gapEvent(this.#pace.from, this.#position));
     this.#pace = { kind: "keeping-up" };
   }
 
-  /** Ends it after what waits, told what it missed. */
+  /** Ends the response after everything unsent, with an event for what was missed. */
   end(last?: Frame): void {
     if (this.gone.aborted) return;
     if (this.#pace.kind === "behind") this.#write(gapEvent(this.#pace.from, this.#position));
     if (last) this.#write(last);
-    this.#answer.end();
+    this.#response.end();
   }
 
-  #beat(): void {
-    if (!this.#answer.writableNeedDrain) {
+  #heartbeat(): void {
+    if (!this.#response.writableNeedDrain) {
       if (!this.#sent) this.#write(heartbeat);
       this.#sent = false;
       return;
     }
-    this.#silent += 1;
-    if (this.#silent >= mostSilent) this.#answer.destroy();
+    this.#stalled += 1;
+    if (this.#stalled >= maxStalledHeartbeats) this.#response.destroy();
   }
 
   #end(): void {

@@ -1,27 +1,33 @@
-/** The page of a build: how it went and why, what it left, its console. */
-
-import type { BuildRecord } from "#/builds/record.ts";
+/** The page of a build: its result and why, test reports, artifacts, console, parameters. */
+import type { TestCase, TestReport, TestStatus } from "#/builds/junit.ts";
 import { durationOf } from "#/builds/record.ts";
+import type { FoundBuild } from "#/builds/store.ts";
+import type { AgentView } from "../agent-view.ts";
+import { type Artifact, type BuildView, buildView } from "../api/views.ts";
+import { readTestReport } from "../test-report.ts";
+import { badge, phaseBadge, resultBadge, type Tone } from "./badge.ts";
 import { progress } from "./builds-table.ts";
-import { consoleSection } from "./console.ts";
+import { buildTail, consoleSection } from "./console.ts";
 import { buildUrl, count, deviceUrl, jobUrl, size, span, time } from "./format.ts";
 import { type Html, html, trusted } from "./html.ts";
 import { layout } from "./layout.ts";
-import type { ArtifactModel, BuildModel } from "./models.ts";
-import { phaseBadge, resultBadge } from "./state.ts";
-import { testsSection } from "./tests.ts";
 
-export function buildPage(model: BuildModel): string {
-  const { record, running, description, tests, artifacts } = model;
-  const url = buildUrl(record.job, record.number);
+/** @throws RequestError 404 */
+export async function buildPage(agent: AgentView, found: FoundBuild): Promise<string> {
+  const build = await buildView(agent, found);
+  const tests = await readTestReport(found);
+  const { bytes, tail, from } = await buildTail(found);
+  const { job, number, running, description, artifacts } = build;
+  const url = buildUrl(job, number);
+  const now = new Date().toISOString();
   const main = html`<div id="live-part" data-live="" data-phase="${running?.phase}">
 <header class="title">
-<h1><a href="${jobUrl(record.job)}"><bdi>${record.job}</bdi></a>#${record.number} ${running ? phaseBadge(running) : resultBadge(record)}</h1>
-${neighbours(model)}
+<h1><a href="${jobUrl(job)}"><bdi>${job}</bdi></a>#${number} ${running ? phaseBadge(running) : resultBadge(build)}</h1>
+${neighbours(agent, build)}
 </header>
-${running ? html`<p>${progress(running, model.now)}</p>` : html`<p class="cause">${record.ending?.reason}</p>`}
+${running ? html`<p>${progress(running, now)}</p>` : html`<p class="cause">${build.ending?.reason}</p>`}
 ${description !== undefined && html`<div class="description">${trusted(description)}</div>`}
-${facts(record)}
+${facts(build)}
 </div>
 ${tests && testsSection(tests)}
 ${artifacts.length > 0 && artifactsSection(url, artifacts)}
@@ -31,59 +37,74 @@ ${consoleSection(
     events: `${url}/events`,
     api: `/api${url}`,
     plain: `${url}/console`,
-    bytes: model.console.bytes,
     live: running !== undefined,
-    tail: model.console.tail,
+    tail,
   },
-  consoleNote(model),
+  consoleNote(bytes, build.console?.cut ?? 0, from),
 )}
-${parameters(record)}`;
-  return layout({
-    title: `${record.job}#${record.number}`,
-    frame: model,
-    scripts: ["page.ts", "console.ts"],
-    main,
-  });
+${parametersSection(build)}`;
+  return layout({ title: `${job}#${number}`, agent, scripts: ["page.ts", "console.ts"], main });
 }
 
-function neighbours({ record, older, newer }: BuildModel): Html {
-  return html`<nav aria-label="Builds of this job">${older !== undefined && html`<a rel="prev" href="${buildUrl(record.job, older)}">#${older}</a>`} ${newer !== undefined && html`<a rel="next" href="${buildUrl(record.job, newer)}">#${newer}</a>`}</nav>`;
+/** Links to the previous and the next build of the job. */
+function neighbours({ builds }: AgentView, { job, number }: BuildView): Html {
+  const numbers = builds.list(job).map((build) => build.number);
+  const older = Math.max(...numbers.filter((other) => other < number));
+  const newer = Math.min(...numbers.filter((other) => other > number));
+  return html`<nav aria-label="Builds of this job">${Number.isFinite(older) && html`<a rel="prev" href="${buildUrl(job, older)}">#${older}</a>`} ${Number.isFinite(newer) && html`<a rel="next" href="${buildUrl(job, newer)}">#${newer}</a>`}</nav>`;
 }
 
-function facts(record: BuildRecord): Html {
-  const took = durationOf(record);
-  const { exitCode, signal, cause } = record.ending ?? {};
+function facts(build: BuildView): Html {
+  const took = durationOf(build);
+  const { exitCode, signal, cause } = build.ending ?? {};
   const rows: [string, Html | string | undefined][] = [
-    ["Took", took === undefined ? undefined : span(took)],
-    ["Node", record.device ? html`<a href="${deviceUrl(record.device)}">${record.device}</a>` : record.node],
-    ["Asked for", record.target],
-    ["Classes", record.labels.join(", ")],
+    ["Duration", took === undefined ? undefined : span(took)],
+    ["Node", build.device ? html`<a href="${deviceUrl(build.device)}">${build.device}</a>` : build.node],
+    ["Requested", build.target],
+    ["Classes", build.labels.join(", ")],
     ["Exit code", exitCode === undefined ? undefined : `${exitCode}`],
     ["Signal", signal],
     ["Cause", cause],
-    ["Commit", record.commit && html`<code>${record.commit}</code>`],
-    ["Assigned", time(record.assigned)],
-    ["Started", record.started && time(record.started)],
-    ["Ended", record.ended && time(record.ended)],
-    ["Job server", record.server],
-    ["Executor", `${record.executor}`],
-    ["UUID", html`<code>${record.uuid}</code>`],
+    ["Commit", build.commit && html`<code>${build.commit}</code>`],
+    ["Assigned", time(build.assigned)],
+    ["Started", build.started && time(build.started)],
+    ["Ended", build.ended && time(build.ended)],
+    ["Job server", build.server],
+    ["Executor", `${build.executor}`],
+    ["UUID", html`<code>${build.uuid}</code>`],
   ];
   return html`<dl class="facts">${rows.map(([name, value]) => value && html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
-${record.warnings?.map((warning) => html`<p class="warning">${warning}</p>`)}`;
+${build.warnings?.map((warning) => html`<p class="warning">${warning}</p>`)}`;
 }
 
-function parameters({ parameters }: BuildRecord): Html | false {
-  const entries = Object.entries(parameters);
-  if (entries.length === 0) return false;
-  return html`<section id="parameters-section" aria-labelledby="parameters"><h2 id="parameters">Parameters</h2>
-<div class="scroll" tabindex="0" role="region" aria-label="Parameters of the build"><table class="parameters">
-<thead><tr><th scope="col">Name</th><th scope="col">Value</th></tr></thead>
-<tbody>${entries.map(([name, value]) => html`<tr><th scope="row"><bdi>${name}</bdi></th><td><bdi>${value}</bdi></td></tr>`)}</tbody>
-</table></div></section>`;
+const testOrder: readonly TestStatus[] = ["failed", "error", "skipped", "passed"];
+const testTones: Record<TestStatus, Tone> = { failed: "bad", error: "bad", skipped: "idle", passed: "good" };
+/** Failures are shown beyond this limit too. */
+const maxTestRows = 1000;
+
+function testsSection({ totals, cases, warnings }: TestReport): Html {
+  const sorted = testOrder.flatMap((status) => cases.filter((test) => test.status === status));
+  const failed = totals.failures + totals.errors;
+  const shown = sorted.slice(0, Math.max(maxTestRows, failed));
+  const passed = totals.tests - failed - totals.skipped;
+  return html`<section id="tests-section" aria-labelledby="tests"><h2 id="tests">Tests</h2>
+<p class="totals">${failed > 0 && badge("bad", `${count(failed)} failed`)} ${badge(passed > 0 ? "good" : "idle", `${count(passed)} passed`)} ${totals.skipped > 0 && badge("idle", `${count(totals.skipped)} skipped`)} <span class="quiet">${count(totals.tests)} in ${span(totals.time * 1000)}</span></p>
+${warnings.map((warning) => html`<p class="warning">${warning}</p>`)}
+<div class="scroll" tabindex="0" role="region" aria-label="Test cases"><table class="tests">
+<thead><tr><th scope="col">Status</th><th scope="col">Test</th><th scope="col" class="number">Time</th></tr></thead>
+<tbody>${shown.map(testRow)}</tbody>
+</table></div>
+${shown.length < sorted.length && html`<p class="note">${count(sorted.length - shown.length)} more tests that didn't fail are not shown.</p>`}
+</section>`;
 }
 
-function artifactsSection(url: string, artifacts: readonly ArtifactModel[]): Html {
+function testRow({ status, suite, classname, name, time, message, details }: TestCase): Html {
+  const group = classname !== "" ? classname : suite;
+  const hasDetails = details !== undefined && details !== message;
+  return html`<tr><td>${badge(testTones[status], status)}</td><td><bdi>${name}</bdi> <span class="quiet"><bdi>${group}</bdi></span>${message !== undefined && html`<div class="message">${message}</div>`}${hasDetails && html`<details><summary>Details</summary><pre class="text-block">${details}</pre></details>`}</td><td class="number">${span(time * 1000)}</td></tr>`;
+}
+
+function artifactsSection(url: string, artifacts: readonly Artifact[]): Html {
   return html`<section id="artifacts-section" aria-labelledby="artifacts"><h2 id="artifacts">Artifacts</h2>
 <table class="artifacts">
 <thead><tr><th scope="col">File</th><th scope="col">Type</th><th scope="col" class="number">Size</th></tr></thead>
@@ -94,6 +115,16 @@ function artifactsSection(url: string, artifacts: readonly ArtifactModel[]): Htm
 </table></section>`;
 }
 
-function consoleNote({ console: { bytes, cut, from } }: BuildModel): Html {
-  return html`<span class="quiet">${size(bytes)}${cut > 0 && `, and ${size(cut)} that were not kept`}</span>${from > 0 && html` <span class="tail-only quiet">· the end of it is shown from byte ${count(from)}</span>`}`;
+function consoleNote(bytes: number, cut: number, from: number): Html {
+  return html`<span class="quiet">${size(bytes)}${cut > 0 && `; ${size(cut)} more were dropped`}</span>${from > 0 && html` <span class="tail-only quiet">· shown from byte ${count(from)} on</span>`}`;
+}
+
+function parametersSection({ parameters }: BuildView): Html | false {
+  const entries = Object.entries(parameters);
+  if (entries.length === 0) return false;
+  return html`<section id="parameters-section" aria-labelledby="parameters"><h2 id="parameters">Parameters</h2>
+<div class="scroll" tabindex="0" role="region" aria-label="Parameters of the build"><table class="parameters">
+<thead><tr><th scope="col">Name</th><th scope="col">Value</th></tr></thead>
+<tbody>${entries.map(([name, value]) => html`<tr><th scope="row"><bdi>${name}</bdi></th><td><bdi>${value}</bdi></td></tr>`)}</tbody>
+</table></div></section>`;
 }

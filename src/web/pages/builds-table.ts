@@ -2,12 +2,12 @@
 
 import type { BuildSummary } from "#/builds/record.ts";
 import { durationOf } from "#/builds/record.ts";
+import type { RunningBuild } from "../api/views.ts";
+import { phaseBadge, resultBadge } from "./badge.ts";
 import { ago, buildUrl, roughly, span } from "./format.ts";
 import { type Html, html } from "./html.ts";
-import type { RunningBuild } from "./models.ts";
-import { phaseBadge, resultBadge } from "./state.ts";
 
-/** Which columns a table of finished builds has besides number and result. */
+/** The optional columns of a table of finished builds. */
 export interface Columns {
   readonly job?: boolean;
   readonly node?: boolean;
@@ -21,7 +21,7 @@ export function finishedTable(
 ): Html {
   return html`<table class="builds">
 <caption class="hidden">${caption}</caption>
-<thead><tr><th scope="col">Build</th><th scope="col">Result</th>${node && html`<th scope="col">Node</th>`}<th scope="col" class="number">Took</th><th scope="col" class="number">Ended</th><th scope="col" class="wide">Reason</th></tr></thead>
+<thead><tr><th scope="col">Build</th><th scope="col">Result</th>${node && html`<th scope="col">Node</th>`}<th scope="col" class="number">Duration</th><th scope="col" class="number">Ended</th><th scope="col" class="wide">Reason</th></tr></thead>
 <tbody>${builds.map((build) => {
     const took = durationOf(build);
     return html`<tr data-key="${build.job}#${build.number}"><th scope="row">${buildLink(build, job)}</th><td>${resultBadge(build)}</td>${node && html`<td>${build.node}</td>`}<td class="number">${took !== undefined && span(took)}</td><td class="number">${build.ended && ago(build.ended, now)}</td><td class="wide"><bdi>${build.ending?.kind !== "passed" && build.ending?.reason}</bdi></td></tr>`;
@@ -33,25 +33,25 @@ export function buildLink({ job, number }: { job: string; number: number }, with
   return html`<a href="${buildUrl(job, number)}">${withJob && html`<bdi>${job}</bdi>`}#${number}</a>`;
 }
 
-/** Milliseconds that a running build still takes, as far as earlier ones tell; negative: it is late. */
+/** The estimated rest of a running build, in milliseconds; negative if it is overdue. */
 function remaining({ estimate, started, assigned }: RunningBuild, now: string): number | undefined {
   if (estimate === undefined) return undefined;
   return Date.parse(started ?? assigned) + estimate - Date.parse(now);
 }
 
-/** How far a running build is, how long it has run, and how much longer it takes. */
+/** The progress of a running build, how long it has been running, and how much longer it should take. */
 export function progress(build: RunningBuild, now: string): Html {
   const { job, number, estimate, started, assigned } = build;
   const since = started ?? assigned;
   const run = html`<span data-since="${since}">for ${roughly(Date.parse(now) - Date.parse(since))}</span>`;
   const left = remaining(build, now);
-  // Without earlier runs it is only known by what the job itself tells.
+  // Without earlier runs, only the job itself can report progress.
   if (left === undefined && build.progress === 0) return html`<span class="progress">${run}</span>`;
   const bar = html`<progress max="100" value="${build.progress}" aria-label="Progress of ${job}#${number}">${build.progress} %</progress> <span class="percent">${build.progress} %</span>`;
   if (left === undefined || estimate === undefined) return html`<span class="progress">${bar} ${run}</span>`;
   const text =
     left > 0 ? `about ${roughly(left)} left` : `${roughly(-left)} over the usual ${roughly(estimate)}`;
-  // The browser counts on.
+  // The browser keeps counting down.
   const until = new Date(Date.parse(now) + left).toISOString();
   return html`<span class="progress">${bar} <span class="due" data-until="${until}" data-usual="${roughly(estimate)}">${text}</span></span>`;
 }

@@ -1,37 +1,75 @@
-/** A console on a page: its end as text, which the browser's script replaces by a live view. */
-import { showLine } from "../assets/browser/terminal.ts";
+/** A console on a page: its end as text, which the browser script replaces by a live view. */
+import { consoleSize, openConsole } from "#/builds/console/follow.ts";
+import type { FoundBuild } from "#/builds/store.ts";
+import type { DeviceFeed } from "../agent-view.ts";
+import { showLine } from "../browser/terminal.ts";
 import { type Html, html } from "./html.ts";
 
-export interface ConsolePlace {
-  /** "build" or "device": what the script follows. */
+/** How much of the end of a console a page contains. */
+const maxTailBytes = 64 * 1024;
+
+export interface ConsoleSection {
   readonly kind: "build" | "device";
-  /** The address of its events. */
+  /** The URL of its events. */
   readonly events: string;
-  /** The address of its lines and searches, without what they are; absent: none. */
+  /** The URL that `/lines` and `/search` follow; absent if there are none. */
   readonly api?: string;
-  /** The address of all of it as plain text. */
+  /** The URL of the whole console as plain text. */
   readonly plain?: string;
-  /** Bytes at this moment. */
-  readonly bytes: number;
   readonly live: boolean;
-  readonly buildFrom?: number;
-  /** The device's oldest byte. */
+  /** The offset of the oldest byte that a device still holds. */
   readonly start?: number;
-  /** What is shown without script, dimmed and not. */
+  /** The offset where the output of the running build starts on a device. */
+  readonly buildFrom?: number | undefined;
+  /** Earlier output, shown dimmed. */
   readonly before?: string;
   readonly tail: string;
 }
 
-export function consoleSection(place: ConsolePlace, note: Html | false): Html {
-  const { kind, events, api, plain, bytes, live, buildFrom, start } = place;
-  return html`<section class="console" aria-labelledby="console" id="console-section" data-kind="${kind}" data-events="${events}" data-api="${api}" data-bytes="${bytes}" data-running="${live && "yes"}" data-build-from="${buildFrom}" data-start="${start}">
+export function consoleSection(section: ConsoleSection, note: Html): Html {
+  const { kind, events, api, plain, live, buildFrom, start, before, tail } = section;
+  return html`<section class="console" aria-labelledby="console" id="console-section" data-kind="${kind}" data-events="${events}" data-api="${api}" data-running="${live && "yes"}" data-build-from="${buildFrom}" data-start="${start}">
 <header class="heading"><h2 id="console">Console</h2> <span>${note}${plain !== undefined && html` <a href="${plain}">Plain text</a>`}</span></header>
-<pre class="tail" tabindex="0" role="region" aria-label="The end of the console">${place.before !== undefined && html`<span class="before">${shown(place.before)}</span>`}${shown(place.tail)}</pre>
+<pre class="tail" tabindex="0" role="region" aria-label="End of the console">${before !== undefined && html`<span class="before">${plainText(before)}</span>`}${plainText(tail)}</pre>
 </section>`;
 }
 
-/** The text that a terminal would leave, without its colours. */
-function shown(text: string): string {
+/** What a terminal would show, without colours. */
+function plainText(text: string): string {
   const lines = text.split("\n").map((line) => showLine(line).spans.map((span) => span.text));
   return lines.map((spans) => spans.join("")).join("\n");
+}
+
+/** The end of a build's console, its offset, and the size of the whole. */
+export async function buildTail({
+  folder,
+  running,
+}: FoundBuild): Promise<{ bytes: number; tail: string; from: number }> {
+  const file = await openConsole(folder);
+  if (!file) return { bytes: 0, tail: "", from: 0 };
+  await using _ = file;
+  const bytes = await consoleSize(file, running?.console);
+  const from = Math.max(0, bytes - maxTailBytes);
+  const buffer = Buffer.alloc(bytes - from);
+  const { bytesRead } = await file.read(buffer, 0, buffer.length, from);
+  return { bytes, tail: buffer.toString("utf8", 0, bytesRead), from };
+}
+
+/** The end of a device's console, split where the running build started; all of it is `before` if none is running. */
+export async function deviceTail(feed: DeviceFeed): Promise<{ before: string; tail: string }> {
+  const { start, end, buildFrom = end } = feed;
+  const before: Uint8Array[] = [];
+  const since: Uint8Array[] = [];
+  const done = new AbortController();
+  if (end > start) {
+    for await (const { offset, bytes } of feed.follow(Math.max(start, end - maxTailBytes), done.signal)) {
+      const at = Math.max(0, Math.min(bytes.length, buildFrom - offset));
+      before.push(bytes.subarray(0, at));
+      since.push(bytes.subarray(at));
+      if (offset + bytes.length >= end) break;
+    }
+  }
+  done.abort();
+  const text = (parts: readonly Uint8Array[]) => Buffer.concat(parts).toString("utf8");
+  return { before: text(before), tail: text(since) };
 }

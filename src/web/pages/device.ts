@@ -1,33 +1,43 @@
-/** The page of a device: how it is, how it was, what it says. */
+/** The page of a device: its state, console, history, and builds. */
 import type { DeviceStatus } from "#/lib/status.ts";
+import type { AgentView } from "../agent-view.ts";
+import { deviceView, runningBuild } from "../api/views.ts";
+import { RequestError } from "../errors.ts";
+import { deviceBadge } from "./badge.ts";
 import { buildLink, finishedTable, progress } from "./builds-table.ts";
-import { consoleSection } from "./console.ts";
+import { consoleSection, deviceTail } from "./console.ts";
 import { ago, count, deviceUrl, size, time } from "./format.ts";
 import { type Html, html } from "./html.ts";
 import { layout } from "./layout.ts";
-import type { DeviceModel } from "./models.ts";
-import { deviceBadge } from "./state.ts";
 
-export function devicePage(model: DeviceModel): string {
-  const { device, running, recent, now } = model;
-  const { start, end, buildFrom, before, since } = model.console;
+const maxBuilds = 50;
+
+/** @throws RequestError 404 */
+export async function devicePage(agent: AgentView, name: string): Promise<string> {
+  const device = deviceView(agent, name);
+  const feed = agent.feed(name);
+  if (!feed) throw new RequestError(404, "no such device");
+  const build = agent.builds.running.find(({ record }) => record.device === name);
+  const running = build && runningBuild(agent, build);
+  const recent = agent.builds
+    .finished()
+    .filter(({ node }) => node === name)
+    .slice(0, maxBuilds);
+  const now = new Date().toISOString();
+  const { start, end, buildFrom } = feed;
   const main = html`<div id="live-part" data-live="" data-phase="${device.state}">
-<h1><bdi>${device.name}</bdi> ${deviceBadge(device.state)}</h1>
+<h1><bdi>${name}</bdi> ${deviceBadge(device.state)}</h1>
 <p class="cause">${device.reason ?? (running ? html`${buildLink(running)} ${progress(running, now)}` : device.who)}</p>
 ${facts(device, now)}
 </div>
 ${consoleSection(
   {
     kind: "device",
-    events: `${deviceUrl(device.name)}/events`,
-    bytes: end,
-    start,
-    ...(buildFrom !== undefined && { buildFrom }),
-    live: true,
-    before,
-    tail: since,
+    events: `${deviceUrl(name)}/events`,
+    ...{ start, buildFrom, live: true },
+    ...(await deviceTail(feed)),
   },
-  html`<span class="quiet">Read only; the last ${size(end - start)} are kept.</span>`,
+  html`<span class="quiet">Read only; shows the last ${size(end - start)}.</span>`,
 )}
 <section id="history-section" aria-labelledby="history"><h2 id="history">History</h2>
 <div class="scroll" tabindex="0" role="region" aria-label="History of the device"><table class="history">
@@ -35,7 +45,7 @@ ${consoleSection(
 <tbody>${device.history.toReversed().map(({ at, state, reason }) => html`<tr><td>${time(at)}</td><td>${deviceBadge(state)}</td><td><bdi>${reason}</bdi></td></tr>`)}</tbody>
 </table></div></section>
 ${recent.length > 0 && html`<section id="recent-section" aria-labelledby="recent"><h2 id="recent">Builds</h2>${finishedTable(recent, now, "Builds on this device", { node: false })}</section>`}`;
-  return layout({ title: device.name, frame: model, scripts: ["page.ts", "console.ts"], main });
+  return layout({ title: name, agent, scripts: ["page.ts", "console.ts"], main });
 }
 
 function facts(device: DeviceStatus, now: string): Html {
@@ -45,7 +55,7 @@ function facts(device: DeviceStatus, now: string): Html {
     ["Classes", device.classes.join(", ")],
     ["Console", device.console],
     ["Port", device.port],
-    ["At", device.path === device.port ? undefined : (device.path ?? "not there")],
+    ["Path", device.path === device.port ? undefined : (device.path ?? "not connected")],
     ["Failures in a row", `${device.failures}`],
     ["Received", size(received)],
     ["Sent", size(sent)],

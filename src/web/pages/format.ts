@@ -1,4 +1,4 @@
-/** Times, spans and sizes as people read them; the pages are in English and in UTC until the browser knows better. */
+/** Times, durations and sizes for people. Times are in UTC until the browser script converts them. */
 import { type Html, html } from "./html.ts";
 
 /** Milliseconds as "850 ms", "12.3 s", "4 min 05 s", "3 h 07 min", "2 d 4 h". */
@@ -15,7 +15,7 @@ export function span(ms: number): string {
 
 const two = (value: number): string => String(value).padStart(2, "0");
 
-/** A span without its small part, for what is only an estimate or long ago. */
+/** A duration in its largest unit, for estimates and for the past. */
 export function roughly(ms: number): string {
   const s = Math.max(0, Math.round(ms / 1000));
   if (s < 60) return `${s} s`;
@@ -37,12 +37,12 @@ export function count(value: number): string {
   return String(value).replace(/\B(?=(\d{3})+$)/g, "\u202f");
 }
 
-/** A point in time; the browser's script turns it into the reader's own zone. */
+/** A point in time. The browser script converts it to the local time zone. */
 export function time(iso: string): Html {
   return html`<time datetime="${iso}">${iso.replace("T", " ").replace(/(\.\d+)?Z$/, " UTC")}</time>`;
 }
 
-/** A point in time as how long ago it was; the browser keeps it current. */
+/** How long ago something was. The browser script keeps it up to date. */
 export function ago(iso: string, now: string): Html {
   const past = Date.parse(now) - Date.parse(iso);
   return html`<time datetime="${iso}" data-ago="" title="${iso}">${roughly(past)} ago</time>`;

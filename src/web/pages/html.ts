@@ -1,17 +1,17 @@
-/** HTML as a type of its own: what is put into a template is text, and escaped, unless it is such HTML itself. */
+/** HTML templates with a type of their own: every other value put into a template is escaped. */
 
-/** Safe to be put into a page as it is. */
+/** Safe to insert into a page. */
 export interface Html {
   readonly html: string;
 }
 
 type Value = Html | string | number | false | undefined | readonly Value[];
 
-/** What HTML can't carry, and what would make a text look like another: control characters, and those that turn its direction. */
+/** Control characters, which HTML can't contain, and characters that reverse the direction of text and so make it look like another. */
 const unprintable = /[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]/gu;
 const kept: ReadonlySet<string> = new Set(["\t", "\n"]);
 
-/** Text for an element's content or a quoted attribute; what can't be printed becomes U+FFFD. */
+/** Escapes text for the content of an element or a quoted attribute. Unprintable characters become U+FFFD. */
 function escapeText(text: string): string {
   return text
     .toWellFormed()
@@ -23,12 +23,12 @@ function escapeText(text: string): string {
     .replaceAll("'", "&#39;");
 }
 
-/** A template whose texts are escaped, lists joined, `false` and `undefined` left out. Attributes must be quoted. */
+/** A template tag: escapes text, joins lists, leaves out `false` and `undefined`. Attributes must be quoted. */
 export function html(strings: TemplateStringsArray, ...values: readonly Value[]): Html {
   return { html: String.raw({ raw: strings }, ...values.map(render)) };
 }
 
-/** HTML that somebody else has made safe. */
+/** Marks HTML that is already sanitized. */
 export function trusted(text: string): Html {
   return { html: text };
 }

@@ -1,54 +1,54 @@
-/** The overview: nodes and their executors, what runs, what ran. */
+/** The overview: job servers, nodes, devices, running and recent builds. */
 import type { AgentStatus, DeviceStatus, NodeStatus, ServerStatus } from "#/lib/status.ts";
+import { type AgentView, isConnected } from "../agent-view.ts";
+import { type StatusView, statusView } from "../api/views.ts";
+import { badge, deviceBadge } from "./badge.ts";
 import { buildLink, finishedTable, runningTable } from "./builds-table.ts";
 import { ago, deviceUrl, jobUrl, size } from "./format.ts";
 import { type Html, html } from "./html.ts";
 import { layout } from "./layout.ts";
-import type { OverviewModel } from "./models.ts";
-import { badge, deviceBadge } from "./state.ts";
 
-export function overviewPage(model: OverviewModel): string {
-  const { status, running, recent, devices, now } = model;
+export function overviewPage(agent: AgentView): string {
+  const status = statusView(agent);
+  const { running, recent, devices } = status;
+  const now = new Date().toISOString();
   const main = html`<div id="live-part" class="columns" data-live="/events">
-<header class="all"><h1>${model.name} ${life(status.state)}</h1>${servers(status.servers)}</header>
+<header class="all"><h1>${status.name} ${agentState(status.state)}</h1>${servers(status.servers)}</header>
 <div class="left">
 <section aria-labelledby="running"><h2 id="running">Running</h2>
-${running.length > 0 ? runningTable(running, now) : html`<p class="none">No build runs.</p>`}
+${running.length > 0 ? runningTable(running, now) : html`<p class="none">No builds are running.</p>`}
 </section>
 <section aria-labelledby="nodes"><h2 id="nodes">Nodes</h2>
 ${nodeTable(status.nodes, devices)}
 </section>
 ${devices.length > 0 && html`<section aria-labelledby="devices"><h2 id="devices">Devices</h2>${deviceTable(devices, now)}</section>`}
-${jobList(model)}
+${jobList(status)}
 </div>
 <section aria-labelledby="recent"><h2 id="recent">Recent builds</h2>
-${recent.length > 0 ? finishedTable(recent, now, "Recent builds") : html`<p class="none">No build has ended yet.</p>`}
+${recent.length > 0 ? finishedTable(recent, now, "Recent builds") : html`<p class="none">No builds have finished yet.</p>`}
 </section>
 </div>`;
-  return layout({ title: "Overview", frame: model, scripts: ["page.ts"], main });
+  return layout({ title: "Overview", agent, scripts: ["page.ts"], main });
 }
 
-/** All jobs that a node offers at this moment, or that ran of late. */
-function jobList({ status, running, recent }: OverviewModel): Html | false {
-  const offered = status.nodes.flatMap(({ functions }) => functions.map((name) => name.split(":")[1] ?? ""));
+/** All jobs that a node offers now, or that ran recently. */
+function jobList({ nodes, running, recent }: StatusView): Html | false {
+  const offered = nodes.flatMap(({ functions }) => functions.map((name) => name.split(":")[1] ?? ""));
   const names = new Set([...offered, ...[...running, ...recent].map(({ job }) => job)]);
   if (names.size === 0) return false;
   return html`<section aria-labelledby="jobs"><h2 id="jobs">Jobs</h2>
 <ul class="inline">${[...names].sort().map((name) => html`<li><a href="${jobUrl(name)}"><bdi>${name}</bdi></a></li>`)}</ul></section>`;
 }
 
-/** States of a line to a job server in which it can hand out builds. */
-const connected: ReadonlySet<string> = new Set(["awake", "grabbing", "working", "asleep"]);
-
-/** Running goes without saying. */
-function life(state: AgentStatus["state"]): Html | false {
+/** Running is the normal state and gets no badge. */
+function agentState(state: AgentStatus["state"]): Html | false {
   return state !== "running" && badge("warn", state);
 }
 
 function servers(list: readonly ServerStatus[]): Html {
   return html`<ul class="inline">${list.map(
-    ({ server, state, status }) =>
-      html`<li>${connected.has(state) ? badge("good", "connected") : badge("warn", state)} ${server} <span class="quiet">${status}</span></li>`,
+    (link) =>
+      html`<li>${isConnected(link) ? badge("good", "connected") : badge("warn", link.state)} ${link.server} <span class="quiet">${link.status}</span></li>`,
   )}</ul>`;
 }
 
@@ -75,7 +75,7 @@ function executors({ executors }: NodeStatus): Html[] {
   );
 }
 
-/** What keeps a device from work is said with its node. */
+/** Without the reason for a state, which the node table shows. */
 function deviceTable(devices: readonly DeviceStatus[], now: string): Html {
   return html`<table>
 <caption class="hidden">Devices</caption>

@@ -1,43 +1,50 @@
-/** The pages: their models made of what the lab tells, at each request anew. */
+/** The routes of the pages and their assets, and the answer to errors. */
 import { type Context, Hono } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
-import { wholeNumber } from "../api/query.ts";
-import type { Env, Rooms } from "../app.ts";
-import { assets } from "../assets/assets.ts";
-import { findBuild } from "../find-build.ts";
-import type { Lab } from "../lab.ts";
+import type { AgentView } from "../agent-view.ts";
+import type { Env, Services } from "../app.ts";
+import { assets } from "../assets.ts";
+import { findBuild, wholeNumber } from "../request.ts";
 import { buildPage } from "./build.ts";
 import { devicePage } from "./device.ts";
-import { errorPage } from "./error.ts";
+import { html } from "./html.ts";
 import { jobPage } from "./job.ts";
+import { layout } from "./layout.ts";
 import { overviewPage } from "./overview.ts";
-import { buildModel, deviceModel, frame, jobModel, overviewModel } from "./page-models.ts";
 
-/** As long as browsers keep anything, in seconds: a changed file has another address. */
-const forEver = "public, max-age=31536000, immutable";
+/** A changed asset has another URL. */
+const cacheForever = "public, max-age=31536000, immutable";
 
-export function pageRoutes({ lab }: Rooms): Hono<Env> {
+export function pageRoutes({ agent }: Services): Hono<Env> {
   const routes = new Hono<Env>();
-  routes.get("/", (c) => c.html(overviewPage(overviewModel(lab))));
+  routes.get("/", (c) => c.html(overviewPage(agent)));
   routes.get("/builds/:job/:number", async (c) => {
     const { job, number } = c.req.param();
-    return c.html(buildPage(await buildModel(lab, findBuild(lab, job, number))));
+    return c.html(await buildPage(agent, findBuild(agent, job, number)));
   });
   routes.get("/jobs/:job", (c) => {
-    const before = wholeNumber("before", c.req.query("before"), { least: 1, most: Number.MAX_SAFE_INTEGER });
-    return c.html(jobPage(jobModel(lab, c.req.param("job"), before)));
+    const before = wholeNumber("before", c.req.query("before"), { min: 1, max: Number.MAX_SAFE_INTEGER });
+    return c.html(jobPage(agent, c.req.param("job"), before));
   });
-  routes.get("/devices/:name", async (c) => c.html(devicePage(await deviceModel(lab, c.req.param("name")))));
+  routes.get("/devices/:name", async (c) => c.html(await devicePage(agent, c.req.param("name"))));
   routes.get("/assets/*", (c) => {
     const asset = assets.get(c.req.path);
     if (!asset) return c.notFound();
-    return c.body(asset.body, 200, { "content-type": asset.type, "cache-control": forEver });
+    return c.body(asset.body, 200, { "content-type": asset.type, "cache-control": cacheForever });
   });
   return routes;
 }
 
-/** What went wrong, as whoever asked can read it: JSON below /api, else a page. */
-export function showError(c: Context<Env>, lab: Lab, status: ContentfulStatusCode, text: string): Response {
+/** Answers with an error: as JSON below /api, otherwise as a page. */
+export function showError(
+  c: Context<Env>,
+  agent: AgentView,
+  status: ContentfulStatusCode,
+  text: string,
+): Response {
   if (c.req.path.startsWith("/api/")) return c.json({ error: text }, status);
-  return c.html(errorPage(status, text, frame(lab)), status);
+  const main = html`<h1>${status}</h1>
+<p>${text}</p>
+<p><a href="/">Go to the overview</a></p>`;
+  return c.html(layout({ title: `${status}`, agent, main }), status);
 }

@@ -1,6 +1,6 @@
-/** The scripts and styles of the pages, at addresses that change with their content, so that browsers may keep them for ever. */
+/** The scripts and styles of the pages. Their URLs change with their content, so browsers can cache them forever. */
 import { createHash } from "node:crypto";
-import { browserFiles } from "./files.ts";
+import { browserFiles } from "./browser-files.ts";
 
 export interface Asset {
   /** The media type. */
@@ -11,7 +11,7 @@ export interface Asset {
 const icon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#1d5fa8"/><path d="M4 4.5 7 8l-3 3.5M8.5 11.5H12" stroke="#fff" stroke-width="1.8" fill="none" stroke-linecap="round" stroke-linejoin="round"/></svg>\n`;
 
 const sources = new Map([...Object.entries(browserFiles), ["icon.svg", icon]]);
-/** One for all, since the scripts import each other by their names. */
+/** One digest for all files, because the scripts import each other by relative name. */
 const digest = createHash("sha256")
   .update(JSON.stringify([...sources]))
   .digest("hex")
@@ -22,13 +22,13 @@ const types: Readonly<Record<string, string>> = {
   svg: "image/svg+xml",
 };
 
-/** The address of a file of the browser's folder. */
+/** The URL path of a file in browser/. */
 export function assetPath(name: string): string {
-  if (!sources.has(name)) throw new RangeError(`there is no asset ${name}`);
+  if (!sources.has(name)) throw new RangeError(`no such asset: ${name}`);
   return `/assets/${digest}/${name}`;
 }
 
-/** By path. */
+/** By URL path. */
 export const assets: ReadonlyMap<string, Asset> = new Map(
   [...sources].map(([name, body]) => [
     assetPath(name),

@@ -1,9 +1,8 @@
-/** States and results as words with a colour; the word alone tells it. */
-
+/** Badges for states and results. The colour only repeats what the word says. */
 import type { BuildSummary } from "#/builds/record.ts";
 import type { DeviceStatus } from "#/lib/status.ts";
+import type { RunningBuild } from "../api/views.ts";
 import { type Html, html } from "./html.ts";
-import type { RunningBuild } from "./models.ts";
 
 export type Tone = "good" | "bad" | "warn" | "busy" | "idle";
 
@@ -11,7 +10,7 @@ export function badge(tone: Tone, word: string): Html {
   return html`<span class="badge ${tone}">${word}</span>`;
 }
 
-/** How a build ended, in one word: what the client was told, or why it was told nothing. */
+/** The result of a build as sent to the client, or why none was sent. */
 export function resultBadge({ result, ending }: Pick<BuildSummary, "result" | "ending">): Html {
   switch (ending?.kind) {
     case "passed":

@@ -1,0 +1,33 @@
+/** What the pages and the API read from the agent, which hands it in. */
+
+import type { BuildStore } from "#/builds/store.ts";
+import type { Chunk } from "#/devices/port/ring.ts";
+import type { AgentStatus, DeviceStatus, ServerStatus } from "#/lib/status.ts";
+
+export interface AgentView {
+  readonly builds: BuildStore;
+  status(): AgentStatus;
+  devices(): readonly DeviceStatus[];
+  /** The console of a device; undefined if there is no such device. */
+  feed(device: string): DeviceFeed | undefined;
+  /** The configured jobs: name, kind, and the classes or nodes that can run them. */
+  jobs(): readonly { readonly name: string; readonly kind: string; readonly nodes?: readonly string[] }[];
+  /** Counters for /metrics that can't be derived from the builds. */
+  counts(): { readonly reconnects: number };
+}
+
+/** The output of a board: what the ring buffer still holds, then live. */
+export interface DeviceFeed {
+  /** The offsets of the oldest byte still held and of the next one to come. */
+  readonly start: number;
+  readonly end: number;
+  /** Where the output of the running build starts; undefined if none is running. */
+  readonly buildFrom: number | undefined;
+  /** Yields until the signal aborts. A slow reader misses bytes and sees that from the offsets. */
+  follow(from: number | undefined, signal: AbortSignal): AsyncIterable<Chunk>;
+}
+
+/** True if the job server can assign builds, or waits for one to end. */
+export function isConnected({ state }: ServerStatus): boolean {
+  return ["awake", "grabbing", "working", "asleep"].includes(state);
+}

@@ -1,0 +1,86 @@
+/** The API: what the pages show, as JSON. schemas.ts describes the answers. */
+import { Hono } from "hono";
+import { type ConsolePlace, countLines, linesOf, search } from "#/builds/console/lines.ts";
+import type { FoundBuild } from "#/builds/store.ts";
+import type { Env, Services } from "../app.ts";
+import { RequestError } from "../errors.ts";
+import { findBuild, wholeNumber } from "../request.ts";
+import { readTestReport } from "../test-report.ts";
+import { openApi } from "./openapi.ts";
+import { buildView, deviceView, jobViews, listBuildViews, statusView } from "./views.ts";
+
+const defaultBuilds = 50;
+const maxBuilds = 1000;
+const defaultLines = 200;
+const maxLines = 2000;
+const anyNumber = Number.MAX_SAFE_INTEGER;
+
+export function apiRoutes(services: Services): Hono<Env> {
+  const { agent } = services;
+  const routes = new Hono<Env>();
+  routes.get("/openapi.json", (c) => c.json(openApi(agent.status().version)));
+  routes.get("/status", (c) => c.json(statusView(agent)));
+  routes.get("/builds", (c) => {
+    const { job } = c.req.query();
+    const limit = wholeNumber("limit", c.req.query("limit"), { min: 1, max: maxBuilds });
+    const before = wholeNumber("before", c.req.query("before"), { min: 1, max: anyNumber });
+    if (before !== undefined && job === undefined)
+      throw new RequestError(400, "before is a build number and needs job");
+    const builds = listBuildViews(agent, job).filter(({ number }) => before === undefined || number < before);
+    return c.json({ builds: builds.slice(0, limit ?? defaultBuilds), total: builds.length });
+  });
+  routes.get("/builds/:job/:number", async (c) => {
+    const { job, number } = c.req.param();
+    return c.json(await buildView(agent, findBuild(agent, job, number)));
+  });
+  routes.get("/builds/:job/:number/tests", async (c) => {
+    const { job, number } = c.req.param();
+    const report = await readTestReport(findBuild(agent, job, number));
+    if (!report) throw new RequestError(404, "this build has no test reports");
+    return c.json(report);
+  });
+  routes.get("/jobs", (c) => c.json({ jobs: jobViews(agent) }));
+  routes.get("/jobs/:job", (c) => {
+    const job = jobViews(agent).find(({ name }) => name === c.req.param("job"));
+    if (!job) throw new RequestError(404, "no such job, and no builds of it");
+    return c.json(job);
+  });
+  routes.get("/devices", (c) => c.json({ devices: agent.devices() }));
+  routes.get("/devices/:name", (c) => c.json(deviceView(agent, c.req.param("name"))));
+  return routes.route("/", lineRoutes(services));
+}
+
+function lineRoutes({ agent, indexes, searchLimit, onFault }: Services): Hono<Env> {
+  const routes = new Hono<Env>();
+  routes.get("/builds/:job/:number/lines", async (c) => {
+    const { job, number } = c.req.param();
+    const found = findBuild(agent, job, number);
+    const from = wholeNumber("from", c.req.query("from"), { min: -maxLines, max: anyNumber }) ?? 0;
+    const count = wholeNumber("count", c.req.query("count"), { min: 1, max: maxLines });
+    const index = indexes.of(found.folder);
+    const lines = await linesOf(consoleOf(found), index, from, count ?? defaultLines);
+    // The answer doesn't wait for the count; the next one will have the total.
+    if (lines.total === null)
+      countLines(consoleOf(found), index).catch((error) => onFault(error, c.req.path));
+    return c.json(lines);
+  });
+  routes.get("/builds/:job/:number/search", async (c) => {
+    const { job, number } = c.req.param();
+    const found = findBuild(agent, job, number);
+    const query = c.req.query("q") ?? "";
+    if (query === "" || query.length > 1000)
+      throw new RequestError(400, "q must be a text of 1 to 1000 characters");
+    const from = wholeNumber("from", c.req.query("from"), { min: 0, max: anyNumber }) ?? 0;
+    const gone = new AbortController();
+    c.env.outgoing.once("close", () => gone.abort());
+    const hits = await searchLimit(() =>
+      search(consoleOf(found), indexes.of(found.folder), query, from, gone.signal),
+    );
+    return c.json(hits);
+  });
+  return routes;
+}
+
+function consoleOf({ folder, running }: FoundBuild): ConsolePlace {
+  return { folder, live: running?.console };
+}

@@ -1,0 +1,86 @@
+/** The files of a build: its console as plain text, and its artifacts as downloads. */
+import { once } from "node:events";
+import { setTimeout as delay } from "node:timers/promises";
+import { type Context, Hono } from "hono";
+import type { Build } from "#/builds/build.ts";
+import { consoleSize, openConsole, readConsole } from "#/builds/console/follow.ts";
+import type { FoundBuild } from "#/builds/store.ts";
+import { openStored } from "#/builds/workspace/files.ts";
+import type { Env, Services } from "./app.ts";
+import { RequestError } from "./errors.ts";
+import { untrusted } from "./headers.ts";
+import { artifactType, attachment } from "./media-types.ts";
+import { byteOffset, findBuild } from "./request.ts";
+import { alreadySent, sendFile } from "./send-file.ts";
+
+const consoleHeaders = {
+  ...untrusted,
+  "content-type": "text/plain; charset=utf-8",
+  "content-disposition": "inline",
+} as const;
+
+/** How long a client that follows a console may go without reading anything. */
+const stallTimeoutMs = 60_000;
+
+export function fileRoutes({ agent }: Services): Hono<Env> {
+  const routes = new Hono<Env>();
+  routes.get("/builds/:job/:number/console", async (c) => {
+    const { job, number } = c.req.param();
+    const found = findBuild(agent, job, number);
+    const { running } = found;
+    if (running && c.req.query("follow") !== undefined && c.env.incoming.method !== "HEAD")
+      return follow(c, found, running);
+    const file = await openConsole(found.folder);
+    if (!file) return c.body("", 200, consoleHeaders);
+    const size = await consoleSize(file, running?.console);
+    const etag = running ? undefined : `"${job.length}-${number}-${size}-${found.summary.ended ?? ""}"`;
+    return sendFile(c, file, { size, etag, headers: consoleHeaders });
+  });
+  routes.get("/builds/:job/:number/artifacts/:path{.+}", async (c) => {
+    const { job, number, path } = c.req.param();
+    // Opened from the build's folder, because a job may have replaced the artifacts folder itself by a link.
+    const file = await openStored(findBuild(agent, job, number).folder, path, "artifacts");
+    if (!file) throw new RequestError(404, "this build has no such artifact");
+    const { size, mtimeMs } = await file.stat();
+    return sendFile(c, file, {
+      size,
+      etag: `"${size}-${Math.round(mtimeMs)}"`,
+      headers: {
+        ...untrusted,
+        "content-type": artifactType(path),
+        "content-disposition": attachment(path),
+      },
+    });
+  });
+  return routes;
+}
+
+/** Sends the console from an offset until the build ends. A slow client never slows the build. */
+async function follow(c: Context<Env>, { folder }: FoundBuild, build: Build): Promise<Response> {
+  const { outgoing } = c.env;
+  const from = byteOffset(c.req.query("from")) ?? 0;
+  const gone = new AbortController();
+  outgoing.once("close", () => gone.abort());
+  // A build without output keeps the connection idle.
+  outgoing.socket?.setTimeout(0);
+  outgoing.writeHead(200, consoleHeaders).flushHeaders();
+  const { signal } = gone;
+  const live = await Promise.race([build.opened, once(gone.signal, "abort").then(() => undefined)]);
+  if (!live) {
+    outgoing.end();
+    return alreadySent();
+  }
+  for await (const bytes of readConsole(folder, { from, live, signal })) {
+    if (outgoing.write(bytes)) continue;
+    const waiting = new AbortController();
+    const drained = once(outgoing, "drain", { signal: AbortSignal.any([signal, waiting.signal]) });
+    await Promise.race([drained, delay(stallTimeoutMs, undefined, { signal: waiting.signal })]).catch(
+      () => {},
+    );
+    waiting.abort();
+    await drained.catch(() => {});
+    if (outgoing.writableNeedDrain) outgoing.destroy();
+  }
+  outgoing.end();
+  return alreadySent();
+}

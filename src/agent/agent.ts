@@ -1,19 +1,17 @@
-/** The agent's life: it begins, follows reloads, holds and drains, and goes down without losing a build. */
+/** The agent's life: it follows reloads, pauses and drains, and goes down without losing a build. */
 import type { Build } from "#/builds/build.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
-import { ControlServer } from "#/control/server.ts";
+import { hardwareClasses } from "#/host/hardware.ts";
 import type { Log } from "#/lib/log.ts";
 import type { AgentStatus } from "#/lib/status.ts";
-import { version } from "#/lib/version.ts";
-import { assemble, type Parts, resolveClasses } from "./compose.ts";
-import { controlRoutes } from "./control-routes.ts";
 import type { Boards } from "./devices.ts";
-import { Housekeeping } from "./housekeeping.ts";
+import type { JobReports } from "./nodes/job-report.ts";
 import type { Manager } from "./nodes/manager.ts";
-import type { Node } from "./nodes/node.ts";
-import type { Nodes } from "./nodes/nodes.ts";
+import type { Node, Nodes } from "./nodes/node.ts";
+import type { Pages } from "./pages.ts";
 import { serverAddresses } from "./servers.ts";
+import type { StateStore } from "./state-store.ts";
 import { labOf } from "./status.ts";
 
 /**
@@ -23,17 +21,27 @@ import { labOf } from "./status.ts";
  */
 export type AgentState = AgentStatus["state"];
 
-export interface AgentOptions {
-  /** Reads the configuration; called again for each reload. */
+/** The parts that live as long as the agent; compose.ts builds them. */
+export interface AgentParts {
   readonly load: () => Promise<Config>;
+  /** The configuration in force. */
+  readonly inForce: { config: Config };
   readonly stateDir: string;
-  /** The control socket's file. */
-  readonly control: string;
+  readonly state: StateStore;
+  readonly builds: BuildStore;
+  readonly reports: JobReports;
+  readonly host: Node;
+  readonly nodes: Nodes;
+  readonly boards: Boards;
+  readonly manager: Manager;
+  readonly pages: Pages;
   readonly log: Log;
+  /** All that has to be ended, the last first. */
+  readonly resources: AsyncDisposableStack;
 }
 
-/** How long the way down waits for job servers to take the last endings, in milliseconds. */
-const deliveryTime = 2000;
+/** How long the way down waits for job servers to take the last endings. */
+const deliveryTimeoutMs = 2000;
 
 export class Agent implements AsyncDisposable {
   readonly since = new Date();
@@ -44,55 +52,24 @@ export class Agent implements AsyncDisposable {
   readonly nodes: Nodes;
   readonly boards: Boards;
   readonly manager: Manager;
-  readonly #options: AgentOptions;
-  readonly #parts: Parts;
+  readonly #parts: AgentParts;
   #life: AgentState = "running";
   #then: "stop" | "restart" = "stop";
+  /** Aborted by a resume, which takes back a restart that waits for the builds to end. */
+  #resumed = new AbortController();
+  /** One reload after the other. Never rejects. */
+  #reloads: Promise<void> = Promise.resolve();
   readonly #stopped = Promise.withResolvers<"stop" | "restart">();
 
-  private constructor(options: AgentOptions, parts: Parts) {
-    this.#options = options;
+  constructor(parts: AgentParts) {
     this.#parts = parts;
-    this.log = options.log;
+    this.log = parts.log;
     this.stateDir = parts.stateDir;
     this.builds = parts.builds;
     this.host = parts.host;
     this.nodes = parts.nodes;
     this.boards = parts.boards;
     this.manager = parts.manager;
-  }
-
-  /**
-   * Starts the agent; resolves when it listens and has begun to connect to its job servers.
-   * @throws the errors of the rooms, each with one line that says what keeps it from running
-   */
-  static async start(options: AgentOptions): Promise<Agent> {
-    const parts = await assemble({
-      ...options,
-      onOffline: (build) => agent.pause(`OFFLINE_NODE_WHEN_COMPLETE of ${build.title}`, build.record.node),
-    });
-    const agent = new Agent(options, parts);
-    try {
-      await agent.#begin();
-    } catch (error) {
-      await parts.resources.disposeAsync();
-      throw error;
-    }
-    return agent;
-  }
-
-  async #begin(): Promise<void> {
-    const { resources, pages } = this.#parts;
-    const { stateDir, builds, nodes, log } = this;
-    const house = resources.use(
-      new Housekeeping({ config: () => this.config, stateDir, builds, nodes, log }),
-    );
-    resources.use(await ControlServer.listen(this.#options.control, controlRoutes(this)));
-    await house.round();
-    resources.use(pages);
-    await pages.serve(labOf(this), this.config.http);
-    const names = nodes.all.flatMap((node) => [...node.functions]);
-    this.log.info({ manager: this.config.name, functions: names }, `labgear ${version} is up`);
   }
 
   get config(): Config {
@@ -114,43 +91,63 @@ export class Agent implements AsyncDisposable {
   }
 
   /**
-   * Reads the configuration again. A broken one changes nothing.
-   * @throws ConfigError
+   * Reads the configuration again. All of it comes into force, or nothing.
+   * @throws ConfigError, or what else keeps it from coming into force
    */
-  async reload(): Promise<void> {
-    const config = await this.#options.load();
+  reload(): Promise<void> {
+    const reloaded = this.#reloads.then(() => this.#reload());
+    this.#reloads = reloaded.catch(() => {});
+    return reloaded;
+  }
+
+  async #reload(): Promise<void> {
+    const { load, inForce, pages } = this.#parts;
+    // What can fail comes first, and changes nothing yet.
+    const config = await load();
     const servers = await serverAddresses(config);
-    const labels = await resolveClasses(config);
+    const labels = await hostLabels(config);
+    await this.boards.prepare(config);
+    if (this.#life === "stopping" || this.#life === "stopped") throw new Error("the agent is going down");
     if (config.name !== this.config.name) {
-      this.log.warn(
-        {},
-        "a changed name is only taken up by a restart; the rest of the configuration is in force",
-      );
+      const text = "a changed name needs a restart; the rest of the configuration is in force";
+      this.log.warn({}, text);
     }
-    this.#parts.inForce.config = config;
+    inForce.config = config;
     this.host.apply(labels, servers);
     await this.boards.apply(config, servers);
     this.manager.worker.setServers(servers);
-    await this.#parts.pages.serve(labOf(this), config.http);
+    await pages.serve(labOf(this), config.http);
     this.log.info({ files: config.files }, "the configuration is read again and in force");
   }
 
   /**
-   * Takes no new builds until it is resumed; outlives a restart.
+   * Takes no new builds until it is resumed, also after a restart.
    * @param name of a node; absent: all of the box
+   * @throws StoreError when the pause can't be saved; it is in force all the same, until a restart
    */
   pause(reason: string, name?: string): void {
-    for (const node of this.#named(name)) {
-      this.#parts.state.setPaused(node.name, reason);
+    const nodes = this.#named(name);
+    for (const node of nodes) {
       node.hold("paused", reason);
       this.boards.find(node.name)?.pause(reason);
       this.log.info({ node: node.name }, `${node.name} is paused: ${reason}`);
     }
+    for (const node of nodes) this.#parts.state.setPaused(node.name, reason);
+  }
+
+  /** Pauses the node of a build whose parameters ask for it. */
+  takeOffline({ title, record: { node } }: Build): void {
+    try {
+      this.pause(`OFFLINE_NODE_WHEN_COMPLETE of ${title}`, node);
+    } catch (error) {
+      this.log.error({ node }, `${node} is paused only until a restart: ${(error as Error).message}`);
+    }
   }
 
   /**
-   * Takes builds again, after a pause or a drain.
+   * Takes builds again, after a pause or a drain; a restart that still waits is taken back.
    * @param name of a node; absent: all of the box
+   * @throws StoreError
    */
   resume(name?: string): void {
     for (const node of this.#named(name)) {
@@ -159,10 +156,11 @@ export class Agent implements AsyncDisposable {
       this.boards.find(node.name)?.resume();
       this.log.info({ node: node.name }, `${node.name} is resumed`);
     }
-    if (this.#life === "draining" || this.#life === "drained") {
-      this.#life = "running";
-      this.nodes.release("draining");
-    }
+    if (this.#life !== "draining" && this.#life !== "drained") return;
+    this.#life = "running";
+    this.nodes.release("draining");
+    this.#resumed.abort();
+    this.#resumed = new AbortController();
   }
 
   #named(name: string | undefined): readonly Node[] {
@@ -172,34 +170,43 @@ export class Agent implements AsyncDisposable {
   /** Takes no new builds; resolves when none runs any more. Rejects with the signal's reason. */
   async drain(signal?: AbortSignal): Promise<void> {
     if (this.#life !== "stopping") this.#life = "draining";
-    this.nodes.hold("draining", "no new builds are taken until those that run have ended");
+    this.nodes.hold("draining", "no new builds are taken until the running ones have ended");
     await this.nodes.settled(signal);
     if (this.#life === "draining") this.#life = "drained";
   }
 
-  /** Ends as soon as no build runs, to be started again at once. */
+  /** Ends as soon as no build runs, to be started again at once, unless it is resumed before. */
   async restartWhenIdle(): Promise<void> {
-    await this.drain();
-    if (this.#life === "drained") await this.stop("restart");
+    const { signal: resumed } = this.#resumed;
+    try {
+      await this.drain(resumed);
+    } catch (error) {
+      if (!resumed.aborted) throw error;
+      this.log.info({}, "no restart: the agent was resumed");
+      return;
+    }
+    if (this.#life === "drained" && !resumed.aborted) await this.stop("restart");
   }
 
   /**
-   * Ends the agent. Builds that still run when `patience` is aborted are stopped, with no result, so that Zuul
-   * runs them again elsewhere.
+   * Ends the agent.
+   * @param patience absent or aborted: builds that still run are stopped without a result, so that Zuul runs them elsewhere
    */
   async stop(then: "stop" | "restart" = "stop", patience?: AbortSignal): Promise<void> {
-    // Who asks for an end while a restart is under way means it.
+    // A stop during a restart means: stay down.
     if (then === "stop" || this.#life !== "stopping") this.#then = then;
     if (this.#life === "stopping" || this.#life === "stopped") return;
     this.#life = "stopping";
+    // One that had begun adds no node behind our back.
+    await this.#reloads;
     if (patience) await this.drain(patience).catch(() => {});
     const goDown = (build: Build) =>
       void build.stop({ kind: "infrastructure", reason: "the agent is going down" });
-    // Also one that a server is just about to hand out.
+    // Also one that a server hands out at this moment.
     this.builds.on("created", goDown);
     for (const build of this.builds.running) goDown(build);
     await this.drain();
-    await this.#parts.reports.settled(AbortSignal.timeout(deliveryTime));
+    await this.#parts.reports.settled(AbortSignal.timeout(deliveryTimeoutMs));
     await this.#parts.resources.disposeAsync();
     this.#life = "stopped";
     this.log.info({}, "labgear has stopped");
@@ -209,4 +216,10 @@ export class Agent implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }
+}
+
+/** The classes of the host, with `auto` replaced by what the hardware says it is. */
+export async function hostLabels({ host: { classes } }: Config): Promise<string[]> {
+  const auto = classes.includes("auto") ? await hardwareClasses() : [];
+  return [...new Set(classes.flatMap((name) => (name === "auto" ? auto : [name])))];
 }

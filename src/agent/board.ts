@@ -13,7 +13,7 @@ import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import type { SystemCalls } from "#/host/syscalls.ts";
 import type { Log } from "#/lib/log.ts";
 import type { BoardsOptions } from "./devices.ts";
-import type { NodeContext } from "./nodes/context.ts";
+import type { NodeContext } from "./nodes/executor.ts";
 import { Node } from "./nodes/node.ts";
 
 export { Discovery } from "#/devices/discovery/discovery.ts";
@@ -40,7 +40,7 @@ export interface NewBoardOptions extends BoardsOptions {
 
 /** The node is to be held, by being put among the others, in the same turn. */
 export function newBoard(config: DeviceConfig, options: NewBoardOptions): Board {
-  const { folder, discovery, calls, servers, context, state, onOffline } = options;
+  const { folder, discovery, calls, servers, context, state } = options;
   const { name } = config;
   const { log } = context;
   const profile = newTypingProfile();
@@ -66,9 +66,7 @@ export function newBoard(config: DeviceConfig, options: NewBoardOptions): Board 
     executors: () => 1,
     jobs: () => offeredJobs(device, context.config()),
     device: name,
-    carryOut: async (...build) =>
-      (await import("./nodes/run-device-build.ts")).onDevice(context, device)(...build),
-    onOffline,
+    reserve: async (request) => (await import("./nodes/run-device-build.ts")).reserveBoard(device, request),
   });
   const follow = () => {
     const { state, standing } = device;

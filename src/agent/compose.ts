@@ -1,62 +1,62 @@
-/** Puts all rooms together: the parts of an agent, each handed what it needs. */
+/** Builds every part of the agent and hands each what it needs: the map of the program. */
 import { realpath } from "node:fs/promises";
 import { join } from "node:path";
 import type { Build } from "#/builds/build.ts";
 import { BuildStore } from "#/builds/store.ts";
-import type { Config, JobConfig } from "#/config/model.ts";
-import { hardwareClasses } from "#/host/hardware.ts";
-import { boxFailure, tryFolder } from "#/host/health.ts";
+import type { Config } from "#/config/model.ts";
+import { ControlServer } from "#/control/server.ts";
 import { lockFolder } from "#/host/lock.ts";
 import { type HostFacts, hostFacts } from "#/host/network.ts";
 import type { Log } from "#/lib/log.ts";
 import { version } from "#/lib/version.ts";
 import { openTrees } from "#/runners/trees/trees.ts";
+import { Agent, hostLabels } from "./agent.ts";
+import { WatchedBox } from "./box-health.ts";
+import { controlRoutes } from "./control-routes.ts";
 import { Boards } from "./devices.ts";
-import type { NodeContext } from "./nodes/context.ts";
+import { Housekeeping } from "./housekeeping.ts";
+import type { NodeContext } from "./nodes/executor.ts";
+import { JobReports } from "./nodes/job-report.ts";
 import { Manager } from "./nodes/manager.ts";
-import { Node } from "./nodes/node.ts";
-import { Nodes } from "./nodes/nodes.ts";
-import { Reports } from "./nodes/reports.ts";
+import { Node, Nodes } from "./nodes/node.ts";
 import { Pages } from "./pages.ts";
-import { serverAddresses } from "./servers.ts";
-import { openStore, type StateStore } from "./state-store.ts";
+import { defaultServer, serverAddresses } from "./servers.ts";
+import { openStore } from "./state-store.ts";
+import { labOf } from "./status.ts";
 
-export interface AssemblyOptions {
+export interface AgentOptions {
+  /** Reads the configuration; called again for each reload. */
   readonly load: () => Promise<Config>;
   readonly stateDir: string;
+  /** The control socket's file. */
+  readonly control: string;
   readonly log: Log;
-  /** A build ended whose parameters ask to take its node out of service. */
-  readonly onOffline: (build: Build) => void;
-}
-
-export interface Parts {
-  /** Its real path. */
-  readonly stateDir: string;
-  readonly inForce: { config: Config };
-  readonly state: StateStore;
-  readonly builds: BuildStore;
-  readonly reports: Reports;
-  readonly host: Node;
-  readonly nodes: Nodes;
-  readonly boards: Boards;
-  readonly manager: Manager;
-  readonly pages: Pages;
-  /** All that has to be ended, the last first. */
-  readonly resources: AsyncDisposableStack;
 }
 
 /**
- * Nothing is taken from a job server yet: the nodes are held until housekeeping has looked at the disk. They register all
- * the same, so that what is queued waits for them; so what takes time and isn't needed for that is done meanwhile.
- * @throws the errors of the rooms, each with one line that says what keeps it from running
+ * Starts the agent; resolves when it listens and has begun to connect to its job servers. The nodes register at once, so that
+ * queued builds wait for them, and are held until housekeeping has looked at the disk.
+ * @throws the errors of the rooms, each with one line that says what keeps the agent from running
  */
-export async function assemble(options: AssemblyOptions): Promise<Parts> {
-  const { log, onOffline } = options;
-  await using resources = new AsyncDisposableStack();
+export async function startAgent(options: AgentOptions): Promise<Agent> {
+  const resources = new AsyncDisposableStack();
+  try {
+    return await compose(options, resources);
+  } catch (error) {
+    await resources.disposeAsync();
+    throw error;
+  }
+}
+
+/** @param resources what is to be ended, the last first: by the agent, or when the start fails */
+async function compose(options: AgentOptions, resources: AsyncDisposableStack): Promise<Agent> {
+  const { log } = options;
   const inForce = { config: await options.load() };
   const { config } = inForce;
+  const currentConfig = () => inForce.config;
+
   resources.use(await lockFolder(options.stateDir));
-  // Whatever name it has today, what an earlier agent left is found by this one.
+  // By its real path, an agent finds what an earlier one left under another name of the folder.
   const stateDir = await realpath(options.stateDir);
   const state = openStore(stateDir);
   const trees = resources.use(await openTrees({ id: stateDir }));
@@ -66,80 +66,79 @@ export async function assemble(options: AssemblyOptions): Promise<Parts> {
     nextNumber: (job, floor) => state.nextBuildNumber(job, floor),
     url: (job, number) => `${pages.url(inForce.config.http)}/builds/${encodeURIComponent(job)}/${number}`,
   });
+  const builds = opened.store;
   for (const warning of [...state.warnings, ...trees.warnings, ...opened.warnings]) log.warn({}, warning);
   for (const { job, number, uuid } of opened.lost) {
     log.warn({ job, number, uuid }, `${job}#${number} is lost: the agent ended while it ran`);
   }
-  if (config.servers.length === 0) {
-    const { startEmbedded } = await import("./embedded.ts");
-    resources.use(await startEmbedded(log));
-  }
+
+  if (config.servers.length === 0) resources.use(await startEmbeddedServer(log));
   const servers = await serverAddresses(config);
   let host: HostFacts;
-  const reports = new Reports({
-    store: opened.store,
-    config: () => inForce.config,
-    worker: () => ({ manager: config.name, version, ...host }),
-    log,
-  });
+  const worker = () => ({ manager: config.name, version, ...host });
+  const reports = new JobReports({ store: builds, config: currentConfig, worker, log });
   const nodes = resources.use(new Nodes());
-  nodes.hold("disk", "the free space wasn't looked at yet");
+  nodes.hold("disk", "the free space hasn't been checked yet");
+  const boxHealth = new WatchedBox(stateDir, nodes, log);
+  const takeOffline = (build: Build) => agent.takeOffline(build);
   const context: NodeContext = {
-    config: () => inForce.config,
-    store: opened.store,
-    reports,
-    stateDir,
-    trees,
-    log,
-    tryBox: () => tryFolder(stateDir, false),
-    troubleOf: boxFailure,
-    onTrouble: (reason) => nodes.hold("trouble", reason),
+    ...{ config: currentConfig, stateDir, trees, boxHealth },
+    ...{ store: builds, reports, takeOffline, log },
   };
-  const manager = resources.use(new Manager({ name: config.name, servers, store: opened.store, log }));
-  const node = new Node({
+  const manager = resources.use(new Manager({ name: config.name, servers, store: builds, log }));
+  const hostNode = new Node({
     name: config.name,
-    labels: await resolveClasses(config),
+    labels: await hostLabels(config),
     servers,
     context,
     executors: () => inForce.config.host.executors,
-    jobs: () => hostJobs(inForce.config),
-    // What carries out builds is loaded by the first one.
-    carryOut: async (...build) => (await import("./nodes/host-build.ts")).onHost(context)(...build),
-    onOffline,
+    jobs: () => [...inForce.config.jobs.values()].filter(({ work }) => work.kind === "run"),
   });
-  const paused = state.pausedNodes().get(node.name);
-  if (paused !== undefined) node.hold("paused", paused);
-  nodes.add(node);
+  const paused = state.pausedNodes().get(hostNode.name);
+  if (paused !== undefined) hostNode.hold("paused", paused);
+  nodes.add(hostNode);
   // Before anything of ours runs or opens a port.
   for (const { pid, command } of await trees.sweepStale()) {
     log.warn({ pid }, `killed process ${pid} (${command}), left by an earlier agent`);
   }
   host = await hostFacts();
-  const boards = resources.use(new Boards({ nodes, context, state, onOffline }));
+  const boards = resources.use(new Boards({ nodes, context, state }));
   await boards.apply(config, servers);
-  return {
-    stateDir,
-    inForce,
-    state,
-    builds: opened.store,
-    reports,
-    host: node,
-    nodes,
-    boards,
-    manager,
-    pages,
-    resources: resources.move(),
-  };
+
+  const housekeeping = resources.use(
+    new Housekeeping({ config: currentConfig, stateDir, builds, nodes, boxHealth, log }),
+  );
+  const parts = { load: options.load, inForce, stateDir, state, builds, reports, log };
+  const agent = new Agent({ ...parts, host: hostNode, nodes, boards, manager, pages, resources });
+  resources.use(await ControlServer.listen(options.control, controlRoutes(agent)));
+  await housekeeping.round();
+  resources.use(pages);
+  await pages.serve(labOf(agent), config.http);
+  const functions = nodes.all.flatMap((node) => [...node.functions]);
+  log.info({ manager: config.name, functions }, `labgear ${version} is up`);
+  return agent;
 }
 
-/** The classes of the host, with `auto` replaced by what the hardware says it is. */
-export async function resolveClasses(config: Config): Promise<string[]> {
-  const { classes } = config.host;
-  const auto = classes.includes("auto") ? await hardwareClasses() : [];
-  return [...new Set(classes.flatMap((name) => (name === "auto" ? auto : [name])))];
-}
-
-/** The jobs that the host can run: all that are a script for it. */
-function hostJobs({ jobs }: Config): JobConfig[] {
-  return [...jobs.values()].filter(({ work }) => work.kind === "run");
+/**
+ * Starts a job server where clients look for one.
+ * @returns undefined when another one listens there already, which is then used
+ * @throws the system's error
+ */
+async function startEmbeddedServer(log: Log): Promise<AsyncDisposable | undefined> {
+  const { host, port } = defaultServer;
+  // Most boxes have job servers configured, and never load this.
+  const { JobServer } = await import("#/gearman/server/server.ts");
+  const server = new JobServer({
+    software: `labgear ${version}`,
+    log: ({ kind, address, message }) => log.warn({ kind, address }, `embedded job server: ${message}`),
+  });
+  try {
+    await server.listen({ host, port });
+    log.info({}, `no job server is configured: an embedded one listens on ${host}:${port}`);
+    return server;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
+    log.info({}, `no job server is configured: the one that listens on ${host}:${port} is used`);
+    return undefined;
+  }
 }

@@ -3,21 +3,19 @@ import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import type { Build } from "#/builds/build.ts";
 import type { Config, DeviceConfig } from "#/config/model.ts";
 import type { Device } from "#/devices/device.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { loadSystemCalls, type SystemCalls } from "#/host/syscalls.ts";
 import type { Board, Discovery } from "./board.ts";
-import type { NodeContext } from "./nodes/context.ts";
-import type { Nodes } from "./nodes/nodes.ts";
+import type { NodeContext } from "./nodes/executor.ts";
+import type { Nodes } from "./nodes/node.ts";
 import type { StateStore } from "./state-store.ts";
 
 export interface BoardsOptions {
   readonly nodes: Nodes;
   readonly context: NodeContext;
   readonly state: StateStore;
-  readonly onOffline: (build: Build) => void;
 }
 
 export class Boards implements AsyncDisposable {
@@ -39,6 +37,18 @@ export class Boards implements AsyncDisposable {
 
   find(name: string): Device | undefined {
     return this.#boards.get(name)?.device;
+  }
+
+  /**
+   * Does everything that can fail before a configuration is applied.
+   * @throws the file system's error
+   */
+  async prepare({ devices }: Config): Promise<void> {
+    for (const name of devices.keys()) await mkdir(this.#folder(name), { recursive: true });
+  }
+
+  #folder(name: string): string {
+    return join(this.#options.context.stateDir, "devices", encodeURIComponent(name));
   }
 
   /**
@@ -79,10 +89,10 @@ export class Boards implements AsyncDisposable {
   }
 
   async #add(config: DeviceConfig): Promise<void> {
-    const { nodes, context } = this.#options;
+    const { nodes } = this.#options;
     // What speaks with boards is loaded where there are some.
     const { Discovery, newBoard } = await import("./board.ts");
-    const folder = join(context.stateDir, "devices", encodeURIComponent(config.name));
+    const folder = this.#folder(config.name);
     await mkdir(folder, { recursive: true });
     this.#discovery ??= new Discovery();
     const board = newBoard(config, {

@@ -1,4 +1,4 @@
-/** Keeps `min-free` free on the disk of the state directory: takes no builds without it, and makes room. */
+/** Keeps `min-free` free on the disk of the state directory: holds the nodes below it, and makes room. */
 import type { Build } from "#/builds/build.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import { diskUsage, dispensable } from "#/builds/workspace/disk-usage.ts";
@@ -12,51 +12,44 @@ import type { Config } from "#/config/model.ts";
 import { freeSpace } from "#/host/health.ts";
 import type { Log } from "#/lib/log.ts";
 import { formatSize } from "#/lib/units.ts";
-import type { Hold } from "./nodes/node.ts";
+import type { Nodes } from "./nodes/node.ts";
 
-export interface SpaceOptions {
+export interface DiskSpaceOptions {
   readonly config: () => Config;
   readonly stateDir: string;
   readonly builds: BuildStore;
-  readonly nodes: Holding;
+  readonly nodes: Nodes;
   readonly log: Log;
 }
 
-/** All nodes of the box: what it lacks, each of them lacks. */
-export interface Holding {
-  readonly hold: (hold: Hold, reason: string) => void;
-  readonly release: (hold: Hold) => void;
-  readonly isHeld: (hold: Hold) => boolean;
-}
-
-/** How often running builds are measured that aren't the reason why there is no room, in milliseconds. */
-const measureInterval = 5000;
+/** How often running builds are measured while something else fills the disk: a walk through large workspaces takes long. */
+const measureIntervalMs = 5000;
 
 /**
  *     enough ──below min-free──▶ short: no build is taken, what is old goes ──below half of it──▶ the largest build is stopped
  *        ▲──────────────────────────┴──────────────────────────────────────────────────────────────┘
  */
-export class Space {
-  readonly #options: SpaceOptions;
+export class DiskSpace {
+  readonly #options: DiskSpaceOptions;
   #state: "unknown" | "enough" | "short" = "unknown";
-  /** Builds that were stopped because they took too much, and whose workspaces still do. */
+  /** Builds that were stopped because they took too much, until their workspaces are removed. */
   readonly #overfull = new Set<Build>();
-  /** When builds may be measured again, by performance.now(): to walk through large workspaces takes its time. */
+  /** When builds may be measured again, by performance.now(). */
   #nextMeasure = 0;
   /** The last failure to make room, which is logged once. */
-  #complaint: string | undefined;
+  #failure: string | undefined;
 
-  constructor(options: SpaceOptions) {
+  constructor(options: DiskSpaceOptions) {
     this.#options = options;
   }
 
-  /** One look at the disk, and what follows from it. Never rejects. */
+  /** One look at the disk, and what follows from it. */
   async look(): Promise<void> {
     const { config, stateDir, nodes, log } = this.#options;
     const { minFree } = config().builds;
     let free = await this.#free();
     if (free < minFree) {
-      // At once: what comes now may take its time.
+      // Before anything else: to make room may take long.
       nodes.hold("disk", shortage(free, stateDir, minFree));
       const waits = free < minFree / 2 && (await this.#stopLargest(free, minFree / 2));
       if (!waits) await this.#makeRoom(minFree);
@@ -75,39 +68,40 @@ export class Space {
   }
 
   /**
-   * Stops the running build that takes most, before all of them, and whatever else shares the disk, find it full. There
-   * is no verdict in that, for nobody knows whose fault it is: an infrastructure ending, so that Zuul runs it again on
-   * a box that may have more room. When all builds together take less than what is short, something else fills the
-   * disk, and they go on.
-   * @returns whether a build is being stopped, which will give room
+   * Stops the running build that takes most, before the disk is full for all. Nobody knows whether it is at fault, so this is an
+   * infrastructure ending: Zuul runs it again, perhaps on a box with more space. When all builds together take less than
+   * what is short, something else fills the disk, and they go on.
+   * @returns whether a build is being stopped, which will make room
    */
   async #stopLargest(free: number, wanted: number): Promise<boolean> {
     const { builds, stateDir, log } = this.#options;
     const { running } = builds;
     if (running.some(({ state }) => state.phase === "stopping")) return true;
     if (running.length === 0 || performance.now() < this.#nextMeasure) return false;
+    // A job's own mount in its workspace can fail to be read (EIO, ESTALE).
+    const size = (folder: string) => diskUsage(folder).catch(() => 0);
     const sized = await Promise.all(
       running.map(async (build) => {
         const workspace = workspaceOf(stateDir, build.record);
-        return { build, size: (await diskUsage(workspace.folder)) + (await diskUsage(build.folder)) };
+        return { build, size: (await size(workspace.folder)) + (await size(build.folder)) };
       }),
     );
-    this.#nextMeasure = performance.now() + measureInterval;
+    this.#nextMeasure = performance.now() + measureIntervalMs;
     const total = sized.reduce((sum, { size }) => sum + size, 0);
     const [largest] = sized.sort((a, b) => b.size - a.size);
     if (!largest || free + total < wanted) return false;
-    const { build, size } = largest;
+    const { build, size: taken } = largest;
     const { job, number, uuid } = build.record;
-    const reason = `the disk is nearly full, and of the builds that run it takes most of it: ${formatSize(size)}`;
+    const reason = `the disk is nearly full, and of the running builds it takes most: ${formatSize(taken)}`;
     if (!build.stop({ kind: "infrastructure", reason })) return false;
     this.#overfull.add(build);
-    log.warn({ job, number, uuid, free, size }, `${build.title} is stopped: ${reason}`);
+    log.warn({ job, number, uuid, free, size: taken }, `${build.title} is stopped: ${reason}`);
     return true;
   }
 
   /**
-   * What a build that was stopped for it has left goes first, then old builds, then workspaces that nobody works in:
-   * without those later builds are only slower.
+   * Removes first what the builds that were stopped for their size have left, then old builds, then unused workspaces:
+   * without those, later builds are only slower.
    */
   async #makeRoom(minFree: number): Promise<void> {
     const { builds, stateDir, log } = this.#options;
@@ -128,11 +122,11 @@ export class Space {
         if (await enough()) return;
         await this.#removeWorkspace(workspace);
       }
-      this.#complaint = undefined;
+      this.#failure = undefined;
     } catch (error) {
       const { message } = error as Error;
-      if (message !== this.#complaint) log.error({}, `no room can be made: ${message}`);
-      this.#complaint = message;
+      if (message !== this.#failure) log.error({}, `no room can be made: ${message}`);
+      this.#failure = message;
     }
   }
 
@@ -146,7 +140,7 @@ export class Space {
     }
   }
 
-  /** A file system that can't be asked has no room. */
+  /** A file system that gives no answer counts as full. */
   #free(): Promise<number> {
     return freeSpace(this.#options.stateDir).catch(() => 0);
   }

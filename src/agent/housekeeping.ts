@@ -1,42 +1,55 @@
-/** Keeps the box fit for builds: old ones are removed by number and age, and none is taken while it can't work. */
+/** Looks after the box: removes old builds, keeps space free, and takes no builds while the box can't run them. */
+import type { BuildStore } from "#/builds/store.ts";
+import type { Config } from "#/config/model.ts";
 import { Calendar } from "#/host/calendar.ts";
-import { boxFailure, tryFolder } from "#/host/health.ts";
-import { Space, type SpaceOptions } from "./disk-space.ts";
+import type { Log } from "#/lib/log.ts";
+import type { WatchedBox } from "./box-health.ts";
+import { DiskSpace } from "./disk-space.ts";
+import type { Nodes } from "./nodes/node.ts";
 
-/** How often the box is looked at, in milliseconds: a build that fills the disk has only so long. */
-const lookInterval = 1000;
-/** How often builds are removed that are too old, in milliseconds; also whenever one has ended. */
-const ageInterval = 5 * 60 * 1000;
-const day = 24 * 60 * 60 * 1000;
+/** A build that fills the disk goes unnoticed for so long at most. */
+const lookIntervalMs = 1000;
+/** How often builds that are too old are removed; also whenever a build has ended. */
+const pruneIntervalMs = 5 * 60 * 1000;
+const dayMs = 24 * 60 * 60 * 1000;
+
+export interface HousekeepingOptions {
+  readonly config: () => Config;
+  readonly stateDir: string;
+  readonly builds: BuildStore;
+  readonly nodes: Nodes;
+  readonly boxHealth: WatchedBox;
+  readonly log: Log;
+}
 
 export class Housekeeping implements AsyncDisposable {
-  readonly #options: SpaceOptions;
-  readonly #space: Space;
+  readonly #options: HousekeepingOptions;
+  readonly #space: DiskSpace;
   readonly #calendar = new Calendar();
   readonly #timers: readonly NodeJS.Timeout[];
-  /** One round after the other: they remove the same things. */
+  /** One round after the other: they remove the same things. Never rejects. */
   #rounds: Promise<void> = Promise.resolve();
   #waiting = 0;
-  /** The last failure to remove old builds, which is logged once. */
-  #complaint: string | undefined;
+  /** The last failure of each task, which is logged once. */
+  readonly #failures = new Map<string, string>();
 
-  /** From here on the node takes no builds, until the first round says that it can. */
-  constructor(options: SpaceOptions) {
+  /** Looks for the first time when round() is called: until then compose.ts holds the nodes. */
+  constructor(options: HousekeepingOptions) {
     this.#options = options;
-    this.#space = new Space(options);
+    this.#space = new DiskSpace(options);
     options.builds.on("ended", this.#onEnded);
     this.#timers = [
-      setInterval(() => this.#waiting === 0 && void this.#next(() => this.#look()), lookInterval),
-      setInterval(() => void this.round(), ageInterval),
+      setInterval(() => this.#waiting === 0 && void this.#next(() => this.#look()), lookIntervalMs),
+      setInterval(() => void this.round(), pruneIntervalMs),
     ];
   }
 
   readonly #onEnded = () => void this.round();
 
-  /** Removes what is old, then looks at the box. Never rejects. */
+  /** Removes old builds, then looks at the box. Never rejects. */
   round(): Promise<void> {
     return this.#next(async () => {
-      await this.#removeOld();
+      await this.#attempt("removing old builds", () => this.#prune());
       await this.#look();
     });
   }
@@ -49,45 +62,32 @@ export class Housekeeping implements AsyncDisposable {
     return this.#rounds;
   }
 
-  async #removeOld(): Promise<void> {
-    const { config, builds, log } = this.#options;
+  /** A task that fails is tried again in the next round, and keeps no other from its turn. */
+  async #attempt(what: string, task: () => Promise<void>): Promise<void> {
+    try {
+      await task();
+      this.#failures.delete(what);
+    } catch (error) {
+      const { message } = error as Error;
+      if (this.#failures.get(what) !== message) this.#options.log.error({}, `${what} failed: ${message}`);
+      this.#failures.set(what, message);
+    }
+  }
+
+  async #prune(): Promise<void> {
+    const { config, builds } = this.#options;
     const { keep, keepDays } = config().builds;
     const ends = builds.finished().map(({ ended }) => Date.parse(ended ?? ""));
     const newest = ends.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-    const now = this.#calendar.now(newest, keepDays * day);
-    try {
-      // Without a clock to go by, number alone decides.
-      await builds.prune(keep, now === undefined ? Number.NEGATIVE_INFINITY : now - keepDays * day);
-      this.#complaint = undefined;
-    } catch (error) {
-      const { message } = error as Error;
-      if (message !== this.#complaint) log.error({}, message);
-      this.#complaint = message;
-    }
+    const now = this.#calendar.now(newest, keepDays * dayMs);
+    // Without a clock to trust, number alone decides.
+    await builds.prune(keep, now === undefined ? Number.NEGATIVE_INFINITY : now - keepDays * dayMs);
   }
 
   async #look(): Promise<void> {
-    await this.#space.look();
-    await this.#watchTrouble();
+    await this.#attempt("keeping space free", () => this.#space.look());
+    await this.#attempt("checking the box", () => this.#options.boxHealth.recheck());
     await this.#saveRest();
-  }
-
-  /** A box that can't do what each build needs would fail them as fast as they come. */
-  async #watchTrouble(): Promise<void> {
-    const { stateDir, nodes, log } = this.#options;
-    const wasHeld = nodes.isHeld("trouble");
-    try {
-      await tryFolder(stateDir, wasHeld);
-    } catch (error) {
-      const reason = boxFailure(error) ?? (error as Error).message;
-      if (!nodes.isHeld("trouble")) log.error({}, `no build is taken: ${reason}`);
-      nodes.hold("trouble", reason);
-      return;
-    }
-    // Trouble that a build met during this trial is for the next one, which tries more.
-    if (!wasHeld) return;
-    log.info({}, "the box is well again: builds are taken");
-    nodes.release("trouble");
   }
 
   async #saveRest(): Promise<void> {
@@ -96,7 +96,7 @@ export class Housekeeping implements AsyncDisposable {
       const count = await builds.saveRest();
       if (count > 0) log.info({ count }, "the records that couldn't be written are written now");
     } catch {
-      // That was said when the build ended, and it is tried again at the next look.
+      // The log has it from the build's end; the next look tries again.
     }
   }
 

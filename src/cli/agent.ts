@@ -1,6 +1,6 @@
 /** `labgear agent`: the agent in the foreground, as its systemd unit runs it. */
 import { type Command, Option } from "commander";
-import { Agent } from "#/agent/agent.ts";
+import { startAgent } from "#/agent/compose.ts";
 import { defaultConfigFile, loadConfig } from "#/config/load.ts";
 import { ControlClient, defaultControl } from "#/control/client.ts";
 import { ownCommandLine } from "#/host/executable.ts";
@@ -45,7 +45,7 @@ async function run(options: AgentCommandOptions): Promise<void> {
   // As ps and systemctl show it; Node would be there otherwise.
   process.title = "labgear";
   const log: Log = await createLog(process.stderr, options.logLevel);
-  const agent = await Agent.start({
+  const agent = await startAgent({
     load: () => loadConfig(options.config ? { file: options.config } : {}),
     stateDir: options.stateDir,
     control: options.control,

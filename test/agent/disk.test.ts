@@ -186,7 +186,7 @@ describe("the disk gets full", { skip }, () => {
       /^no build: .*state\.json can't be written \(ENOSPC\): make room on its disk/,
     );
     const waiting = await run("quick");
-    assert.match(String((await agent.status()).nodes[0]?.reasons), /^trouble: .*ENOSPC/);
+    assert.match(String((await agent.status()).nodes[0]?.reasons), /^box: .*ENOSPC/);
     assert.equal(waiting.events.length, 0);
     free(disk);
     assert.equal(await outcome(waiting), "SUCCESS");
@@ -348,7 +348,7 @@ describe("min-free", { skip }, () => {
     const line = await agent.logged("greedy#1 is stopped");
     assert.match(
       line.msg,
-      /the disk is nearly full, and of the builds that run it takes most of it: 1[12](\.\d)?MiB$/,
+      /the disk is nearly full, and of the running builds it takes most: 1[12](\.\d)?MiB$/,
     );
     await agent.logged("the workspace of greedy is removed to make room");
     const next = await run("quick");
@@ -411,7 +411,7 @@ describe("a state directory that can't be written", { skip }, () => {
     const waiting = await run("quick");
     assert.match(
       String((await agent.status()).nodes[0]?.reasons),
-      /^trouble: the file system is read-only: EROFS/,
+      /^box: the file system is read-only: EROFS/,
     );
     assert.equal(waiting.events.length, 0);
     assert.equal(complaints(agent).length, 1);

@@ -132,7 +132,7 @@ test("the build ends in a black hole, and then the line is cut", { skip }, async
   await line.until(ended);
   line.cut();
   await assertOneSuccess(build, agent);
-  await agent.logged("its ending is told");
+  await agent.logged("its ending is sent");
 });
 
 test("the server alone notices the end of a line, before the build ends: another executor gets the job again", {
@@ -168,7 +168,7 @@ test("the server alone notices the end of a line, after the build ended: the end
   await openGate(agent);
   await line.until(ended);
   line.dropServerEnd(connection);
-  await agent.logged("its ending is told");
+  await agent.logged("its ending is sent");
   await assertOneSuccess(build, agent);
   // Otherwise the way down waits for the silent line's answer, up to its bound.
   line.cut();
@@ -183,10 +183,10 @@ test("an ending that couldn't be delivered is told when the job is handed out ag
   line.refuse(true);
   line.cut();
   await openGate(agent);
-  await agent.logged("is kept until it is asked for again");
+  await agent.logged("is kept until a job server asks for it again");
   line.refuse(false);
   await assertOneSuccess(build, agent);
-  await agent.logged("its ending is told");
+  await agent.logged("its ending is sent");
 });
 
 test("a kept ending outlives the agent", { skip }, async () => {
@@ -202,7 +202,7 @@ test("a kept ending outlives the agent", { skip }, async () => {
     line.refuse(true);
     line.cut();
     await openGate(agent);
-    await agent.logged("is kept until it is asked for again");
+    await agent.logged("is kept until a job server asks for it again");
     assert.equal(await agent.end("SIGTERM"), 0);
   }
   line.refuse(false);

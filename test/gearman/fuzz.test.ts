@@ -5,13 +5,13 @@ import { connect, type Socket } from "node:net";
 import { describe, type TestContext, test } from "node:test";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { workerEventLogger } from "#/agent/nodes/worker-events.ts";
 import { Admin } from "#/gearman/client/admin.ts";
 import { Client } from "#/gearman/client/client.ts";
 import { JobServer, type ServerEvent } from "#/gearman/server/server.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
 import { encode } from "#/gearman/wire/packet.ts";
 import { PacketParser } from "#/gearman/wire/parser.ts";
+import { logWorkerEvents } from "#/gearman/worker/event-log.ts";
 import { Worker } from "#/gearman/worker/worker.ts";
 import type { Log } from "#/lib/log.ts";
 import { eventsOf } from "../support/gearman.ts";
@@ -125,7 +125,7 @@ describe("a hostile job server", () => {
         clientId: `box7/${index}`,
         // Tries at once, where others wait for up to 30 s after the tenth garbage.
         random: () => 0,
-        onEvent: workerEventLogger(log),
+        onEvent: logWorkerEvents(log),
         onJob: async (job) => {
           jobs += 1;
           if (job.function !== "f") faults += 1;

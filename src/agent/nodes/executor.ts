@@ -1,28 +1,37 @@
 /** An executor: one slot of a node, with a Gearman connection of its own, that runs one build at a time. */
+import { aborted } from "node:util";
 import type { Build } from "#/builds/build.ts";
 import type { Ending } from "#/builds/ending.ts";
 import { recordParameters } from "#/builds/environment.ts";
+import type { BuildStore } from "#/builds/store.ts";
 import type { JobConfig } from "#/config/model.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import { logWorkerEvents } from "#/gearman/worker/event-log.ts";
 import { type Job, Worker } from "#/gearman/worker/worker.ts";
 import type { Log } from "#/lib/log.ts";
 import { buildUuid, parseBuildArgument } from "#/zuul/arguments.ts";
 import { parseFunction } from "#/zuul/functions.ts";
 import { resultOf } from "#/zuul/results.ts";
-import type { CarryOut } from "./carry-out.ts";
 import { streamConsole } from "./console-stream.ts";
-import type { NodeContext } from "./context.ts";
-import type { Reporter } from "./job-report.ts";
-import { estimateProgress } from "./progress.ts";
-import { workerEventLogger } from "./worker-events.ts";
+import type { JobReport, JobReports } from "./job-report.ts";
+import type { BuildContext, ReserveBoard } from "./run-build.ts";
 
 /**
- * A busy executor whose line was lost runs its build on, and may be handed another job meanwhile: that one waits for
- * its turn. A job of a build that runs already, here or on another executor, is attached to it.
+ * A busy executor that loses its connection goes on with its build, and may be handed another job meanwhile: that one waits
+ * for its turn. The job of a build that runs already, here or on another executor, is attached to it.
  *
- *     idle ──assigned──▶ busy ──told the client──▶ idle
+ *     idle ──JOB_ASSIGN──▶ busy ──the last build's WORK_COMPLETE or WORK_FAIL──▶ idle
  */
 export type ExecutorState = { readonly kind: "idle" } | { readonly kind: "busy"; readonly build: Build };
+
+/** What the executors of all nodes work with. */
+export interface NodeContext extends BuildContext {
+  readonly store: BuildStore;
+  readonly reports: JobReports;
+  readonly log: Log;
+  /** Takes a node out of service after a build whose parameters ask for it. Never throws. */
+  readonly takeOffline: (build: Build) => void;
+}
 
 export interface ExecutorOptions {
   /** From 0. */
@@ -34,12 +43,11 @@ export interface ExecutorOptions {
   };
   readonly servers: readonly ServerAddress[];
   readonly context: NodeContext;
-  readonly carryOut: CarryOut;
-  /** A build ended whose parameters ask to take the node out of service. */
-  readonly onOffline: (build: Build) => void;
+  /** Absent: the host's. */
+  readonly reserve?: ReserveBoard;
 }
 
-/** What a job server asked for, understood. */
+/** A JOB_ASSIGN, understood. */
 interface Request {
   readonly config: JobConfig;
   /** The class or name that was asked for. */
@@ -53,9 +61,10 @@ export class Executor implements AsyncDisposable {
   readonly worker: Worker;
   readonly #options: ExecutorOptions;
   readonly #log: Log;
-  #state: ExecutorState = { kind: "idle" };
-  /** The build that runs, and those that wait behind it. */
-  #turn: Promise<void> = Promise.resolve();
+  /** The build that runs, then those that wait for their turn. */
+  readonly #builds: Build[] = [];
+  /** Resolves when all of them have ended. Never rejects. */
+  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: ExecutorOptions) {
     const { index, node, servers, context } = options;
@@ -65,17 +74,18 @@ export class Executor implements AsyncDisposable {
     this.worker = new Worker({
       servers,
       clientId: `${context.config().name}/${node.name}/${index}`,
-      onJob: (job) => this.#work(job),
-      onEvent: workerEventLogger(this.#log),
+      onJob: (job) => this.#take(job),
+      onEvent: logWorkerEvents(this.#log),
     });
   }
 
   get state(): ExecutorState {
-    return this.#state;
+    const [build] = this.#builds;
+    return build ? { kind: "busy", build } : { kind: "idle" };
   }
 
-  /** One Gearman job, from its assignment to the packet that ends it. Never throws. */
-  async #work(job: Job): Promise<void> {
+  /** One Gearman job, from its assignment to the packet that ends it. */
+  async #take(job: Job): Promise<void> {
     const { reports } = this.#options.context;
     const request = this.#understand(job);
     if (!request) return;
@@ -85,22 +95,19 @@ export class Executor implements AsyncDisposable {
       this.#log.info({ job: config.name, uuid }, `${running.build.title} is handed out again, and goes on`);
       return running.attach(job);
     }
-    const kept = reports.kept(config.name, uuid);
-    if (kept) {
-      this.#log.info(
-        { job: config.name, uuid },
-        `${kept.job}#${kept.number} has ended meanwhile: its ending is told`,
-      );
-      return reports.deliver(kept, job);
+    const ended = reports.sendEnded(config.name, uuid, job);
+    if (ended) {
+      const text = `${ended.job}#${ended.number} is handed out again after its end: its ending is sent`;
+      return this.#log.info({ job: config.name, uuid }, text);
     }
     const build = this.#create(job, request);
     if (!build) return job.fail();
-    const reporter = reports.open(build);
-    void reporter.attach(job);
-    // A fault of ours in one build is told by the worker, and keeps no other from its turn.
-    const before = this.#turn.catch(() => {});
-    this.#turn = before.then(() => this.#run(request, reporter));
-    await this.#turn;
+    const report = reports.open(build);
+    void report.attach(job);
+    const before = this.#turn;
+    const run = this.#run(report, request, before);
+    this.#turn = Promise.all([before, run]);
+    await run;
   }
 
   /** What the job asks for; undefined when it was answered without a build. */
@@ -109,11 +116,8 @@ export class Executor implements AsyncDisposable {
     const asked = parseFunction(job.function);
     const config = asked?.kind === "build" ? context.config().jobs.get(asked.job) : undefined;
     if (asked?.kind !== "build" || !config) {
-      // Only a reload that removed the job just now brings us here: elsewhere the build can still run.
-      this.#log.warn(
-        { function: job.function },
-        "a job that is no longer configured was handed out: given back",
-      );
+      // A reload has just removed it; elsewhere the build can still run.
+      this.#log.warn({ function: job.function }, "a job that is no longer configured is given back");
       job.fail();
       return undefined;
     }
@@ -146,26 +150,23 @@ export class Executor implements AsyncDisposable {
     } catch (error) {
       const reason = `no build: ${(error as Error).message}`;
       this.#log.error({ job: config.name, uuid }, reason);
-      // Whatever it is, the next build would meet it as well.
-      context.onTrouble(reason);
+      // Without a number no other build can begin either.
+      context.boxHealth.failed(reason);
       return undefined;
     }
   }
 
-  async #run({ config, parameters }: Request, reporter: Reporter): Promise<void> {
-    const { context, carryOut, onOffline } = this.#options;
-    const { build } = reporter;
-    this.#state = { kind: "busy", build };
-    const { job, uuid, number, labels } = build.record;
+  /** A build, from its turn to its end. Never rejects. */
+  async #run(report: JobReport, { config, parameters }: Request, turn: Promise<unknown>): Promise<void> {
+    const { context } = this.#options;
+    const { build } = report;
+    const { job, uuid, number, server } = build.record;
     const log = this.#log.child({ job, number, uuid });
-    log.info({ server: build.record.server }, `${build.title} assigned`);
-    const streamed = parameters.get("LABGEAR_STREAM") === "1" ? this.#stream(reporter, log) : undefined;
-    const progress = estimateProgress(build, context.store.estimate(job, labels));
-    const ended = await carryOut(build, config, parameters);
-    progress[Symbol.dispose]();
-    await build.console?.close();
-    await streamed;
-    if (/^(1|true)$/i.test(parameters.get("OFFLINE_NODE_WHEN_COMPLETE") ?? "")) onOffline(build);
+    log.info({ server }, `${build.title} assigned`);
+    this.#builds.push(build);
+    // A build that is stopped doesn't wait for its turn to end.
+    await Promise.race([turn, aborted(build.signal, build)]);
+    const ended = await this.#carryOut(report, config, parameters, log);
     const { infrastructureResult } = context.config();
     const result = (ending: Ending) => resultOf(ending.kind, infrastructureResult);
     let ending = ended;
@@ -173,13 +174,14 @@ export class Executor implements AsyncDisposable {
     try {
       ending = await build.end(ended, result);
     } catch (error) {
-      unwritten = `; its record waits in memory until it can be written: ${(error as Error).message}`;
-      context.onTrouble(`a record can't be written: ${(error as Error).message}`);
-      // A stop that was asked for decides how it ended all the same.
+      unwritten = `; its record stays in memory until it can be written: ${(error as Error).message}`;
+      context.boxHealth.failed(`a record can't be written: ${(error as Error).message}`);
       if (build.state.phase === "ended") ending = build.state.ending;
     }
-    context.reports.ended(reporter, ending, result(ending));
-    this.#state = { kind: "idle" };
+    context.reports.end(report, ending, result(ending));
+    this.#builds.splice(this.#builds.indexOf(build), 1);
+    // In the same turn as the end, so that this executor can't be handed another job first.
+    if (/^(1|true)$/i.test(parameters.get("OFFLINE_NODE_WHEN_COMPLETE") ?? "")) context.takeOffline(build);
     const level = unwritten ? "error" : ending.kind === "infrastructure" ? "warn" : "info";
     log[level](
       { ending: ending.kind, result: result(ending) },
@@ -187,13 +189,26 @@ export class Executor implements AsyncDisposable {
     );
   }
 
-  /** Streams the console once it is there; resolves when all of it is sent. */
-  async #stream(reporter: Reporter, log: Log): Promise<void> {
+  /** The work of a build, with its progress and its stream. */
+  async #carryOut(
+    report: JobReport,
+    job: JobConfig,
+    parameters: ReadonlyMap<string, string>,
+    log: Log,
+  ): Promise<Ending> {
+    const { context, reserve } = this.#options;
+    const { build } = report;
+    const streamed = parameters.get("LABGEAR_STREAM") === "1" ? stream(report, log) : undefined;
     try {
-      const console = await reporter.build.opened;
-      if (console) await streamConsole(console, reporter);
+      using _ = estimateProgress(build, context.store.estimate(job.name, build.record.labels));
+      // Loaded by the first build: registration doesn't wait for it.
+      const { runBuild } = await import("./run-build.ts");
+      return await runBuild({ build, job, parameters }, context, reserve);
     } catch (error) {
-      log.warn({}, `the console can't be streamed: ${(error as Error).message}`);
+      return { kind: "infrastructure", reason: (error as Error).message };
+    } finally {
+      await build.console?.close();
+      if (build.console) await streamed;
     }
   }
 
@@ -206,4 +221,31 @@ export class Executor implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.worker[Symbol.asyncDispose]();
   }
+}
+
+/** Streams the console once it is open; resolves when all of it is sent. Never rejects. */
+async function stream(report: JobReport, log: Log): Promise<void> {
+  try {
+    const console = await report.build.opened;
+    if (console) await streamConsole(console, report);
+  } catch (error) {
+    log.warn({}, `the console can't be streamed: ${(error as Error).message}`);
+  }
+}
+
+/**
+ * Raises the build's progress as time passes, until disposed.
+ * @param expectedMs how long the job took before; undefined: nothing is known, and the progress stays as it is
+ */
+export function estimateProgress(build: Build, expectedMs: number | undefined): Disposable {
+  if (!expectedMs) return { [Symbol.dispose]() {} };
+  const begun = performance.now();
+  // A hundred steps, but no more than one a second: nobody looks closer.
+  const timer = setInterval(
+    () => {
+      build.progress = (100 * (performance.now() - begun)) / expectedMs;
+    },
+    Math.max(1000, expectedMs / 100),
+  );
+  return { [Symbol.dispose]: () => clearInterval(timer) };
 }

@@ -1,31 +1,25 @@
 /**
- * What one build tells its Gearman clients: the first data at once, progress, the end; and to a client that asked for it
- * the console. The order of packets is the contract's; Zuul's side of it is in zuul/data.ts.
+ * What the Gearman clients of a build are sent: the first data at once, progress, the end, and on request the console. The
+ * order of the packets is the contract's; zuul/data.ts says what is in them.
  */
+import { aborted } from "node:util";
 import type { Build } from "#/builds/build.ts";
-import type { EndingKind } from "#/builds/ending.ts";
+import { type Ending, type EndingKind, isOwn } from "#/builds/ending.ts";
+import type { BuildSummary } from "#/builds/record.ts";
+import type { BuildStore } from "#/builds/store.ts";
+import type { Config } from "#/config/model.ts";
+import type { Job } from "#/gearman/worker/worker.ts";
+import type { Log } from "#/lib/log.ts";
 import { type BuildFacts, buildData, type WorkerFacts } from "#/zuul/data.ts";
 
-/** The client's end of a job, as gearmand's PROTOCOL has it. */
-export interface JobChannel {
-  /** Host and port of the job server. */
-  readonly server: string;
-  /** What the job server calls the job: the same when it hands it out again. */
-  readonly handle: string;
-  /** Aborted when the connection to the job server has gone. */
-  readonly lost: AbortSignal;
-  /** Settles after the end: whether the job server has taken it. */
-  readonly delivered: Promise<boolean>;
-  data(bytes: string | Uint8Array): void;
-  status(numerator: number, denominator: number): void;
-  complete(bytes?: string | Uint8Array): void;
-  fail(): void;
-  /** Resolves when more data can be sent without piling it up. */
-  drained(): Promise<void>;
-}
+/** What a report needs of a Gearman job. */
+export type ReportedJob = Pick<
+  Job,
+  "server" | "handle" | "lost" | "delivered" | "data" | "status" | "complete" | "fail" | "drained"
+>;
 
-/** The data objects of a build, first and last, and the packets around them. */
-export class Report {
+/** The data object of a build, and the packets that carry it. */
+export class ResultMessage {
   readonly #object: Record<string, unknown>;
 
   constructor(worker: WorkerFacts, build: BuildFacts) {
@@ -34,133 +28,223 @@ export class Report {
 
   /**
    * The first data, then the progress: Zuul 2.6 can't cancel a build before it has the data, so nothing goes before it.
-   * @param percent 0, or for a build that is handed out again what it has reached
+   * @param percent what a build that is handed out again has reached
    */
-  begin(channel: JobChannel, percent = 0): void {
-    channel.data(JSON.stringify(this.#object));
-    channel.status(percent, 100);
+  begin(job: ReportedJob, percent = 0): void {
+    job.data(JSON.stringify(this.#object));
+    job.status(percent, 100);
   }
 
   /** The last data, and the packet that ends the job. */
-  end(channel: JobChannel, kind: EndingKind, result: string | undefined): void {
+  end(job: ReportedJob, kind: EndingKind, result: string | undefined): void {
     const last = JSON.stringify(result === undefined ? this.#object : { ...this.#object, result });
-    channel.data(last);
-    if (kind === "passed") channel.complete(last);
-    else channel.fail();
+    job.data(last);
+    if (kind === "passed") job.complete(last);
+    else job.fail();
   }
 
   /**
-   * The end of a request that no build came of, because its argument can't be understood. The reason is in the data, and no
-   * WORK_EXCEPTION is sent: gearmand 1.1 makes of that, for clients that didn't ask for exceptions, a WORK_FAIL whose handle
-   * ends in NUL, and libgearman, with it the `gearman` tool, then waits for ever.
+   * Ends a job whose argument can't be understood, without a build. The reason is in the data, and no WORK_EXCEPTION is
+   * sent: gearmand 1.1 turns that, for clients that didn't ask for exceptions, into a WORK_FAIL whose handle ends in NUL, and
+   * libgearman, with it the `gearman` tool, then waits for ever.
    */
-  refuse(channel: JobChannel, reason: string): void {
-    channel.data(JSON.stringify({ ...this.#object, result: "FAILURE", reason }));
-    channel.fail();
+  refuse(job: ReportedJob, reason: string): void {
+    job.data(JSON.stringify({ ...this.#object, result: "FAILURE", reason }));
+    job.fail();
   }
 }
 
-export interface ReporterOptions {
+export interface JobReportOptions {
   readonly build: Build;
-  readonly report: Report;
-  /** Milliseconds that a build without a line may wait for one. */
-  readonly orphanTimeout: number;
+  readonly message: ResultMessage;
+  /** How long a build may run without a job server that asks for it. */
+  readonly orphanTimeoutMs: number;
 }
 
 /**
- * The lines of one running build to those who asked for it. A build outlives its line: a server that requeues hands the job
- * out again, and the new line is attached. Without one for too long the build is nobody's and is stopped.
+ * Reports one running build on every Gearman job that asks for it. A build outlives its job: a server that requeues hands the
+ * job out again, and that one is attached. Without any for too long, the build is stopped.
  *
- *     attached ──the last line lost──▶ orphaned ──orphan-timeout──▶ the build is stopped
- *        │ ▲────────attach────────────────┘ │
- *        └──────────────ended───────────────┴──▶ ended
+ *     attached ──the last job lost──▶ orphaned ──orphan-timeout──▶ the build is stopped
+ *        │ ▲────────attach───────────────┘ │
+ *        └──────────────end────────────────┴──▶ ended
  */
-export class Reporter {
-  readonly #options: ReporterOptions;
-  readonly #channels = new Set<JobChannel>();
+export class JobReport {
+  readonly #options: JobReportOptions;
+  readonly #jobs = new Set<ReportedJob>();
   readonly #ended = Promise.withResolvers<void>();
   #attached = Promise.withResolvers<void>();
   #orphanTimer: NodeJS.Timeout | undefined;
 
-  constructor(options: ReporterOptions) {
+  constructor(options: JobReportOptions) {
     this.#options = options;
     const { build } = options;
     let sent = 0;
     build.on("changed", () => {
       if (build.state.phase === "ended" || build.progress <= sent) return;
       sent = build.progress;
-      for (const channel of this.#channels) channel.status(sent, 100);
+      for (const job of this.#jobs) job.status(sent, 100);
     });
   }
 
-  /** The build that is told of. */
   get build(): Build {
     return this.#options.build;
   }
 
-  /** Begins to tell this line too; resolves when it has the end, or is lost. */
-  async attach(channel: JobChannel): Promise<void> {
-    const { report, build } = this.#options;
+  /** Reports on this job, too; resolves when it has the end, or is lost. */
+  async attach(job: ReportedJob): Promise<void> {
+    const { message, build } = this.#options;
     clearTimeout(this.#orphanTimer);
-    this.#channels.add(channel);
-    report.begin(channel, build.progress);
+    this.#jobs.add(job);
+    message.begin(job, build.progress);
     this.#attached.resolve();
     const lost = Promise.withResolvers<void>();
     const onLost = () => {
-      this.#channels.delete(channel);
-      if (this.#channels.size === 0) this.#orphaned();
+      this.#jobs.delete(job);
+      if (this.#jobs.size === 0) this.#orphaned();
       lost.resolve();
     };
-    if (channel.lost.aborted) onLost();
-    channel.lost.addEventListener("abort", onLost, { once: true });
+    if (job.lost.aborted) onLost();
+    job.lost.addEventListener("abort", onLost, { once: true });
     await Promise.race([this.#ended.promise, lost.promise]);
-    channel.lost.removeEventListener("abort", onLost);
+    job.lost.removeEventListener("abort", onLost);
   }
 
   #orphaned(): void {
-    const { build, orphanTimeout } = this.#options;
+    const { build, orphanTimeoutMs } = this.#options;
     this.#attached = Promise.withResolvers();
-    const reason = `its job server was lost and didn't ask for it again within ${orphanTimeout / 1000} s`;
-    this.#orphanTimer = setTimeout(() => build.stop({ kind: "infrastructure", reason }), orphanTimeout);
+    const reason = `its job server was lost and didn't ask for it again within ${orphanTimeoutMs / 1000} s`;
+    this.#orphanTimer = setTimeout(() => build.stop({ kind: "infrastructure", reason }), orphanTimeoutMs);
   }
 
-  /** True while there is a line to tell something to. */
   get isAttached(): boolean {
-    return this.#channels.size > 0;
+    return this.#jobs.size > 0;
   }
 
-  /** Resolves when there is a line to tell something to. */
+  /** Resolves when a job is attached. */
   attached(): Promise<void> {
     return this.#attached.promise;
   }
 
-  /** A piece of console, for a client that asked for the stream; resolves when the lines can take more. */
+  /**
+   * Sends a piece of the console, for a client that asked for the stream; resolves when more can be sent.
+   * @param offset where in the console the text begins, in bytes
+   */
   async output(text: string, offset: number): Promise<void> {
     const object = JSON.stringify({ output: text, offset });
-    const channels = latest(this.#channels);
-    for (const channel of channels) channel.data(object);
-    await Promise.all(channels.map((channel) => channel.drained()));
+    const jobs = latest(this.#jobs);
+    for (const job of jobs) job.data(object);
+    await Promise.all(jobs.map((job) => job.drained()));
   }
 
   /**
-   * Tells the end to all lines.
-   * @returns false when there was none, or when one was lost before its server had taken the end
+   * Sends the end on all jobs.
+   * @returns false when there was none, or one was lost before its server had taken the end
    */
-  async ended(kind: EndingKind, result: string | undefined): Promise<boolean> {
+  async end(kind: EndingKind, result: string | undefined): Promise<boolean> {
     clearTimeout(this.#orphanTimer);
-    const channels = [...this.#channels];
-    for (const channel of channels) this.#options.report.end(channel, kind, result);
+    const jobs = [...this.#jobs];
+    for (const job of jobs) this.#options.message.end(job, kind, result);
     this.#ended.resolve();
-    const delivered = await Promise.all(latest(channels).map((channel) => channel.delivered));
+    const delivered = await Promise.all(latest(jobs).map((job) => job.delivered));
     return delivered.length > 0 && delivered.every(Boolean);
   }
 }
 
 /**
- * The line that each job was handed out on last. A line that its server alone has given up stays beside it until that is
- * noticed here: it gets the end too, but nothing waits for it.
+ * The newest job of each handle. A server that loses a connection hands the job out again before the loss is noticed here:
+ * the old one gets the end too, but nothing waits for it.
  */
-function latest(channels: Iterable<JobChannel>): JobChannel[] {
-  const byJob = [...channels].map((channel) => [`${channel.server} ${channel.handle}`, channel] as const);
-  return [...new Map(byJob).values()];
+function latest(jobs: Iterable<ReportedJob>): ReportedJob[] {
+  const byHandle = [...jobs].map((job) => [`${job.server} ${job.handle}`, job] as const);
+  return [...new Map(byHandle).values()];
+}
+
+export interface JobReportsOptions {
+  readonly store: BuildStore;
+  readonly config: () => Config;
+  readonly worker: () => WorkerFacts;
+  readonly log: Log;
+}
+
+/** The reports of all running builds, and the endings that no client has got yet. */
+export class JobReports {
+  readonly #options: JobReportsOptions;
+  readonly #running = new Set<JobReport>();
+  /** Endings on their way to their job servers. */
+  readonly #deliveries = new Set<Promise<void>>();
+
+  constructor(options: JobReportsOptions) {
+    this.#options = options;
+  }
+
+  /** The report of a new build, until end(). */
+  open(build: Build): JobReport {
+    const { orphanTimeout } = this.#options.config();
+    const message = this.#message(build.record);
+    const report = new JobReport({ build, message, orphanTimeoutMs: orphanTimeout });
+    this.#running.add(report);
+    return report;
+  }
+
+  /** The report of a running build whose job a server hands out again. */
+  find(name: string, uuid: string): JobReport | undefined {
+    return [...this.#running].find(({ build: { record } }) => record.job === name && record.uuid === uuid);
+  }
+
+  /**
+   * Sends the ending of a finished build that its client hasn't got, and whose job a server hands out again.
+   * @returns undefined when there is none
+   */
+  sendEnded(name: string, uuid: string, job: ReportedJob): BuildSummary | undefined {
+    const build = this.#options.store.findUndelivered(name, uuid);
+    if (!build) return undefined;
+    const message = this.#message(build);
+    message.begin(job);
+    message.end(job, build.ending?.kind ?? "lost", build.result);
+    this.#follow(build, job.delivered);
+    return build;
+  }
+
+  /** Sends how the build ended. An ending that is the job's own is kept until it is delivered. */
+  end(report: JobReport, ending: Ending, result: string | undefined): void {
+    this.#running.delete(report);
+    const delivered = report.end(ending.kind, result);
+    if (isOwn(ending)) this.#follow(report.build.record, delivered);
+  }
+
+  /** Ends a job that can't be understood. */
+  refuse(
+    request: { job: string; node: string; labels: readonly string[] },
+    job: ReportedJob,
+    reason: string,
+  ): void {
+    const { config, worker } = this.#options;
+    new ResultMessage(worker(), { ...request, url: config().http.url }).refuse(job, reason);
+  }
+
+  /** Resolves when it is known of every ending whether it was delivered, or the signal is aborted. */
+  async settled(signal: AbortSignal): Promise<void> {
+    await Promise.race([Promise.all(this.#deliveries), aborted(signal, this)]);
+  }
+
+  #message({ job, number, node, labels }: BuildSummary): ResultMessage {
+    const url = this.#options.store.url(job, number);
+    return new ResultMessage(this.#options.worker(), { job, number, url, node, labels });
+  }
+
+  #follow({ job, number, uuid }: BuildSummary, delivered: Promise<boolean>): void {
+    const { store, log } = this.#options;
+    const delivery = delivered
+      .then(async (done) => {
+        if (done) return store.setDelivered(job, number);
+        const text = `the ending of ${job}#${number} is kept until a job server asks for it again`;
+        log.warn({ job, number, uuid }, text);
+      })
+      .catch((error) => {
+        log.error({ job, number, uuid }, `the delivery of the ending can't be recorded: ${error.message}`);
+      })
+      .finally(() => this.#deliveries.delete(delivery));
+    this.#deliveries.add(delivery);
+  }
 }

@@ -1,29 +1,25 @@
-/**
- * The manager: answers `stop:MANAGER` and `set_description:MANAGER` on a connection of its own, so that it answers while every
- * executor is busy.
- */
+/** The manager: answers `stop:MANAGER` and `set_description:MANAGER` on a connection of its own, also while every executor is busy. */
 import type { BuildStore } from "#/builds/store.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import { logWorkerEvents } from "#/gearman/worker/event-log.ts";
 import { type Job, Worker } from "#/gearman/worker/worker.ts";
 import type { Log } from "#/lib/log.ts";
 import { parseDescriptionArgument, parseStopArgument } from "#/zuul/arguments.ts";
 import { managerFunctions, parseFunction } from "#/zuul/functions.ts";
-import { workerEventLogger } from "./worker-events.ts";
 
-/** The longest description that is kept, in characters: a page of HTML, not a disk full. */
-const maxDescription = 64 * 1024;
+/** A page of HTML, not a full disk. */
+const maxDescriptionChars = 64 * 1024;
 
 export class Manager implements AsyncDisposable {
   readonly worker: Worker;
   readonly #store: BuildStore;
   readonly #log: Log;
-  /** How often a server's connection was made again. */
   #reconnects = 0;
 
   constructor(options: { name: string; servers: readonly ServerAddress[]; store: BuildStore; log: Log }) {
     this.#store = options.store;
     this.#log = options.log.child({ manager: options.name });
-    const tell = workerEventLogger(this.#log);
+    const logEvent = logWorkerEvents(this.#log);
     const known = new Set<string>();
     this.worker = new Worker({
       servers: options.servers,
@@ -32,13 +28,13 @@ export class Manager implements AsyncDisposable {
       onEvent: (event) => {
         if (event.type === "up" && known.has(event.server)) this.#reconnects += 1;
         if (event.type === "up") known.add(event.server);
-        tell(event);
+        logEvent(event);
       },
     });
     this.worker.setFunctions(managerFunctions(options.name));
   }
 
-  /** Since the agent began; stands for all of the box, whose executors have lines of their own. */
+  /** Since the agent started; stands for the whole box, whose executors have connections of their own. */
   get reconnects(): number {
     return this.#reconnects;
   }
@@ -48,7 +44,7 @@ export class Manager implements AsyncDisposable {
       const asked = parseFunction(job.function);
       const done = asked?.kind === "stop" ? this.#stop(job) : await this.#describe(job);
       if (done) return job.complete();
-      this.#log.warn({ function: job.function }, "the build that was named isn't here");
+      this.#log.warn({ function: job.function }, "there is no such build here");
     } catch (error) {
       this.#log.warn({ function: job.function }, (error as Error).message);
     }
@@ -67,7 +63,7 @@ export class Manager implements AsyncDisposable {
 
   async #describe(job: Job): Promise<boolean> {
     const { build, html } = parseDescriptionArgument(job.argument);
-    if (html.length > maxDescription)
+    if (html.length > maxDescriptionChars)
       throw new RangeError(`a description of ${html.length} characters is refused`);
     return this.#store.describe(build, html);
   }

@@ -1,15 +1,13 @@
-/** A node, the host or a device: its executors, what they register, and whether they take work. */
-import type { Build } from "#/builds/build.ts";
+/** Nodes, the host and the devices: their executors, what they register, and whether they take work. */
 import type { JobConfig } from "#/config/model.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { nodeFunctions } from "#/zuul/functions.ts";
-import type { CarryOut } from "./carry-out.ts";
-import type { NodeContext } from "./context.ts";
-import { Executor } from "./executor.ts";
+import { Executor, type NodeContext } from "./executor.ts";
+import type { ReserveBoard } from "./run-build.ts";
 
 /**
- * Why a node takes no work. It stays registered all the while, so that what is queued waits for it instead of being
- * refused; several reasons can hold it at once, and it is ready again when none does.
+ * Why a node takes no work. It stays registered, so that queued builds wait for it instead of being refused. Several reasons
+ * can hold it at once; it is ready again when the last one is released.
  *
  *     ready ◀──release the last──── held ◀─┐
  *       └────────────hold──────────▶ └──hold, release
@@ -22,23 +20,25 @@ export type Hold =
   /** Less space than `min-free`. */
   | "disk"
   /** The box can't do what every build needs, such as writing to the state directory. */
-  | "trouble"
+  | "box"
   /** The board is being made ready, or isn't there. */
-  | "device";
+  | "device"
+  /** A reload took it out of service, and its last build still runs. */
+  | "leaving";
 
 export interface NodeOptions {
   readonly name: string;
   readonly labels: readonly string[];
   readonly servers: readonly ServerAddress[];
   readonly context: NodeContext;
-  /** How many builds at once; asked again after a reload. */
+  /** How many builds at once; read again after a reload. */
   readonly executors: () => number;
-  /** The jobs that it may run at this moment; what it doesn't offer is withdrawn while the node is idle. */
+  /** The jobs that it may run at this moment; the functions of all others are withdrawn while the node is idle. */
   readonly jobs: () => Iterable<JobConfig>;
-  /** Set for a device: it then runs only jobs that name one of its classes, or itself. */
+  /** Set for a device. */
   readonly device?: string;
-  readonly carryOut: CarryOut;
-  readonly onOffline: (build: Build) => void;
+  /** Set for a device. */
+  readonly reserve?: ReserveBoard;
 }
 
 export class Node implements AsyncDisposable {
@@ -46,7 +46,7 @@ export class Node implements AsyncDisposable {
   readonly #options: NodeOptions;
   readonly #holds = new Map<Hold, string>();
   readonly #executors: Executor[] = [];
-  /** Too many since a reload, and still at their last build. */
+  /** A reload lowered their number, and their last build still runs. */
   readonly #retiring = new Set<Executor>();
   #labels: readonly string[];
   #servers: readonly ServerAddress[];
@@ -63,12 +63,12 @@ export class Node implements AsyncDisposable {
     return this.#labels;
   }
 
-  /** All that may have a build, those that are retiring too. */
+  /** All that may have a build, also the retiring ones. */
   get executors(): readonly Executor[] {
     return [...this.#executors, ...this.#retiring];
   }
 
-  /** The reasons why it takes no work, in people's words; empty when it is ready. */
+  /** Why it takes no work, each with a line for people; empty when it is ready. */
   get holds(): ReadonlyMap<Hold, string> {
     return this.#holds;
   }
@@ -102,6 +102,8 @@ export class Node implements AsyncDisposable {
 
   /** Takes no more work, and closes its connections when what it has is done. */
   async retire(): Promise<void> {
+    // Whatever else is released meanwhile.
+    this.hold("leaving", "it is no longer configured so");
     await Promise.all(this.executors.map((executor) => executor.retire()));
   }
 
@@ -130,22 +132,21 @@ export class Node implements AsyncDisposable {
   }
 
   #newExecutor(): Executor {
-    const { context, onOffline, carryOut, device } = this.#options;
+    const { context, reserve, device } = this.#options;
     const node = { name: this.name, labels: () => this.#labels, ...(device !== undefined && { device }) };
     const executor = new Executor({
       index: this.#freeIndex(),
       node,
       servers: this.#servers,
       context,
-      carryOut,
-      onOffline,
+      ...(reserve && { reserve }),
     });
     executor.worker.setFunctions(this.functions);
     if (this.#holds.size > 0) executor.worker.pause();
     return executor;
   }
 
-  /** The lowest that no executor has, nor one that is retiring: it names the workspaces. */
+  /** The lowest one that is free; it names the workspaces, which a retiring executor still uses. */
   #freeIndex(): number {
     const taken = new Set(this.executors.map((executor) => executor.index));
     let index = 0;
@@ -155,5 +156,70 @@ export class Node implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.executors.map((executor) => executor[Symbol.asyncDispose]()));
+  }
+}
+
+/** All nodes of the box. What the box lacks, each of them lacks. */
+export class Nodes implements AsyncDisposable {
+  readonly #nodes: Node[] = [];
+  readonly #leaving = new Set<Node>();
+  /** What holds the whole box, and so also a node that is added later. */
+  readonly #holds = new Map<Hold, string>();
+
+  /** Those in service, the host first. */
+  get all(): readonly Node[] {
+    return this.#nodes;
+  }
+
+  /** Removed ones, while their last build runs. */
+  get leaving(): readonly Node[] {
+    return [...this.#leaving];
+  }
+
+  find(name: string): Node | undefined {
+    return this.#nodes.find((node) => node.name === name);
+  }
+
+  add(node: Node): void {
+    this.#nodes.push(node);
+    for (const [hold, reason] of this.#holds) node.hold(hold, reason);
+  }
+
+  /** Takes a node out of service; resolves when its last build has ended and its connections are closed. */
+  async remove(node: Node): Promise<void> {
+    this.#nodes.splice(this.#nodes.indexOf(node), 1);
+    this.#leaving.add(node);
+    try {
+      await node.retire();
+    } finally {
+      this.#leaving.delete(node);
+    }
+  }
+
+  /** The box takes no new builds for this reason; running builds go on. */
+  hold(hold: Hold, reason: string): void {
+    this.#holds.set(hold, reason);
+    for (const node of this.#nodes) node.hold(hold, reason);
+  }
+
+  release(hold: Hold): void {
+    this.#holds.delete(hold);
+    for (const node of this.#nodes) node.release(hold);
+  }
+
+  isHeld(hold: Hold): boolean {
+    return this.#holds.has(hold);
+  }
+
+  /**
+   * Resolves when no node has a build or may still be handed one; lasting while they are held. Rejects with the signal's
+   * reason.
+   */
+  async settled(signal?: AbortSignal): Promise<void> {
+    await Promise.all([...this.#nodes, ...this.#leaving].map((node) => node.settled(signal)));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#nodes, ...this.#leaving].map((node) => node[Symbol.asyncDispose]()));
   }
 }

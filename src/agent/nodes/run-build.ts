@@ -1,164 +1,200 @@
-/** What each build has on the host, on whatever node its work is done: workspace, checkout, environment, artifacts. */
+/**
+ * One build on its node, from top to bottom as the README's "How a build ends" tells it: open, check the box, workspace,
+ * checkout, environment, run, collect.
+ */
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { collectArtifacts } from "#/builds/artifacts.ts";
 import type { Build } from "#/builds/build.ts";
 import { checkout } from "#/builds/checkout/checkout.ts";
 import type { ConsoleLog } from "#/builds/console/log.ts";
+import type { Ending } from "#/builds/ending.ts";
 import { jobEnvironment } from "#/builds/environment.ts";
+import { BuildError } from "#/builds/errors.ts";
 import { readJunit } from "#/builds/junit.ts";
 import { prepareWorkspace, workspaceOf } from "#/builds/workspace/workspace.ts";
-import type { JobConfig } from "#/config/model.ts";
+import type { Config, JobConfig } from "#/config/model.ts";
+import { BoardFailure, inWords, meaningOf } from "#/devices/errors.ts";
 import type { Output } from "#/runners/script/output.ts";
-import type { HostEnding } from "#/runners/script/run.ts";
-import { runHost } from "#/runners/script/run.ts";
+import { type HostEnding, runHost } from "#/runners/script/run.ts";
 import type { ProcessTrees } from "#/runners/trees/tree.ts";
-import type { NodeContext } from "./context.ts";
 
-/** The test cases that were read from a board's console, in the workspace and among the artifacts. */
-const reportFile = "labgear-verdict.xml";
+/** What all builds of the box share. */
+export interface BuildContext {
+  /** The configuration in force; a running build keeps the job it started with. */
+  readonly config: () => Config;
+  readonly stateDir: string;
+  readonly trees: ProcessTrees;
+  readonly boxHealth: BoxHealth;
+}
 
-/** What a script on the host may differ in. */
+/** Whether the box can run builds at all. */
+export interface BoxHealth {
+  /**
+   * Tries what every build needs: better it fails here than half-way through.
+   * @throws the system's error
+   */
+  check(): Promise<void>;
+  /** One line for an error that means the box itself can't go on; undefined for any other. */
+  explain(error: unknown): string | undefined;
+  /** Keeps all nodes from taking builds until the box is well again. */
+  failed(reason: string): void;
+}
+
+export interface BuildRequest {
+  readonly build: Build;
+  readonly job: JobConfig;
+  /** As the client sent them, nothing masked. */
+  readonly parameters: ReadonlyMap<string, string>;
+}
+
+/** The board that a build on a device has to itself until it is disposed of: see run-device-build.ts. */
+export interface ReservedBoard extends AsyncDisposable {
+  /** What the job's scripts know of the board. */
+  readonly variables: Readonly<Record<string, string>>;
+  /**
+   * Does the job's work.
+   * @throws what isn't the job's own fault
+   */
+  run(host: BuildHost): Promise<JobOutcome>;
+}
+
+export type ReserveBoard = (request: BuildRequest) => Promise<ReservedBoard>;
+
+/** What a job on a board has on the host. */
+export interface BuildHost extends BuildRequest {
+  readonly console: ConsoleLog;
+  readonly workspace: string;
+  /** @throws RunnerError, or the console's error */
+  runScript(script: string, options?: ScriptOptions): Promise<HostEnding>;
+}
+
 export interface ScriptOptions {
-  /** Names its file in the build's folder and its process tree; one after the other may have the same. */
+  /** Part of the name of its file and its process tree; two scripts of a build may share it. */
   readonly name?: string;
-  /** Milliseconds between SIGTERM and the kill; default: the job's. */
+  /** Milliseconds between SIGTERM and SIGKILL; default: the job's. */
   readonly grace?: number;
   readonly signal?: AbortSignal;
   readonly output?: Output;
 }
 
-export class Stage implements AsyncDisposable {
-  readonly build: Build;
-  readonly job: JobConfig;
-  readonly console: ConsoleLog;
-  readonly workspace: string;
-  readonly #env: Readonly<Record<string, string>>;
-  readonly #trees: ProcessTrees;
-  readonly #resources: AsyncDisposableStack;
-  #hasReport = false;
+export interface JobOutcome {
+  readonly ending: Ending;
+  /** A JUnit report of the test cases read from a board's console. */
+  readonly junit?: string;
+}
 
-  private constructor(
-    base: { build: Build; job: JobConfig; console: ConsoleLog; workspace: string; trees: ProcessTrees },
-    env: Readonly<Record<string, string>>,
-    resources: AsyncDisposableStack,
-  ) {
-    this.build = base.build;
-    this.job = base.job;
-    this.console = base.console;
-    this.workspace = base.workspace;
-    this.#trees = base.trees;
-    this.#env = env;
-    this.#resources = resources;
-  }
+/** The name of that report, in the workspace and among the artifacts. */
+const junitFile = "labgear-verdict.xml";
 
-  /**
-   * Makes everything ready, the checkout too; the build is then in the phase `running`.
-   * @param own variables besides those that every build has
-   * @throws BuildError, or the system's error
-   */
-  static async prepare(
-    build: Build,
-    job: JobConfig,
-    parameters: ReadonlyMap<string, string>,
-    context: NodeContext,
-    own: Readonly<Record<string, string>> = {},
-  ): Promise<Stage> {
-    const console = build.console ?? (await build.open(context.config().builds.maxConsole));
-    build.enter("preparing");
-    await context.tryBox();
-    const { executor } = workspaceOf(context.stateDir, build.record);
-    const workspace = await prepareWorkspace({ stateDir: context.stateDir, executor, job: job.name });
-    if (job.checkout) {
-      build.record.commit = await checkOut(build, parameters, workspace, console, context.trees);
-    }
-    await using resources = new AsyncDisposableStack();
-    const parametersFile = resources.use(await keepParameters(build, parameters));
-    const { env, refused } = jobEnvironment({
-      parameters,
-      allowed: job.parameters,
-      own: { ...ownVariables(build, workspace), ...own, LABGEAR_PARAMETERS: parametersFile.path },
-    });
-    warn(
-      build,
-      refused.map((name) => `not put into the environment: ${name}`),
-    );
-    build.enter("running");
-    const base = { build, job, console, workspace, trees: context.trees };
-    return new Stage(base, env, resources.move());
-  }
-
-  /**
-   * Runs a script on the host, in the workspace, with its output on the build's console. What it leaves running is ended with it.
-   * @throws RunnerError, or what the console threw
-   */
-  async run(script: string, options: ScriptOptions = {}): Promise<HostEnding> {
-    const { build, job, console } = this;
-    const { name, grace = job.grace, signal = build.signal } = options;
-    const suffix = name === undefined ? "" : `.${name}`;
-    const { LABGEAR_PARAMETERS = "", LABGEAR_ARTIFACTS = "" } = this.#env;
-    const ending = await runHost({
-      script,
-      scriptFile: join(build.folder, `script${suffix}`),
-      cwd: this.workspace,
-      belongings: [LABGEAR_PARAMETERS, LABGEAR_ARTIFACTS],
-      env: this.#env,
-      grace,
-      limits: job.limits,
-      name: `${job.name}.${build.record.number}${suffix}`,
-      trees: this.#trees,
-      output: options.output ?? ((chunk) => console.write(chunk)),
-      signal,
-    });
-    const { record } = build;
-    if (ending.leftovers.length > 0) record.leftovers = [...(record.leftovers ?? []), ...ending.leftovers];
-    if (ending.survivors.length > 0) record.survivors = [...(record.survivors ?? []), ...ending.survivors];
-    warn(build, ending.warnings);
+/**
+ * Runs a build until it ends, is stopped or times out. The client gets its ending from the executor, and a stop decides
+ * that ending whatever the work came to: see Build.end().
+ * @param reserve absent: the job runs on the host
+ * @returns how it ended; every error is an ending
+ */
+export async function runBuild(
+  request: BuildRequest,
+  context: BuildContext,
+  reserve?: ReserveBoard,
+): Promise<Ending> {
+  const { build, job } = request;
+  const timeout = setTimeout(() => {
+    build.stop({ kind: "timed-out", reason: `the job's timeout of ${job.timeout / 1000} s ran out` });
+  }, job.timeout);
+  try {
+    return await work(request, context, reserve);
+  } catch (error) {
+    const ending = endingOf(error, context.boxHealth);
+    if (error instanceof Error) await build.console?.note(ending.reason).catch(() => {});
     return ending;
-  }
-
-  /**
-   * A JUnit report of our own, beside the job's.
-   * @throws the file system's error
-   */
-  async report(xml: string): Promise<void> {
-    await rm(join(this.workspace, reportFile), { recursive: true, force: true });
-    await writeFile(join(this.workspace, reportFile), xml, { flag: "wx" });
-    await writeFile(join(this.build.folder, "artifacts", reportFile), xml);
-    this.#hasReport = true;
-  }
-
-  /**
-   * Keeps artifacts and test reports.
-   * @throws the file system's error
-   */
-  async collect(): Promise<void> {
-    const { build, job, console, workspace } = this;
-    build.enter("collecting");
-    // Also without globs: what the job itself put there is listed, and its links and devices are removed.
-    const into = join(build.folder, "artifacts");
-    const collected = await collectArtifacts({ workspace, globs: job.artifacts, into });
-    build.record.artifacts = collected.files;
-    warn(build, collected.warnings);
-    const globs = this.#hasReport ? [...job.junit, reportFile] : job.junit;
-    if (globs.length > 0) {
-      const report = await readJunit({ workspace, globs });
-      build.record.tests = report.totals;
-      await writeFile(join(build.folder, "tests.json"), JSON.stringify(report.cases));
-      warn(build, report.warnings);
-    }
-    for (const warning of build.record.warnings ?? []) await console.note(warning);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#resources.disposeAsync();
+  } finally {
+    clearTimeout(timeout);
   }
 }
 
-/** Checks the change out, with git in a process tree of its own: not even a crash of the agent leaves it running. */
+async function work(
+  request: BuildRequest,
+  { config, stateDir, trees, boxHealth }: BuildContext,
+  reserve: ReserveBoard | undefined,
+): Promise<Ending> {
+  const { build, job, parameters } = request;
+  const console = await build.open(config().builds.maxConsole);
+  await using board = await reserve?.(request);
+
+  build.enter("preparing");
+  await boxHealth.check();
+  // A build may be stopped while it waits for its turn: then the workspace stays as it is.
+  build.signal.throwIfAborted();
+  const { executor } = workspaceOf(stateDir, build.record);
+  const workspace = await prepareWorkspace({ stateDir, executor, job: job.name });
+  if (job.checkout) build.record.commit = await checkOut(request, workspace, console, trees);
+
+  await using parametersFile = await writeParameters(request);
+  const own = {
+    ...variables(build, workspace),
+    ...board?.variables,
+    LABGEAR_PARAMETERS: parametersFile.path,
+  };
+  const { env, refused } = jobEnvironment({ parameters, allowed: job.parameters, own });
+  warn(
+    build,
+    refused.map((name) => `not put into the environment: ${name}`),
+  );
+
+  build.enter("running");
+  const runScript = scriptRunner(request, { workspace, console, trees, env });
+  const { ending, junit } = board
+    ? await board.run({ ...request, console, workspace, runScript })
+    : await runOnHost(job, runScript);
+
+  build.enter("collecting");
+  await collect(request, workspace, junit);
+  for (const warning of build.record.warnings ?? []) await console.note(warning);
+  return ending;
+}
+
+async function runOnHost(job: JobConfig, runScript: BuildHost["runScript"]): Promise<JobOutcome> {
+  if (job.work.kind !== "run") throw new TypeError(`${job.name} is for a device`);
+  return { ending: scriptEnding(await runScript(job.work.script)) };
+}
+
+/** How a build ends by how its script did. */
+export function scriptEnding({ stopped, oom, signal, code }: HostEnding): Ending {
+  if (stopped) return { kind: "stopped", reason: "the job was stopped" };
+  if (oom) return { kind: "failed", reason: "the job ran out of the memory that its limits allow" };
+  if (signal) return { kind: "failed", reason: `the job was ended by ${signal}`, signal };
+  if (code === 0) return { kind: "passed", reason: "the job passed" };
+  const reason = `the job ended with exit code ${code}`;
+  return { kind: "failed", reason, ...(code !== null && { exitCode: code }) };
+}
+
+/** How a build ends by how its board failed. */
+export function boardEnding(error: BoardFailure): Ending {
+  const kind = meaningOf(error.reason) === "failure" ? "failed" : "infrastructure";
+  return { kind, reason: inWords(error), cause: error.reason };
+}
+
+function endingOf(error: unknown, boxHealth: BoxHealth): Ending {
+  // Work that a stop breaks off may reject with the signal's reason, which is the ending itself.
+  if (!(error instanceof Error)) return { kind: "stopped", reason: "the job was stopped" };
+  const unwell = boxHealth.explain(error);
+  if (unwell) {
+    boxHealth.failed(unwell);
+    return { kind: "infrastructure", reason: unwell };
+  }
+  if (error instanceof BoardFailure) return boardEnding(error);
+  // A refused checkout is the change's own fault, and would be refused on any other box too.
+  const refused = error instanceof BuildError && error.code === "CHECKOUT_REFUSED";
+  return { kind: refused ? "failed" : "infrastructure", reason: error.message.split("\n", 1)[0] ?? "" };
+}
+
+/**
+ * Checks the change out. git runs in a process tree of its own, so that not even a crash of the agent leaves it running.
+ * @returns the commit
+ */
 async function checkOut(
-  build: Build,
-  parameters: ReadonlyMap<string, string>,
+  { build, parameters }: BuildRequest,
   workspace: string,
   console: ConsoleLog,
   trees: ProcessTrees,
@@ -167,15 +203,25 @@ async function checkOut(
   const launch = ([program = "git", ...rest]: readonly string[]) => {
     const { file, args, env } = tree.launch([program, ...rest]);
     const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
-    // What the launcher can't do it says on descriptor 3: here among what git says.
+    // The launcher complains on descriptor 3: that goes where git's own messages go.
     return ["env", ...variables, "/bin/sh", "-c", 'exec "$@" 3>&2', "labgear-git", file, ...args];
   };
   const log = (line: string) => console.note(line);
   return (await checkout({ workspace, parameters, log, launch, signal: build.signal })).commit;
 }
 
-/** What a job's script knows of its build, under labgear's names and under those of Jenkins. */
-function ownVariables(build: Build, workspace: string): Record<string, string> {
+/** All parameters as a JSON file that only the job's user can read; removed with the build, since it may hold secrets. */
+async function writeParameters({
+  build,
+  parameters,
+}: BuildRequest): Promise<AsyncDisposable & { readonly path: string }> {
+  const path = join(build.folder, "parameters.json");
+  await writeFile(path, JSON.stringify(Object.fromEntries(parameters), null, 2), { mode: 0o600 });
+  return { path, [Symbol.asyncDispose]: () => rm(path, { force: true }) };
+}
+
+/** What a job's script knows of its build, under labgear's names and under Jenkins' names. */
+function variables(build: Build, workspace: string): Record<string, string> {
   const { job, number, uuid, url, node, target, labels, executor } = build.record;
   return {
     LABGEAR_JOB: job,
@@ -185,7 +231,7 @@ function ownVariables(build: Build, workspace: string): Record<string, string> {
     LABGEAR_NODE: node,
     LABGEAR_CLASS: target ?? labels[0] ?? node,
     LABGEAR_WORKSPACE: workspace,
-    LABGEAR_ARTIFACTS: join(build.folder, "artifacts"),
+    LABGEAR_ARTIFACTS: artifactsFolder(build),
     JOB_NAME: job,
     BUILD_NUMBER: String(number),
     BUILD_URL: url,
@@ -195,14 +241,66 @@ function ownVariables(build: Build, workspace: string): Record<string, string> {
   };
 }
 
-/** All parameters as a JSON file that only the job's user can read; gone with the build, as there may be secrets in it. */
-async function keepParameters(
-  build: Build,
-  parameters: ReadonlyMap<string, string>,
-): Promise<AsyncDisposable & { readonly path: string }> {
-  const path = join(build.folder, "parameters.json");
-  await writeFile(path, JSON.stringify(Object.fromEntries(parameters), null, 2), { mode: 0o600 });
-  return { path, [Symbol.asyncDispose]: () => rm(path, { force: true }) };
+/** Runs scripts in the workspace, with their output on the console; what they leave running is killed and recorded. */
+function scriptRunner(
+  { build, job }: BuildRequest,
+  place: { workspace: string; console: ConsoleLog; trees: ProcessTrees; env: Record<string, string> },
+): BuildHost["runScript"] {
+  const { workspace, console, trees, env } = place;
+  const { record } = build;
+  return async (script, options = {}) => {
+    const { name, grace = job.grace, signal = build.signal } = options;
+    const suffix = name === undefined ? "" : `.${name}`;
+    const { LABGEAR_PARAMETERS = "", LABGEAR_ARTIFACTS = "" } = env;
+    const ending = await runHost({
+      script,
+      scriptFile: join(build.folder, `script${suffix}`),
+      cwd: workspace,
+      belongings: [LABGEAR_PARAMETERS, LABGEAR_ARTIFACTS],
+      env,
+      grace,
+      limits: job.limits,
+      name: `${job.name}.${record.number}${suffix}`,
+      trees,
+      output: options.output ?? ((chunk) => console.write(chunk)),
+      signal,
+    });
+    if (ending.leftovers.length > 0) record.leftovers = [...(record.leftovers ?? []), ...ending.leftovers];
+    if (ending.survivors.length > 0) record.survivors = [...(record.survivors ?? []), ...ending.survivors];
+    warn(build, ending.warnings);
+    return ending;
+  };
+}
+
+/**
+ * Keeps artifacts and test reports.
+ * @param junit a report of our own, beside the job's
+ * @throws the file system's error
+ */
+async function collect({ build, job }: BuildRequest, workspace: string, junit?: string): Promise<void> {
+  if (junit !== undefined) {
+    await rm(join(workspace, junitFile), { recursive: true, force: true });
+    await writeFile(join(workspace, junitFile), junit, { flag: "wx" });
+    await writeFile(join(artifactsFolder(build), junitFile), junit);
+  }
+  // Also without globs: what the job itself put there is listed, and its links and devices are removed.
+  const collected = await collectArtifacts({
+    workspace,
+    globs: job.artifacts,
+    into: artifactsFolder(build),
+  });
+  build.record.artifacts = collected.files;
+  warn(build, collected.warnings);
+  const globs = junit === undefined ? job.junit : [...job.junit, junitFile];
+  if (globs.length === 0) return;
+  const report = await readJunit({ workspace, globs });
+  build.record.tests = report.totals;
+  await writeFile(join(build.folder, "tests.json"), JSON.stringify(report.cases));
+  warn(build, report.warnings);
+}
+
+function artifactsFolder(build: Build): string {
+  return join(build.folder, "artifacts");
 }
 
 function warn(build: Build, warnings: readonly string[]): void {

@@ -1,7 +1,8 @@
-/** Carries out one build on a device: reserves it, does the job's kind of work, and says how the board stood it. */
+/** What a board adds to a build: it is reserved, does the job's work over its console, and says how it fared. */
 import { join } from "node:path";
 import type { Ending } from "#/builds/ending.ts";
 import { SinkFile, SourceFile } from "#/builds/workspace/files.ts";
+import type { JobWork } from "#/config/model.ts";
 import type { Device } from "#/devices/device.ts";
 import { BoardFailure, DeviceError } from "#/devices/errors.ts";
 import { openCapture } from "#/devices/port/capture.ts";
@@ -11,42 +12,49 @@ import type { BoardRun, BoardVerdict } from "#/runners/board/board.ts";
 import { runFirmware } from "#/runners/board/firmware.ts";
 import { runShell } from "#/runners/board/shell.ts";
 import { runSteps } from "#/runners/board/steps.ts";
-import { boardEnding, type CarryOut, carryOut } from "./carry-out.ts";
-import type { NodeContext } from "./context.ts";
-import { scriptEnding } from "./host-build.ts";
-import { Stage } from "./run-build.ts";
+import {
+  type BuildHost,
+  type BuildRequest,
+  boardEnding,
+  type JobOutcome,
+  type ReservedBoard,
+  scriptEnding,
+} from "./run-build.ts";
 
-/** How long a script on the host may take to wind up, in milliseconds: a stop has its result within 5 s. */
-const longestGrace = 2000;
-/** How long a board may take to come back to its prompt when the build was stopped, in milliseconds. */
-const interruptTime = 2000;
+/** A script on the host gets no longer grace than this: a stop on a board has its result within 5 s. */
+const maxGraceMs = 2000;
+/** How long a stopped board may take to come back to its prompt. */
+const interruptTimeoutMs = 2000;
+/** How much of the board's last output is shown when it fails. */
+const lastOutputBytes = 2048;
 
-/** How a device carries out builds. */
-export function onDevice(context: NodeContext, device: Device): CarryOut {
-  return (build, job, parameters) =>
-    carryOut(build, job, context, async () => {
-      await build.open(context.config().builds.maxConsole);
-      using reservation = await device.reserve(build.title, job.name, build.signal);
-      await using _ = await openCapture(
-        join(build.folder, "serial.capture"),
-        reservation.port,
-        reservation.from,
-      );
-      try {
-        await using stage = await Stage.prepare(build, job, parameters, context, variables(device));
-        const { ending, outcome } = await work(stage, reservation, device).catch((error) =>
-          afterFailure(error, stage, reservation),
-        );
-        await stage.collect();
-        if (!build.signal.aborted) reservation.release(outcome);
-        return ending;
-      } finally {
-        if (build.signal.aborted) await interrupt(reservation);
-      }
-    });
+/**
+ * Reserves the device for a build; waits while it is being made ready.
+ * @throws BoardFailure when it can't be had; the stop's reason
+ */
+export async function reserveBoard(device: Device, { build, job }: BuildRequest): Promise<ReservedBoard> {
+  await using resources = new AsyncDisposableStack();
+  const reservation = resources.use(await device.reserve(build.title, job.name, build.signal));
+  const { port, from } = reservation;
+  resources.use(await openCapture(join(build.folder, "serial.capture"), port, from));
+  const held = resources.move();
+  let outcome: Outcome | undefined;
+  return {
+    variables: variables(device),
+    async run(host) {
+      const done = await work(host, reservation, device).catch((error) => failed(error, host, reservation));
+      outcome = done.outcome;
+      return done;
+    },
+    async [Symbol.asyncDispose]() {
+      await using _ = held;
+      if (build.signal.aborted) await interrupt(reservation);
+      else if (outcome) reservation.release(outcome);
+    },
+  };
 }
 
-/** What a script knows of the board that it has. */
+/** What a script knows of its board. */
 function variables({ name, config, port }: Device): Record<string, string> {
   const { address } = config.port;
   const url = address.kind === "tty" ? port.path : serverUrl(address);
@@ -57,30 +65,31 @@ function variables({ name, config, port }: Device): Record<string, string> {
   };
 }
 
-interface Done {
-  readonly ending: Ending;
+interface BoardOutcome extends JobOutcome {
+  /** For the device's health. */
   readonly outcome: Outcome;
 }
 
-async function work(stage: Stage, reservation: Reservation, device: Device): Promise<Done> {
-  const { job, build } = stage;
-  const { work } = job;
-  const grace = Math.min(job.grace, longestGrace);
-  if (work.kind === "run") {
+async function work(host: BuildHost, reservation: Reservation, device: Device): Promise<BoardOutcome> {
+  const { build, job } = host;
+  const grace = Math.min(job.grace, maxGraceMs);
+  if (job.work.kind === "run") {
     await using _ = await reservation.lend();
     const signal = AbortSignal.any([build.signal, reservation.lost]);
-    const ended = await stage.run(work.script, { grace, signal });
+    const ended = await host.runScript(job.work.script, { grace, signal });
     if (!build.signal.aborted) reservation.lost.throwIfAborted();
     const ending = scriptEnding(ended);
     return { ending, outcome: { kind: "well", passed: ending.kind === "passed" } };
   }
-  const run = boardRun(stage, reservation, device, grace);
-  const verdict = await carry(run, work);
-  if (verdict.junit !== undefined) await stage.report(verdict.junit);
-  return { ending: verdictEnding(verdict), outcome: { kind: "well", passed: verdict.passed } };
+  const verdict = await runOnBoard(job.work, boardRun(host, reservation, device, grace));
+  return {
+    ending: verdictEnding(verdict),
+    outcome: { kind: "well", passed: verdict.passed },
+    ...(verdict.junit !== undefined && { junit: verdict.junit }),
+  };
 }
 
-function carry(run: BoardRun, work: Exclude<Stage["job"]["work"], { kind: "run" }>): Promise<BoardVerdict> {
+function runOnBoard(work: Exclude<JobWork, { kind: "run" }>, run: BoardRun): Promise<BoardVerdict> {
   switch (work.kind) {
     case "shell":
       return runShell(run, work);
@@ -91,8 +100,8 @@ function carry(run: BoardRun, work: Exclude<Stage["job"]["work"], { kind: "run" 
   }
 }
 
-function boardRun(stage: Stage, reservation: Reservation, device: Device, grace: number): BoardRun {
-  const { build, console, workspace } = stage;
+function boardRun(host: BuildHost, reservation: Reservation, device: Device, grace: number): BoardRun {
+  const { build, console, workspace } = host;
   return {
     reservation,
     bootTimeoutMs: device.config.bootTimeout,
@@ -104,7 +113,7 @@ function boardRun(stage: Stage, reservation: Reservation, device: Device, grace:
     },
     host: (script, name) => {
       const signal = AbortSignal.any([build.signal, reservation.lost]);
-      return stage.run(script, { name, grace, signal });
+      return host.runScript(script, { name, grace, signal });
     },
     files: {
       source: (path) => SourceFile.open(workspace, path),
@@ -125,18 +134,18 @@ function verdictEnding({ passed, reason, exitCode, cause }: BoardVerdict): Endin
 }
 
 /**
- * What it means that the board failed; said on the console, with what it said last.
+ * What the board's failure means; the console shows it, with the board's last output.
  * @throws the error, when it isn't the board's, or the build was stopped
  */
-async function afterFailure(
+async function failed(
   thrown: unknown,
-  { build, console }: Stage,
+  { build, console }: BuildHost,
   reservation: Reservation,
-): Promise<Done> {
+): Promise<BoardOutcome> {
   const error = asBoardFailure(thrown);
   if (!(error instanceof BoardFailure) || build.signal.aborted) throw error;
   const ending = boardEnding(error);
-  await console.note(`${ending.reason}\n[labgear] ${lastWords(reservation)}`);
+  await console.note(`${ending.reason}\n[labgear] ${lastOutput(reservation)}`);
   const kind = ending.kind === "infrastructure" ? "sick" : "doubtful";
   return { ending, outcome: { kind, reason: ending.reason } };
 }
@@ -148,22 +157,19 @@ function asBoardFailure(error: unknown): unknown {
   return new BoardFailure(cause, error.message, { cause: error });
 }
 
-/** Ends what runs on the board, so that it isn't left at it until somebody else comes. */
+/** Ends what still runs on a stopped board, which nobody else may use for hours. */
 async function interrupt(reservation: Reservation): Promise<void> {
-  // What is brought back by power or reset needn't be asked.
+  // The restart that follows ends it anyway.
   if (reservation.canRestart || reservation.lost.aborted) return;
-  const signal = AbortSignal.any([AbortSignal.timeout(interruptTime + 500), reservation.lost]);
-  await reservation.run(reservation.console.interrupt(interruptTime), { signal }).catch(() => false);
+  const signal = AbortSignal.any([AbortSignal.timeout(interruptTimeoutMs + 500), reservation.lost]);
+  await reservation.run(reservation.console.interrupt(interruptTimeoutMs), { signal }).catch(() => false);
 }
 
-/** How much of what the board said last is shown, in bytes. */
-const lastBytes = 2048;
-
-/** What the board said last, as a line for each of its lines. */
-function lastWords({ port, from }: Reservation): string {
+/** The board's last lines, each behind a prefix of ours. */
+function lastOutput({ port, from }: Reservation): string {
   const { ring } = port;
   let text = "";
-  for (let at = Math.max(from, ring.end - lastBytes); at < ring.end; ) {
+  for (let at = Math.max(from, ring.end - lastOutputBytes); at < ring.end; ) {
     const chunk = ring.read(at);
     if (!chunk) break;
     text += Buffer.from(chunk.bytes).toString("latin1");

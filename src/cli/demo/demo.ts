@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Command } from "commander";
-import { Agent } from "#/agent/agent.ts";
+import { startAgent } from "#/agent/compose.ts";
 import { loadConfig } from "#/config/load.ts";
 import { JobServer } from "#/gearman/server/server.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
@@ -83,7 +83,7 @@ async function run(once: boolean): Promise<number> {
   const log = await createLog(process.stderr, "warn");
   const control = join(folder, "control.sock");
   const load = () => loadConfig({ file });
-  const agent = cleanUp.use(await Agent.start({ load, stateDir: join(folder, "state"), control, log }));
+  const agent = cleanUp.use(await startAgent({ load, stateDir: join(folder, "state"), control, log }));
   try {
     const startSignal = AbortSignal.any([interrupt.signal, AbortSignal.timeout(startTimeoutMs)]);
     await agent.host.registered(startSignal);

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
-import { type JobChannel, Report, Reporter } from "#/agent/nodes/job-report.ts";
+import { JobReport, type ReportedJob, ResultMessage } from "#/agent/nodes/job-report.ts";
 import { Build } from "#/builds/build.ts";
 import type { Ending } from "#/builds/ending.ts";
 import { record } from "../../builds/build-parts.ts";
@@ -18,11 +18,11 @@ const worker = {
 };
 const facts = { job: "unit-tests", number: 1, url: "http://rack7/1", node: "rack7", labels: ["x86-64"] };
 const passed: Ending = { kind: "passed", reason: "the job passed" };
-/** Longer than any test: nothing is stopped for want of a line. */
+/** Longer than any test: nothing is stopped for want of a job. */
 const long = 600_000;
 
-/** A line to a job server that keeps what is said on it. */
-class Line implements JobChannel {
+/** A Gearman job that keeps what is sent on it. */
+class FakeJob implements ReportedJob {
   readonly server = "gearman.example:4730";
   readonly handle: string;
   readonly said: string[] = [];
@@ -74,35 +74,38 @@ class Line implements JobChannel {
   }
 }
 
-function newReporter(orphanTimeout = long) {
+function newReport(orphanTimeoutMs = long) {
   const build = new Build("/nowhere/unit-tests/1", record());
-  return { build, reporter: new Reporter({ build, report: new Report(worker, facts), orphanTimeout }) };
+  return {
+    build,
+    report: new JobReport({ build, message: new ResultMessage(worker, facts), orphanTimeoutMs }),
+  };
 }
 
 /** The objects of the data packets; all else as it was said. */
 function parsed(said: readonly string[]): unknown[] {
-  return said.map((line) => (/^(data|complete) /.test(line) ? JSON.parse(line.replace(/^\w+ /, "")) : line));
+  return said.map((text) => (/^(data|complete) /.test(text) ? JSON.parse(text.replace(/^\w+ /, "")) : text));
 }
 
 test("the first data at once, then 0 %, the progress as it grows, the last data, the end", async () => {
-  const { build, reporter } = newReporter();
-  const line = new Line();
-  const attached = reporter.attach(line);
-  assert.equal(line.said.length, 2);
+  const { build, report } = newReport();
+  const job = new FakeJob();
+  const attached = report.attach(job);
+  assert.equal(job.said.length, 2);
   build.enter("preparing");
   for (const percent of [10.5, 10.9, 40, 30, 100]) build.progress = percent;
   build.enter("running");
   await build.end(passed, () => "SUCCESS");
-  const delivered = reporter.ended("passed", "SUCCESS");
+  const delivered = report.end("passed", "SUCCESS");
   await attached;
-  line.confirm();
+  job.confirm();
   assert.equal(await delivered, true);
-  const [first, zero, ...rest] = parsed(line.said);
+  const [first, zero, ...rest] = parsed(job.said);
   assert.equal((first as { manager: string }).manager, "rack7");
   assert.equal(zero, "status 0/100");
   const last = { ...(first as object), result: "SUCCESS" };
   assert.deepEqual(rest, ["status 10/100", "status 40/100", "status 99/100", last, last]);
-  assert.match(line.said.at(-1) ?? "", /^complete /);
+  assert.match(job.said.at(-1) ?? "", /^complete /);
 });
 
 for (const [kind, result] of [
@@ -113,11 +116,11 @@ for (const [kind, result] of [
   ["infrastructure", "NODE_FAILURE"],
 ] as const) {
   test(`${kind} with ${result ?? "no result"} ends with WORK_FAIL`, async () => {
-    const { reporter } = newReporter();
-    const line = new Line();
-    void reporter.attach(line);
-    void reporter.ended(kind, result);
-    const [first, , last, end, ...more] = parsed(line.said);
+    const { report } = newReport();
+    const job = new FakeJob();
+    void report.attach(job);
+    void report.end(kind, result);
+    const [first, , last, end, ...more] = parsed(job.said);
     assert.deepEqual(last, { ...(first as object), ...(result && { result }) });
     assert.equal("result" in (last as object), result !== undefined);
     assert.deepEqual([end, ...more], ["fail"]);
@@ -125,29 +128,29 @@ for (const [kind, result] of [
 }
 
 test("a request that can't be understood gets its reason and its end", () => {
-  const line = new Line();
+  const job = new FakeJob();
   const { number: _, ...request } = facts;
-  new Report(worker, request).refuse(line, "the argument is no JSON");
-  const [data, ...rest] = parsed(line.said);
+  new ResultMessage(worker, request).refuse(job, "the argument is no JSON");
+  const [data, ...rest] = parsed(job.said);
   assert.equal((data as { result: string }).result, "FAILURE");
   assert.equal((data as { reason: string }).reason, "the argument is no JSON");
   assert.equal("number" in (data as object), false);
   assert.deepEqual(rest, ["fail"]);
 });
 
-test("a piece of console waits for the slowest line", async () => {
-  const { reporter } = newReporter();
-  const [quick, slow] = [new Line(), new Line()];
-  void reporter.attach(quick);
-  void reporter.attach(slow);
+test("a piece of console waits for the slowest job", async () => {
+  const { report } = newReport();
+  const [quick, slow] = [new FakeJob(), new FakeJob()];
+  void report.attach(quick);
+  void report.attach(slow);
   const room = Promise.withResolvers<void>();
   slow.room = room.promise;
   let done = false;
-  const output = reporter.output('a "line"\n', 7).then(() => {
+  const output = report.output('a "line"\n', 7).then(() => {
     done = true;
   });
-  for (const line of [quick, slow]) {
-    assert.deepEqual(parsed(line.said).at(-1), { output: 'a "line"\n', offset: 7 });
+  for (const job of [quick, slow]) {
+    assert.deepEqual(parsed(job.said).at(-1), { output: 'a "line"\n', offset: 7 });
   }
   await turn();
   assert.equal(done, false);
@@ -155,19 +158,19 @@ test("a piece of console waits for the slowest line", async () => {
   await output;
 });
 
-test("all lines are told, each from its beginning; one that is lost is told no more", async () => {
-  const { build, reporter } = newReporter();
-  const [first, second] = [new Line(), new Line()];
-  const lost = reporter.attach(first);
+test("all jobs get the report, each from its beginning; a lost one gets no more", async () => {
+  const { build, report } = newReport();
+  const [first, second] = [new FakeJob(), new FakeJob()];
+  const lost = report.attach(first);
   build.progress = 30;
-  void reporter.attach(second);
+  void report.attach(second);
   assert.equal(second.said[1], "status 30/100");
   first.lose();
   await bounded(lost);
   const before = first.said.length;
   build.progress = 40;
-  await reporter.output("x", 0);
-  const delivered = reporter.ended("passed", "SUCCESS");
+  await report.output("x", 0);
+  const delivered = report.end("passed", "SUCCESS");
   second.confirm();
   assert.equal(await delivered, true);
   assert.equal(first.said.length, before);
@@ -175,76 +178,76 @@ test("all lines are told, each from its beginning; one that is lost is told no m
 });
 
 test("an ending counts as delivered when every server has taken it", async () => {
-  const told = async (how: (one: Line, other: Line) => void) => {
-    const { reporter } = newReporter();
-    const [one, other] = [new Line(), new Line()];
-    void reporter.attach(one);
-    void reporter.attach(other);
-    const delivered = reporter.ended("passed", "SUCCESS");
+  const told = async (how: (one: FakeJob, other: FakeJob) => void) => {
+    const { report } = newReport();
+    const [one, other] = [new FakeJob(), new FakeJob()];
+    void report.attach(one);
+    void report.attach(other);
+    const delivered = report.end("passed", "SUCCESS");
     how(one, other);
     return bounded(delivered);
   };
   assert.equal(await told((one, other) => [one.confirm(), other.confirm()]), true);
   assert.equal(await told((one, other) => [one.confirm(), other.lose()]), false);
-  assert.equal(await bounded(newReporter().reporter.ended("passed", "SUCCESS")), false, "nobody was there");
+  assert.equal(await bounded(newReport().report.end("passed", "SUCCESS")), false, "no job was attached");
 });
 
-test("a job that is handed out again is told on its new line; nothing waits for the old one", async () => {
-  const { reporter } = newReporter();
-  const [old, other, fresh] = [new Line("H:1"), new Line("H:2"), new Line("H:1")];
-  for (const line of [old, other, fresh]) void reporter.attach(line);
+test("a job that is handed out again gets the report on its new connection; nothing waits for the old one", async () => {
+  const { report } = newReport();
+  const [old, other, fresh] = [new FakeJob("H:1"), new FakeJob("H:2"), new FakeJob("H:1")];
+  for (const job of [old, other, fresh]) void report.attach(job);
   old.room = new Promise(() => {});
-  await bounded(reporter.output("x", 0));
+  await bounded(report.output("x", 0));
   assert.deepEqual(
     [old, other, fresh].map(({ said }) => said.length),
     [2, 3, 3],
   );
-  const delivered = reporter.ended("passed", "SUCCESS");
+  const delivered = report.end("passed", "SUCCESS");
   other.confirm();
   fresh.confirm();
   assert.equal(await bounded(delivered), true);
   assert.match(String(old.said.at(-1)), /^complete/, "in case it does come through");
 });
 
-test("a build without a line is stopped after a while", async () => {
-  const { build, reporter } = newReporter(20);
-  const [first, second] = [new Line(), new Line()];
-  void reporter.attach(first);
-  void reporter.attach(second);
+test("a build without a job is stopped after a while", async () => {
+  const { build, report } = newReport(20);
+  const [first, second] = [new FakeJob(), new FakeJob()];
+  void report.attach(first);
+  void report.attach(second);
   first.lose();
-  assert.equal(reporter.isAttached, true);
+  assert.equal(report.isAttached, true);
   second.lose();
-  assert.equal(reporter.isAttached, false);
+  assert.equal(report.isAttached, false);
   await bounded(once(build.signal, "abort"));
   assert.equal(build.state.phase === "stopping" && build.state.ending.kind, "infrastructure");
-  await reporter.ended("infrastructure", undefined);
+  await report.end("infrastructure", undefined);
 });
 
-test("a line that was lost before it was attached is none", async () => {
-  const { build, reporter } = newReporter(20);
-  const line = new Line();
-  line.lose();
-  await bounded(reporter.attach(line));
-  assert.equal(reporter.isAttached, false);
+test("a job that was lost before it was attached is none", async () => {
+  const { build, report } = newReport(20);
+  const job = new FakeJob();
+  job.lose();
+  await bounded(report.attach(job));
+  assert.equal(report.isAttached, false);
   await bounded(once(build.signal, "abort"));
 });
 
-test("a new line in time lets the build go on, and wakes who waits for one", async (t) => {
+test("a new job in time lets the build go on, and wakes what waits for one", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
-  const { build, reporter } = newReporter(1000);
-  const first = new Line();
-  void reporter.attach(first);
-  await reporter.attached();
+  const { build, report } = newReport(1000);
+  const first = new FakeJob();
+  void report.attach(first);
+  await report.attached();
   first.lose();
   let woken = false;
-  const waiting = reporter.attached().then(() => {
+  const waiting = report.attached().then(() => {
     woken = true;
   });
   t.mock.timers.tick(999);
   await turn();
   assert.equal(woken, false);
-  const second = new Line();
-  void reporter.attach(second);
+  const second = new FakeJob();
+  void report.attach(second);
   await waiting;
   t.mock.timers.tick(100_000);
   assert.equal(build.signal.aborted, false);
@@ -253,13 +256,13 @@ test("a new line in time lets the build go on, and wakes who waits for one", asy
   assert.equal(build.signal.aborted, true, "each time anew");
 });
 
-test("the end of the build ends the wait for a line", async (t) => {
+test("the end of the build ends the wait for a job", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
-  const { build, reporter } = newReporter(1000);
-  const line = new Line();
-  void reporter.attach(line);
-  line.lose();
-  assert.equal(await reporter.ended("passed", "SUCCESS"), false);
+  const { build, report } = newReport(1000);
+  const job = new FakeJob();
+  void report.attach(job);
+  job.lose();
+  assert.equal(await report.end("passed", "SUCCESS"), false);
   t.mock.timers.tick(100_000);
   assert.equal(build.signal.aborted, false);
 });

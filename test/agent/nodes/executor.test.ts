@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { estimateProgress } from "#/agent/nodes/progress.ts";
+import { estimateProgress } from "#/agent/nodes/executor.ts";
 import { Build } from "#/builds/build.ts";
 import { record } from "../../builds/build-parts.ts";
 

@@ -2,10 +2,10 @@
 import type { Log } from "#/lib/log.ts";
 import type { WorkerEvent } from "./worker.ts";
 
-/** So many different oddities of one worker's servers are warnings: a bad server can send any number. */
-const maxOddities = 10;
+/** So many different warnings about one worker's servers are logged: a bad server can cause any number. */
+const maxWarnings = 10;
 
-/** @returns a listener that logs what happens between one worker and its job servers, and each oddity once */
+/** @returns a listener that logs what happens between one worker and its job servers, and each warning once */
 export function logWorkerEvents(log: Log): (event: WorkerEvent) => void {
   const logged = new Set<string>();
   return (event) => {
@@ -17,7 +17,7 @@ export function logWorkerEvents(log: Log): (event: WorkerEvent) => void {
         return log.warn({ server, code: event.error.code }, `${event.error.message}; trying again`);
       case "warning":
         // Some servers send one for each build: the Perl server doesn't know WORK_DATA.
-        if (logged.has(event.text) || logged.size >= maxOddities) return log.debug({ server }, event.text);
+        if (logged.has(event.text) || logged.size >= maxWarnings) return log.debug({ server }, event.text);
         logged.add(event.text);
         return log.warn({ server }, event.text);
       case "job-error":

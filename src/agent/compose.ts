@@ -110,7 +110,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   );
   const parts = { load: options.load, inForce, stateDir, state, builds, reports, log };
   const agent = new Agent({ ...parts, host: hostNode, nodes, boards, manager, pages, resources });
-  resources.use(await ControlServer.listen(options.control, controlRoutes(agent)));
+  resources.use(await ControlServer.listen(options.control, controlRoutes(agent), log));
   await housekeeping.round();
   resources.use(pages);
   await pages.serve(labOf(agent), config.http);

@@ -53,7 +53,7 @@ async function run(options: AgentCommandOptions): Promise<void> {
   });
   const self = new ControlClient(options.control);
   const isHealthy = () =>
-    self.json("GET", "/status", { patience: 10_000 }).then(
+    self.json("GET", "/status", { timeoutMs: 10_000 }).then(
       () => true,
       // On the way down the socket goes before the agent does.
       () => agent.life === "stopping" || agent.life === "stopped",

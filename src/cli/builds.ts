@@ -14,7 +14,7 @@ export function command(): Command {
     .action(async (job: string | undefined, options: { json?: true; control?: string; limit: number }) => {
       const query = new URLSearchParams({ limit: `${options.limit}`, ...(job !== undefined && { job }) });
       const builds = await findAgent(options).json<BuildSummary[]>("GET", `/builds?${query}`, {
-        patience: controlTimeoutMs,
+        timeoutMs: controlTimeoutMs,
       });
       if (options.json) return void process.stdout.write(`${JSON.stringify(builds)}\n`);
       const head = ["BUILD", "RESULT", "NODE", "ASSIGNED", "DURATION", "REASON"];

@@ -26,7 +26,7 @@ async function scanned(json: true | undefined): Promise<string> {
 
 async function listed(options: { json?: true; control?: string }): Promise<string> {
   const devices = await findAgent(options).json<DeviceStatus[]>("GET", "/devices", {
-    patience: controlTimeoutMs,
+    timeoutMs: controlTimeoutMs,
   });
   if (options.json) return `${JSON.stringify(devices)}\n`;
   if (devices.length === 0)

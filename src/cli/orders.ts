@@ -82,7 +82,7 @@ function orderCommand({ usage, description, path, waits }: Order): Command {
       const { json, control, reason } = command.opts<OrderOptions>();
       const [node] = command.args;
       const body = { ...(node !== undefined && { node }), ...(reason !== undefined && { reason }) };
-      const request = { body, ...(!waits && { patience: controlTimeoutMs }) };
+      const request = { body, ...(!waits && { timeoutMs: controlTimeoutMs }) };
       const status = await findAgent({ control }).json<AgentStatus>("POST", path, request);
       process.stdout.write(json ? `${JSON.stringify(status)}\n` : statusText(status));
     });

@@ -12,7 +12,7 @@ export function command(): Command {
     .option("--json", "print it as JSON")
     .action(async (options: { json?: true; control?: string }) => {
       const status = await findAgent(options).json<AgentStatus>("GET", "/status", {
-        patience: controlTimeoutMs,
+        timeoutMs: controlTimeoutMs,
       });
       process.stdout.write(options.json ? `${JSON.stringify(status)}\n` : statusText(status));
     });

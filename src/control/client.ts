@@ -1,4 +1,4 @@
-/** A command's side of the control socket. */
+/** The control socket as a command uses it. */
 import { once } from "node:events";
 import { readFileSync, statSync } from "node:fs";
 import { type IncomingMessage, request } from "node:http";
@@ -8,12 +8,12 @@ import { ControlError, type ControlErrorCode } from "./errors.ts";
 /** Where the packaged agent listens. */
 export const defaultControl = "/run/labgear/control.sock";
 
-export interface Asking {
+export interface RequestOptions {
   readonly body?: object;
-  /** Bytes in place of a body; the answer may begin before they have ended. */
+  /** A stream in place of a body; the answer may begin before it has ended. */
   readonly bytes?: Readable;
-  /** How long the whole answer may take, in milliseconds; absent: as long as it takes. */
-  readonly patience?: number;
+  /** For the whole answer; absent: no limit. */
+  readonly timeoutMs?: number;
 }
 
 export class ControlClient {
@@ -25,44 +25,46 @@ export class ControlClient {
   }
 
   /**
-   * Asks the agent.
-   * @returns its answer, parsed
+   * @returns the agent's answer, parsed
    * @throws ControlError
    */
-  async json<T>(method: "GET" | "POST", path: string, asking: Asking = {}): Promise<T> {
+  async json<T>(method: "GET" | "POST", path: string, options: RequestOptions = {}): Promise<T> {
     try {
-      const response = await this.#ask(method, path, asking);
-      return await parsed<T>(response);
+      return await readJson<T>(await this.#request(method, path, options));
     } catch (error) {
       throw this.#explain(error);
     }
   }
 
   /**
-   * Asks for bytes, as they come.
-   * @param bytes what the agent gets meanwhile; absent: nothing
+   * The agent's answer, as it comes.
+   * @param bytes sent to the agent meanwhile
    * @throws ControlError
    */
   async *bytes(path: string, bytes?: Readable): AsyncGenerator<Buffer> {
     try {
-      const response = await this.#ask(bytes ? "POST" : "GET", path, bytes ? { bytes } : {});
+      const response = await this.#request(bytes ? "POST" : "GET", path, bytes ? { bytes } : {});
       for await (const chunk of response) yield chunk as Buffer;
     } catch (error) {
       throw this.#explain(error);
     }
   }
 
-  async #ask(method: string, path: string, { body, bytes, patience }: Asking): Promise<IncomingMessage> {
-    const signal = patience === undefined ? {} : { signal: AbortSignal.timeout(patience) };
+  async #request(
+    method: string,
+    path: string,
+    { body, bytes, timeoutMs }: RequestOptions,
+  ): Promise<IncomingMessage> {
+    const signal = timeoutMs === undefined ? {} : { signal: AbortSignal.timeout(timeoutMs) };
     const headers = bytes ? { "content-type": "application/octet-stream", expect: "100-continue" } : {};
-    const asked = request({ socketPath: this.#file, method, path, headers, agent: false, ...signal });
+    const sent = request({ socketPath: this.#file, method, path, headers, agent: false, ...signal });
     if (bytes) {
-      asked.flushHeaders();
-      asked.once("continue", () => bytes.pipe(asked));
-    } else asked.end(body && JSON.stringify(body));
-    const [response] = (await once(asked, "response")) as [IncomingMessage];
+      sent.flushHeaders();
+      sent.once("continue", () => bytes.pipe(sent));
+    } else sent.end(body && JSON.stringify(body));
+    const [response] = (await once(sent, "response")) as [IncomingMessage];
     if (response.statusCode === 200) return response;
-    const { error, code } = await parsed<{ error: string; code: ControlErrorCode }>(response);
+    const { error, code } = await readJson<{ error: string; code: ControlErrorCode }>(response);
     throw new ControlError(code, error);
   }
 
@@ -74,7 +76,7 @@ export class ControlClient {
       case "EACCES":
         return fail(
           "FORBIDDEN",
-          `this user may not use the control socket ${this.#file}: ${howToEnter(this.#file)}`,
+          `this user may not use the control socket ${this.#file}: ${howToGetAccess(this.#file)}`,
         );
       case "ABORT_ERR":
         return fail("NO_AGENT", `the agent on ${this.#file} doesn't answer: see its log, or start it again`);
@@ -92,14 +94,14 @@ export class ControlClient {
   }
 }
 
-async function parsed<T>(response: IncomingMessage): Promise<T> {
+async function readJson<T>(response: IncomingMessage): Promise<T> {
   const chunks: Buffer[] = [];
   for await (const chunk of response) chunks.push(chunk as Buffer);
   return JSON.parse(Buffer.concat(chunks).toString()) as T;
 }
 
-/** What lets a user in whom the socket's mode keeps out; the socket may be in a folder that hides it. */
-function howToEnter(file: string): string {
+/** What a user needs that the socket's mode keeps out; its folder may hide the socket itself. */
+function howToGetAccess(file: string): string {
   try {
     const { gid } = statSync(file);
     const groups = readFileSync("/etc/group", "utf8").split("\n");

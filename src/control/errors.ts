@@ -1,20 +1,20 @@
-/** What can go wrong between a command and the agent it talks to. */
+/** What can go wrong between a command and the agent. */
 import { CodedError } from "#/lib/errors.ts";
 
 export type ControlErrorCode =
-  /** No agent listens on the socket, or what listens there doesn't answer as one. */
+  /** No agent listens on the socket, or what listens there doesn't answer like one. */
   | "NO_AGENT"
   /** The socket's mode keeps this user out. */
   | "FORBIDDEN"
-  /** The agent said no; the message is its own. */
+  /** The agent refused; the message is its own. */
   | "REFUSED"
   /** The agent has no such thing. */
   | "NOT_FOUND"
-  /** The request has more bytes than the agent takes. */
+  /** The request is larger than the agent allows. */
   | "TOO_LARGE"
-  /** The configuration, which was to be read again, is broken. */
+  /** The configuration that was to be reloaded is broken. */
   | "CONFIGURATION"
-  /** The socket can't be made. */
+  /** The socket can't be created. */
   | "LISTEN";
 
 export class ControlError extends CodedError<ControlErrorCode> {

@@ -31,7 +31,7 @@ describe("an agent that can't start", () => {
     );
     for (const [stateDir, control, expected] of [
       ["file/state", "c.sock", /^labgear: the state directory .* can't be made: ENOTDIR.*--state-dir/],
-      ["state", "file/c.sock", /^labgear: the control socket .* can't be made: .*--control$/],
+      ["state", "file/c.sock", /^labgear: the control socket .* can't be created: .*--control$/],
       ["state", "file", /^labgear: the control socket .* another file is in its place.*--control$/],
     ] as const) {
       const { exitCode, lines } = await start("good.yaml", stateDir, control);

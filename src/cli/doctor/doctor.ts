@@ -89,7 +89,7 @@ async function checkAgent({ control }: DiagnoseOptions): Promise<[number | undef
   const about = "agent";
   try {
     const status = await findAgent({ control }).json<AgentStatus>("GET", "/status", {
-      patience: controlTimeoutMs,
+      timeoutMs: controlTimeoutMs,
     });
     const held = status.nodes.flatMap((node) => node.reasons.map((reason) => `${node.name} ${reason}`));
     const text = `${status.name} is ${status.state}, pid ${status.pid}`;

@@ -1,4 +1,4 @@
-/** Bundles the program into one CommonJS file, each command loaded when it is wanted. */
+/** Bundles the program into one CommonJS file that loads each command on demand. */
 import { readFileSync, writeFileSync } from "node:fs";
 import { build, type Plugin } from "esbuild";
 import { browserFiles } from "#/web/browser-files.ts";
@@ -7,7 +7,7 @@ import packageJson from "../package.json" with { type: "json" };
 const manifest = new URL("../package.json", import.meta.url).pathname;
 const addon = new URL("../src/host/addon.ts", import.meta.url).pathname;
 
-/** serialport finds its native addon through node-gyp-build, which needs a node_modules folder: ours knows where it is. */
+/** serialport finds its native addon with node-gyp-build, which needs a node_modules folder; our loader does not. */
 const ownAddonLoader: Plugin = {
   name: "own-addon-loader",
   setup(build) {
@@ -24,7 +24,7 @@ const withBrowserFiles: Plugin = {
   },
 };
 
-/** The program tells the version that it is packaged as. */
+/** The version of the package. */
 const withVersion = (version: string): Plugin => ({
   name: "with-version",
   setup(build) {
@@ -36,8 +36,8 @@ const withVersion = (version: string): Plugin => ({
 });
 
 /**
- * @param outfile where the bundle goes; its white space stays, so that a stack names lines that can be read
- * @returns the paths of all files inside, for their licences
+ * @param outfile where the bundle goes; it keeps its white space, so that stack traces are readable
+ * @returns the paths of all files inside, for their licenses
  */
 export async function bundle(outfile: string, version: string): Promise<string[]> {
   const { metafile } = await build({
@@ -48,17 +48,17 @@ export async function bundle(outfile: string, version: string): Promise<string[]
     platform: "node",
     format: "cjs",
     target: "node26",
-    // A source in ASCII alone takes half of the memory.
+    // V8 keeps pure ASCII source in half the memory.
     charset: "ascii",
     legalComments: "none",
     plugins: [ownAddonLoader, withBrowserFiles, withVersion(version)],
-    // CommonJS has none; what asks for it finds the bundle.
+    // CommonJS has no import.meta.url: point it to the bundle.
     define: { "import.meta.url": "bundleUrl" },
     banner: { js: 'const bundleUrl = require("node:url").pathToFileURL(__filename).href;' },
     metafile: true,
     logLevel: "warning",
   });
-  // What esbuild leaves of other characters is in comments and regular expressions.
+  // esbuild leaves other characters in comments and regular expressions.
   const escaped = (unit: string) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
   writeFileSync(outfile, readFileSync(outfile, "utf8").replace(/[^\0-\x7f]/g, escaped));
   return Object.keys(metafile.inputs);

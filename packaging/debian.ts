@@ -1,4 +1,4 @@
-/** Makes a Debian package: lays everything out beside packaging/debian, and lets debhelper do the rest. */
+/** Builds a Debian package: lays everything out beside packaging/debian and lets debhelper do the rest. */
 import { copyFileSync, cpSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
@@ -10,26 +10,26 @@ const root = new URL("..", import.meta.url).pathname;
 
 const debianNames: Readonly<Record<Architecture, string>> = { x64: "amd64", arm64: "arm64" };
 
-/** What dpkg-deb packs with: xz as it is handed out; none, for what is unpacked at once. */
+/** How dpkg-deb compresses: xz for releases, none for packages that are unpacked at once. */
 export type Compression = "xz" | "none";
 
 export interface PackageOptions {
   readonly architecture: Architecture;
   readonly executable: string;
-  /** The official Node in it. */
+  /** The official Node inside. */
   readonly node: string;
   /** The files in the bundle. */
   readonly inside: readonly string[];
-  /** A folder with man/ and completions/ for whatever is needed meanwhile. */
+  /** A scratch folder that has man/ and completions/. */
   readonly work: string;
   readonly dist: string;
   readonly version: string;
   readonly compression: Compression;
-  /** The time of all files, in seconds: the commit's. */
+  /** The time stamp of all files, in seconds: the commit's. */
   readonly epoch: number;
 }
 
-/** @throws when debhelper refuses */
+/** @throws when debhelper fails */
 export async function makePackage(options: PackageOptions): Promise<void> {
   const { architecture, executable, version, epoch, work } = options;
   const name = debianNames[architecture];
@@ -62,7 +62,7 @@ export async function makePackage(options: PackageOptions): Promise<void> {
   );
 }
 
-/** The newest chapter of CHANGELOG.md as Debian writes it. */
+/** The newest section of CHANGELOG.md in Debian's format. */
 function changelog(version: string, epoch: number): string {
   const text = readFileSync(join(root, "CHANGELOG.md"), "utf8");
   const chapter = text.split(/^## .*$/m)[1] ?? "";
@@ -78,7 +78,7 @@ function changelog(version: string, epoch: number): string {
   return `labgear (${version}) unstable; urgency=medium\n\n${lines.map((line) => `  ${line}\n`).join("")}\n -- ${maintainer}  ${date}\n`;
 }
 
-/** Lines of 78 characters at most, those after the first of an item indented. */
+/** Lines of at most 78 characters; an item's later lines are indented. */
 function wrapped(line: string): string[] {
   const found = line.match(/.{1,74}(?:\s|$)/g) ?? [];
   return found.map((part, index) => (index === 0 ? part.trimEnd() : `  ${part.trim()}`));

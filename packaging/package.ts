@@ -1,6 +1,6 @@
 /**
- * `npm run package`: makes the executables and the Debian packages for both processors, and their checksums, in dist/. With
- * --reproducible they have no code cache, and are the same bytes each time.
+ * `npm run package`: builds the executables and Debian packages for both architectures, with checksums, in dist/. With
+ * --reproducible they have no code cache, and the same commit gives the same bytes.
  */
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";

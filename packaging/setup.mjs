@@ -1,5 +1,5 @@
-// Brings what the npm scripts need: the dependencies, and with them the Node that runs TypeScript as it is.
-// Runs on the distribution's Node (18 or later); the second run only compares two hashes.
+// Installs what the npm scripts need: the dependencies, among them the Node that runs TypeScript directly.
+// Runs on the distribution's Node (18 or later). Later runs only compare two hashes.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -9,7 +9,7 @@ import { unpackPackages } from "./debs.mjs";
 
 process.chdir(new URL("..", import.meta.url).pathname);
 
-/** The program that the npm scripts' `node` means, since npm puts this folder first in PATH. */
+/** npm puts this folder first in PATH, so this is the scripts' `node`. */
 const linked = "node_modules/.bin/node";
 const stamp = "node_modules/.labgear-setup";
 const wanted = createHash("sha256")
@@ -19,7 +19,7 @@ const wanted = createHash("sha256")
 
 if (!existsSync(stamp) || !existsSync(linked) || readFileSync(stamp, "utf8") !== wanted) {
   if (platform !== "linux" || !["x64", "arm64"].includes(arch)) {
-    fail(`labgear runs on Linux on x64 or arm64, and this is ${platform} on ${arch}`);
+    fail(`labgear runs on Linux on x64 or arm64; this is ${platform} on ${arch}`);
   }
   installDependencies();
   linkNode(`../node-linux-${arch}/bin/node`);
@@ -30,20 +30,20 @@ function installDependencies() {
   console.error("labgear: installing the dependencies and Node 26 into node_modules (once) …");
   const options = ["--no-audit", "--no-fund", "--loglevel=error", "--include=dev", "--include=optional"];
   const npm = spawnSync("npm", ["ci", ...options], { stdio: ["ignore", 2, 2] });
-  if (npm.error) fail(`npm can't be started (${npm.error.message}): install the distribution's npm`);
-  if (npm.status !== 0) fail("npm ci failed, see above; mend that and run the same command again");
+  if (npm.error) fail(`npm cannot be started (${npm.error.message}): install the distribution's npm`);
+  if (npm.status !== 0) fail("npm ci failed, see above; fix that and run the same command again");
 }
 
 /**
- * npm 9, Debian 12's, doesn't always link the program of an optional package; so we do.
+ * npm 9 (Debian 12) does not always link the program of an optional package.
  * @param {string} target relative to node_modules/.bin
  */
 function linkNode(target) {
   const program = join("node_modules/.bin", target);
-  if (!existsSync(program)) fail(`npm ci brought no ${program}: is the registry complete?`);
+  if (!existsSync(program)) fail(`npm ci did not install ${program}: is the registry complete?`);
   rmSync(linked, { force: true });
   if (runs(program)) return symlinkSync(target, linked);
-  // The official Node needs libatomic1, which a machine with the distribution's Node may lack.
+  // The official Node needs libatomic1, which a machine with the distribution's Node may not have.
   const root = join(process.cwd(), "node_modules/.labgear-libs");
   unpackPackages(["libatomic1"], root);
   const triplet = arch === "arm64" ? "aarch64-linux-gnu" : "x86_64-linux-gnu";
@@ -52,7 +52,8 @@ function linkNode(target) {
   writeFileSync(linked, `${start}exec "${process.cwd()}/node_modules/node-linux-${arch}/bin/node" "$@"\n`, {
     mode: 0o755,
   });
-  if (!runs(linked)) fail("Node 26 doesn't start, see above; sudo apt-get install libatomic1 libstdc++6");
+  if (!runs(linked))
+    fail("Node 26 does not start, see above; try: sudo apt-get install libatomic1 libstdc++6");
 }
 
 /** @param {string} program */
@@ -60,7 +61,7 @@ function runs(program) {
   return spawnSync(program, ["--version"], { stdio: "ignore" }).status === 0;
 }
 
-/** @param {string} reason one line that says what is wrong and what to do @returns {never} */
+/** @param {string} reason one line: what is wrong and what to do @returns {never} */
 function fail(reason) {
   console.error(`labgear: ${reason}`);
   process.exit(1);

@@ -1,7 +1,6 @@
-// Brings the real parts that the tests talk to. What the system lacks is fetched as Debian packages and unpacked
-// below test/.out/parts.
-// Where that can't be done it says so loudly; the tests that need the part say it again, and with CI set
-// this fails. Runs on the distribution's Node, before the tests.
+// Provides the real programs that the tests talk to. Those that the system lacks are downloaded as Debian packages and
+// unpacked below test/.out/parts. If that fails it says so loudly, as do the tests that need the part; with CI set it fails.
+// Runs on the distribution's Node, before the tests.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { unpackPackages } from "../packaging/debs.mjs";
@@ -10,7 +9,7 @@ import { arm64Files, fetchArm64 } from "./arm64.mjs";
 const root = new URL(".out/parts", import.meta.url).pathname;
 const triplet = process.arch === "arm64" ? "aarch64-linux-gnu" : "x86_64-linux-gnu";
 
-/** Each real part: the file that proves it is there, and the Debian package that brings it. */
+/** Each part: a file that proves it is there, and the Debian package that contains it. */
 const parts = [
   ["usr/sbin/gearmand", "gearman-job-server"],
   ["usr/bin/gearman", "gearman-tools"],
@@ -32,7 +31,7 @@ const parts = [
   ["usr/bin/promtool", "prometheus"],
   ["usr/bin/ansible-playbook", "ansible-core"],
   ["usr/bin/cloud-init", "cloud-init"],
-  // Its program has the name of one that needs libraries.
+  // The dynamic busybox has the same program name.
   ["usr/share/doc/busybox-static/copyright", "busybox-static"],
 ];
 
@@ -58,7 +57,7 @@ if (missingArm64()) {
 const still = [...missing(), ...(missingArm64() ? ["linux-image-cloud-arm64", "busybox-static"] : [])];
 if (still.length > 0) {
   console.error(
-    `\n*** labgear: NOT TESTED HERE: ${still.join(", ")} can't be fetched, and the tests that need it are skipped.\n` +
+    `\n*** labgear: NOT TESTED HERE: ${still.join(", ")} cannot be downloaded, and the tests that need it are skipped.\n` +
       `*** Install it: sudo apt-get install ${still.join(" ")}\n`,
   );
   if (process.env.CI) process.exit(1);

@@ -58,7 +58,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   resources.use(await lockFolder(options.stateDir));
   // By its real path, an agent finds what an earlier one left under another name of the folder.
   const stateDir = await realpath(options.stateDir);
-  const state = openStore(stateDir);
+  const state = await openStore(stateDir);
   const trees = resources.use(await openTrees({ id: stateDir }));
   const pages = new Pages(log);
   const opened = await BuildStore.open({

@@ -2,9 +2,10 @@
 import { readFile } from "node:fs/promises";
 import type { Config, TlsConfig } from "#/config/model.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import { gearmanPort } from "#/lib/address.ts";
 
 /** Where a job server is looked for when none is configured; gearmand's own port. */
-export const defaultServer: ServerAddress = { host: "127.0.0.1", port: 4730 };
+export const defaultServer: ServerAddress = { host: "127.0.0.1", port: gearmanPort };
 
 /**
  * The job servers of a configuration, or the default one.

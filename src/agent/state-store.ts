@@ -1,35 +1,39 @@
-/** What the agent itself remembers over restarts: build numbers, paused nodes and the health of devices, in STATE/state.json. */
-import {
-  accessSync,
-  closeSync,
-  constants,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from "node:fs";
-import { basename, dirname, join } from "node:path";
-import Conf from "conf";
-import { StoreError } from "#/config/errors.ts";
-import { quickAjv } from "#/config/quick-ajv.ts";
+/** What the agent remembers across restarts, in STATE/state.json: build numbers, paused nodes and the health of devices. */
+import { constants, mkdirSync, renameSync } from "node:fs";
+import { access, mkdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { readThroughConf } from "#/config/conf.ts";
+import { isMapping } from "#/config/merge.ts";
+import { CodedError } from "#/lib/errors.ts";
+import { removeHalfWritten, replaceFileSync } from "#/lib/replace-file.ts";
+import { printable } from "#/lib/text.ts";
+
+export type StoreErrorCode =
+  /** The disk, or the quota, is full. */
+  | "FULL"
+  /** The folder or the file can't be written. */
+  | "UNWRITABLE"
+  /** The file can't be read. */
+  | "UNREADABLE";
+
+export class StoreError extends CodedError<StoreErrorCode> {
+  override readonly name = "StoreError";
+}
 
 export interface StateStore {
-  /** What was mended on opening, one line each. */
+  /** What was repaired on opening, one line each. */
   readonly warnings: readonly string[];
   /**
-   * The number of the job's next build, counted from 1; on the disk before it is returned, so never given out twice.
-   * @param floor the highest number that the job's builds on disk have: the new one is above it, whatever the store knows
+   * The number of the job's next build, from 1. It is on the disk before it is returned, so it is never given out twice.
+   * @param floor the highest number among the job's builds on disk: the new one is above it
    * @throws StoreError
    */
   readonly nextBuildNumber: (job: string, floor?: number) => number;
-  /** Nodes that take no builds, each with the reason. */
+  /** The nodes that take no builds, each with the reason. */
   readonly pausedNodes: () => ReadonlyMap<string, string>;
   /** @param reason undefined: the node takes builds again @throws StoreError */
   readonly setPaused: (node: string, reason: string | undefined) => void;
-  /** Of devices that aren't as healthy as can be. */
+  /** Only devices with failures or in quarantine. */
   readonly deviceHealth: () => ReadonlyMap<string, DeviceHealth>;
   /** @throws StoreError */
   readonly setDeviceHealth: (device: string, health: DeviceHealth) => void;
@@ -38,7 +42,7 @@ export interface StateStore {
 export interface DeviceHealth {
   /** Infrastructure failures in a row. */
   readonly failures: number;
-  /** Why it is quarantined; absent: it isn't. */
+  /** Why the device is quarantined; absent: it isn't. */
   readonly quarantine?: string;
 }
 
@@ -53,7 +57,7 @@ type State = Readonly<{
   devices: Readonly<Record<string, DeviceHealth>>;
 }>;
 
-/** The same in memory. */
+/** State with maps, whose keys can be any name. */
 interface Memory {
   readonly numbers: ReadonlyMap<string, number>;
   readonly paused: ReadonlyMap<string, string>;
@@ -61,37 +65,49 @@ interface Memory {
 }
 
 const schema = {
-  numbers: {
-    type: "object",
-    additionalProperties: { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER - 1 },
-  },
-  paused: { type: "object", additionalProperties: { type: "string" } },
-  devices: {
-    type: "object",
-    additionalProperties: {
+  type: "object",
+  additionalProperties: false,
+  properties: {
+    numbers: {
       type: "object",
-      required: ["failures"],
-      additionalProperties: false,
-      properties: {
-        failures: { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER },
-        quarantine: { type: "string" },
+      additionalProperties: { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER - 1 },
+    },
+    paused: { type: "object", additionalProperties: { type: "string" } },
+    devices: {
+      type: "object",
+      additionalProperties: {
+        type: "object",
+        required: ["failures"],
+        additionalProperties: false,
+        properties: {
+          failures: { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER },
+          quarantine: { type: "string" },
+        },
       },
     },
   },
 } as const;
 
 /**
- * Opens the store, for one process at a time; makes the directory where it is missing. A file that is no store is set aside
- * beside it, and a warning says so: the numbers then go on above those of the builds on disk.
+ * Opens the store, for one process at a time, and makes its folder if it is missing. A file that is no store is set aside
+ * with a warning: build numbers then continue above those of the builds on disk.
  * @throws StoreError UNREADABLE or UNWRITABLE
  */
-export function openStore(stateDir: string, { now = () => new Date() }: StoreOptions = {}): StateStore {
+export async function openStore(
+  stateDir: string,
+  { now = () => new Date() }: StoreOptions = {},
+): Promise<StateStore> {
   const file = join(stateDir, "state.json");
+  try {
+    await mkdir(stateDir, { recursive: true });
+    await access(stateDir, constants.W_OK | constants.X_OK);
+    await removeHalfWritten(file);
+  } catch (error) {
+    throw storeError(stateDir, error, "UNWRITABLE");
+  }
   const warnings: string[] = [];
-  const conf = openOrSetAside(stateDir, file, now, warnings);
-  removeHalfWritten(file);
-  const { numbers = {}, paused = {}, devices = {} } = conf.store;
-  // Memory leads, so that a file taken away or damaged while we run is written anew and no number comes twice.
+  const { numbers = {}, paused = {}, devices = {} } = readOrSetAside(file, now, warnings);
+  // Memory leads: a file that is removed or damaged while the agent runs is written anew, and no number is given out twice.
   let memory: Memory = {
     numbers: new Map(Object.entries(numbers)),
     paused: new Map(Object.entries(paused)),
@@ -99,7 +115,7 @@ export function openStore(stateDir: string, { now = () => new Date() }: StoreOpt
   };
   const change = (changed: Partial<Memory>): void => {
     const next = { ...memory, ...changed };
-    write(conf, file, next);
+    write(file, next);
     memory = next;
   };
 
@@ -127,33 +143,16 @@ function changedMap<V>(map: ReadonlyMap<string, V>, key: string, value: V | unde
   return changed;
 }
 
-/** A crash may leave what conf had begun to write: `state.json.tmp-…`. */
-function removeHalfWritten(file: string): void {
-  const start = `${basename(file)}.tmp-`;
-  for (const name of readdirSync(dirname(file))) {
-    if (name.startsWith(start)) rmSync(join(dirname(file), name), { force: true });
-  }
-}
-
-function openOrSetAside(stateDir: string, file: string, now: () => Date, warnings: string[]): Conf<State> {
-  const open = (): Conf<State> =>
-    new Conf<State>({
-      cwd: stateDir,
-      configName: "state",
-      accessPropertiesByDotNotation: false,
-      configFileMode: 0o600,
-      schema,
-      rootSchema: { additionalProperties: false },
-      ajvOptions: quickAjv,
+/** @returns what the file holds; a file that is no store is set aside, and an empty one takes its place */
+function readOrSetAside(file: string, now: () => Date, warnings: string[]): Partial<State> {
+  let state: Partial<State> = {};
+  try {
+    const [error] = readThroughConf(file, schema, (text) => {
+      state = parseObject(text);
+      return state;
     });
-  try {
-    mkdirSync(stateDir, { recursive: true });
-    accessSync(stateDir, constants.W_OK | constants.X_OK);
-  } catch (error) {
-    throw storeError(stateDir, error, "UNWRITABLE");
-  }
-  try {
-    return open();
+    if (!error) return state;
+    throw new SyntaxError(`${error.instancePath} ${error.message}`.trim());
   } catch (error) {
     if ((error as NodeJS.ErrnoException).syscall !== undefined) throw storeError(file, error, "UNREADABLE");
     const aside = `${file}.damaged-${now().toISOString().replaceAll(/[-:]/g, "")}`;
@@ -162,43 +161,31 @@ function openOrSetAside(stateDir: string, file: string, now: () => Date, warning
     } catch (cause) {
       throw storeError(file, cause, "UNWRITABLE");
     }
-    const reason = (error as Error).message.split("\n")[0];
     warnings.push(
-      `${file} was damaged (${reason}): set aside as ${aside}; build numbers go on above the builds on disk`,
+      `${file} was damaged (${printable((error as Error).message)}) and is now ${aside}; build numbers continue above those of the builds on disk`,
     );
-    return open();
+    return {};
   }
 }
 
-/**
- * Writes the whole store: conf has it written to a file beside, synced, and renamed over the old one, and we sync
- * the rename. A file-size limit or a full disk can cut the write short without an error there, so its length is compared.
- */
-function write(conf: Conf<State>, file: string, { numbers, paused, devices }: Memory): void {
+function parseObject(text: string): Record<string, unknown> {
+  const value: unknown = JSON.parse(text);
+  if (isMapping(value)) return value;
+  throw new SyntaxError("it is not a JSON object");
+}
+
+function write(file: string, { numbers, paused, devices }: Memory): void {
   // fromEntries makes own properties of all names, __proto__ too.
   const state: State = {
     numbers: Object.fromEntries(numbers),
     paused: Object.fromEntries(paused),
     devices: Object.fromEntries(devices),
   };
-  const length = Buffer.byteLength(JSON.stringify(state, undefined, "\t"));
-  let written: number;
   try {
-    conf.store = state;
-    syncDirectory(dirname(file));
-    written = statSync(file).size;
+    mkdirSync(dirname(file), { recursive: true });
+    replaceFileSync(file, JSON.stringify(state, undefined, "\t"), 0o600);
   } catch (error) {
     throw storeError(file, error, "UNWRITABLE");
-  }
-  if (written < length) throw new StoreError("FULL", `${file} was cut short: make room on its disk`);
-}
-
-function syncDirectory(directory: string): void {
-  const descriptor = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
   }
 }
 

@@ -2,6 +2,7 @@
  * The environment of a job: a fixed base, the parameters that may come in, and our own variables over all.
  */
 import { userInfo } from "node:os";
+import { isVariableName, variableProblem } from "#/lib/environment.ts";
 
 export interface JobEnvironment {
   readonly env: Record<string, string>;
@@ -20,24 +21,6 @@ const maxNamed = 50;
 
 /** Standard parameters of a launch: those of Zuul, and of the log and Swift settings that layouts add. */
 const standard = /^(ZUUL_.*|LOG_PATH|BASE_LOG_PATH|SWIFT_.*)$/;
-const identifier = /^[A-Za-z_][A-Za-z0-9_]*$/;
-
-/**
- * Names that make a shell, the dynamic linker, git or a language's runtime run other code, or find other
- * programs and files. A client never sets them, not even where a job lists them.
- */
-const never = new RegExp(
-  `^(${[
-    "LD_.*|DYLD_.*|GLIBC_.*|MALLOC_.*|GCONV_PATH|LOCPATH|NLSPATH|TZDIR|HOSTALIASES|RES_OPTIONS|LOCALDOMAIN",
-    "BASH.*|ENV|IFS|PS[0-9]|PROMPT_COMMAND|SHELL|SHELLOPTS|CDPATH|FPATH|ZDOTDIR|GLOBIGNORE",
-    "PATH|HOME|PWD|OLDPWD|USER|LOGNAME|TMPDIR|TMP|TEMP|TERM(CAP|INFO.*)|XDG_.*|SUDO_.*|SSH_.*",
-    "NODE_(OPTIONS|PATH|EXTRA_CA_CERTS|TLS_.*|REPL_.*|V8_COVERAGE)",
-    "NPM_.*|npm_.*|PYTHON.*|PERL.*|RUBY.*|GEM_.*|BUNDLE_.*",
-    "JAVA_.*|_JAVA_.*|JDK_.*|CLASSPATH|LUA_.*|PHPRC|PHP_INI_SCAN_DIR",
-    "GIT_.*|MAKEFLAGS|GNUMAKEFLAGS|MFLAGS|MAKEFILES|EDITOR|VISUAL|PAGER|BROWSER",
-    "LESS(OPEN|CLOSE|KEY.*)?|LABGEAR_.*|NOTIFY_SOCKET",
-  ].join("|")})$`,
-);
 
 /** What the agent's own environment hands on: the way to programs, homes, languages and the outside world. */
 const inherited = [
@@ -111,9 +94,8 @@ export function jobEnvironment(parts: {
 }
 
 function reason(name: string, value: string, own: Readonly<Record<string, string>>): string | undefined {
-  if (!identifier.test(name)) return "not a name for a variable";
-  if (Object.hasOwn(own, name)) return "labgear sets it itself";
-  if (never.test(name)) return "never taken from a launch";
+  const problem = Object.hasOwn(own, name) ? "is set by labgear itself" : variableProblem(name);
+  if (problem !== undefined) return problem;
   if (value.includes("\0")) return "contains a NUL";
   // Old bash runs what follows a function in the value of any variable (CVE-2014-6271).
   if (/^\s*\(\)\s*\{/.test(value)) return "looks like an exported shell function";
@@ -127,7 +109,7 @@ function size(name: string, value: string): number {
 }
 
 function printable(name: string): string {
-  return identifier.test(name) && name.length <= 100 ? name : JSON.stringify(name.slice(0, 100));
+  return isVariableName(name) && name.length <= 100 ? name : JSON.stringify(name.slice(0, 100));
 }
 
 const secretName = /secret|token|passw|passphrase|(^|_)pass($|_)|hmac|credential|private|(api|access)_?key/i;

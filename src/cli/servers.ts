@@ -2,10 +2,9 @@
 import { readFile } from "node:fs/promises";
 import { type Command, InvalidArgumentError } from "commander";
 import { serverAddresses } from "#/agent/servers.ts";
-import { defaults } from "#/config/defaults.ts";
 import { loadConfig } from "#/config/load.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
-import { parseAddress, serverForm } from "#/lib/address.ts";
+import { gearmanPort, parseAddress, serverForm } from "#/lib/address.ts";
 import { shown } from "#/lib/text.ts";
 import { CommandError } from "./exit.ts";
 
@@ -77,6 +76,6 @@ function address(text: string): ServerAddress {
 }
 
 function parseServer(text: string): ServerAddress | undefined {
-  const found = parseAddress(text, defaults.serverPort);
+  const found = parseAddress(text, gearmanPort);
   return found && found.port > 0 ? found : undefined;
 }

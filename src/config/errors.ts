@@ -1,7 +1,19 @@
-/** What can be wrong with the configuration and the state store. */
+/** Mistakes in the configuration: found in the data, placed in a file, reported together. */
 import { CodedError } from "#/lib/errors.ts";
 
-/** One mistake in a configuration file, at the place where a person would mend it. */
+/** The keys that lead to an option; an entry of a list by its index: ["servers", "0", "tls"]. */
+export type Path = readonly string[];
+
+/** A mistake in the merged data, before it has a file and a line. */
+export interface Finding {
+  readonly path: Path;
+  readonly message: string;
+}
+
+/** Makes the findings of one job or device; the path begins below it. */
+export type At = (message: string, ...path: string[]) => Finding;
+
+/** A mistake in a configuration file, at the place where it has to be corrected. */
 export interface Problem {
   readonly file: string;
   /** Counted from 1. */
@@ -10,49 +22,34 @@ export interface Problem {
   readonly column?: number;
   /** The path of the option, such as "jobs.unit-tests.timeout" or "servers[0]"; empty: the file as a whole. */
   readonly key: string;
-  /** What was expected and what was found. */
+  /** What was expected, what was found, and what to do. */
   readonly message: string;
 }
 
-/** @returns one line, `FILE:LINE: KEY: MESSAGE`, as editors and compilers have it */
+/** @returns one line, `FILE:LINE: KEY: MESSAGE`, the form that editors and compilers use */
 export function formatProblem(problem: Problem): string {
   const key = problem.key === "" ? "" : `${problem.key}: `;
   return `${problem.file}:${problem.line}: ${key}${problem.message}`;
 }
 
 export type ConfigErrorCode =
-  /** The files were read, and what they say can't be used: see `problems`. */
+  /** The files contain mistakes: see `problems`. */
   | "INVALID"
-  /** A file is missing, may not be read, is too large or is no file. */
+  /** A file is missing, unreadable, too large, or not a file. */
   | "UNREADABLE";
 
-export class ConfigError extends Error {
+export class ConfigError extends CodedError<ConfigErrorCode> {
   override readonly name = "ConfigError";
-  readonly code: ConfigErrorCode;
   /** Every mistake found, by file and line; empty unless the code is INVALID. */
   readonly problems: readonly Problem[];
 
-  /** @param message one line: what is wrong, and what to do */
   constructor(code: ConfigErrorCode, message: string, options: ErrorOptions & { problems?: Problem[] } = {}) {
-    super(message, options);
-    this.code = code;
+    super(code, message, options);
     this.problems = options.problems ?? [];
   }
 
-  /** The error for mistakes in the files; its message has a line for each of them. */
+  /** The error for mistakes in the files, one line for each. */
   static invalid(problems: Problem[]): ConfigError {
     return new ConfigError("INVALID", problems.map(formatProblem).join("\n"), { problems });
   }
-}
-
-export type StoreErrorCode =
-  /** The disk, or the quota, is full. */
-  | "FULL"
-  /** The directory or the file can't be written. */
-  | "UNWRITABLE"
-  /** The file can't be read. */
-  | "UNREADABLE";
-
-export class StoreError extends CodedError<StoreErrorCode> {
-  override readonly name = "StoreError";
 }

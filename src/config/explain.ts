@@ -1,15 +1,9 @@
-/** What the validator found, in the words of someone who writes the file. */
+/** Turns Ajv's errors into messages for the person who writes the file. */
 import type { ErrorObject } from "ajv";
 import { didYouMean, inWords, shown } from "#/lib/text.ts";
-import { type KindName, kinds, refuse } from "./kinds.ts";
-import { isMapping } from "./merge.ts";
-import type { Path } from "./source.ts";
-
-/** A mistake in the merged data, before it has a file and a line. */
-export interface Finding {
-  readonly path: Path;
-  readonly message: string;
-}
+import type { Finding } from "./errors.ts";
+import { type Kind, refuse } from "./kinds.ts";
+import { isMapping, type Mapping } from "./merge.ts";
 
 /** @param error Ajv's, made with `verbose` @returns undefined for an error that only repeats another one */
 export function explain(error: ErrorObject): Finding | undefined {
@@ -25,15 +19,15 @@ export function explain(error: ErrorObject): Finding | undefined {
     case "additionalProperties": {
       const key = String(params.additionalProperty);
       const known = isMapping(schema.properties) ? Object.keys(schema.properties) : [];
-      const hint = didYouMean(key, known) || ` (known here: ${known.join(", ")})`;
+      const hint = didYouMean(key, known) || ` (expected ${inWords(known, "or")})`;
       return { path: [...path, key], message: `is not an option${hint}` };
     }
     case "required":
-      return { path, message: `needs the option ${String(params.missingProperty)}` };
+      return { path, message: `the option ${String(params.missingProperty)} is required` };
     case "dependentRequired":
       return {
         path,
-        message: `needs ${String(params.missingProperty)} beside ${String(params.property)}`,
+        message: `the option ${String(params.property)} also needs ${String(params.missingProperty)}`,
       };
     case "uniqueItems": {
       const [earlier, later] = [Number(params.j), Number(params.i)].sort((a, b) => a - b);
@@ -44,40 +38,35 @@ export function explain(error: ErrorObject): Finding | undefined {
       };
     }
     case "minItems":
-      return { path, message: "expected one entry at least, found an empty list" };
+      return { path, message: "expected at least one entry, found an empty list" };
     case "maxItems":
       return { path, message: `expected ${String(params.limit)} entries at most` };
     case "minProperties":
     case "maxProperties": {
       const message = isMapping(schema.properties)
-        ? `expected one of ${inWords(Object.keys(schema.properties))}`
+        ? `expected exactly one of ${inWords(Object.keys(schema.properties), "or")}`
         : `expected ${String(params.limit)} entries at most`;
       return { path, message };
     }
     case "enum":
       return { path, message: notAmong(params.allowedValues, error.data) };
     case "kind": {
-      // A number where only text may be: the type's own error tells it.
+      // For a number where the schema wants text, there is also an error of the type.
       if (typeof error.data === "number" && schema.type === "string") return undefined;
-      const name = error.propertyName === undefined ? path : [...path, error.propertyName];
-      return {
-        path: name,
-        message: refuse(error.schema as KindName, error.data as string) ?? "can't be used",
-      };
+      const message = refuse(error.schema as unknown as Kind, error.data as string) ?? "can't be used";
+      return { path: error.propertyName === undefined ? path : [...path, error.propertyName], message };
     }
     default:
       return { path, message: mismatch(schema, error.data) };
   }
 }
 
-/** For a value of the wrong type or out of its range: both are told in the same words. */
-function mismatch(schema: Readonly<Record<string, unknown>>, value: unknown): string {
-  const { type, kind, minimum, maximum } = schema;
-  const types = Array.isArray(type) ? type : [type];
-  const isKind = typeof kind === "string" && kind in kinds;
-  const message = `expected ${isKind ? kinds[kind as KindName].expected : expectedType(types, minimum, maximum)}, found ${shown(value)}`;
-  const meantText = typeof value === "number" || typeof value === "boolean";
-  const fits = isKind && meantText && refuse(kind as KindName, String(value)) === undefined;
+/** For a value of the wrong type, or out of range. */
+function mismatch(schema: Mapping, value: unknown): string {
+  const kind = schema.kind as Kind | undefined;
+  const message = `expected ${kind?.expected ?? expectedType(schema)}, found ${shown(value)}`;
+  const mayBeText = typeof value === "number" || typeof value === "boolean";
+  const fits = kind !== undefined && mayBeText && refuse(kind, String(value)) === undefined;
   return fits ? `${message}: put it in quotes` : message;
 }
 
@@ -87,7 +76,8 @@ function notAmong(allowed: unknown, value: unknown): string {
   return `expected ${inWords(values, "or")}, found ${shown(value)}${hint}`;
 }
 
-function expectedType(types: readonly unknown[], minimum: unknown, maximum: unknown): string {
+function expectedType({ type, minimum, maximum }: Mapping): string {
+  const types = [type].flat();
   if (types.includes("integer")) return `a whole number from ${String(minimum)} to ${String(maximum)}`;
   if (types.includes("boolean")) return "true or false";
   if (types.includes("array")) return "a list";

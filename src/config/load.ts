@@ -1,35 +1,48 @@
-/** Loads the configuration: the file and its drop-ins, everything checked, every mistake named with its line. */
+/** Loads the configuration: the file and its drop-ins, everything checked, every mistake reported with its line. */
+import { accessSync, constants, readdirSync, readFileSync, statSync } from "node:fs";
 import { hostname } from "node:os";
-import { resolve } from "node:path";
-import { ConfigError, formatProblem, type Problem } from "./errors.ts";
-import { explain, type Finding } from "./explain.ts";
-import { findFiles } from "./files.ts";
-import { formatPath, locate } from "./merge.ts";
+import { dirname, join, resolve } from "node:path";
+import type { ErrorObject } from "ajv";
+import { formatSize } from "#/lib/units.ts";
+import { readThroughConf } from "./conf.ts";
+import { ConfigError, type Finding, formatProblem, type Problem } from "./errors.ts";
+import { explain } from "./explain.ts";
+import { formatPath, locate, type Mapping, mergeSources } from "./merge.ts";
 import type { Config } from "./model.ts";
-import { type Reading, readThroughConf } from "./reading.ts";
-import { fileResolver, resolveConfig } from "./resolve.ts";
-import type { ConfigDocument } from "./schema.ts";
-import { checkSemantics } from "./semantics.ts";
+import type { ResolveFile } from "./named-files.ts";
+import { type ConfigDocument, checkConfig, configSchema, resolveConfig } from "./schema.ts";
+import { parseSource, type Source } from "./source.ts";
 
-/** Where the configuration is when nobody says otherwise. */
+/** The configuration's file unless another is named. */
 export const defaultConfigFile = "/etc/labgear/labgear.yaml";
 
-/** More lines than this help nobody. */
-const mostProblems = 100;
+/** A configuration of a thousand jobs takes some 300 KiB. */
+const maxFileBytes = 1024 * 1024;
+
+const maxProblems = 100;
 
 export interface LoadOptions {
-  /** The file; default: /etc/labgear/labgear.yaml. Its drop-ins are conf.d/*.yaml beside it, wherever it is. */
+  /** Default: /etc/labgear/labgear.yaml. The drop-ins are conf.d/*.yaml beside it. */
   readonly file?: string;
   /**
-   * The file may be missing, and the defaults hold: no jobs, the embedded server. For commands that work without any;
-   * the agent itself wants one, as with a mistyped path it would otherwise run happily without its jobs.
+   * Whether the file may be missing, for commands that work with the defaults. The agent requires it: with a
+   * mistyped path it would otherwise run without its jobs.
    */
   readonly optional?: boolean;
 }
 
+/** What the files say. */
+interface Reading {
+  readonly sources: readonly Source[];
+  /** All sources merged. */
+  readonly data: Mapping;
+  /** Everything that the schema refuses in the data. */
+  readonly errors: readonly ErrorObject[];
+}
+
 /**
- * Reads the files (never writes them), merges the drop-ins over the main file in the order of their names, and
- * checks the whole. Called again for a reload: what it returned before stays as it is.
+ * Reads the files (and never writes them), merges the drop-ins over the main file in the order of their names, and
+ * checks the result. A reload calls it again; what it returned before doesn't change.
  * @throws ConfigError INVALID with all mistakes, or UNREADABLE
  */
 export async function loadConfig({
@@ -37,30 +50,98 @@ export async function loadConfig({
   optional = false,
 }: LoadOptions = {}): Promise<Config> {
   const main = resolve(file);
-  const [first, ...others] = findFiles(main, optional);
-  const reading =
-    first === undefined ? { sources: [], data: {}, errors: [] } : readThroughConf([first, ...others]);
+  const files = findFiles(main, optional);
+  const reading = readFiles(files);
   const { sources, data } = reading;
   const hostName = hostname();
-  const resolveFile = fileResolver((path) => locate(sources, path)?.file ?? main);
+  const resolveFile: ResolveFile = (path, name) =>
+    resolve(dirname(locate(sources, path)?.file ?? main), name);
   const isBroken = sources.some(({ brokenFrom }) => brokenFrom !== undefined);
   const problems = [
     ...sources.flatMap((source) => source.problems),
     ...schemaProblems(reading, isBroken, main),
     ...(isBroken
       ? []
-      : checkSemantics(data, hostName, resolveFile).map((finding) => place(reading, finding, main))),
+      : checkConfig(data, hostName, resolveFile).map((finding) => place(reading, finding, main))),
   ];
-  if (problems.length > 0) throw ConfigError.invalid(inOrder(problems, [first ?? main, ...others]));
-  return resolveConfig(
-    data as ConfigDocument,
-    [first, ...others].filter((name) => name !== undefined),
-    hostName,
-    resolveFile,
-  );
+  if (problems.length > 0) throw ConfigError.invalid(inOrder(problems, files));
+  return resolveConfig(data as ConfigDocument, files, hostName, resolveFile);
 }
 
-/** In a file with broken YAML, what is said after the break or seems to be missing is most likely the break's work. */
+/**
+ * @returns the file, then the drop-ins in the order of their names' code units
+ * @throws ConfigError UNREADABLE
+ */
+function findFiles(main: string, optional: boolean): string[] {
+  const isThere = orUnreadable(main, () => statSync(main, { throwIfNoEntry: false }) !== undefined);
+  if (!isThere && !optional) {
+    throw new ConfigError(
+      "UNREADABLE",
+      `${main} does not exist: create it, or name another file with --config FILE`,
+    );
+  }
+  const files = [...(isThere ? [main] : []), ...dropIns(join(dirname(main), "conf.d"))];
+  for (const file of files) checkFile(file);
+  return files;
+}
+
+/** Hidden files are left out. */
+function dropIns(folder: string): string[] {
+  return orUnreadable(folder, () => {
+    if (!statSync(folder, { throwIfNoEntry: false })) return [];
+    return readdirSync(folder)
+      .filter((name) => name.endsWith(".yaml") && !name.startsWith("."))
+      .sort()
+      .map((name) => join(folder, name));
+  });
+}
+
+/** Reading a pipe or a device might never end. */
+function checkFile(file: string): void {
+  const found = orUnreadable(file, () => statSync(file));
+  if (!found.isFile()) throw new ConfigError("UNREADABLE", `${file} is not a file: name a YAML file`);
+  if (found.size > maxFileBytes) {
+    const sizes = `it has ${formatSize(found.size)}, and the limit is ${formatSize(maxFileBytes)}`;
+    throw new ConfigError("UNREADABLE", `${file} is too large for a configuration file: ${sizes}`);
+  }
+  orUnreadable(file, () => accessSync(file, constants.R_OK));
+}
+
+function orUnreadable<T>(file: string, look: () => T): T {
+  try {
+    return look();
+  } catch (cause) {
+    const { code, syscall } = cause as NodeJS.ErrnoException;
+    if (syscall === undefined) throw cause;
+    const reason =
+      code === "EACCES" || code === "EPERM"
+        ? "can't be read by this user: run labgear as another user, or change the file's owner or mode"
+        : `can't be read: ${(cause as Error).message}`;
+    throw new ConfigError("UNREADABLE", `${file} ${reason}`, { cause });
+  }
+}
+
+/** All files are one document for conf: it opens the first, and `parse` adds the others. */
+function readFiles([first, ...others]: readonly string[]): Reading {
+  if (first === undefined) return { sources: [], data: {}, errors: [] };
+  let sources: readonly Source[] = [];
+  let data: Mapping = {};
+  const parse = (text: string): Mapping => {
+    const more = others.map((file) =>
+      parseSource(
+        file,
+        orUnreadable(file, () => readFileSync(file, "utf8")),
+      ),
+    );
+    sources = [parseSource(first, text), ...more];
+    data = mergeSources(sources);
+    return data;
+  };
+  const errors = orUnreadable(first, () => readThroughConf(first, configSchema, parse));
+  return { sources, data, errors };
+}
+
+/** In a file with broken YAML, mistakes after the break, and options that seem to be missing, are most likely caused by it. */
 function schemaProblems(reading: Reading, isBroken: boolean, main: string): Problem[] {
   const breaks = new Map(reading.sources.map(({ file, brokenFrom }) => [file, brokenFrom ?? Infinity]));
   return reading.errors
@@ -76,15 +157,15 @@ function place({ sources, data }: Reading, { path, message }: Finding, main: str
   return { ...position, key: formatPath(data, path), message };
 }
 
-/** By file, line and column; each mistake once, and not more than can be read. */
+/** By file, line and column; each mistake once, and maxProblems at most. */
 function inOrder(problems: readonly Problem[], files: readonly string[]): Problem[] {
   const unique = [...new Map(problems.map((problem) => [formatProblem(problem), problem])).values()];
   const sorted = unique.sort(
     (a, b) =>
       files.indexOf(a.file) - files.indexOf(b.file) || a.line - b.line || (a.column ?? 0) - (b.column ?? 0),
   );
-  const [next] = sorted.slice(mostProblems);
+  const [next] = sorted.slice(maxProblems);
   if (!next) return sorted;
-  const message = `and ${sorted.length - mostProblems} more mistakes from here on`;
-  return [...sorted.slice(0, mostProblems), { ...next, key: "", message }];
+  const message = `and ${sorted.length - maxProblems} more mistakes from here on`;
+  return [...sorted.slice(0, maxProblems), { ...next, key: "", message }];
 }

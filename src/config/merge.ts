@@ -1,21 +1,20 @@
-/** Several files laid over one another: mappings merge deeply, lists and single values replace. */
-
+/** The data of all files as one: merged (mappings deeply, lists and single values replaced), read, and located. */
 import { printable } from "#/lib/text.ts";
-import type { Path, Position, Source } from "./source.ts";
+import type { Path } from "./errors.ts";
+import type { Position, Source } from "./source.ts";
 
-/** @returns the data of all files, the later ones over the earlier ones; the sources' own data stays as it is */
-export function mergeSources(sources: readonly Source[]): Record<string, unknown> {
-  return sources.reduce<Record<string, unknown>>((merged, { value }) => mergeMappings(merged, value), {});
+export type Mapping = Readonly<Record<string, unknown>>;
+
+/** @returns the data of all files, later ones over earlier ones; the sources' own data is left as it is */
+export function mergeSources(sources: readonly Source[]): Mapping {
+  return sources.reduce<Mapping>((merged, { value }) => mergeMappings(merged, value), {});
 }
 
-function mergeMappings(
-  base: Readonly<Record<string, unknown>>,
-  over: Readonly<Record<string, unknown>>,
-): Record<string, unknown> {
+function mergeMappings(base: Mapping, over: Mapping): Mapping {
   const merged = new Map(Object.entries(base));
   for (const [key, value] of Object.entries(over)) {
     const below = merged.get(key);
-    // A section whose options are all commented out takes nothing away.
+    // A section whose options are all commented out (null) removes nothing.
     if (isMapping(below) && value === null) continue;
     merged.set(key, isMapping(below) && isMapping(value) ? mergeMappings(below, value) : value);
   }
@@ -23,14 +22,33 @@ function mergeMappings(
   return Object.fromEntries(merged);
 }
 
-/** @returns whether a value is a mapping of options, and neither a list nor a single value */
-export function isMapping(value: unknown): value is Readonly<Record<string, unknown>> {
+/** @returns whether a value is a mapping of options, not a list or a single value */
+export function isMapping(value: unknown): value is Mapping {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+// The checks of the sections also read data that the schema has refused: a value of the wrong type counts as missing.
+
+/** @returns the mapping; an empty one for anything else */
+export function mapping(value: unknown): Mapping {
+  return isMapping(value) ? value : {};
+}
+
+/** @returns the mappings inside a mapping or a list, each with its name or index */
+export function entries(value: unknown): [name: string, entry: Mapping][] {
+  const all: [string, unknown][] = Object.entries(Array.isArray(value) ? value : mapping(value));
+  return all.filter((pair): pair is [string, Mapping] => isMapping(pair[1]));
+}
+
+/** @returns the strings in a list, each with its index */
+export function texts(value: unknown): [index: string, text: string][] {
+  const all: [string, unknown][] = Array.isArray(value) ? Object.entries(value) : [];
+  return all.filter((pair): pair is [string, string] => typeof pair[1] === "string");
+}
+
 /**
- * @returns where an option of the merged data stands: in the last file that has it. For one that no file has
- *   (it is missing), where the mapping stands that it should be in. Undefined: there is no file
+ * @returns where an option of the merged data is written: in the last file that has it. For a missing option, where the mapping
+ *   is written that should contain it. Undefined: there is no file
  */
 export function locate(sources: readonly Source[], path: Path): Position | undefined {
   for (let length = path.length; length >= 0; length--) {
@@ -42,7 +60,7 @@ export function locate(sources: readonly Source[], path: Path): Position | undef
   return undefined;
 }
 
-/** @returns a path as messages have it: "jobs.unit-tests.nodes[0]" */
+/** @returns a path as messages show it: "jobs.unit-tests.nodes[0]" */
 export function formatPath(data: unknown, path: Path): string {
   let text = "";
   let value = data;

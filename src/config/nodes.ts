@@ -1,4 +1,4 @@
-/** The nodes of a YAML document: what no configuration should have among them, and where an option is. */
+/** The nodes of a YAML document: finds what no configuration should contain, and where an option is written. */
 import {
   type Alias,
   type Document,
@@ -16,33 +16,33 @@ import {
 import { printable, shown } from "#/lib/text.ts";
 
 export const tooDeep = "is nested too deeply";
-export const tooManyAliases = "has too many aliases (*NAME): write out what they stand for";
-const badMerge = "has a merge key (<<) whose value is not a mapping, nor a list of mappings";
+export const tooManyAliases = "has too many aliases (*NAME): write the values out";
+const badMerge = "has a merge key (<<) whose value is neither a mapping nor a list of mappings";
 
-/** The deepest option is four levels down. */
-const deepest = 32;
+/** The maxDepth option is on the sixth level: jobs.NAME.steps[N].put.from. */
+const maxDepth = 32;
 
 const plainTags = new Set(
   ["str", "int", "float", "bool", "null", "map", "seq", "merge"].map((name) => `tag:yaml.org,2002:${name}`),
 );
 
-/** A key that its mapping has already; offsets are in characters. */
+/** A key that its mapping already has; offsets are in characters. */
 export interface Duplicate {
   readonly offset: number;
   readonly first: number;
   readonly key: string;
 }
 
-/** What keeps the document from being turned into data. */
+/** Something that prevents turning the document into data. */
 export interface Unsound {
   readonly offset: number;
   readonly message: string;
 }
 
-/** Walks each node once, and follows no alias. */
+/** Visits each node once, without following aliases. */
 export function inspect(
   document: Document,
-  mostAliases: number,
+  maxAliases: number,
 ): { duplicates: Duplicate[]; unsound: Unsound[] } {
   const duplicates: Duplicate[] = [];
   const unsound: Unsound[] = [];
@@ -54,17 +54,17 @@ export function inspect(
       unsound.push({ offset: start(node), message });
       return visit.BREAK;
     };
-    // A pair and its mapping are two steps of the path.
-    if (path.length > 2 * deepest) return report(tooDeep);
+    // A pair and its mapping are two entries of the path.
+    if (path.length > 2 * maxDepth) return report(tooDeep);
     if (isAlias(node)) {
       aliases += 1;
       const message =
-        aliases > mostAliases ? tooManyAliases : aliasProblem(node, anchors.get(node.source), path);
+        aliases > maxAliases ? tooManyAliases : aliasProblem(node, anchors.get(node.source), path);
       return message === undefined ? undefined : report(message);
     }
     if (node.anchor !== undefined) anchors.set(node.anchor, node);
     if (node.tag !== undefined && !plainTags.has(node.tag))
-      return report(`the tag ${shown(node.tag)} is not known here`);
+      return report(`the tag ${shown(node.tag)} is not supported`);
     if (!isMap(node)) return undefined;
     duplicates.push(...duplicatesOf(node, path));
     return node.items.every((pair) => mergesMappings(pair, anchors)) ? undefined : report(badMerge);
@@ -74,11 +74,11 @@ export function inspect(
 
 function aliasProblem(alias: Alias, target: Node | undefined, path: readonly unknown[]): string | undefined {
   const name = printable(alias.source);
-  if (!target) return `*${name} stands for nothing: &${name} must come before it`;
-  return path.includes(target) ? `*${name} is inside of what it stands for` : undefined;
+  if (!target) return `*${name} refers to nothing: &${name} must come before it`;
+  return path.includes(target) ? `*${name} is inside the value that it refers to` : undefined;
 }
 
-/** What the data's maker would throw for, without saying where. */
+/** For other merge keys, toJS() would throw without a position. */
 function mergesMappings({ key, value }: Pair, anchors: ReadonlyMap<string, Node>): boolean {
   if (keyText(key) !== "<<") return true;
   const target = (node: unknown): unknown => (isAlias(node) ? anchors.get(node.source) : node);
@@ -102,19 +102,18 @@ function duplicatesOf(map: YAMLMap, path: readonly unknown[]): Duplicate[] {
 }
 
 /**
- * @returns a function from a path (the keys down to an option; a place in a list as a number in digits) to the offset of the
- *   option's key, or of the list's entry, where it is written: aliases and merge keys are followed.
- *   Undefined: the document doesn't have it
+ * @returns a function from a path to the offset of the option's key, or of the list's entry, where it is written: it follows
+ *   aliases and merge keys. Undefined: the document doesn't have the option
  */
 export function locator(document: Document): (path: readonly string[]) => number | undefined {
-  // A file of nothing but mistakes asks as often as it has keys.
+  // A file full of mistakes looks up every key.
   const indexes = new WeakMap<YAMLMap, Map<string, Pair>>();
   const pairOf = (map: YAMLMap, name: string, hops = 0): Pair | undefined => {
     const index = indexes.get(map) ?? new Map(map.items.map((pair) => [keyText(pair.key), pair]));
     indexes.set(map, index);
     const own = index.get(name);
     const merge = index.get("<<");
-    if (own || !merge || hops > deepest) return own;
+    if (own || !merge || hops > maxDepth) return own;
     const merged = resolved(document, merge.value);
     for (const entry of isSeq(merged) ? merged.items : [merged]) {
       const source = resolved(document, entry);
@@ -144,7 +143,7 @@ export function locator(document: Document): (path: readonly string[]) => number
   };
 }
 
-/** @returns the offset of the file's last option, at the top level, that begins at an offset or before */
+/** @returns the offset of the last top-level option that begins at or before an offset */
 export function optionAt(document: Document, offset: number): number | undefined {
   const keys = isMap(document.contents) ? document.contents.items.map(({ key }) => start(key)) : [];
   return keys.findLast((key) => key <= offset);

@@ -1,32 +1,36 @@
-/**
- * The JSON schema (2020-12) of the configuration files, all merged.
- * `kind` is our keyword for a text's meaning (kinds.ts); `default` is for readers and is filled in by resolve.ts.
- */
+/** The whole configuration, put together from its sections: the JSON schema (2020-12), the checks beyond it, and the resolved values. */
 import type { SchemaObject } from "ajv";
-import { defaults } from "./defaults.ts";
-import { type DeviceDocument, deviceSchema, mostDevices } from "./sections/device.ts";
-import { type HttpDocument, httpSchema } from "./sections/http.ts";
-import { type JobDocument, jobSchema } from "./sections/job.ts";
+import { shown } from "#/lib/text.ts";
+import type { Finding } from "./errors.ts";
+import { type Kind, kinds, milliseconds, refuse } from "./kinds.ts";
+import type { Mapping } from "./merge.ts";
+import type { Config } from "./model.ts";
+import type { ResolveFile } from "./named-files.ts";
+import { type BuildsDocument, buildsSchema, resolveBuilds } from "./sections/builds.ts";
+import {
+  checkDevices,
+  type DeviceDocument,
+  deviceSchema,
+  maxDevices,
+  resolveDevice,
+} from "./sections/device.ts";
+import { type HostDocument, hostSchema, resolveHost } from "./sections/host.ts";
+import { checkHttp, type HttpDocument, httpSchema, resolveHttp } from "./sections/http.ts";
+import { checkJobs, type JobDocument, jobSchema, resolveJob } from "./sections/job.ts";
+import {
+  allServersTlsSchema,
+  checkServers,
+  resolveServers,
+  type ServersDocument,
+  serversSchema,
+} from "./sections/servers.ts";
 
-export interface TlsDocument {
-  readonly ca?: string;
-  readonly cert?: string;
-  readonly key?: string;
-}
-
-/** The type of the merged files once they have passed the schema. A section without anything in it is null. */
-export interface ConfigDocument {
+/** The merged files once they have passed the schema. A section without options is null. */
+export interface ConfigDocument extends ServersDocument {
   readonly name?: string;
-  readonly servers?: readonly (string | { readonly server: string; readonly tls?: TlsDocument })[];
-  readonly tls?: TlsDocument;
   readonly http?: HttpDocument | null;
-  readonly host?: { readonly classes?: readonly string[]; readonly executors?: number } | null;
-  readonly builds?: {
-    readonly keep?: number;
-    readonly "keep-days"?: number;
-    readonly "min-free"?: string | number;
-    readonly "max-console"?: string | number;
-  } | null;
+  readonly host?: HostDocument | null;
+  readonly builds?: BuildsDocument | null;
   readonly jobs?: Readonly<Record<string, JobDocument>> | null;
   readonly devices?: Readonly<Record<string, DeviceDocument>> | null;
   readonly "stop-timeout"?: string;
@@ -34,79 +38,14 @@ export interface ConfigDocument {
   readonly "infrastructure-result"?: string;
 }
 
-const tls = (description: string): SchemaObject => ({
-  type: "object",
-  description,
-  additionalProperties: false,
-  dependentRequired: { cert: ["key"], key: ["cert"] },
-  properties: {
-    ca: {
-      type: "string",
-      kind: "file",
-      description: "Certificates that the server's is checked against (PEM); absent: the system's.",
-    },
-    cert: { type: "string", kind: "file", description: "The box's own certificate (PEM)." },
-    key: { type: "string", kind: "file", description: "The private key of cert (PEM)." },
-  },
-});
+const defaults = { stopTimeout: "1h", orphanTimeout: "2m" };
 
-const host: SchemaObject = {
-  type: ["object", "null"],
-  description: "The box itself as a node.",
-  additionalProperties: false,
-  properties: {
-    classes: {
-      type: "array",
-      minItems: 1,
-      uniqueItems: true,
-      items: { type: "string", kind: "name" },
-      default: defaults.classes,
-      description: "What clients may ask for as a node; auto: what the hardware says it is.",
-    },
-    executors: {
-      type: "integer",
-      minimum: 1,
-      maximum: 256,
-      default: defaults.executors,
-      description: "How many builds run at once on the host.",
-    },
-  },
+const result: Kind = {
+  expected: "a result in capitals such as NODE_FAILURE, but not SUCCESS",
+  refuse: (text) => (!/^[A-Z][A-Z0-9_]{0,99}$/.test(text) || text === "SUCCESS" ? true : undefined),
 };
 
-const builds: SchemaObject = {
-  type: ["object", "null"],
-  description: "What is kept of finished builds.",
-  additionalProperties: false,
-  properties: {
-    keep: {
-      type: "integer",
-      minimum: 1,
-      maximum: 1_000_000,
-      default: defaults.keep,
-      description: "How many builds of each job.",
-    },
-    "keep-days": {
-      type: "integer",
-      minimum: 1,
-      maximum: 36_500,
-      default: defaults.keepDays,
-      description: "For how many days.",
-    },
-    "min-free": {
-      type: ["string", "integer"],
-      kind: "size-or-none",
-      default: defaults.minFree,
-      description: "Free disk space below which no build is taken.",
-    },
-    "max-console": {
-      type: ["string", "integer"],
-      kind: "size",
-      default: defaults.maxConsole,
-      description: "How much of a build's console is kept; the rest is dropped, and the log says so.",
-    },
-  },
-};
-
+/** The keyword `kind` is ours (kinds.ts); `default` is for documentation: the sections fill the defaults in as they resolve. */
 export const configSchema = {
   $schema: "https://json-schema.org/draft/2020-12/schema",
   title: "labgear's configuration",
@@ -115,59 +54,97 @@ export const configSchema = {
   properties: {
     name: {
       type: "string",
-      kind: "name",
-      description: "The manager's name, and the host's as a node; absent: the host's name.",
+      kind: kinds.name,
+      description: "The name of this box: the manager's, and the host's as a node. Default: the host name.",
     },
-    servers: {
-      type: "array",
-      description:
-        "Gearman job servers, all served at once: HOST[:PORT] (port 4730), or server and tls; none: an embedded one on 127.0.0.1:4730, or whichever listens there.",
-      items: {
-        type: ["string", "object"],
-        kind: "server",
-        additionalProperties: false,
-        required: ["server"],
-        properties: {
-          server: { type: "string", kind: "server", description: "HOST[:PORT]" },
-          tls: tls("TLS towards this server, in place of the tls for all."),
-        },
-      },
-    },
-    tls: tls("TLS towards all servers; file names are relative to the file they stand in."),
+    servers: serversSchema,
+    tls: allServersTlsSchema,
     http: httpSchema,
-    host,
-    builds,
+    host: hostSchema,
+    builds: buildsSchema,
     jobs: {
       type: ["object", "null"],
-      description: "The jobs that clients may choose among, by name.",
-      propertyNames: { kind: "job-name" },
+      description: "The jobs that clients can choose from, by name.",
+      propertyNames: { kind: kinds.jobName },
       additionalProperties: jobSchema,
     },
     devices: {
       type: ["object", "null"],
-      description: "The boards on serial links, each a node of its own, by name.",
-      propertyNames: { kind: "device-name" },
-      maxProperties: mostDevices,
+      description: "The boards on serial ports, by name. Each is a node.",
+      propertyNames: { kind: kinds.deviceName },
+      maxProperties: maxDevices,
       additionalProperties: deviceSchema,
     },
     "stop-timeout": {
       type: "string",
-      kind: "duration-or-none",
+      kind: kinds.durationOrZero,
       default: defaults.stopTimeout,
       description: "How long the first SIGTERM waits for running builds before it stops them.",
     },
     "orphan-timeout": {
       type: "string",
-      kind: "duration-or-none",
+      kind: kinds.durationOrZero,
       default: defaults.orphanTimeout,
       description:
-        "How long a build runs on whose job server was lost, before it is stopped because no server asked for it again.",
+        "How long a build goes on after its job server was lost. If no server asks for it again by then, it is stopped.",
     },
     "infrastructure-result": {
       type: "string",
-      kind: "result",
+      kind: result,
       description:
-        "The result sent when the infrastructure failed, such as NODE_FAILURE, for Zuul older than 2.0; absent: none, and Zuul runs the build again.",
+        "The result to send when the infrastructure failed, such as NODE_FAILURE, for Zuul older than 2.0. Default: none, and Zuul runs the build again.",
     },
   },
 } as const satisfies SchemaObject;
+
+/**
+ * What the schema can't express: options that contradict each other or the box.
+ * @param data the merged files; the schema may have refused them
+ * @param hostName the name of the box where the files give none
+ */
+export function checkConfig(data: Mapping, hostName: string, resolveFile: ResolveFile): Finding[] {
+  const hostNode = data.name ?? hostName;
+  return [
+    ...(data.name === undefined && refuse(kinds.name, hostName) !== undefined
+      ? [
+          {
+            path: ["name"],
+            message: `the option name is required: the host name ${shown(hostName)} can't be used`,
+          },
+        ]
+      : []),
+    ...checkServers(data, resolveFile),
+    ...checkHttp(data, resolveFile),
+    ...checkDevices(data, hostNode, resolveFile),
+    ...checkJobs(data, hostNode),
+  ];
+}
+
+/**
+ * @param document has passed the schema and the checks
+ * @param files the files it was read from
+ */
+export function resolveConfig(
+  document: ConfigDocument,
+  files: readonly string[],
+  hostName: string,
+  resolveFile: ResolveFile,
+): Config {
+  const { jobs, devices } = document;
+  const infrastructureResult = document["infrastructure-result"];
+  return {
+    files,
+    name: document.name ?? hostName,
+    servers: resolveServers(document, resolveFile),
+    http: resolveHttp(document.http ?? {}, hostName, resolveFile),
+    host: resolveHost(document.host ?? {}),
+    builds: resolveBuilds(document.builds ?? {}),
+    jobs: new Map(Object.entries(jobs ?? {}).map(([name, entry]) => [name, resolveJob(name, entry)])),
+    devices: new Map(
+      Object.entries(devices ?? {}).map(([name, entry]) => [name, resolveDevice(name, entry, resolveFile)]),
+    ),
+    stopTimeout: milliseconds(document["stop-timeout"] ?? defaults.stopTimeout),
+    orphanTimeout: milliseconds(document["orphan-timeout"] ?? defaults.orphanTimeout),
+    ...(infrastructureResult !== undefined && { infrastructureResult }),
+  };
+}

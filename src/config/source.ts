@@ -1,10 +1,8 @@
-/** One YAML file: what it says, what is wrong with it as YAML, and where each option stands in it. */
+/** One YAML file: its data, what is wrong with it as YAML, and where each option is written. */
 import { type Document, LineCounter, parseDocument } from "yaml";
 import { printable, shown } from "#/lib/text.ts";
-import type { Problem } from "./errors.ts";
+import type { Path, Problem } from "./errors.ts";
 import { inspect, locator, optionAt, tooDeep, tooManyAliases } from "./nodes.ts";
-
-export type Path = readonly string[];
 
 export interface Position {
   readonly file: string;
@@ -14,21 +12,21 @@ export interface Position {
 
 export interface Source {
   readonly file: string;
-  /** Plain data; an empty mapping when the file is empty or can't be made sense of. */
+  /** Plain data; an empty mapping when the file is empty or can't be read as a mapping. */
   readonly value: Readonly<Record<string, unknown>>;
-  /** Broken YAML, and keys given twice. */
+  /** Broken YAML, and keys that are given twice. */
   readonly problems: readonly Problem[];
-  /** The first line from which on the file may not mean what it seems to; undefined: it is good YAML. */
+  /** From this line on, the file may mean something else than it seems to; undefined: it is valid YAML. */
   readonly brokenFrom: number | undefined;
-  /** @returns where the option stands: its key, or its place in a list; undefined when the file doesn't have it */
+  /** @returns where the option is written: its key, or its entry in a list; undefined when the file doesn't have it */
   readonly locate: (path: Path) => Position | undefined;
 }
 
-/** How often aliases may repeat what they stand for; a few lines could otherwise grow to gigabytes. */
-const mostAliases = 500;
-/** A slip can break every line after it, and a line in several ways. */
-const mostErrors = 200;
-const mostSyntaxProblems = 10;
+/** Without a limit, aliases of aliases could turn a few lines into gigabytes. */
+const maxAliases = 500;
+/** One typo can break every line after it, and a line in several ways. */
+const maxErrors = 200;
+const maxSyntaxProblems = 10;
 
 /** @param text what is in the file, YAML 1.2 (so `on`, `off`, `yes` and `no` are text); merge keys (<<) work */
 export function parseSource(file: string, text: string): Source {
@@ -39,7 +37,7 @@ export function parseSource(file: string, text: string): Source {
     schema: "core",
     merge: true,
     stringKeys: true,
-    // The library's search for duplicates takes time by the square of the keys; nodes.ts has ours.
+    // The library's own search for duplicates is quadratic in the number of keys; nodes.ts has ours.
     uniqueKeys: false,
     prettyErrors: false,
     logLevel: "error",
@@ -48,9 +46,9 @@ export function parseSource(file: string, text: string): Source {
     const { line, col } = lines.linePos(offset);
     return { file, line, column: col };
   };
-  // A quote that is missing is missed at the end of the file; the option it is missing from says more.
+  // The library reports a missing quote at the end of the file; the option with the opening quote says more.
   const brokenOption = (offset: number): number => at(optionAt(document, offset) ?? offset).line;
-  const errors = [...document.errors, ...document.warnings].slice(0, mostErrors).map((error) => {
+  const errors = [...document.errors, ...document.warnings].slice(0, maxErrors).map((error) => {
     const [offset] = error.pos;
     const from = brokenOption(offset);
     const isFar = error.code === "MISSING_CHAR" && from < at(offset).line;
@@ -58,9 +56,9 @@ export function parseSource(file: string, text: string): Source {
     return { offset, message: syntaxMessage(error) + begin };
   });
   const offsetOf = locator(document);
-  const { duplicates, unsound } = inspect(document, mostAliases);
+  const { duplicates, unsound } = inspect(document, maxAliases);
   const broken = [...errors, ...unsound];
-  // With keys that are no text, or aliases without an end, there is nothing to make data of.
+  // With keys that aren't text, or endless aliases, there is no data.
   const isUsable = unsound.length === 0 && document.errors.every(({ code }) => code !== "NON_STRING_KEY");
   const value = isUsable ? toData(document) : {};
   if (typeof value === "string") broken.push({ offset: document.contents?.range?.[0] ?? 0, message: value });
@@ -84,31 +82,31 @@ export function parseSource(file: string, text: string): Source {
   };
 }
 
-/** The file's options as plain data, or what is wrong with them. */
+/** The file's options as plain data, or the message for what is wrong with them. */
 function toData(document: Document): Record<string, unknown> | string {
   try {
-    const value: unknown = document.toJS({ maxAliasCount: mostAliases }) ?? {};
+    const value: unknown = document.toJS({ maxAliasCount: maxAliases }) ?? {};
     if (typeof value === "object" && value !== null && !Array.isArray(value))
       return value as Record<string, unknown>;
     return document.errors.length > 0 ? {} : `expected options (KEY: VALUE), found ${shown(value)}`;
   } catch (error) {
-    // The library's guard against aliases of aliases of aliases.
+    // maxAliasCount is exceeded: aliases of aliases of aliases.
     if (error instanceof ReferenceError) return tooManyAliases;
     throw error;
   }
 }
 
 function syntaxMessage(error: { code: string; message: string }): string {
-  if (error.code === "MULTIPLE_DOCS") return "expected one document: take out the line ---";
+  if (error.code === "MULTIPLE_DOCS") return "expected a single document: remove the line ---";
   if (error.code === "RESOURCE_EXHAUSTION") return tooDeep;
   if (error.code === "NON_STRING_KEY") return "a key must be plain text";
-  if (error.code === "TAG_RESOLVE_FAILED") return `${printable(error.message)}: tags are not needed here`;
+  if (error.code === "TAG_RESOLVE_FAILED") return `${printable(error.message)}: remove the tag`;
   return `is not valid YAML: ${printable(error.message.split("\n")[0] ?? "")}`;
 }
 
-/** One slip makes many errors on its line, and some on the lines after it. */
+/** One typo causes many errors on its line, and some on the lines after it. */
 function onePerLine(problems: readonly Problem[]): Problem[] {
   const first = new Map<number, Problem>();
   for (const problem of problems) if (!first.has(problem.line)) first.set(problem.line, problem);
-  return [...first.values()].slice(0, mostSyntaxProblems);
+  return [...first.values()].slice(0, maxSyntaxProblems);
 }

@@ -11,6 +11,9 @@ export interface Address {
 const hostName =
   /^(?!.{254})[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$/;
 
+/** The default port of job servers (gearmand). */
+export const gearmanPort = 4730;
+
 /** What messages say where a server's address is expected. */
 export const serverForm = "HOST or HOST:PORT, IPv6 in brackets";
 

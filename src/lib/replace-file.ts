@@ -1,15 +1,16 @@
-/** Replaces a file as a whole: who reads it, even after a crash, finds the old content or the new, never a part. */
+/** Replaces a file as a whole: a reader, even after a crash, finds the old content or the new, never a part. */
 import { randomUUID } from "node:crypto";
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { open, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 
 /**
- * Writes a file beside, syncs it, renames it over the old one, and syncs the rename. A crash on the way may leave
+ * Writes a new file beside the old one, syncs it, renames it over the old one, and syncs the rename. A crash in between may leave
  * `NAME.new-UUID` beside the file: see removeHalfWritten().
- * @throws the file system's error, ENOSPC, EDQUOT and EFBIG too; the old content is then still there
+ * @throws the file system's error, also ENOSPC, EDQUOT and EFBIG; the old content is then still there
  */
 export async function replaceFile(path: string, content: string): Promise<void> {
-  const fresh = `${path}.new-${randomUUID()}`;
+  const fresh = freshName(path);
   try {
     await writeSynced(fresh, content);
     await rename(fresh, path);
@@ -21,8 +22,27 @@ export async function replaceFile(path: string, content: string): Promise<void> 
   await folder.sync();
 }
 
+/** The same without giving way to anything else, for what has to be on the disk before a function returns. */
+export function replaceFileSync(path: string, content: string, mode: number): void {
+  const fresh = freshName(path);
+  try {
+    // Like writeSynced(): what doesn't fit is an error, and not a shorter file.
+    writeFileSync(fresh, content, { flag: "wx", mode, flush: true });
+    renameSync(fresh, path);
+  } catch (error) {
+    rmSync(fresh, { force: true });
+    throw error;
+  }
+  const folder = openSync(dirname(path), "r");
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
+}
+
 /**
- * Removes what crashes left beside a file when they came on the way of replaceFile().
+ * Removes what a crash during replaceFile() has left beside a file.
  * @throws the file system's error
  */
 export async function removeHalfWritten(path: string): Promise<void> {
@@ -31,6 +51,8 @@ export async function removeHalfWritten(path: string): Promise<void> {
     if (name.startsWith(start)) await rm(join(dirname(path), name), { force: true });
   }
 }
+
+const freshName = (path: string): string => `${path}.new-${randomUUID()}`;
 
 async function writeSynced(path: string, content: string): Promise<void> {
   await using file = await open(path, "wx", 0o644);

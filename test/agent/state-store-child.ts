@@ -2,7 +2,9 @@
 import { openStore } from "#/agent/state-store.ts";
 
 try {
-  process.stdout.write(String(openStore(process.argv[2] ?? "").nextBuildNumber(process.argv[3] ?? "job")));
+  process.stdout.write(
+    String((await openStore(process.argv[2] ?? "")).nextBuildNumber(process.argv[3] ?? "job")),
+  );
 } catch (error) {
   const { code, message } = error as NodeJS.ErrnoException;
   process.stdout.write(`${code}: ${message}`);

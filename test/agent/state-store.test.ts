@@ -14,41 +14,40 @@ import {
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { openStore } from "#/agent/state-store.ts";
-import { StoreError } from "#/config/errors.ts";
+import { openStore, StoreError } from "#/agent/state-store.ts";
 import { folder } from "../config/folder.ts";
 
 const run = promisify(execFile);
 const child = fileURLToPath(new URL("state-store-child.ts", import.meta.url));
 
-test("numbers go on after reopening, for each job its own", () => {
+test("numbers go on after reopening, for each job its own", async () => {
   using dir = folder();
-  const first = openStore(dir.at("state"));
+  const first = await openStore(dir.at("state"));
   assert.deepEqual(first.warnings, []);
   assert.deepEqual(
     [first.nextBuildNumber("a"), first.nextBuildNumber("a"), first.nextBuildNumber("b")],
     [1, 2, 1],
   );
-  const second = openStore(dir.at("state"));
+  const second = await openStore(dir.at("state"));
   assert.deepEqual([second.nextBuildNumber("a"), second.nextBuildNumber("b")], [3, 2]);
 });
 
-test("a number is on the disk before it is returned, in a file for its owner alone", () => {
+test("a number is on the disk before it is returned, in a file for its owner alone", async () => {
   using dir = folder();
-  const store = openStore(dir.path);
+  const store = await openStore(dir.path);
   const number = store.nextBuildNumber("a");
   assert.equal(JSON.parse(readFileSync(dir.at("state.json"), "utf8")).numbers.a, number);
   assert.equal(statSync(dir.at("state.json")).mode & 0o777, 0o600);
   assert.deepEqual(readdirSync(dir.path), ["state.json"]);
 });
 
-test("paused nodes and their reasons", () => {
+test("paused nodes and their reasons", async () => {
   using dir = folder();
-  const store = openStore(dir.path);
+  const store = await openStore(dir.path);
   store.setPaused("rack7", "new disk");
   store.setPaused("rpi4-a", "");
   store.nextBuildNumber("a");
-  const again = openStore(dir.path);
+  const again = await openStore(dir.path);
   assert.deepEqual(
     [...again.pausedNodes()],
     [
@@ -58,75 +57,84 @@ test("paused nodes and their reasons", () => {
   );
   again.setPaused("rack7", undefined);
   again.setPaused("unknown", undefined);
-  assert.deepEqual([...openStore(dir.path).pausedNodes().keys()], ["rpi4-a"]);
+  assert.deepEqual([...(await openStore(dir.path)).pausedNodes().keys()], ["rpi4-a"]);
 });
 
-test("jobs and nodes named after what every object has", () => {
+test("jobs and nodes named after what every object has", async () => {
   using dir = folder();
   const names = ["__proto__", "constructor", "toString", "a.b", "__internal__", "0"];
   for (const round of [1, 2]) {
-    const store = openStore(dir.path);
+    const store = await openStore(dir.path);
     for (const name of names) {
       assert.equal(store.nextBuildNumber(name), round, name);
       store.setPaused(name, `for ${name}`);
     }
     assert.deepEqual(new Set(store.pausedNodes().keys()), new Set(names));
   }
-  assert.deepEqual(openStore(dir.path).warnings, []);
+  assert.deepEqual((await openStore(dir.path)).warnings, []);
 });
 
-test("a damaged file is set aside with a warning, and numbers go on above the builds on disk", () => {
-  const damages = ["", "{", '{"numbers": {"a": -1}}', '{"numbers": {"a": "7"}}', "[1]\u0000", '{"other": 1}'];
+test("a damaged file is set aside with a warning, and numbers go on above the builds on disk", async () => {
+  const damages = [
+    "",
+    "{",
+    '{"numbers": {"a": -1}}',
+    '{"numbers": {"a": "7"}}',
+    "[1]",
+    "null",
+    '{"other": 1}',
+  ];
   for (const damage of damages) {
     using dir = folder({ "state.json": damage });
     const now = (): Date => new Date("2026-11-05T06:07:08.009Z");
-    const store = openStore(dir.path, { now });
+    const store = await openStore(dir.path, { now });
     assert.equal(store.warnings.length, 1, damage);
     assert.match(
       store.warnings[0] ?? "",
-      /state\.json was damaged .* set aside as .*state\.json\.damaged-20261105T060708\.009Z/,
+      /state\.json was damaged .* is now .*state\.json\.damaged-20261105T060708\.009Z/,
     );
     assert.equal(readFileSync(dir.at("state.json.damaged-20261105T060708.009Z"), "utf8"), damage);
     assert.deepEqual(
       [store.nextBuildNumber("a", 41), store.nextBuildNumber("a", 41), store.nextBuildNumber("b")],
       [42, 43, 1],
     );
-    assert.deepEqual(openStore(dir.path).warnings, []);
+    assert.deepEqual((await openStore(dir.path)).warnings, []);
   }
 });
 
-test("numbers stay above the builds on disk when the file is older than they are", () => {
+test("numbers stay above the builds on disk when the file is older than they are", async () => {
   using dir = folder({ "state.json": '{"numbers":{"a":3}}' });
-  assert.equal(openStore(dir.path).nextBuildNumber("a", 9), 10);
-  assert.equal(openStore(dir.path).nextBuildNumber("a", 2), 11);
+  assert.equal((await openStore(dir.path)).nextBuildNumber("a", 9), 10);
+  assert.equal((await openStore(dir.path)).nextBuildNumber("a", 2), 11);
 });
 
-test("a file that is taken away or overwritten while the store is open is written anew", () => {
+test("a file that is taken away or overwritten while the store is open is written anew", async () => {
   using dir = folder();
-  const store = openStore(dir.path);
+  const store = await openStore(dir.path);
   store.setPaused("n", "why");
   store.nextBuildNumber("a");
   rmSync(dir.at("state.json"));
   assert.equal(store.nextBuildNumber("a"), 2);
   writeFileSync(dir.at("state.json"), "garbage");
   assert.equal(store.nextBuildNumber("a"), 3);
-  const again = openStore(dir.path);
+  const again = await openStore(dir.path);
   assert.deepEqual(
     [again.warnings, again.nextBuildNumber("a"), again.pausedNodes().get("n")],
     [[], 4, "why"],
   );
 });
 
-test("what a kill in the middle of a write leaves behind doesn't matter", () => {
+test("what a kill in the middle of a write leaves behind doesn't matter", async () => {
   using dir = folder();
-  openStore(dir.path).nextBuildNumber("a");
+  (await openStore(dir.path)).nextBuildNumber("a");
   cpSync(dir.at("state.json"), dir.at("before"));
-  writeFileSync(dir.at("state.json.tmp-1234567890abcdef"), '{"numbers": {"a": 7');
-  const store = openStore(dir.path);
+  writeFileSync(dir.at("state.json.new-1234567890abcdef"), '{"numbers": {"a": 7');
+  const store = await openStore(dir.path);
   assert.deepEqual([store.warnings, store.nextBuildNumber("a")], [[], 2]);
+  assert.deepEqual(readdirSync(dir.path).sort(), ["before", "state.json"]);
 });
 
-test("a directory that can't be one, and a file that can't be read", () => {
+test("a directory that can't be one, and a file that can't be read", async () => {
   using dir = folder({ file: "" });
   const failure = (code: string, message: RegExp) => (error: unknown) => {
     assert.ok(error instanceof StoreError);
@@ -135,16 +143,16 @@ test("a directory that can't be one, and a file that can't be read", () => {
     assert.ok(!error.message.includes("\n"));
     return true;
   };
-  assert.throws(
+  await assert.rejects(
     () => openStore(dir.at("file/state")),
     failure("UNWRITABLE", /file\/state can't be written \(ENOTDIR\).*--state-dir/),
   );
   mkdirSync(dir.at("odd/state.json"), { recursive: true });
-  assert.throws(
+  await assert.rejects(
     () => openStore(dir.at("odd")),
     failure("UNREADABLE", /state\.json can't be read \(EISDIR\)/),
   );
-  const store = openStore(dir.at("gone"));
+  const store = await openStore(dir.at("gone"));
   store.nextBuildNumber("a");
   rmSync(dir.at("gone"), { recursive: true });
   writeFileSync(dir.at("gone"), "");
@@ -165,15 +173,15 @@ test("a directory of somebody else", async () => {
   assert.match(stdout, /^UNWRITABLE: .*state can't be written \(EACCES\): check its owner and mode/);
 });
 
-test("a write cut short is an error, and the number is not lost", async () => {
+test("a write cut short is an error, and the file stays as it was", async () => {
   using dir = folder();
   const long = Object.fromEntries(Array.from({ length: 200 }, (_, index) => [`job-${index}`, 7]));
   writeFileSync(dir.at("state.json"), JSON.stringify({ numbers: long, paused: {} }));
   // Like a disk that is full after the first kilobyte: the system writes what fits and reports no error.
   const limited = ["-c", 'ulimit -f 1 && exec "$0" "$@"', process.execPath, child, dir.path, "job-3"];
   const { stdout } = await run("sh", limited);
-  assert.match(stdout, /^FULL: .*state\.json was cut short: make room on its disk$/);
-  const store = openStore(dir.path);
-  assert.equal(store.warnings.length, 1);
-  assert.equal(store.nextBuildNumber("job-3", 7), 8);
+  assert.match(stdout, /^FULL: .*state\.json can't be written \(EFBIG\): make room on its disk$/);
+  assert.deepEqual(readdirSync(dir.path), ["state.json"]);
+  const store = await openStore(dir.path);
+  assert.deepEqual([store.warnings, store.nextBuildNumber("job-3")], [[], 8]);
 });

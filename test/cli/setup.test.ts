@@ -61,7 +61,7 @@ test("what isn't good leaves all as it was", async () => {
   const config = join(folder.path, "labgear.yaml");
   const bad = await labgear(["setup", "--no-start", "--config", config, "--name", "a:b"]);
   assert.equal(bad.exitCode, 2);
-  assert.match(bad.stderr, /can't be a name: it has a colon/);
+  assert.match(bad.stderr, /can't be a name: it contains a colon/);
   assert.deepEqual(readdirSync(join(folder.path, "conf.d")), []);
   assert.ok(!existsSync(config));
   const missing = await labgear(["setup", "--no-start", "--config", config, "--boards", "/dev/ttyNONE"]);

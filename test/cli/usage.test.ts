@@ -77,7 +77,7 @@ describe("wrong calls", { concurrency }, () => {
     ["functions --server h --tls-key k", /need --tls-ca as well/],
     ["functions --server h --tls-ca /nowhere", /the TLS file \/nowhere can't be read: ENOENT/],
     ["functions --tls-ca f", /--tls-ca needs --server/],
-    ["functions --config /nowhere.yaml", /\/nowhere\.yaml is not there/],
+    ["functions --config /nowhere.yaml", /\/nowhere\.yaml does not exist/],
     ["stop box", /missing required argument 'build'; see/],
     ["stop box job#zero", /expected JOB#NUMBER or a uuid; see `labgear stop --help`/],
     ["log job#0", /expected JOB#NUMBER or a uuid; see `labgear log --help`/],
@@ -86,8 +86,8 @@ describe("wrong calls", { concurrency }, () => {
     ["restart", /a restart in the middle of a build would lose it.*`labgear restart --help`/],
     ["status extra", /too many arguments/],
     ["agent --log-level loud", /Allowed choices are debug, info, warn, error; see/],
-    ["agent --config /nowhere.yaml", /\/nowhere\.yaml is not there/],
-    ["check --config /nowhere.yaml", /\/nowhere\.yaml is not there/],
+    ["agent --config /nowhere.yaml", /\/nowhere\.yaml does not exist/],
+    ["check --config /nowhere.yaml", /\/nowhere\.yaml does not exist/],
   ];
   for (const [call, expected, env] of calls) {
     test(JSON.stringify(call), () => refused(call.split(" "), expected, env));

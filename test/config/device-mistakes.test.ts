@@ -26,12 +26,12 @@ devices:
   none:
 `);
   assert.deepEqual(found, [
-    "labgear.yaml:3: devices.rack7: is the host's own name as a node: give the device another",
+    "labgear.yaml:3: devices.rack7: is also the name of the host's node: choose another one",
     'labgear.yaml:5: devices.rack7.port: expected a path such as /dev/ttyUSB0, tcp://HOST:PORT or rfc2217://HOST:PORT, found "ttyUSB0"',
     'labgear.yaml:6: devices.rack7.console: expected linux, u-boot, micropython or raw, found "linus" (did you mean "linux"?)',
-    'labgear.yaml:8: devices.b:c: "b:c" can\'t be a name: it has a colon',
-    "labgear.yaml:10: devices.late.classes: expected one entry at least, found an empty list",
-    "labgear.yaml:11: devices.late.port: needs what finds it: path, by-id, usb, serial, location or url",
+    'labgear.yaml:8: devices.b:c: "b:c" can\'t be the name of a device: it contains a colon',
+    "labgear.yaml:10: devices.late.classes: expected at least one entry, found an empty list",
+    "labgear.yaml:11: devices.late.port: expected at least one of path, by-id, usb, serial, location or url",
     "labgear.yaml:12: devices.late.port.baud: expected a whole number from 50 to 20000000, found 10",
     'labgear.yaml:13: devices.late.port.flow: expected none, rtscts or xonxoff, found "hard"',
     "labgear.yaml:15: devices.late.quarantine-after: expected a whole number from 1 to 1000, found 0",
@@ -43,16 +43,16 @@ devices:
 
 test("what a device can't do without", async () => {
   assert.deepEqual(await deviceMistakes({ d: "{}" }), [
-    "needs the option classes",
-    "needs the option port",
-    "needs the option console",
+    "the option classes is required",
+    "the option port is required",
+    "the option console is required",
   ]);
   assert.deepEqual(await deviceMistakes({ d: "{classes: [c], port: , console: }" }), [
     "port: expected a path such as /dev/ttyUSB0, tcp://HOST:PORT or rfc2217://HOST:PORT, found nothing",
     "console: expected linux, u-boot, micropython or raw, found nothing",
   ]);
   assert.deepEqual(await mistakes("name: a\ndevices: {b: {classes: [auto], port: /dev/b, console: raw}}"), [
-    "labgear.yaml:2: devices.b.classes: auto is for the host alone: name the board's class",
+    "labgear.yaml:2: devices.b.classes: auto is for the host only: name the board's class",
   ]);
 });
 
@@ -60,7 +60,7 @@ test("names that could not be parts of a page's or a file's, and more devices th
   for (const name of ["a/b", "../a", ".a", "-a", "a b"]) {
     const found = await mistakes(`devices: {"${name}": {${good}}}`);
     assert.equal(found.length, 1, found.join("\n"));
-    assert.match(found[0] ?? "", /can't be a device's name: |can't be a name: it has white space/);
+    assert.match(found[0] ?? "", /can't be the name of a device: /);
   }
   const many = Array.from({ length: 20_000 }, (_, i) => `  d${i}: {port: /dev/d${i}}`).join("\n");
   const [first, ...others] = await mistakes(`devices:\n${many}`);
@@ -85,14 +85,14 @@ test("ports that can't be", async () => {
       'port.by-id: expected the name of a link in /dev/serial/by-id, without the folder, found "/dev/serial/by-id/x"',
     "{usb: FTDI}": 'port.usb: expected VENDOR:PRODUCT in hexadecimal, such as 0403:6001, found "FTDI"',
     "{serial: 0012}": "port.serial: expected the serial number of a USB adapter, found 12: put it in quotes",
-    "{location: top}": 'port.location: expected the place of a USB adapter, such as 1-1.4, found "top"',
-    "{interface: 1}": "port: needs what finds it: path, by-id, usb, serial, location or url",
+    "{location: top}": 'port.location: expected the location of a USB adapter, such as 1-1.4, found "top"',
+    "{interface: 1}": "port: expected at least one of path, by-id, usb, serial, location or url",
     "{serial: X, interface: -1}": "port.interface: expected a whole number from 0 to 255, found -1",
     "{url: /dev/x}": 'port.url: expected tcp://HOST:PORT or rfc2217://HOST:PORT, found "/dev/x"',
     "{url: tcp://h:1, usb: 0403:6001}":
-      "port.usb: does not go with url: a console server's port is no tty of this box",
+      "port.usb: can't be combined with url: the port of a console server is not a tty here",
     "{url: tcp://h:1, flow: rtscts}":
-      "port.flow: can't be set: tcp:// carries the bytes alone: use rfc2217://, which has speed and control lines",
+      "port.flow: can't be set over tcp://, which carries only bytes: use rfc2217://",
   };
   for (const [port, message] of Object.entries(ports)) {
     assert.deepEqual(
@@ -105,19 +105,19 @@ test("ports that can't be", async () => {
 
 test("ports that two devices would meet at", async () => {
   const ports: [string, string, string][] = [
-    ["/dev/x", "{path: /dev/x, baud: 9600}", 'is the port of the device "a" too: /dev/x'],
-    ["{by-id: x}", "/dev/serial/by-id/x", 'is the port of the device "a" too: /dev/serial/by-id/x'],
-    ["{usb: 0403:6A01}", "{usb: 0403:6a01}", 'is the port of the device "a" too: usb 0403:6a01'],
-    ["tcp://H:1", "rfc2217://h:1", 'is the port of the device "a" too: rfc2217://h:1'],
+    ["/dev/x", "{path: /dev/x, baud: 9600}", 'is also the port of the device "a": /dev/x'],
+    ["{by-id: x}", "/dev/serial/by-id/x", 'is also the port of the device "a": /dev/serial/by-id/x'],
+    ["{usb: 0403:6A01}", "{usb: 0403:6a01}", 'is also the port of the device "a": usb 0403:6a01'],
+    ["tcp://H:1", "rfc2217://h:1", 'is also the port of the device "a": rfc2217://h:1'],
     [
       "{usb: 0403:6001}",
       "{usb: 0403:6001, serial: X}",
-      'may be the port of the device "a" too: what fits usb 0403:6001, serial X fits usb 0403:6001 as well',
+      'may also be the port of the device "a": whatever matches usb 0403:6001, serial X also matches usb 0403:6001',
     ],
     [
       "{serial: X, interface: 1}",
       "{serial: X}",
-      'may be the port of the device "a" too: what fits serial X, interface 1 fits serial X as well',
+      'may also be the port of the device "a": whatever matches serial X, interface 1 also matches serial X',
     ],
   ];
   for (const [a, b, message] of ports) {
@@ -134,13 +134,13 @@ test("options that go with another console, another port or one another", async 
     "autoboot-key: x": 'autoboot-key: is for u-boot consoles, and this one is "raw"',
     "health: {probe: x}":
       'health.probe: is for linux, u-boot and micropython consoles, and this one is "raw"',
-    "power: {on: x}": "power: needs off beside on",
-    "power: {off: x, cycle: y}": "power: needs on beside off",
+    "power: {on: x}": "power: the option on also needs off",
+    "power: {off: x, cycle: y}": "power: the option off also needs on",
     "power: {cycle: ' '}": 'power.cycle: expected a shell script, found " "',
     "reset: cts": 'reset: expected dtr or rts, found "cts" (did you mean "rts"?)',
     "health: {job: smoke}": 'health.job: there is no job "smoke" (did you mean "smoke2"?)',
     "health: {job: smoke2}":
-      'health.job: the job "smoke2" may not run on this device: add it to the job\'s nodes',
+      "health.job: the job \"smoke2\" can't run on this device: add the device to the job's nodes",
     "health: {job: toString}": 'health.job: there is no job "toString"',
   };
   for (const [option, message] of Object.entries(options)) {
@@ -148,17 +148,19 @@ test("options that go with another console, another port or one another", async 
     assert.deepEqual(found, [message], option);
   }
   assert.deepEqual(await deviceMistakes({ d: `{classes: [c], ${tcp}, reset: dtr}` }), [
-    "reset: can't be done: tcp:// carries the bytes alone: use rfc2217://, which has speed and control lines",
+    "reset: needs the port's control lines, and tcp:// carries only bytes: use rfc2217://",
   ]);
   const linux = "classes: [c], port: /dev/x, console: linux";
   const linuxOptions: Record<string, RegExp> = {
-    'prompt: " "': /^prompt: expected the prompt's text, on one line and with something to see, found " "$/,
-    "login: {}": /^login: needs the option user$/,
-    "login: {user: 'a:b'}": /^login\.user: expected a user's name, without a colon, found "a:b"$/,
-    "health: {expect: x}": /^health: needs probe beside expect$/,
-    'health: {probe: "a\\nb"}': /^health\.probe: must be one line/,
-    "health: {probe: x, expect: '('}": /^health\.expect: "\(" can't be a pattern: .*missing closing \)/,
-    "health: {probe: x, expect: 'a*'}": /^health\.expect: "a\*" can't be a pattern: /,
+    'prompt: " "':
+      /^prompt: expected the text of a prompt: one line that isn't blank, 100 characters at most, found " "$/,
+    "login: {}": /^login: the option user is required$/,
+    "login: {user: 'a:b'}": /^login\.user: expected a user name without a colon, found "a:b"$/,
+    "health: {expect: x}": /^health: the option expect also needs probe$/,
+    'health: {probe: "a\\nb"}': /^health\.probe: must be a single line/,
+    "health: {probe: x, expect: '('}":
+      /^health\.expect: "\(" can't be used as a pattern: .*missing closing \)/,
+    "health: {probe: x, expect: 'a*'}": /^health\.expect: "a\*" can't be used as a pattern: /,
   };
   for (const [option, message] of Object.entries(linuxOptions)) {
     const found = await deviceMistakes({ d: `{${linux}, ${option}}` });
@@ -171,11 +173,11 @@ test("files with secrets: there, readable, with one line", async () => {
   const device = (file: string): string =>
     `devices:\n  d: {classes: [c], port: /dev/x, console: linux, login: {user: u, password-file: ${file}}}`;
   const files: Record<string, RegExp> = {
-    none: /"none" is not there$/,
+    none: /"none" does not exist$/,
     "conf.d": /"conf.d" is not a file$/,
-    empty: /"empty" begins with an empty line: put the password or the token there$/,
+    empty: /"empty" begins with an empty line: the first line must be the password or the token$/,
     lines: /"lines" has more than one line/,
-    long: /"long" has more than 4096 bytes/,
+    long: /"long" is longer than 4096 bytes/,
   };
   const contents = { "conf.d/x": "", empty: " \n", lines: "a\nb\n", long: "x".repeat(5000) };
   for (const [file, message] of Object.entries(files)) {
@@ -191,13 +193,12 @@ test("files with secrets: there, readable, with one line", async () => {
 
 test("who may look: a password with its user, or a token", async () => {
   const auth: Record<string, string> = {
-    "{}": "http.auth: expected user and password-file, or token-file alone, found neither",
-    "{user: u}": "http.auth: needs password-file beside user",
-    "{password-file: pw}": "http.auth: needs user beside password-file",
+    "{}": "http.auth: expected either user and password-file or token-file, found neither",
+    "{user: u}": "http.auth: the option user also needs password-file",
+    "{password-file: pw}": "http.auth: the option password-file also needs user",
     "{user: u, password-file: pw, token-file: pw}":
-      "http.auth: expected user and password-file, or token-file alone, found both",
-    "{user: 'a:b', password-file: pw}":
-      'http.auth.user: expected a user\'s name, without a colon, found "a:b"',
+      "http.auth: expected either user and password-file or token-file, found both",
+    "{user: 'a:b', password-file: pw}": 'http.auth.user: expected a user name without a colon, found "a:b"',
     secret: 'http.auth: expected a mapping of options, found "secret"',
   };
   for (const [option, message] of Object.entries(auth)) {

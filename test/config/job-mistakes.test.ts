@@ -40,19 +40,19 @@ devices:
   assert.deepEqual(
     found.map((line) => line.replace("labgear.yaml:", "")),
     [
-      "2: jobs.both: has run and shell: a job does one of them",
-      "5: jobs.none: needs one of run, shell, steps and firmware: what it does",
-      "6: jobs.lonely: needs the option nodes: shell runs on a device, named there by its name or class",
-      '8: jobs.lonely.put[0].from: "../x" must not lead out of the workspace with ".."',
+      "2: jobs.both: expected only one of run, shell, steps or firmware, found run and shell",
+      "5: jobs.none: expected one of run, shell, steps or firmware",
+      "6: jobs.lonely: the option nodes is required: shell runs on a device, so name one or its class",
+      '8: jobs.lonely.put[0].from: "../x" must stay inside the workspace: it contains ".."',
       '8: jobs.lonely.put[0].to: expected the path of a file on the board, found ""',
       "12: jobs.walk.steps[0].expect: expected a pattern for the console's output, found 7: put it in quotes",
-      "13: jobs.walk.steps[1]: needs a verb: one of send, expect, run, login, sleep, control, break, power, reset, host, put and get",
-      "14: jobs.walk.steps[2]: has send and expect: give each a step of its own",
+      "13: jobs.walk.steps[1]: expected one of send, expect, run, login, sleep, control, break, power, reset, host, put or get",
+      "14: jobs.walk.steps[2]: expected one action in each step, found send and expect",
       '16: jobs.walk.steps[3].expct: is not an option (did you mean "expect"?)',
-      "18: jobs.walk.steps[4].timeout: goes with expect, run and login, not with sleep",
+      "18: jobs.walk.steps[4].timeout: is an option of expect, run and login, not of sleep",
       '19: jobs.walk.steps[5]: expected a mapping of options, found "sleep"',
-      "22: jobs.flash.firmware: needs the option flash",
-      '22: jobs.flash.firmware.verdict: expected zephyr, unity, tap, or patterns (pass, fail), found "robot"',
+      "22: jobs.flash.firmware: the option flash is required",
+      '22: jobs.flash.firmware.verdict: expected zephyr, unity, tap, or patterns of your own (pass, fail), found "robot"',
       '22: jobs.flash.firmware.lend: expected true or false, found "maybe"',
     ],
   );
@@ -61,26 +61,27 @@ devices:
 test("steps that can't be", async () => {
   const steps: Record<string, string> = {
     "{send: 7}": ".send: expected text, found 7: put it in quotes",
-    '{send: "", enter: false}': ": types nothing: give it a text, or enter: true",
-    "{send: x, fail: y}": ".fail: goes with expect, not with send",
-    "{expect: x, enter: true}": ".enter: goes with send, not with expect",
-    "{expect: x, timeout: 0s}": ".timeout: must be longer than nothing",
+    '{send: "", enter: false}': ": types nothing: add text, or remove enter: false",
+    "{send: x, fail: y}": ".fail: is an option of expect, not of send",
+    "{expect: x, enter: true}": ".enter: is an option of send, not of expect",
+    "{expect: x, timeout: 0s}": ".timeout: must be longer than 0s",
     "{login: false}": ".login: expected true, found false",
     "{reset: yes}": '.reset: expected true, found "yes"',
     "{sleep: 2}": ".sleep: expected a duration such as 30m, 10s or 1h30m, found 2",
-    "{control: {}}": ".control: expected one of dtr and rts",
-    "{control: {dtr: on, rts: off}}": ".control: expected one of dtr and rts",
+    "{control: {}}": ".control: expected exactly one of dtr or rts",
+    "{control: {dtr: on, rts: off}}": ".control: expected exactly one of dtr or rts",
     "{control: {dtr: high}}": '.control.dtr: expected on, off, true or false, found "high"',
     "{control: {cts: on}}": '.control.cts: is not an option (did you mean "rts"?)',
     "{power: true}": ".power: expected on, off or cycle, found true",
-    '{run: "a\\nb"}': ".run: must be one line: a script goes into a job's shell",
-    "{put: {from: x}}": ".put: needs the option to",
+    '{run: "a\\nb"}': ".run: must be a single line: a script goes into a shell job",
+    "{put: {from: x}}": ".put: the option to is required",
     "{put: {from: /x, to: y}}": '.put.from: "/x" must be relative to the workspace',
-    "{get: {from: /x, to: a/../../y}}": '.get.to: "a/../../y" must not lead out of the workspace with ".."',
+    "{get: {from: /x, to: a/../../y}}":
+      '.get.to: "a/../../y" must stay inside the workspace: it contains ".."',
     "{get: {from: /x, to: a/}}": '.get.to: expected the path of a file in the workspace, found "a/"',
     '{put: {from: x, to: "a\\nb"}}': '.put.to: expected the path of a file on the board, found "a\\u{a}b"',
     '{sleep: 2s, name: "a\\e[31m"}':
-      '.name: expected a name on one line, not longer than 100 characters, found "a\\u{1b}[31m"',
+      '.name: expected a name on one line, 100 characters at most, found "a\\u{1b}[31m"',
   };
   for (const [step, message] of Object.entries(steps)) {
     const found = await jobMistakes(`{nodes: [rpi4], steps: [${step}]}`, devices);
@@ -88,26 +89,26 @@ test("steps that can't be", async () => {
     assert.match(found.join(""), /^[^\p{C}]*$/u, "fit for a terminal");
   }
   assert.deepEqual(await jobMistakes("{nodes: [rpi4], steps: []}", devices), [
-    "steps: expected one entry at least, found an empty list",
+    "steps: expected at least one entry, found an empty list",
   ]);
 });
 
 test("what a device can't do that a job wants of it", async () => {
   const jobs: Record<string, string> = {
     "nodes: [esp32], shell: x":
-      'shell: a raw console runs no scripts: use steps, or name its kind (the device "esp")',
+      'shell: a raw console can\'t run scripts: use steps, or set the console of the device (the device "esp")',
     "nodes: [loader], shell: x, put: [{from: a, to: b}]":
-      'put: files go over linux consoles, not over u-boot ones (the device "loader")',
+      'put: files can be copied over linux consoles only, and this one is u-boot (the device "loader")',
     "nodes: [rpi4, esp], steps: [{send: x}, {run: x}]":
       'steps[1].run: a raw console has no prompt: use send and expect (the device "esp")',
     "nodes: [esp32], steps: [{login: }]":
       'steps[0].login: a raw console has no prompt: use send and expect (the device "esp")',
     "nodes: [loader], steps: [{get: {from: a, to: b}}]":
-      'steps[0].get: files go over linux consoles, not over u-boot ones (the device "loader")',
+      'steps[0].get: files can be copied over linux consoles only, and this one is u-boot (the device "loader")',
     "nodes: [esp32], steps: [{control: {dtr: on}}]":
-      'steps[0].control: tcp:// carries the bytes alone: use rfc2217://, which has control lines (the device "esp")',
+      'steps[0].control: needs the port\'s control lines, and tcp:// carries only bytes: use rfc2217:// (the device "esp")',
     "nodes: [esp32], steps: [{break: 1s}]":
-      'steps[0].break: tcp:// carries the bytes alone: use rfc2217://, which has control lines (the device "esp")',
+      'steps[0].break: needs the port\'s control lines, and tcp:// carries only bytes: use rfc2217:// (the device "esp")',
     "nodes: [rpi4], steps: [{reset: true}]":
       'steps[0].reset: needs a device with reset: dtr or rts (the device "pi")',
     "nodes: [rpi4], steps: [{power: on}]": 'steps[0].power: needs a device with power.on (the device "pi")',
@@ -128,17 +129,17 @@ test("patterns that are none, or that fit anything", async () => {
     ]) {
       const found = await jobMistakes(job, devices);
       assert.equal(found.length, 1, found.join("\n"));
-      assert.match(found[0] ?? "", /^[\w.[\]]+: ".*" can't be a pattern: ./, job);
+      assert.match(found[0] ?? "", /^[\w.[\]]+: ".*" can't be used as a pattern: ./, job);
     }
   }
 });
 
 test("firmware that can't be", async () => {
   const firmware: Record<string, string> = {
-    "{flash: x}": ": needs the option verdict",
-    "{flash: x, verdict: {}}": ".verdict: needs the option pass",
-    "{flash: x, verdict: {kind: tap}}": ".verdict: needs the option pass",
-    "{flash: x, verdict: tap, start: ''}": '.start: expected text that is not empty, found ""',
+    "{flash: x}": ": the option verdict is required",
+    "{flash: x, verdict: {}}": ".verdict: the option pass is required",
+    "{flash: x, verdict: {kind: tap}}": ".verdict: the option pass is required",
+    "{flash: x, verdict: tap, start: ''}": '.start: expected text of 1 to 1000 characters, found ""',
     "{flash: ' ', verdict: tap}": '.flash: expected a shell script, found " "',
     "{flash: x, verdict: tap, timeout: never}":
       '.timeout: expected a duration such as 30m, 10s or 1h30m, found "never"',
@@ -154,13 +155,13 @@ test("nodes that a job may name: a device's for what runs on one; for the others
   const boards = `devices: {pi: ${devices.pi}, loader: ${devices.loader}}`;
   const jobs: Record<string, string[]> = {
     "nodes: [fast, rpi5], shell: x": [
-      'nodes[0]: no device has the name or class "fast" (offered: "pi", "rpi4", "loader")',
+      'nodes[0]: no device has the name or class "fast" (expected one of "pi", "rpi4", "loader")',
       'nodes[1]: no device has the name or class "rpi5" (did you mean "rpi4"?)',
     ],
     "nodes: [fast, rack7, rpi4, pi, other], run: x": [
-      'nodes[4]: no node has the name or class "other" (offered: "fast", "rack7", "pi", "rpi4", "loader")',
+      'nodes[4]: no node has the name or class "other" (expected one of "fast", "rack7", "pi", "rpi4", "loader")',
     ],
-    "run: x, put: [{from: a, to: b}]": ["put: goes with shell alone; among steps, put is one of them"],
+    "run: x, put: [{from: a, to: b}]": ["put: is an option of shell: in steps, put is a step of its own"],
   };
   for (const [job, messages] of Object.entries(jobs)) {
     const found = await mistakes(`name: rack7\nhost: {classes: [fast]}\n${boards}\njobs: {j: {${job}}}`);

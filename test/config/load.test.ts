@@ -216,7 +216,7 @@ test("a missing file: an error that says what to do, the defaults where it may b
   const file = dir.at("none/labgear.yaml");
   await assert.rejects(loadConfig({ file }), {
     code: "UNREADABLE",
-    message: /labgear\.yaml is not there: .*--config/,
+    message: /labgear\.yaml does not exist: .*--config/,
   });
   const config = await loadConfig({ file, optional: true });
   assert.deepEqual([config.files, config.jobs.size, config.builds.keep], [[], 0, 200]);
@@ -239,7 +239,7 @@ test("what is no file, is too large or can't be read", async () => {
   });
   mkdirSync(dir.at("folder/labgear.yaml"), { recursive: true });
   const expected = {
-    large: /labgear\.yaml is too large for a configuration file: it has 2\.3MiB, and 1MiB is the most/,
+    large: /labgear\.yaml is too large for a configuration file: it has 2\.3MiB, and the limit is 1MiB/,
     "large-drop-in": /a\.yaml is too large/,
     folder: /labgear\.yaml is not a file/,
     file: /conf\.d can't be read/,

@@ -36,16 +36,16 @@ jobs:
     parameters: [LD_PRELOAD]
 `);
   assert.deepEqual(found, [
-    'labgear.yaml:1: name: "rack 7" can\'t be a name: it has white space',
+    'labgear.yaml:1: name: "rack 7" can\'t be a name: it contains white space',
     "labgear.yaml:4: servers[1]: the server gearman.example:4730 is in the list twice (see entry 1)",
     'labgear.yaml:5: htpp: is not an option (did you mean "http"?)',
     'labgear.yaml:7: http.url: expected an http:// or https:// address, found "ftp://rack7"',
     "labgear.yaml:8: host.executors: expected a whole number from 1 to 256, found 0",
     'labgear.yaml:13: jobs.unit-tests.nodes[0]: no node has the name or class "fasst" (did you mean "fast"?)',
-    'labgear.yaml:16: jobs.unit-tests.artifacts[1]: "../secrets" must not lead out of the workspace with ".."',
+    'labgear.yaml:16: jobs.unit-tests.artifacts[1]: "../secrets" must stay inside the workspace: it contains ".."',
     "labgear.yaml:17: jobs.unit-tests.timeout: is given twice, first on line 12",
-    "labgear.yaml:18: jobs.lost: needs one of run, shell, steps and firmware: what it does",
-    'labgear.yaml:22: jobs.preload.parameters[0]: "LD_PRELOAD" may not come from a client: it changes what is loaded into every program',
+    "labgear.yaml:18: jobs.lost: expected one of run, shell, steps or firmware",
+    'labgear.yaml:22: jobs.preload.parameters[0]: "LD_PRELOAD" can\'t be set by clients: it changes what is loaded into every program',
   ]);
 });
 
@@ -65,16 +65,16 @@ test("mistakes are in the file that they were made in, drop-in or not", async ()
     "labgear.yaml:3: builds.keep: expected a whole number from 1 to 1000000, found 0",
     'conf.d/1.yaml:3: host.executors: expected a whole number from 1 to 256, found "many"',
     'conf.d/2.yaml:3: jobs.a.grase: is not an option (did you mean "grace"?)',
-    "conf.d/2.yaml:4: jobs.b: needs one of run, shell, steps and firmware: what it does",
+    "conf.d/2.yaml:4: jobs.b: expected one of run, shell, steps or firmware",
   ]);
 });
 
 test("a mistake behind an alias or a merge key is where it is written", async () => {
   const found = await mistakes("jobs:\n  a: &a\n    run: x\n    timeout: 0s\n  b:\n    <<: *a\n  c: *a\n");
   assert.deepEqual(found, [
-    "labgear.yaml:4: jobs.a.timeout: must be longer than nothing",
-    "labgear.yaml:4: jobs.b.timeout: must be longer than nothing",
-    "labgear.yaml:4: jobs.c.timeout: must be longer than nothing",
+    "labgear.yaml:4: jobs.a.timeout: must be longer than 0s",
+    "labgear.yaml:4: jobs.b.timeout: must be longer than 0s",
+    "labgear.yaml:4: jobs.c.timeout: must be longer than 0s",
   ]);
 });
 
@@ -90,13 +90,13 @@ test("YAML that is good and yet no configuration", async () => {
   const cases: Record<string, RegExp> = {
     "- a\n- b": /^labgear.yaml:1: expected options \(KEY: VALUE\), found a list$/,
     "just text": /^labgear.yaml:1: expected options \(KEY: VALUE\), found "just text"$/,
-    "name: a\n---\nname: b": /^labgear.yaml:2: expected one document/,
-    "name: *nobody": /^labgear.yaml:1: \*nobody stands for nothing/,
-    "jobs: &jobs\n  a: *jobs": /^labgear.yaml:2: \*jobs is inside of what it stands for$/,
+    "name: a\n---\nname: b": /^labgear.yaml:2: expected a single document/,
+    "name: *nobody": /^labgear.yaml:1: \*nobody refers to nothing/,
+    "jobs: &jobs\n  a: *jobs": /^labgear.yaml:2: \*jobs is inside the value that it refers to$/,
     "? [a]\n: b": /^labgear.yaml:1: a key must be plain text$/,
     "name: !!js/function x": /^labgear.yaml:1: .*tag/,
     "jobs: {<<: [3]}": /^labgear.yaml:1: has a merge key/,
-    "host: !!binary aGVsbG8=": /^labgear.yaml:1: the tag .* is not known here$/,
+    "host: !!binary aGVsbG8=": /^labgear.yaml:1: the tag .* is not supported$/,
     "name: 'x\njobs: y":
       /^labgear.yaml:2: is not valid YAML: Missing closing 'quote \(in the option that begins on line 1\)$/,
   };
@@ -179,11 +179,11 @@ test("parameters that would let a client change what the job runs", async () => 
   for (const name of names.split(/\s+/)) {
     assert.match(
       (await about(`parameters: [${name}]`)).join(),
-      /^"\w+" (may not come from a client: it|is set by labgear)/,
+      /^"\w+" (can't be set by clients: it|is set by labgear)/,
     );
   }
   for (const name of ["A-B", "1A", "A=B", "''", "BÄR"]) {
-    assert.match((await about(`parameters: [${name}]`)).join(), /is no name of an environment variable/);
+    assert.match((await about(`parameters: [${name}]`)).join(), /can't name a variable/);
   }
   using dir = folder({
     "labgear.yaml": "jobs: {j: {run: x, parameters: [BOARD_REV, _x, environment, HOMEPAGE, PATHS]}}",
@@ -204,7 +204,7 @@ test("patterns that lead out of the workspace", async () => {
     "@(..|x)/y",
   ]) {
     const found = await about(`artifacts: ["${glob}"]`);
-    assert.match(found.join("\n"), /^".*" must (be relative|not lead out)/, glob);
+    assert.match(found.join("\n"), /^".*" must (be relative|stay inside)/, glob);
   }
   assert.match((await about('junit: [""]')).join(), /^expected a pattern/);
   using dir = folder({
@@ -216,15 +216,15 @@ test("patterns that lead out of the workspace", async () => {
 test("values of the wrong type or out of range", async () => {
   const cases: Record<string, string> = {
     "timeout: 30": "expected a duration such as 30m, 10s or 1h30m, found 30",
-    "timeout: 25d": "must not be longer than 24d",
+    "timeout: 25d": "must be 24d at most",
     "grace: -1s": 'expected a duration such as 30m, 10s or 1h30m, found "-1s"',
     "checkout: yes": 'expected true or false, found "yes"',
-    "nodes: []": "expected one entry at least, found an empty list",
+    "nodes: []": "expected at least one entry, found an empty list",
     "nodes: x86-64": 'expected a list, found "x86-64"',
     "nodes: [7]": "expected a name, found 7: put it in quotes",
     "artifacts: [a, b, a]": '"a" is in the list twice (see entry 1)',
     "limits: 4": "expected a mapping of options, found 4",
-    "limits: {memory: 0}": "must be more than nothing",
+    "limits: {memory: 0}": "must be larger than 0",
     "limits: {processes: 1.5}": "expected a whole number from 1 to 4194304, found 1.5",
     "limits: {cpu: 2}": "expected a share of one processor such as 50% or 200%, found 2",
     "timeout:": "expected a duration such as 30m, 10s or 1h30m, found nothing",
@@ -237,12 +237,13 @@ test("values of the wrong type or out of range", async () => {
     'jobs: {a: {run: " "}}': 'labgear.yaml:1: jobs.a.run: expected a shell script, found " "',
     "servers: [7]": "labgear.yaml:1: servers[0]: expected HOST or HOST:PORT, IPv6 in brackets, found 7",
     "servers: [a:0]": 'labgear.yaml:1: servers[0]: expected HOST or HOST:PORT, IPv6 in brackets, found "a:0"',
-    "servers: [{}]": "labgear.yaml:1: servers[0]: needs the option server",
-    "tls: {}": "labgear.yaml:1: tls: has no effect without servers: the embedded server is on loopback alone",
+    "servers: [{}]": "labgear.yaml:1: servers[0]: the option server is required",
+    "tls: {}":
+      "labgear.yaml:1: tls: has no effect without servers: the embedded job server listens on loopback only",
     "http: {url: 'http://u:p@h'}":
-      "labgear.yaml:1: http.url: must not hold a user name or a password: everyone sees it",
+      "labgear.yaml:1: http.url: must not contain a user name or a password: everybody can see it",
     "infrastructure-result: SUCCESS":
-      'labgear.yaml:1: infrastructure-result: expected a result such as NODE_FAILURE, in capitals, and not SUCCESS, found "SUCCESS"',
+      'labgear.yaml:1: infrastructure-result: expected a result in capitals such as NODE_FAILURE, but not SUCCESS, found "SUCCESS"',
   };
   for (const [text, message] of Object.entries(whole))
     assert.deepEqual(await mistakes(text), [message], text);
@@ -254,15 +255,15 @@ test("files for TLS: there, readable, and a certificate with its key", async () 
     "conf.d/x.yaml": "",
   });
   assert.equal(found.length, 3);
-  assert.equal(found[0], "labgear.yaml:3: servers[0].tls: needs key beside cert");
+  assert.equal(found[0], "labgear.yaml:3: servers[0].tls: the option cert also needs key");
   assert.match(found[1] ?? "", /^labgear.yaml:4: servers\[0\]\.tls\.cert: "conf.d" is not a file$/);
-  assert.match(found[2] ?? "", /^labgear.yaml:7: tls\.ca: "none.pem" is not there$/);
+  assert.match(found[2] ?? "", /^labgear.yaml:7: tls\.ca: "none.pem" does not exist$/);
 });
 
 test("nodes that a job may name: the classes and the name of the host; with auto nobody knows yet", async () => {
   const jobs = "jobs: {j: {run: x, nodes: [fast, rack7, other]}}";
   assert.deepEqual(await mistakes(`name: rack7\nhost: {classes: [fast]}\n${jobs}`), [
-    'labgear.yaml:3: jobs.j.nodes[2]: no node has the name or class "other" (offered: "fast", "rack7")',
+    'labgear.yaml:3: jobs.j.nodes[2]: no node has the name or class "other" (expected one of "fast", "rack7")',
   ]);
   using dir = folder({ "labgear.yaml": `name: rack7\nhost: {classes: [fast, auto]}\n${jobs}` });
   assert.equal((await loadConfig({ file: dir.at("labgear.yaml") })).jobs.size, 1);

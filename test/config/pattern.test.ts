@@ -22,13 +22,13 @@ test("patterns that can't, with what to do", () => {
     ["a*", /matches without any output/],
     ["^", /matches without any output/],
     ["x(", /missing closing \)/],
-    ["a(?=b)", /ahead and behind isn't possible/],
-    ["(a)\\1", /backreferences aren't possible/],
-    ["\\x1b\\[0m", /escape sequences are taken out/],
+    ["a(?=b)", /lookahead and lookbehind are not supported/],
+    ["(a)\\1", /backreferences are not supported/],
+    ["\\x1b\\[0m", /escape sequences are removed/],
     ["ok\\r\\n", /leave \\r out/],
     ["ok\\z", /use \^ and \$/],
     ["((a{100}){100}){100}", /repeat|too large/],
-    [`${"a".repeat(2001)}`, /2000 is the limit/],
+    [`${"a".repeat(2001)}`, /the limit is 2000/],
     ["(a|b|c{900}|d{900}|e{900}|f{900}|g{900}|h{900})", /too large/],
   ];
   for (const [pattern, message] of bad) assert.match(patternProblem(pattern) ?? "", message, pattern);

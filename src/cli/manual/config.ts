@@ -1,5 +1,5 @@
 /** The manual page labgear.yaml(5): every key of the schema with its description. */
-import { kinds } from "#/config/kinds.ts";
+import type { Kind } from "#/config/kinds.ts";
 import { configSchema } from "#/config/schema.ts";
 import { version } from "#/lib/version.ts";
 import { heading, indented, item, pageStart, paragraph, verbatim } from "./roff.ts";
@@ -8,7 +8,7 @@ import { heading, indented, item, pageStart, paragraph, verbatim } from "./roff.
 interface Schema {
   readonly [keyword: string]: unknown;
   readonly type?: string | readonly string[];
-  readonly kind?: string;
+  readonly kind?: Kind;
   readonly description?: string;
   readonly default?: unknown;
   readonly enum?: readonly unknown[];
@@ -74,7 +74,7 @@ function sentence(schema: Schema): string {
 /** What is expected there, as `labgear check` puts it. */
 function form({ kind, type, minimum, maximum, enum: values, items }: Schema): string {
   if (values) return `One of ${values.join(", ")}.`;
-  if (kind !== undefined && kind in kinds) return `Expected: ${kinds[kind as keyof typeof kinds].expected}.`;
+  if (kind) return `Expected: ${kind.expected}.`;
   const types = [type ?? []].flat();
   if (types.includes("integer"))
     return `Expected: a whole number${minimum === undefined ? "" : ` from ${minimum} to ${maximum}`}.`;

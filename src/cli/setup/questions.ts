@@ -1,7 +1,7 @@
 /** Asks what `labgear setup` needs to know and no option says. */
 import { hostname } from "node:os";
 import { createInterface } from "node:readline/promises";
-import { refuse } from "#/config/kinds.ts";
+import { kinds, refuse } from "#/config/kinds.ts";
 import type { FoundPort } from "#/devices/discovery/discovery.ts";
 import { printable } from "#/lib/text.ts";
 import { CommandError } from "../exit.ts";
@@ -51,7 +51,7 @@ export async function ask(
   const words = async (text: string, kind: "server" | "name") => {
     for (;;) {
       const answer = (await question(text)).split(/[\s,]+/).filter(Boolean);
-      const wrong = answer.map((word) => refuse(kind, word)).find((reason) => reason !== undefined);
+      const wrong = answer.map((word) => refuse(kinds[kind], word)).find((reason) => reason !== undefined);
       if (!wrong) return answer;
       output.write(`  ${wrong}\n`);
     }

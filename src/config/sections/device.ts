@@ -1,29 +1,54 @@
-/** The JSON schema of one device, the entries of `devices`. */
+/** One entry of `devices`: a board on a serial port. */
 import type { SchemaObject } from "ajv";
-import { defaults } from "../defaults.ts";
-import type { ConsoleKind, PortConfig } from "../model.ts";
+import { didYouMean, inWords, shown } from "#/lib/text.ts";
+import type { At, Finding } from "../errors.ts";
+import { kinds, matching, milliseconds } from "../kinds.ts";
+import { entries, type Mapping, mapping, texts } from "../merge.ts";
+import { checkSecret, type ResolveFile } from "../named-files.ts";
+import { pattern } from "../pattern.ts";
+import {
+  checkPort,
+  checkSharedPort,
+  type PortAddress,
+  type PortConfig,
+  type PortDocument,
+  portSchema,
+  readPort,
+  resolvePort,
+} from "./port.ts";
 
-/** Each of them is compared with all others, and no box has as many ports. */
-export const mostDevices = 1000;
+/** What answers on the console. */
+export type ConsoleKind = "linux" | "u-boot" | "micropython" | "raw";
 
-export const consoleKinds: readonly ConsoleKind[] = ["linux", "u-boot", "micropython", "raw"];
+export interface DeviceConfig {
+  readonly name: string;
+  readonly classes: readonly string[];
+  readonly port: PortConfig;
+  readonly console: ConsoleKind;
+  readonly login?: { readonly user: string; readonly passwordFile?: string };
+  /** The console's own prompt when it isn't a usual one: u-boot's, or linux's before labgear sets its own. */
+  readonly prompt?: string;
+  /** What stops u-boot's autoboot; undefined: a space. */
+  readonly autobootKey?: string;
+  /** Commands on the host. */
+  readonly power: { readonly on?: string; readonly off?: string; readonly cycle?: string };
+  /** The control line that resets the board. */
+  readonly reset?: "dtr" | "rts";
+  readonly health: {
+    /** A command on the board's console. */
+    readonly probe?: string;
+    /** A pattern that the probe's output must match. */
+    readonly expect?: string;
+    /** A job whose success ends a quarantine. */
+    readonly job?: string;
+  };
+  /** The number of infrastructure failures in a row that quarantines it. */
+  readonly quarantineAfter: number;
+  /** Milliseconds from power or reset to the prompt. */
+  readonly bootTimeout: number;
+}
 
-/** A port's type once it has passed the schema: a path or an address, or what finds it and how it is spoken with. */
-export type PortDocument =
-  | string
-  | {
-      readonly path?: string;
-      readonly "by-id"?: string;
-      readonly usb?: string;
-      readonly serial?: string;
-      readonly location?: string;
-      readonly interface?: number;
-      readonly url?: string;
-      readonly baud?: number;
-      readonly flow?: PortConfig["flow"];
-    };
-
-/** The entry's type once it has passed the schema. */
+/** The entry once it has passed the schema. */
 export interface DeviceDocument {
   readonly classes: readonly string[];
   readonly port: PortDocument;
@@ -31,55 +56,24 @@ export interface DeviceDocument {
   readonly login?: { readonly user: string; readonly "password-file"?: string };
   readonly prompt?: string;
   readonly "autoboot-key"?: string;
-  readonly power?: { readonly on?: string; readonly off?: string; readonly cycle?: string } | null;
+  readonly power?: DeviceConfig["power"] | null;
   readonly reset?: "dtr" | "rts";
-  readonly health?: { readonly probe?: string; readonly expect?: string; readonly job?: string } | null;
+  readonly health?: DeviceConfig["health"] | null;
   readonly "quarantine-after"?: number;
   readonly "boot-timeout"?: string;
 }
 
-const port: SchemaObject = {
-  type: ["string", "object"],
-  kind: "port",
-  description:
-    "The board's serial port: a path, tcp://HOST:PORT, rfc2217://HOST:PORT, or what finds it, all of which has to fit.",
-  additionalProperties: false,
-  properties: {
-    path: { type: "string", kind: "device-file", description: "A device file, or a link to one." },
-    "by-id": { type: "string", kind: "by-id", description: "A name in /dev/serial/by-id." },
-    usb: { type: "string", kind: "usb", description: "The USB adapter's VENDOR:PRODUCT, hexadecimal." },
-    serial: { type: "string", kind: "usb-serial", description: "The USB adapter's serial number." },
-    location: {
-      type: "string",
-      kind: "location",
-      description: "The USB adapter's place, as the system names it: 1-1.4.",
-    },
-    interface: {
-      type: "integer",
-      minimum: 0,
-      maximum: 255,
-      description: "Which of the USB adapter's ports, from 0, when it has several.",
-    },
-    url: {
-      type: "string",
-      kind: "port-url",
-      description:
-        "A console server: tcp://HOST:PORT for the bytes alone, rfc2217://HOST:PORT with speed and control lines.",
-    },
-    baud: {
-      type: "integer",
-      minimum: 50,
-      maximum: 20_000_000,
-      default: defaults.baud,
-      description: "The line's speed, in bits per second.",
-    },
-    flow: {
-      enum: ["none", "rtscts", "xonxoff"],
-      default: defaults.flow,
-      description: "How the board and the box stop one another when they can't keep up.",
-    },
-  },
-};
+const defaults = { quarantineAfter: 3, bootTimeout: "2m" };
+
+/** Every device is compared with all others; no box has that many ports. */
+export const maxDevices = 1000;
+
+const consoleKinds: readonly ConsoleKind[] = ["linux", "u-boot", "micropython", "raw"];
+const prompt = matching(
+  "the text of a prompt: one line that isn't blank, 100 characters at most",
+  /^(?=.*\S)[^\p{C}]{1,100}$/u,
+);
+const keys = matching("1 to 32 keys to type", /^.{1,32}$/s);
 
 const power: SchemaObject = {
   type: ["object", "null"],
@@ -88,29 +82,29 @@ const power: SchemaObject = {
   additionalProperties: false,
   dependentRequired: { on: ["off"], off: ["on"] },
   properties: {
-    on: { type: "string", kind: "script", description: "Switches it on." },
-    off: { type: "string", kind: "script", description: "Switches it off." },
+    on: { type: "string", kind: kinds.script, description: "Switches the power on." },
+    off: { type: "string", kind: kinds.script, description: "Switches the power off." },
     cycle: {
       type: "string",
-      kind: "script",
-      description: "Switches it off and on again; absent: off, then on.",
+      kind: kinds.script,
+      description: "Switches the power off and on again. Default: off, then on.",
     },
   },
 };
 
 const health: SchemaObject = {
   type: ["object", "null"],
-  description: "How the board proves that it is there, and is what it should be.",
+  description: "How the board proves that it works and is the right one.",
   additionalProperties: false,
   dependentRequired: { expect: ["probe"] },
   properties: {
     probe: {
       type: "string",
-      kind: "command",
-      description: "A command on the board's console, which must succeed before the device takes builds.",
+      kind: kinds.command,
+      description: "A command on the board's console that must succeed before the device takes builds.",
     },
-    expect: { type: "string", kind: "pattern", description: "A pattern that the probe's output must have." },
-    job: { type: "string", kind: "job-name", description: "The job whose success ends a quarantine." },
+    expect: { type: "string", kind: pattern, description: "A pattern that the probe's output must match." },
+    job: { type: "string", kind: kinds.jobName, description: "The job whose success ends a quarantine." },
   },
 };
 
@@ -123,44 +117,44 @@ export const deviceSchema: SchemaObject = {
       type: "array",
       minItems: 1,
       uniqueItems: true,
-      items: { type: "string", kind: "name" },
-      description: "What clients may ask for as a node, beside the device's own name.",
+      items: { type: "string", kind: kinds.name },
+      description: "The classes that clients may ask for, besides the device's own name.",
     },
-    port,
+    port: portSchema,
     console: {
       enum: consoleKinds,
-      description: "Who answers on the console; raw: nobody known, so only steps, firmware and run jobs fit.",
+      description:
+        "What answers on the console. raw is anything else: it takes only steps, firmware and run jobs.",
     },
     login: {
       type: "object",
-      description: "How to log in on a linux console; absent: it has a shell without a login.",
+      description: "How to log in on a linux console. Default: a shell answers without a login.",
       additionalProperties: false,
       required: ["user"],
       properties: {
-        user: { type: "string", kind: "user", description: "Who logs in." },
+        user: { type: "string", kind: kinds.user, description: "The user that logs in." },
         "password-file": {
           type: "string",
-          kind: "file",
+          kind: kinds.file,
           description:
-            "The file with the password, relative to the file that names it; absent: none is asked for.",
+            "The file with the password; a relative name starts at the folder of this file. Default: the board asks for no password.",
         },
       },
     },
     prompt: {
       type: "string",
-      kind: "prompt",
-      description: "The prompt's text when it isn't a usual one, on linux and u-boot consoles.",
+      kind: prompt,
+      description: "The text of the prompt if it isn't a usual one, on linux and u-boot consoles.",
     },
     "autoboot-key": {
       type: "string",
-      kind: "keys",
-      description: "What to type to stop u-boot's autoboot; absent: a space.",
+      kind: keys,
+      description: "What to type to stop u-boot's autoboot. Default: a space.",
     },
     power,
     reset: {
       enum: ["dtr", "rts"],
-      description:
-        "The port's control line that resets the board. Opening the port never does, unless asked.",
+      description: "The port's control line that resets the board. Opening the port does not reset it.",
     },
     health,
     "quarantine-after": {
@@ -168,13 +162,114 @@ export const deviceSchema: SchemaObject = {
       minimum: 1,
       maximum: 1000,
       default: defaults.quarantineAfter,
-      description: "After how many infrastructure failures in a row the device takes no more builds.",
+      description: "After this many infrastructure failures in a row the device takes no more builds.",
     },
     "boot-timeout": {
       type: "string",
-      kind: "duration",
+      kind: kinds.duration,
       default: defaults.bootTimeout,
       description: "How long the board may take from power or reset to its prompt.",
     },
   },
 };
+
+/** What the checks of other options need to know of a device. */
+export interface Device {
+  readonly name: string;
+  readonly classes: readonly string[];
+  readonly options: Mapping;
+  /** Undefined: the schema has refused what the files say. */
+  readonly port: PortAddress | undefined;
+}
+
+/** @returns the devices of the merged files, maxDevices at most */
+export function devicesOf(data: Mapping): Device[] {
+  return entries(data.devices)
+    .slice(0, maxDevices)
+    .map(([name, options]) => ({
+      name,
+      classes: texts(options.classes).map(([, text]) => text),
+      options,
+      port: readPort(options.port),
+    }));
+}
+
+/** @param hostNode the host's name as a node */
+export function checkDevices(data: Mapping, hostNode: unknown, resolveFile: ResolveFile): Finding[] {
+  const devices = devicesOf(data);
+  return devices.flatMap((device, index) => {
+    const { name, classes, options } = device;
+    const at: At = (message, ...path) => ({ path: ["devices", name, ...path], message });
+    const passwordFile = mapping(options.login)["password-file"];
+    return [
+      ...(name === hostNode ? [at("is also the name of the host's node: choose another one")] : []),
+      ...(classes.includes("auto")
+        ? [at("auto is for the host only: name the board's class", "classes")]
+        : []),
+      ...checkPort(options, at),
+      ...checkSharedPort(device, devices.slice(0, index), at),
+      ...checkConsole(options, at),
+      ...checkHealthJob(device, mapping(data.jobs), at),
+      ...checkSecret(["devices", name, "login", "password-file"], passwordFile, resolveFile),
+    ];
+  });
+}
+
+/** Options that have no effect on this kind of console. */
+function checkConsole(options: Mapping, at: At): Finding[] {
+  const console = consoleKinds.find((kind) => kind === options.console);
+  if (!console) return [];
+  const consoles: [string[], ConsoleKind[]][] = [
+    [["login"], ["linux"]],
+    [["prompt"], ["linux", "u-boot"]],
+    [["autoboot-key"], ["u-boot"]],
+    [
+      ["health", "probe"],
+      ["linux", "u-boot", "micropython"],
+    ],
+  ];
+  return consoles.flatMap(([path, fitting]) => {
+    const value = path.reduce<unknown>((options, key) => mapping(options)[key], options);
+    if (value === undefined || fitting.includes(console)) return [];
+    return [at(`is for ${inWords(fitting)} consoles, and this one is ${shown(console)}`, ...path)];
+  });
+}
+
+function checkHealthJob(device: Device, jobs: Mapping, at: At): Finding[] {
+  const { job } = mapping(device.options.health);
+  if (typeof job !== "string") return [];
+  if (!Object.hasOwn(jobs, job)) {
+    return [at(`there is no job ${shown(job)}${didYouMean(job, Object.keys(jobs))}`, "health", "job")];
+  }
+  const nodes = texts(mapping(jobs[job]).nodes).map(([, node]) => node);
+  if ([device.name, ...device.classes].some((name) => nodes.includes(name))) return [];
+  const message = `the job ${shown(job)} can't run on this device: add the device to the job's nodes`;
+  return [at(message, "health", "job")];
+}
+
+export function resolveDevice(name: string, entry: DeviceDocument, resolveFile: ResolveFile): DeviceConfig {
+  const { classes, console, login, reset } = entry;
+  const passwordFile = login?.["password-file"];
+  const key = entry["autoboot-key"];
+  return {
+    name,
+    classes,
+    port: resolvePort(entry.port),
+    console,
+    ...(login && {
+      login: {
+        user: login.user,
+        ...(passwordFile !== undefined && {
+          passwordFile: resolveFile(["devices", name, "login", "password-file"], passwordFile),
+        }),
+      },
+    }),
+    ...(entry.prompt !== undefined && { prompt: entry.prompt }),
+    ...(key !== undefined && { autobootKey: key }),
+    power: entry.power ?? {},
+    ...(reset && { reset }),
+    health: entry.health ?? {},
+    quarantineAfter: entry["quarantine-after"] ?? defaults.quarantineAfter,
+    bootTimeout: milliseconds(entry["boot-timeout"] ?? defaults.bootTimeout),
+  };
+}

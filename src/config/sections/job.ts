@@ -1,36 +1,75 @@
-/** The JSON schema of one job, the entries of `jobs`. */
+/** One entry of `jobs`: what a build does, where it may run, and within which limits. */
 import type { SchemaObject } from "ajv";
-import { defaults } from "../defaults.ts";
-import { type FirmwareDocument, firmwareSchema } from "./firmware.ts";
-import { type StepDocument, stepsSchema, type TransferDocument, transferSchema } from "./steps.ts";
+import { variableProblem } from "#/lib/environment.ts";
+import { didYouMean, inWords, shown } from "#/lib/text.ts";
+import { parseShare } from "#/lib/units.ts";
+import type { At, Finding } from "../errors.ts";
+import { bytes, checked, type Kind, kinds, milliseconds } from "../kinds.ts";
+import { entries, type Mapping, texts } from "../merge.ts";
+import { type Device, devicesOf } from "./device.ts";
+import { type FirmwareDocument, type FirmwareWork, firmwareSchema, resolveFirmware } from "./firmware.ts";
+import { offeredByHost } from "./host.ts";
+import {
+  checkSteps,
+  type FileTransfer,
+  outsideWorkspace,
+  resolveStep,
+  type StepConfig,
+  type StepDocument,
+  stepMisfit,
+  stepsSchema,
+  transferMisfit,
+  transferSchema,
+} from "./steps.ts";
 
-const limits: SchemaObject = {
-  type: ["object", "null"],
-  description: "What one build may use, enforced by the cgroup; absent: no limit.",
-  additionalProperties: false,
-  properties: {
-    memory: { type: ["string", "integer"], kind: "size", description: "Memory, such as 4GiB." },
-    processes: {
-      type: "integer",
-      minimum: 1,
-      maximum: 4_194_304,
-      description: "How many processes and threads at once.",
-    },
-    cpu: { type: "string", kind: "share", description: "Processor time: 200% is two whole processors." },
-  },
-};
+export interface LimitsConfig {
+  /** Bytes. */
+  readonly memory?: number;
+  readonly processes?: number;
+  /** In processors: 2 is two whole ones. */
+  readonly cpu?: number;
+}
 
-/** What a job can be: it has exactly one of these options. */
-export const workOptions = ["run", "shell", "steps", "firmware"] as const;
+/** What a job does. */
+export type JobWork =
+  /** A shell script on the host; on a device, the device is reserved for it. */
+  | { readonly kind: "run"; readonly script: string }
+  /** A script on the board, with files copied before and after. */
+  | {
+      readonly kind: "shell";
+      readonly script: string;
+      readonly put: readonly FileTransfer[];
+      readonly get: readonly FileTransfer[];
+    }
+  | { readonly kind: "steps"; readonly steps: readonly StepConfig[] }
+  | FirmwareWork;
 
-/** The entry's type once it has passed the schema; the semantic checks see to it that it has one of workOptions. */
+export interface JobConfig {
+  readonly name: string;
+  /** Classes or names of nodes that may run it; undefined: every class of the host. */
+  readonly nodes?: readonly string[];
+  readonly work: JobWork;
+  readonly checkout: boolean;
+  /** Milliseconds. */
+  readonly timeout: number;
+  /** Milliseconds between SIGTERM and SIGKILL. */
+  readonly grace: number;
+  /** Globs inside the workspace. */
+  readonly artifacts: readonly string[];
+  readonly junit: readonly string[];
+  readonly limits: LimitsConfig;
+  /** Names of parameters that become environment variables besides the standard ones. */
+  readonly parameters: readonly string[];
+}
+
+/** The entry once it has passed the schema; the checks make sure that it has exactly one of workOptions. */
 export interface JobDocument {
   readonly nodes?: readonly string[];
   readonly checkout?: boolean;
   readonly run?: string;
   readonly shell?: string;
-  readonly put?: readonly TransferDocument[];
-  readonly get?: readonly TransferDocument[];
+  readonly put?: readonly FileTransfer[];
+  readonly get?: readonly FileTransfer[];
   readonly steps?: readonly StepDocument[];
   readonly firmware?: FirmwareDocument;
   readonly timeout?: string;
@@ -45,6 +84,46 @@ export interface JobDocument {
   readonly parameters?: readonly string[];
 }
 
+const defaults = { timeout: "2h", grace: "10s" };
+
+const workOptions = ["run", "shell", "steps", "firmware"] as const;
+
+const share: Kind = {
+  expected: "a share of one processor such as 50% or 200%",
+  refuse: (text) => (parseShare(text) === undefined ? true : undefined),
+};
+const glob: Kind = { expected: "a pattern for files, such as build/*.bin", refuse: refuseGlob };
+const parameter: Kind = {
+  expected: "the name of an environment variable",
+  refuse: (name) => {
+    const problem = /^.{101}/.test(name) ? "is longer than 100 characters" : variableProblem(name);
+    return problem && `${shown(name)} ${problem}`;
+  },
+};
+
+function refuseGlob(text: string): string | true | undefined {
+  if (text === "" || text.includes("\0")) return true;
+  // Also inside braces: {..,x}/y and {/etc,x} would lead outside as well.
+  const isAbsolute = /^(?:\{(?:[^}]*,)?)*\//.test(text);
+  return outsideWorkspace(text, /(?:^|[/{,(|])\.\.(?:$|[/},)|])/.test(text), isAbsolute);
+}
+
+const limits: SchemaObject = {
+  type: ["object", "null"],
+  description: "What one build may use, enforced with a cgroup. Default: no limit.",
+  additionalProperties: false,
+  properties: {
+    memory: { type: ["string", "integer"], kind: kinds.size, description: "Memory, such as 4GiB." },
+    processes: {
+      type: "integer",
+      minimum: 1,
+      maximum: 4_194_304,
+      description: "The number of processes and threads.",
+    },
+    cpu: { type: "string", kind: share, description: "Processor time; 200% is two whole processors." },
+  },
+};
+
 export const jobSchema: SchemaObject = {
   type: "object",
   additionalProperties: false,
@@ -53,71 +132,191 @@ export const jobSchema: SchemaObject = {
       type: "array",
       minItems: 1,
       uniqueItems: true,
-      items: { type: "string", kind: "name" },
+      items: { type: "string", kind: kinds.name },
       description:
-        "Classes or names of the nodes that may run it, hosts and devices; absent: every class of the host.",
+        "The nodes that may run the job, by name or class: the host and devices. Default: every class of the host.",
     },
     checkout: {
       type: "boolean",
       default: false,
       description:
-        "Check the project out first: ZUUL_PROJECT from ZUUL_URL at ZUUL_REF, and HEAD must be ZUUL_COMMIT.",
+        "Whether to check out the project first: ZUUL_PROJECT from ZUUL_URL at ZUUL_REF. HEAD must be ZUUL_COMMIT.",
     },
     run: {
       type: "string",
-      kind: "script",
+      kind: kinds.script,
       description:
-        "The shell script that is the job, run in the build's workspace on the host; on a device, the port is its own meanwhile.",
+        "The job is this shell script, run on the host in the build's workspace. On a device, it also gets the device's port.",
     },
     shell: {
       type: "string",
-      kind: "script",
-      description: "The script that is the job, run on the board over its console.",
+      kind: kinds.script,
+      description: "The job is this script, run on the board over its console.",
     },
     put: {
       type: "array",
-      items: transferSchema("put", "A file of the workspace, and where it goes."),
-      description: "Of shell: files that go to the board before the script.",
+      items: transferSchema("put", "A file of the workspace, and its path on the board."),
+      description: "Of shell: files to copy to the board before the script.",
     },
     get: {
       type: "array",
-      items: transferSchema("get", "A file of the board, and where it goes."),
-      description:
-        "Of shell: files that come back from the board after the script, when it has passed or failed.",
+      items: transferSchema("get", "A file of the board, and its path in the workspace."),
+      description: "Of shell: files to copy from the board after the script, whether it passed or failed.",
     },
     steps: stepsSchema,
     firmware: firmwareSchema,
     timeout: {
       type: "string",
-      kind: "duration",
+      kind: kinds.duration,
       default: defaults.timeout,
-      description: "How long a build may take; then it ends as TIMED_OUT.",
+      description: "How long a build may take. After that it ends as TIMED_OUT.",
     },
     grace: {
       type: "string",
-      kind: "duration-or-none",
+      kind: kinds.durationOrZero,
       default: defaults.grace,
-      description: "How long a stopped build has between SIGTERM and the kill.",
+      description: "How long a build that is being stopped has between SIGTERM and SIGKILL.",
     },
     artifacts: {
       type: "array",
       uniqueItems: true,
-      items: { type: "string", kind: "glob" },
-      description: "Files to keep with the build: patterns relative to the workspace.",
+      items: { type: "string", kind: glob },
+      description: "The files to keep with the build: patterns relative to the workspace.",
     },
     junit: {
       type: "array",
       uniqueItems: true,
-      items: { type: "string", kind: "glob" },
-      description: "JUnit XML reports to show with the build: patterns relative to the workspace.",
+      items: { type: "string", kind: glob },
+      description: "The JUnit XML reports to show with the build: patterns relative to the workspace.",
     },
     limits,
     parameters: {
       type: "array",
       uniqueItems: true,
-      items: { type: "string", kind: "parameter" },
+      items: { type: "string", kind: parameter },
       description:
-        "Parameters of the client that become environment variables, besides ZUUL_*, LOG_PATH, BASE_LOG_PATH and SWIFT_*.",
+        "The parameters from the client that become environment variables, besides ZUUL_*, LOG_PATH, BASE_LOG_PATH and SWIFT_*.",
     },
   },
 };
+
+/** @param hostNode the host's name as a node */
+export function checkJobs(data: Mapping, hostNode: unknown): Finding[] {
+  const devices = devicesOf(data);
+  const onDevices = new Set(devices.flatMap(({ name, classes }) => [name, ...classes]));
+  const onHost = offeredByHost(data, hostNode);
+  const anywhere = onHost && new Set([...onHost, ...onDevices]);
+  return entries(data.jobs).flatMap(([name, job]) => {
+    const at: At = (message, ...path) => ({ path: ["jobs", name, ...path], message });
+    const found = workOptions.filter((option) => option in job);
+    const [work, other] = found;
+    if (work === undefined) return [at(`expected one of ${inWords(workOptions, "or")}`)];
+    if (other !== undefined)
+      return [at(`expected only one of ${inWords(workOptions, "or")}, found ${inWords(found)}`)];
+    return [
+      ...(work === "shell" ? [] : misplacedTransfers(job, at)),
+      ...(work === "run" ? checkNodes(job, anywhere, "node", at) : checkNodes(job, onDevices, "device", at)),
+      ...(work === "run" || "nodes" in job
+        ? []
+        : [at(`the option nodes is required: ${work} runs on a device, so name one or its class`)]),
+      ...checkSteps(job.steps, at),
+      ...misfits(job, devices, at),
+    ];
+  });
+}
+
+function misplacedTransfers(job: Mapping, at: At): Finding[] {
+  return ["put", "get"]
+    .filter((option) => option in job)
+    .map((option) => at(`is an option of shell: in steps, ${option} is a step of its own`, option));
+}
+
+/** @param offered undefined: not known before the hardware is */
+function checkNodes(
+  job: Mapping,
+  offered: ReadonlySet<string> | undefined,
+  what: "node" | "device",
+  at: At,
+): Finding[] {
+  if (!offered) return [];
+  return texts(job.nodes)
+    .filter(([, node]) => !offered.has(node))
+    .map(([index, node]) => {
+      const hint = didYouMean(node, offered) || ` (${listed([...offered])})`;
+      return at(`no ${what} has the name or class ${shown(node)}${hint}`, "nodes", index);
+    });
+}
+
+function listed(offered: readonly string[]): string {
+  if (offered.length === 0) return "there is none";
+  const maxListed = 12;
+  const more = offered.length > maxListed ? ", …" : "";
+  return `expected one of ${offered.slice(0, maxListed).map(shown).join(", ")}${more}`;
+}
+
+/** What the job needs and one of its devices can't do; for each option, the first such device. */
+function misfits(job: Mapping, devices: readonly Device[], at: At): Finding[] {
+  const nodes = texts(job.nodes).map(([, node]) => node);
+  const candidates = devices.filter(({ name, classes }) =>
+    [name, ...classes].some((node) => nodes.includes(node)),
+  );
+  const first = new Map<string, Finding>();
+  for (const device of candidates) {
+    for (const [message, ...path] of misfitsOf(job, device)) {
+      const place = path.join(".");
+      if (!first.has(place)) first.set(place, at(`${message} (the device ${shown(device.name)})`, ...path));
+    }
+  }
+  return [...first.values()];
+}
+
+function misfitsOf(job: Mapping, device: Device): [message: string, ...path: string[]][] {
+  const problems: [string | undefined, ...string[]][] = [
+    ["shell" in job && device.options.console === "raw" ? noScripts : undefined, "shell"],
+    ...["put", "get"].map((option): [string | undefined, string] => [
+      option in job ? transferMisfit(device) : undefined,
+      option,
+    ]),
+    ...entries(job.steps).flatMap(([index, step]) =>
+      Object.keys(step).map((action): [string | undefined, ...string[]] => [
+        stepMisfit(action, step[action], device),
+        "steps",
+        index,
+        action,
+      ]),
+    ),
+  ];
+  return problems.filter((problem): problem is [string, ...string[]] => problem[0] !== undefined);
+}
+
+const noScripts = "a raw console can't run scripts: use steps, or set the console of the device";
+
+export function resolveJob(name: string, entry: JobDocument): JobConfig {
+  return {
+    name,
+    ...(entry.nodes && { nodes: entry.nodes }),
+    work: resolveWork(entry),
+    checkout: entry.checkout ?? false,
+    timeout: milliseconds(entry.timeout ?? defaults.timeout),
+    grace: milliseconds(entry.grace ?? defaults.grace),
+    artifacts: entry.artifacts ?? [],
+    junit: entry.junit ?? [],
+    limits: resolveLimits(entry.limits ?? {}),
+    parameters: entry.parameters ?? [],
+  };
+}
+
+function resolveWork({ run, shell, steps, firmware, put = [], get = [] }: JobDocument): JobWork {
+  if (run !== undefined) return { kind: "run", script: run };
+  if (shell !== undefined) return { kind: "shell", script: shell, put, get };
+  if (steps) return { kind: "steps", steps: steps.map(resolveStep) };
+  return resolveFirmware(checked(firmware, "a job"));
+}
+
+function resolveLimits({ memory, processes, cpu }: NonNullable<JobDocument["limits"]>): LimitsConfig {
+  return {
+    ...(memory !== undefined && { memory: bytes(memory) }),
+    ...(processes !== undefined && { processes }),
+    ...(cpu !== undefined && { cpu: checked(parseShare(cpu), cpu) }),
+  };
+}

@@ -1,13 +1,41 @@
-/** The JSON schema of a job's `steps`, and of the files that go to the board and come back. */
+/** A job's `steps`: what is done on the board's console, and the files that are copied to the board and back. */
 import type { SchemaObject } from "ajv";
-import { defaults } from "../defaults.ts";
+import { inWords, shown } from "#/lib/text.ts";
+import type { At, Finding } from "../errors.ts";
+import { checked, type Kind, kinds, matching, milliseconds } from "../kinds.ts";
+import { entries, type Mapping, mapping } from "../merge.ts";
+import { pattern } from "../pattern.ts";
+import type { Device } from "./device.ts";
+import { needsControlLines } from "./port.ts";
 
-export interface TransferDocument {
+/** A file's path at both ends: in the workspace, and on the board. */
+export interface FileTransfer {
   readonly from: string;
   readonly to: string;
 }
 
-/** A step's type once it has passed the schema and the semantic checks: one verb, and what goes with it. */
+export type StepAction =
+  /** Text for the console; `enter`: followed by a line end. */
+  | { readonly kind: "send"; readonly text: string; readonly enter: boolean }
+  /** Waits until the console's output matches; a match of `fail` fails the step at once. */
+  | { readonly kind: "expect"; readonly pattern: string; readonly fail?: string; readonly timeout: number }
+  /** A command on the console, which must end with exit code 0. */
+  | { readonly kind: "run"; readonly command: string; readonly timeout: number }
+  /** Waits for the console's prompt and logs in, as after a reboot. */
+  | { readonly kind: "login"; readonly timeout: number }
+  | { readonly kind: "sleep"; readonly milliseconds: number }
+  | { readonly kind: "control"; readonly line: "dtr" | "rts"; readonly value: boolean }
+  | { readonly kind: "break"; readonly milliseconds: number }
+  | { readonly kind: "power"; readonly action: "on" | "off" | "cycle" }
+  | { readonly kind: "reset" }
+  /** A shell script on the host, in the workspace. */
+  | { readonly kind: "host"; readonly script: string }
+  /** put: from the workspace to the board; get: back. */
+  | { readonly kind: "put" | "get"; readonly from: string; readonly to: string };
+
+export type StepConfig = StepAction & { readonly name?: string };
+
+/** A step once it has passed the schema and the checks: one action, and the options that belong to it. */
 export interface StepDocument {
   readonly name?: string;
   readonly send?: string;
@@ -22,14 +50,16 @@ export interface StepDocument {
   readonly power?: "on" | "off" | "cycle";
   readonly reset?: true | null;
   readonly host?: string;
-  readonly put?: TransferDocument;
-  readonly get?: TransferDocument;
+  readonly put?: FileTransfer;
+  readonly get?: FileTransfer;
   /** Of expect, run and login. */
   readonly timeout?: string;
 }
 
-/** Which options, beside `name`, go with each verb. */
-export const stepVerbs: Readonly<Record<string, readonly string[]>> = {
+const defaults = { expectTimeout: "30s", runTimeout: "5m", loginTimeout: "2m" };
+
+/** The options, besides `name`, that belong to each action. */
+const actions: Readonly<Record<string, readonly string[]>> = {
   send: ["enter"],
   expect: ["timeout", "fail"],
   run: ["timeout"],
@@ -43,18 +73,29 @@ export const stepVerbs: Readonly<Record<string, readonly string[]>> = {
   put: [],
   get: [],
 };
+const actionOptions: readonly string[] = [...new Set(Object.values(actions).flat())];
 
-/** Those of all verbs. */
-export const stepOptions: readonly string[] = [...new Set(Object.values(stepVerbs).flat())];
+const text: Kind = { expected: "text", refuse: () => undefined };
+const label = matching("a name on one line, 100 characters at most", /^(?=.*\S)[^\p{C}]{1,100}$/u);
+const workspaceFile: Kind = { expected: "the path of a file in the workspace", refuse: refuseWorkspaceFile };
+/** A board without folders, such as a micro:bit, has plain file names. */
+const boardFile = matching("the path of a file on the board", /^[^\p{Cc}]{0,1000}[^\p{Cc}/]$/u);
+
+function refuseWorkspaceFile(path: string): string | true | undefined {
+  if (path === "" || /\p{Cc}/u.test(path) || /(?:^|\/)\.?$/.test(path)) return true;
+  return outsideWorkspace(path, path.split("/").includes(".."), path.startsWith("/"));
+}
+
+/** @returns the message for a path or a pattern that is absolute, or contains ".." */
+export function outsideWorkspace(path: string, isUp: boolean, isAbsolute: boolean): string | undefined {
+  if (isAbsolute) return `${shown(path)} must be relative to the workspace`;
+  return isUp ? `${shown(path)} must stay inside the workspace: it contains ".."` : undefined;
+}
 
 /** @param direction put: from the workspace to the board; get: back */
 export function transferSchema(direction: "put" | "get", description: string): SchemaObject {
-  const workspace = {
-    type: "string",
-    kind: "workspace-file",
-    description: "A file's path in the workspace.",
-  };
-  const board = { type: "string", kind: "board-file", description: "A file's path on the board." };
+  const workspace = { type: "string", kind: workspaceFile, description: "The file's path in the workspace." };
+  const board = { type: "string", kind: boardFile, description: "The file's path on the board." };
   return {
     type: "object",
     description,
@@ -70,35 +111,38 @@ const stepSchema: SchemaObject = {
   type: "object",
   additionalProperties: false,
   properties: {
-    name: { type: "string", kind: "label", description: "What the log and the progress call it." },
-    send: { type: "string", kind: "text", description: "Types a text on the console." },
+    name: { type: "string", kind: label, description: "The step's name in the log and the progress." },
+    send: { type: "string", kind: text, description: "Types text on the console." },
     enter: {
       type: "boolean",
       default: true,
-      description: "Of send: whether the enter key follows the text.",
+      description: "Of send: whether to press enter after the text.",
     },
     expect: {
       type: "string",
-      kind: "pattern",
-      description: "Waits until the console's output, since the last step that took some, matches a pattern.",
+      kind: pattern,
+      description: "Waits until a pattern matches the console's output after the last match.",
     },
     fail: {
       type: "string",
-      kind: "pattern",
+      kind: pattern,
       description: "Of expect: a pattern that fails the step at once.",
     },
     run: {
       type: "string",
-      kind: "command",
+      kind: kinds.command,
       description: "Runs a command on the board, which must end with exit code 0.",
     },
-    login: { enum: [true, null], description: "Gets to the console's prompt again, as after a reboot." },
+    login: {
+      enum: [true, null],
+      description: "Waits for the console's prompt and logs in if needed, as after a reboot.",
+    },
     timeout: {
       type: "string",
-      kind: "duration",
-      description: `Of expect (default: ${defaults.expectTimeout}), run (${defaults.runTimeout}) and login (${defaults.loginTimeout}).`,
+      kind: kinds.duration,
+      description: `Of expect (default ${defaults.expectTimeout}), run (${defaults.runTimeout}) and login (${defaults.loginTimeout}).`,
     },
-    sleep: { type: "string", kind: "duration", description: "Waits." },
+    sleep: { type: "string", kind: kinds.duration, description: "Waits for this long." },
     control: {
       type: "object",
       description: "Sets one of the port's control lines.",
@@ -107,16 +151,19 @@ const stepSchema: SchemaObject = {
       maxProperties: 1,
       properties: { dtr: line("Data terminal ready."), rts: line("Request to send.") },
     },
-    break: { type: "string", kind: "duration", description: "Sends a break of that length." },
+    break: { type: "string", kind: kinds.duration, description: "Sends a break of this length." },
     power: { enum: ["on", "off", "cycle"], description: "Switches the board's power." },
-    reset: { enum: [true, null], description: "Resets the board by the control line that its device names." },
+    reset: {
+      enum: [true, null],
+      description: "Resets the board with the control line that its device names.",
+    },
     host: {
       type: "string",
-      kind: "script",
+      kind: kinds.script,
       description: "Runs a shell script on the host, in the workspace.",
     },
-    put: transferSchema("put", "Takes a file of the workspace to the board."),
-    get: transferSchema("get", "Takes a file of the board to the workspace."),
+    put: transferSchema("put", "Copies a file from the workspace to the board."),
+    get: transferSchema("get", "Copies a file from the board to the workspace."),
   },
 };
 
@@ -126,5 +173,105 @@ export const stepsSchema: SchemaObject = {
   maxItems: 1000,
   items: stepSchema,
   description:
-    "What is done on the board's console, step by step, until one fails. Each has one verb, and a name if you like.",
+    "Steps on the board's console, one after the other until one fails. Each has one action, and a name if you like.",
 };
+
+/** @param steps of one job, as the files have them */
+export function checkSteps(steps: unknown, at: At): Finding[] {
+  return entries(steps).flatMap(([index, step]) =>
+    stepProblems(step).map(([message, ...path]) => at(message, "steps", index, ...path)),
+  );
+}
+
+function stepProblems(step: Mapping): [message: string, ...path: string[]][] {
+  const keys = Object.keys(step);
+  const found = keys.filter((key) => Object.hasOwn(actions, key));
+  const [action, other] = found;
+  if (action === undefined) {
+    // An unknown key may be a misspelt action, which the schema has reported.
+    const isKnown = keys.every((key) => key === "name" || actionOptions.includes(key));
+    return isKnown ? [[`expected one of ${inWords(Object.keys(actions), "or")}`]] : [];
+  }
+  if (other !== undefined) return [[`expected one action in each step, found ${inWords(found)}`]];
+  if (step.send === "" && step.enter === false) return [["types nothing: add text, or remove enter: false"]];
+  return keys
+    .filter((key) => actionOptions.includes(key) && !actions[action]?.includes(key))
+    .map((key) => {
+      const fitting = Object.keys(actions).filter((name) => actions[name]?.includes(key));
+      return [`is an option of ${inWords(fitting)}, not of ${action}`, key];
+    });
+}
+
+/** @returns why the device can't do the step's action; undefined: it can */
+export function stepMisfit(action: string, value: unknown, device: Device): string | undefined {
+  const { options, port } = device;
+  switch (action) {
+    case "run":
+    case "login":
+      return options.console === "raw" ? "a raw console has no prompt: use send and expect" : undefined;
+    case "put":
+    case "get":
+      return transferMisfit(device);
+    case "control":
+    case "break":
+      return port?.kind === "tcp" ? needsControlLines : undefined;
+    case "reset":
+      // The schema has refused any value but true and null.
+      return options.reset === undefined && (value ?? true) === true
+        ? "needs a device with reset: dtr or rts"
+        : undefined;
+    case "power":
+      return powerMisfit(value, mapping(options.power));
+    default:
+      return undefined;
+  }
+}
+
+/** @returns why files can't be copied to and from the device; undefined: they can */
+export function transferMisfit({ options: { console } }: Device): string | undefined {
+  return console === "u-boot" || console === "micropython" || console === "raw"
+    ? `files can be copied over linux consoles only, and this one is ${console}`
+    : undefined;
+}
+
+function powerMisfit(action: unknown, power: Mapping): string | undefined {
+  if (action === "on" || action === "off")
+    return action in power ? undefined : `needs a device with power.${action}`;
+  if (action !== "cycle") return undefined;
+  return "cycle" in power || ("on" in power && "off" in power)
+    ? undefined
+    : "needs a device with power.cycle";
+}
+
+export function resolveStep(step: StepDocument): StepConfig {
+  return { ...(step.name !== undefined && { name: step.name }), ...checked(actionOf(step), "a step") };
+}
+
+function actionOf(step: StepDocument): StepAction | undefined {
+  const timeout = (usual: string): number => milliseconds(step.timeout ?? usual);
+  if (step.send !== undefined) return { kind: "send", text: step.send, enter: step.enter ?? true };
+  if (step.expect !== undefined) {
+    const fail = step.fail === undefined ? {} : { fail: step.fail };
+    return { kind: "expect", pattern: step.expect, ...fail, timeout: timeout(defaults.expectTimeout) };
+  }
+  if (step.run !== undefined)
+    return { kind: "run", command: step.run.trimEnd(), timeout: timeout(defaults.runTimeout) };
+  if (step.login !== undefined) return { kind: "login", timeout: timeout(defaults.loginTimeout) };
+  if (step.sleep !== undefined) return { kind: "sleep", milliseconds: milliseconds(step.sleep) };
+  if (step.break !== undefined) return { kind: "break", milliseconds: milliseconds(step.break) };
+  if (step.control) return controlOf(step.control);
+  if (step.power) return { kind: "power", action: step.power };
+  if (step.reset !== undefined) return { kind: "reset" };
+  if (step.host !== undefined) return { kind: "host", script: step.host };
+  if (step.put) return { kind: "put", ...step.put };
+  return step.get && { kind: "get", ...step.get };
+}
+
+function controlOf({ dtr, rts }: NonNullable<StepDocument["control"]>): StepAction {
+  const value = dtr ?? rts;
+  return {
+    kind: "control",
+    line: dtr === undefined ? "rts" : "dtr",
+    value: value === true || value === "on",
+  };
+}

@@ -1,8 +1,8 @@
-/** How microcontrollers say that they crashed, or that they start anew. */
+/** The lines by which microcontrollers report a crash or a boot. */
 
 /**
- * A crash, by the words of: Zephyr, ESP-IDF, Mbed OS, RIOT, NuttX, newlib and glibc, Rust, and the handlers that vendors ship.
- * Zephyr's ztest writes `Assertion failed at` for a test that failed: that is no crash.
+ * Crashes of Zephyr, ESP-IDF, Mbed OS, RIOT, NuttX, newlib, glibc, Rust, and of vendors' fault handlers. Zephyr's ztest prints
+ * `Assertion failed at` for a failed test, which is no crash.
  */
 const crashes: readonly RegExp[] = [
   /ZEPHYR FATAL ERROR/,
@@ -27,7 +27,7 @@ const crashes: readonly RegExp[] = [
   /^Fatal exception \(\d+\)/,
 ];
 
-/** First lines of a boot; the second one of a kind means that the board started anew. */
+/** First lines of a boot. A second one of the same kind is a reboot. */
 const banners: readonly (readonly [string, RegExp])[] = [
   ["Zephyr", /\*\*\* Booting (?:Zephyr OS|nRF Connect SDK)/],
   ["MCUboot", /\*\*\* Booting MCUboot/],
@@ -39,12 +39,12 @@ const banners: readonly (readonly [string, RegExp])[] = [
   ["NuttX", /^NuttShell \(NSH\)/],
 ];
 
-/** The piece of a line that says that the firmware crashed. */
+/** @returns the line, cut to a readable length, if it reports a crash */
 export function crashIn(line: string): string | undefined {
   return crashes.some((pattern) => pattern.test(line)) ? line.trim().slice(0, 200) : undefined;
 }
 
-/** What begins to run by this line: a name that is the same each time. */
+/** @returns the name of what boots, if the line is the first of a boot */
 export function bootIn(line: string): string | undefined {
   return banners.find(([, pattern]) => pattern.test(line))?.[0];
 }

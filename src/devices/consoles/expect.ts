@@ -1,106 +1,137 @@
-/** Reads a console byte by byte as it is, one character a byte, for consoles whose output has nobody else's lines in it. */
-import type { Cause } from "../errors.ts";
+/** Talks with a board in pexpect's words: sends text, and expects patterns in the text that comes. A character is a byte. */
 import { BoardFailure } from "../errors.ts";
 import type { Dialogue } from "./dialogue.ts";
 
-/** Characters that are looked at to tell text from noise. */
-const recent = 400;
+/** Enough to tell text from noise. */
+const maxRecentLength = 1024;
+/** Of a line that is passed to `onLine`. The rest of a longer one is dropped. */
+const maxLineLength = 400;
 
-export class Ear {
-  /** What came and wasn't taken yet. */
-  text = "";
-  /** Milliseconds, since the first step. */
+export interface ExpectOptions {
+  /** Called with each whole line as it came, whatever becomes of its text. */
+  readonly onLine?: (line: string) => void;
+}
+
+export class Expect {
+  /** What came and hasn't been taken yet. */
+  buffer = "";
+  /** The time of the last step, in milliseconds. */
   now = 0;
-  /** Bytes, in all. */
-  heard = 0;
-  #recent = "";
-  readonly #onText: (text: string) => void;
+  /** Bytes in all. */
+  received = 0;
+  readonly #onLine: ((line: string) => void) | undefined;
+  #line = "";
+  #recent: Buffer = Buffer.alloc(0);
 
-  /** @param onText is told of all that comes */
-  constructor(onText: (text: string) => void) {
-    this.#onText = onText;
+  constructor({ onLine }: ExpectOptions = {}) {
+    this.#onLine = onLine;
   }
 
-  /** Waits for something to come, so many milliseconds at most. @returns whether it did */
-  *read(timeout: number): Dialogue<boolean> {
-    const { bytes, now } = yield { kind: "read", timeoutMs: Math.max(0, timeout) };
+  /** @returns whether anything came in time */
+  *read(timeoutMs: number): Dialogue<boolean> {
+    const { bytes, now } = yield { kind: "read", timeoutMs: Math.max(0, timeoutMs) };
     this.now = now;
     const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
-    this.text += text;
-    this.#onText(text);
-    this.heard += text.length;
-    this.#recent = (this.#recent + text.slice(-recent)).slice(-recent);
-    return text !== "";
+    this.buffer += text;
+    this.received += bytes.length;
+    this.#recent = Buffer.concat([this.#recent, bytes.subarray(-maxRecentLength)]).subarray(-maxRecentLength);
+    this.#watchLines(text);
+    return bytes.length > 0;
   }
 
-  /** Waits until the text matches. @returns the match, or undefined when the time is up */
-  *until(pattern: RegExp, timeout: number): Dialogue<RegExpExecArray | undefined> {
-    const end = this.now + timeout;
+  /** Reads until the buffer matches. @returns the match; undefined after the timeout */
+  *expect(pattern: RegExp, timeoutMs: number): Dialogue<RegExpExecArray | undefined> {
+    const end = this.now + timeoutMs;
     for (;;) {
-      const match = pattern.exec(this.text);
+      const match = pattern.exec(this.buffer);
       if (match) return match;
       if (this.now >= end) return undefined;
       yield* this.read(end - this.now);
     }
   }
 
-  /** Waits for so much silence, `limit` milliseconds at most. @returns whether it came */
-  *silence(milliseconds: number, limit: number): Dialogue<boolean> {
-    const end = this.now + limit;
-    while (this.now < end) if (!(yield* this.read(Math.min(milliseconds, end - this.now)))) return true;
+  /** Reads until the board has been silent for so long. @returns false when it never was */
+  *silence(silenceMs: number, timeoutMs: number): Dialogue<boolean> {
+    const end = this.now + timeoutMs;
+    while (this.now < end) if (!(yield* this.read(Math.min(silenceMs, end - this.now)))) return true;
     return false;
   }
 
-  *write(text: string): Dialogue<void> {
+  *send(text: string): Dialogue<void> {
     const { now } = yield { kind: "write", bytes: Buffer.from(text, "latin1") };
     this.now = now;
   }
 
-  /** Takes what is before `at`. */
-  take(at: number): string {
-    const taken = this.text.slice(0, at);
-    this.text = this.text.slice(at);
+  /** Takes the first `length` characters out of the buffer. */
+  take(length: number): string {
+    const taken = this.buffer.slice(0, length);
+    this.buffer = this.buffer.slice(length);
     return taken;
   }
 
-  /** Takes all of it. */
-  clear(): string {
-    return this.take(this.text.length);
+  clear(): void {
+    this.buffer = "";
   }
 
-  /** Why a prompt wasn't found, by what came since `heardBefore` bytes. */
-  lost(what: string, heardBefore: number): BoardFailure {
-    if (this.heard === heardBefore)
+  /** Passes the buffer on as the job's output, without its last `keep` characters. @returns what was passed on */
+  *pass(keep = 0): Dialogue<string> {
+    const text = this.take(this.buffer.length - keep);
+    if (text !== "") yield { kind: "output", bytes: Buffer.from(text, "latin1") };
+    return text;
+  }
+
+  /** How many characters at the end of the buffer may be the beginning of the word. */
+  startOf(word: string): number {
+    for (let length = Math.min(this.buffer.length, word.length); length > 0; length -= 1)
+      if (this.buffer.endsWith(word.slice(0, length))) return length;
+    return 0;
+  }
+
+  /**
+   * Why no prompt came.
+   * @param prompt whose prompt, for the message
+   * @param receivedBefore `received` at the beginning
+   */
+  noPrompt(prompt: string, receivedBefore: number): BoardFailure {
+    if (this.received === receivedBefore) {
       return new BoardFailure(
         "silent",
-        `${what} doesn't say anything: is the board on, and its line connected?`,
+        "the board sends nothing: is it on, wired the right way round, with its console on this port?",
       );
-    const strange = [...this.#recent].filter((char) => char < "\t" || char > "~").length;
-    const cause: Cause =
-      this.#recent.length >= 16 && strange * 4 > this.#recent.length ? "wrong-speed" : "noise";
-    const shown = JSON.stringify(printable(this.#recent).slice(-100));
-    if (cause === "noise")
-      return new BoardFailure(cause, `no prompt of ${what} came, the last that came is ${shown}`);
+    }
+    if (this.#recent.length >= 16 && shareOfNoise(this.#recent) > 0.25) {
+      return new BoardFailure(
+        "wrong-speed",
+        "the board sends bytes that aren't text: check the port's baud rate",
+      );
+    }
+    const last = readable(this.#recent.toString("latin1")).slice(-160);
     return new BoardFailure(
-      cause,
-      `what comes is no text: does the port's speed fit? The last that came is ${shown}`,
+      "noise",
+      `the board sends, but no ${prompt} prompt; last: ${JSON.stringify(last)}`,
     );
+  }
+
+  #watchLines(text: string): void {
+    if (!this.#onLine) return;
+    const [first = "", ...others] = text.split("\n");
+    this.#line = (this.#line + first).slice(0, maxLineLength);
+    for (const next of others) {
+      this.#onLine(this.#line);
+      this.#line = next.slice(0, maxLineLength);
+    }
   }
 }
 
-/** What a board said, in one line. */
-export function printable(text: string): string {
+/** A board's text on one line, in printable ASCII. */
+export function readable(text: string): string {
   return text.replace(/[^ -~]+/g, " ").trim();
 }
 
-/** Gives the job what it printed. */
-export function* output(text: string): Dialogue<void> {
-  if (text !== "") yield { kind: "output", bytes: Buffer.from(text, "latin1") };
-}
-
-/** The length of the longest end of `text` that is a beginning of `word`. */
-export function overlap(text: string, word: string): number {
-  for (let length = Math.min(text.length, word.length); length > 0; length -= 1)
-    if (text.endsWith(word.slice(0, length))) return length;
-  return 0;
+/** The share of bytes that no console at the right speed sends. Text beyond ASCII is UTF-8, so it isn't noise. */
+function shareOfNoise(bytes: Buffer): number {
+  let noise = 0;
+  for (const byte of bytes) if (byte < 32 && !(byte >= 7 && byte <= 15) && byte !== 27) noise++;
+  for (const character of bytes.toString("utf8")) if (character === "\ufffd") noise++;
+  return noise / bytes.length;
 }

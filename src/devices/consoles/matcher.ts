@@ -1,22 +1,18 @@
-/** Waits for patterns in a board's output, in time that grows with the output alone and in bounded memory. */
+/** Matches patterns against a board's output as it arrives, in linear time and bounded memory. */
 import { RE2JS } from "re2js";
 import { PlainText } from "./plain-text.ts";
 
 export interface Match {
-  /** Which of the two came. */
+  /** Which of the two patterns matched. */
   readonly kind: "pattern" | "fail";
-  /** What was matched, as text without escape sequences. */
+  /** What matched, without escape sequences. */
   readonly text: string;
-  /** The groups of the pattern, from the first. */
-  readonly groups: readonly (string | undefined)[];
 }
 
-export interface MatcherOptions {
-  /** Characters that a match can have at most: what is further back is let go while a pattern is waited for. */
-  readonly span?: number;
-  /** Characters that are kept for the next pattern while none is waited for. */
-  readonly backlog?: number;
-}
+/** A match can't be longer: earlier output is dropped while a pattern is expected. */
+const maxMatchLength = 8 * 1024;
+/** How much output is kept for the next pattern while none is expected. */
+const maxBacklogLength = 256 * 1024;
 
 interface Sought {
   readonly kind: Match["kind"];
@@ -24,41 +20,33 @@ interface Sought {
   readonly looksAhead: boolean;
 }
 
-/** Where a sought pattern was found. `open`: the next character may undo it. */
+/** `open`: the next character may undo the match. */
 interface Found {
   readonly sought: Sought;
   readonly start: number;
   readonly end: number;
   readonly open: boolean;
-  readonly groups: readonly (string | undefined)[];
 }
 
 /**
- * A matcher over one session's output, which begins when it is made: it never sees what came before. Patterns see text
- * as PlainText gives it: no escape sequences, `\n` alone at a line's end.
+ * Matches against one session's output. Patterns see PlainText: no escape sequences, and `\n` at the end of a line.
  *
- * `expect()` looks at what came since the end of the last match, then `feed()` at what comes. The first match in the output
- * wins, whichever pattern it is of; at the same place, `fail` does. It is given as soon as it is there, so that a pattern whose end is
- * open (`version .*`) may match a part of what will come. `$`, `\b` and `\B` at the end of what has come wait for the next character,
- * or for quiet(): `[#$] $` finds a prompt, and `ok$` doesn't find the beginning of `okay`.
+ * `expect()` searches the output since the last match, and `feed()` what follows. The first match in the output wins, and `fail`
+ * wins a tie. A match counts at once, so a pattern with an open end (`version .*`) may match less than the whole line. `$`, `\b`
+ * and `\B` at the end of the output wait for the next character or for quiet(): `[#$] $` finds a prompt, and `ok$` doesn't match
+ * the beginning of `okay`.
  */
 export class OutputMatcher {
-  readonly #span: number;
-  readonly #backlog: number;
   readonly #plain = new PlainText();
   #sought: readonly Sought[] = [];
   #onOneLine = false;
-  /** Its first character is only there for `^` and `\b` to look back at. */
+  /** The first character is only context, for `^` and `\b`. */
   #text = "\n";
 
-  constructor(options: MatcherOptions = {}) {
-    this.#span = options.span ?? 8 * 1024;
-    this.#backlog = options.backlog ?? 256 * 1024;
-  }
-
   /**
-   * Waits for a pattern from now on, in place of the one before; what came since the last match is looked at first.
-   * @param fail a pattern that ends the wait too
+   * Expects a pattern in place of the one before.
+   * @param fail another pattern that ends the wait
+   * @returns a match in the output since the last match
    */
   expect(pattern: string, fail?: string): Match | undefined {
     this.#sought = [seek("pattern", pattern), ...(fail === undefined ? [] : [seek("fail", fail)])];
@@ -66,24 +54,19 @@ export class OutputMatcher {
     return this.#search(false);
   }
 
-  /** Output of the board. @returns the match that it completed; after it, nothing is waited for until the next expect() */
+  /** @returns the match that the bytes complete; nothing is expected after it until the next expect() */
   feed(bytes: Uint8Array): Match | undefined {
     this.#text += this.#plain.push(bytes);
     return this.#search(false);
   }
 
-  /** Nothing came for a while: what has come so far is taken as it stands. */
+  /** Call it after a silence: the output counts as it stands. */
   quiet(): Match | undefined {
     this.#text += this.#plain.release();
     return this.#search(true);
   }
 
-  /** Lets go of all that came so far, so that no later expect() looks at it. */
-  skip(): void {
-    this.#text = this.#text.slice(-1);
-  }
-
-  /** The last line of what came since the last match, for a message that says what came instead. */
+  /** The last line since the last match, for messages. */
   get lastLine(): string {
     return (
       this.#text
@@ -96,34 +79,34 @@ export class OutputMatcher {
     );
   }
 
-  #search(settled: boolean): Match | undefined {
+  #search(isQuiet: boolean): Match | undefined {
     if (this.#sought.length === 0) {
-      if (this.#text.length > 2 * this.#backlog) this.#keep(this.#text.length - this.#backlog);
+      if (this.#text.length > 2 * maxBacklogLength) this.#keepFrom(this.#text.length - maxBacklogLength);
       return undefined;
     }
     const first = this.#sought
       .map((sought) => find(sought, this.#text))
       .filter((found) => found !== undefined)
       .reduce<Found | undefined>(earlier, undefined);
-    if (!first || (first.open && !settled)) {
-      this.#forget(first?.start);
+    if (!first || (first.open && !isQuiet)) {
+      this.#trim(first?.start);
       return undefined;
     }
     const text = this.#text.slice(first.start, first.end);
     this.#sought = [];
-    this.#keep(first.end);
-    return { kind: first.sought.kind, text, groups: first.groups };
+    this.#keepFrom(first.end);
+    return { kind: first.sought.kind, text };
   }
 
-  /** Lets go of what no match can begin in any more. */
-  #forget(open: number | undefined): void {
-    const far = this.#text.length - this.#span;
+  /** Drops output that no match can begin in any more. @param open where a match that may still be undone begins */
+  #trim(open: number | undefined): void {
+    const far = this.#text.length - maxMatchLength;
     const line = this.#onOneLine ? this.#text.lastIndexOf("\n") + 1 : 1;
     const from = Math.max(far, Math.min(line, open ?? line));
-    if (from > 1) this.#keep(from);
+    if (from > 1) this.#keepFrom(from);
   }
 
-  #keep(from: number): void {
+  #keepFrom(from: number): void {
     this.#text = this.#text.slice(from - 1);
   }
 }
@@ -133,16 +116,12 @@ function seek(kind: Match["kind"], pattern: string): Sought {
 }
 
 function find(sought: Sought, text: string): Found | undefined {
-  // By far the faster of the two; it may find the character that is only there to be looked back at.
+  // test() is by far faster than find(), but may match the character that is only context.
   if (!sought.pattern.test(text)) return undefined;
   const matcher = sought.pattern.matcher(text);
   if (!matcher.find(1)) return undefined;
-  const groups = Array.from(
-    { length: matcher.groupCount() },
-    (_, index) => matcher.group(index + 1) ?? undefined,
-  );
   const end = matcher.end();
-  return { sought, start: matcher.start(), end, open: sought.looksAhead && end === text.length, groups };
+  return { sought, start: matcher.start(), end, open: sought.looksAhead && end === text.length };
 }
 
 function earlier(one: Found | undefined, other: Found): Found {
@@ -151,7 +130,7 @@ function earlier(one: Found | undefined, other: Found): Found {
 }
 
 /**
- * Compiles a pattern for a board's output; `^` and `$` are the beginning and end of a line.
+ * Compiles a pattern for a board's output, where `^` and `$` match at the beginning and end of a line.
  * @throws RE2JSException for a pattern that the configuration would have refused
  */
 export function compilePattern(pattern: string): RE2JS {
@@ -165,14 +144,14 @@ const onOneLine = new RegExp(
 );
 
 /**
- * Whether a match can't reach over a line's end, so that no more than the unfinished line has to be searched again when more comes.
- * Patterns with negated classes, `\s` and rare syntax count as if they could.
+ * Whether no match can span lines, so only the unfinished line has to be searched again. Patterns with negated classes, `\s` and
+ * rare syntax count as spanning lines.
  */
 function staysOnLine(pattern: string): boolean {
   return onOneLine.test(pattern);
 }
 
-/** Whether a match at the end of the text so far may be none when the next character comes: `ok$` matches the beginning of `okay`. */
+/** Whether the next character can undo a match at the end of the text, as an `a` after `ok` undoes `ok$`. */
 function looksAhead(pattern: string): boolean {
   return /\$|\\[bB]/.test(pattern.replaceAll("\\\\", "").replaceAll("\\$", ""));
 }

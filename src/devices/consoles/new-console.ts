@@ -1,4 +1,4 @@
-/** The console of a device, by its kind. */
+/** Makes the configured console of a device. */
 import { randomInt } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { DeviceConfig } from "#/config/model.ts";
@@ -12,8 +12,8 @@ import type { TypingProfile } from "./typing.ts";
 import { UbootConsole } from "./u-boot/u-boot.ts";
 
 /**
- * @param profile how the device takes typing; the console brings it up to date
- * @throws BoardFailure login-refused when the password's file can't be read
+ * @param profile how the device takes typing; the console updates it
+ * @throws BoardFailure login-refused when the password file can't be read
  */
 export function newConsole(config: DeviceConfig, profile: TypingProfile): Console {
   const { console, prompt, autobootKey } = config;
@@ -32,7 +32,7 @@ export function newConsole(config: DeviceConfig, profile: TypingProfile): Consol
   }
 }
 
-/** The password's file is read each time, so that a changed one needs no reload. */
+/** Reads the password file each time, so a new password needs no reload. */
 function loginOf({ login }: DeviceConfig): Login | undefined {
   if (!login) return undefined;
   const { user, passwordFile } = login;
@@ -41,7 +41,7 @@ function loginOf({ login }: DeviceConfig): Login | undefined {
     return { user, password: readFileSync(passwordFile, "utf8").replace(/\r?\n$/, "") };
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
-    throw new BoardFailure("login-refused", `the password's file ${passwordFile} can't be read (${code})`, {
+    throw new BoardFailure("login-refused", `the password file ${passwordFile} can't be read (${code})`, {
       cause,
     });
   }
@@ -49,7 +49,6 @@ function loginOf({ login }: DeviceConfig): Login | undefined {
 
 const letters = "abcdefghijklmnopqrstuvwxyz0123456789";
 
-/** Eight characters that nobody can foretell. */
 function randomToken(): string {
   return Array.from({ length: 8 }, () => letters[randomInt(letters.length)]).join("");
 }

@@ -1,29 +1,29 @@
-/** A board's bytes as text to search in: UTF-8, without escape sequences, each line ended by one line feed. */
+/** A board's bytes as text to search: UTF-8, without escape sequences, with one line feed at the end of each line. */
 
-/** Longer ones aren't escape sequences: the escape character alone is taken out, and what follows is text. */
-const maxString = 256;
+/** Of a longer control string, only the escape character is removed. The rest is text. */
+const maxStringLength = 256;
 
-/** ECMA-48: control sequences, control strings (title, hyperlink) on one line, and the short ones with intermediate bytes. */
+/** ECMA-48: control sequences, control strings (title, hyperlink) on one line, and short sequences with intermediate bytes. */
 const control = String.raw`\[[0-?]{0,64}[ -/]{0,8}[@-~]`;
-const controlString = String.raw`[\]PX^_][^\x07\x1b\r\n]{0,${maxString}}(?:\x07|\x1b\\)`;
+const controlString = String.raw`[\]PX^_][^\x07\x1b\r\n]{0,${maxStringLength}}(?:\x07|\x1b\\)`;
 const short = String.raw`[ -/]{1,4}[0-~]|[0-OQ-WYZ\\\x60-~]`;
 const escapes = new RegExp(String.raw`\x1b(?:${control}|${controlString}|${short})?|\r+\n`, "g");
 const unfinished = new RegExp(
-  String.raw`(?:\x1b(?:\[[0-?]{0,64}[ -/]{0,8}|[\]PX^_][^\x07\x1b\r\n]{0,${maxString}}\x1b?|[ -/]{0,4})|\r+)$`,
+  String.raw`(?:\x1b(?:\[[0-?]{0,64}[ -/]{0,8}|[\]PX^_][^\x07\x1b\r\n]{0,${maxStringLength}}\x1b?|[ -/]{0,4})|\r+)$`,
 );
-/** Nothing that is held back is longer; what is before it can't be part of an unfinished sequence. */
-const maxHeld = maxString + 4;
+/** Of an unfinished sequence. */
+const maxHeldLength = maxStringLength + 4;
 
 /**
- * Takes out of a stream of bytes what a terminal would not show: escape sequences (colours, cursor, title), and the carriage
- * returns before a line feed. A lone carriage return and all other control characters stay, NUL too: no text can be put together
- * from two sides of damage. Bytes that aren't UTF-8 become U+FFFD. However the bytes are cut into chunks, the text is the same.
+ * Removes escape sequences (colours, cursor, title), and the carriage returns before a line feed. A lone carriage return and all
+ * other control characters stay, even NUL: otherwise the text on both sides of damage would join. Bytes that aren't UTF-8 become
+ * U+FFFD. The text doesn't depend on how the bytes are cut into chunks.
  */
 export class PlainText {
   readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   #held = "";
 
-  /** The text that these bytes complete. What may be the beginning of a sequence is held back, 260 characters at most. */
+  /** @returns the text that these bytes complete; what may become an escape sequence is held back */
   push(bytes: Uint8Array): string {
     const decoded = this.#decoder.decode(bytes, { stream: true });
     const text = this.#held + decoded;
@@ -31,13 +31,13 @@ export class PlainText {
       this.#held = "";
       return text;
     }
-    const tail = unfinished.exec(text.slice(-maxHeld));
-    this.#held = tail?.[0].slice(0, maxHeld) ?? "";
+    const tail = unfinished.exec(text.slice(-maxHeldLength));
+    this.#held = tail?.[0].slice(0, maxHeldLength) ?? "";
     const done = this.#held ? text.slice(0, -this.#held.length) : text;
     return done.replace(escapes, (found) => (found.endsWith("\n") ? "\n" : ""));
   }
 
-  /** What was held back, as text: for when nothing more came for a while. A carriage return goes on waiting for its line feed. */
+  /** Call it after a silence. @returns what was held back, as text, except for a carriage return, which waits for its line feed */
   release(): string {
     if (!this.#held.startsWith("\x1b")) return "";
     const text = this.#held.slice(1).replaceAll("\x1b", "");

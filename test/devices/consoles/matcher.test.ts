@@ -26,11 +26,10 @@ function find(pattern: string, output: string | Buffer, fail?: string): Match | 
   return all[0];
 }
 
-test("text across pieces, with groups", () => {
+test("text across pieces", () => {
   assert.deepEqual(find("board (\\w+) rev (?P<rev>\\d);(x)?", "hello\r\nboard foo rev 3;\r\n"), {
     kind: "pattern",
     text: "board foo rev 3;",
-    groups: ["foo", "3", undefined],
   });
   assert.equal(find("käse: ✓!", "my käse: ✓!")?.text, "käse: ✓!");
   assert.equal(find("never", "nev\0er nev er"), undefined);
@@ -85,21 +84,19 @@ test("a match is consumed, what follows it is kept for the next one", () => {
   assert.equal(matcher.expect("^ three"), undefined, "it isn't a line's beginning");
   assert.equal(matcher.lastLine, "three four");
   assert.equal(matcher.expect("three")?.text, "three");
-  matcher.skip();
-  assert.equal(matcher.expect("four"), undefined);
 });
 
 test("matches over several lines, as far as the span reaches", () => {
   const lines = (count: number) => "x".repeat(9).concat("\n").repeat(count);
   assert.ok(find("begin[^#]*end", `begin\n${lines(700)}end`)?.kind);
-  const matcher = new OutputMatcher({ span: 1000 });
+  const matcher = new OutputMatcher();
   matcher.expect("begin[^#]*end");
-  assert.equal(feed(matcher, `begin\n${lines(200)}end`, 64), undefined);
+  assert.equal(feed(matcher, `begin\n${lines(1000)}end`, 64), undefined);
 });
 
 test("the backlog is bounded", () => {
-  const matcher = new OutputMatcher({ backlog: 1000 });
-  feed(matcher, `early ${"x".repeat(5000)} late`, 64);
+  const matcher = new OutputMatcher();
+  feed(matcher, `early ${"x".repeat(600_000)} late`, 64);
   assert.equal(matcher.expect("early"), undefined);
   assert.equal(matcher.expect("late")?.text, "late");
 });

@@ -1,167 +1,164 @@
-/** U-Boot's command line: types by its echo, and asks for the exit code of what ran. */
+/** U-Boot's command line: types in step with the echo, and asks for the exit code of the last command. */
 import { BoardFailure } from "../../errors.ts";
 import type { Dialogue } from "../dialogue.ts";
-import { type Ear, output } from "../expect.ts";
+import type { Expect } from "../expect.ts";
 
-/** Characters that are typed before their echo is waited for: what a UART's own buffer takes. */
-const largestChunk = 32;
-/** Milliseconds for an echo. */
-const patience = 700;
-const tries = 12;
+/** What fits the buffer of a UART. */
+const maxChunkLength = 32;
+const echoTimeoutMs = 700;
+const maxAttempts = 12;
 
 export class UbootLine {
-  readonly #ear: Ear;
+  readonly #board: Expect;
   readonly #prompt: string;
-  /** What this line bears, learned by what was lost. */
-  #chunk = largestChunk;
-  /** Something came that isn't what the board said: other things may have come so too. Lost keys alone don't say that. */
+  /** How much of a line is typed before its echo; halved after each loss. */
+  #chunkLength = maxChunkLength;
+  /** Something came that the board didn't send as such, so its output may be damaged too. Lost keystrokes alone don't set this. */
   damaged = false;
 
-  constructor(ear: Ear, prompt: string) {
-    this.#ear = ear;
+  constructor(board: Expect, prompt: string) {
+    this.#board = board;
     this.#prompt = prompt;
   }
 
   /**
-   * Types at the prompt, and sees that it came; an empty line would repeat the last command, so one is never sent.
-   * @returns what is wrong with the text when the board won't take it
+   * Types at the prompt until the echo is right. The text isn't empty: U-Boot takes an empty line as the last command again.
+   * @returns "typed", or why the board can't take the text
    */
   *type(text: string): Dialogue<string> {
-    for (let attempt = 0; attempt < tries; attempt += 1) {
-      const result = yield* this.#once(text);
+    for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
+      const result = yield* this.#typeOnce(text);
       if (result === "typed") return result;
-      if (result === "full" && attempt > 1) return "this U-Boot takes no longer ones";
-      if (result === "damaged") this.#chunk = Math.max(1, this.#chunk >> 1);
-      if (!(yield* this.fresh())) break;
+      if (result === "full" && attempt > 1) return "that is too long for this U-Boot";
+      if (result === "damaged") this.#chunkLength = Math.max(1, this.#chunkLength >> 1);
+      if (!(yield* this.newPrompt())) break;
     }
-    throw new BoardFailure("noise", "what is typed doesn't come back as it was: characters get lost");
+    throw new BoardFailure("noise", "the echo of typed text is wrong: the line loses or damages characters");
   }
 
-  /** Ends the typed line. Its echo tells whether that came: a second one, sent blindly, might run a command again. */
+  /** Ends the typed line. It is ended again only when its echo proves that the first end was lost: the command must not run twice. */
   *enter(): Dialogue<void> {
-    const ear = this.#ear;
-    for (let attempt = 0; attempt < tries; attempt += 1) {
-      yield* ear.write("\r");
-      const echo = yield* ear.until(/\r?\n/, patience);
+    const board = this.#board;
+    for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
+      yield* board.send("\r");
+      const echo = yield* board.expect(/\r?\n/, echoTimeoutMs);
       if (echo?.index === 0) {
-        ear.take(echo[0].length);
+        board.take(echo[0].length);
         return;
       }
-      if (echo)
-        throw new BoardFailure(
-          "noise",
-          `the command line was damaged as it was sent, by ${JSON.stringify(ear.text.slice(0, echo.index))}`,
-        );
-      // A space is echoed as long as the line is being typed.
-      if (ear.text === "") yield* ear.write(" ");
-      if (ear.text !== "" || !(yield* ear.until(/^ $/, patience))) return;
-      ear.clear();
+      if (echo) {
+        const extra = JSON.stringify(board.take(echo.index));
+        throw new BoardFailure("noise", `the line damaged the command: ${extra} was added to it`);
+      }
+      if (board.buffer !== "") return;
+      // While the line is still being typed, a space is echoed.
+      yield* board.send(" ");
+      if (!(yield* board.expect(/^ $/, echoTimeoutMs))) return;
+      board.clear();
     }
   }
 
-  /** Whether the board echoes a space, as it does at the prompt alone; then the prompt is a fresh one. */
-  *listens(): Dialogue<boolean> {
-    const ear = this.#ear;
-    const before = ear.text;
-    yield* ear.write(" ");
-    yield* ear.silence(100, patience);
-    if (ear.text !== `${before} `) return false;
-    yield* output(before);
-    return yield* this.fresh();
+  /** Whether the board is at its prompt, where it echoes a space. The buffer is output then, and the prompt a new one. */
+  *isAtPrompt(): Dialogue<boolean> {
+    const board = this.#board;
+    const before = board.buffer;
+    yield* board.send(" ");
+    yield* board.silence(100, echoTimeoutMs);
+    if (board.buffer !== `${before} `) return false;
+    yield* board.pass(1);
+    return yield* this.newPrompt();
   }
 
-  /** A prompt on a line of its own, with nothing typed; what was typed or left open is gone. @returns whether it came */
-  *fresh(): Dialogue<boolean> {
-    const ear = this.#ear;
-    for (let attempt = 0; attempt < tries; attempt += 1) {
-      ear.clear();
-      yield* ear.write("\x03");
-      yield* ear.silence(60, patience);
-      if (ear.text.endsWith(`\n${this.#prompt}`)) {
-        ear.clear();
+  /** Discards what was typed or left open. @returns whether an empty prompt came */
+  *newPrompt(): Dialogue<boolean> {
+    const board = this.#board;
+    for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
+      board.clear();
+      yield* board.send("\x03");
+      yield* board.silence(60, echoTimeoutMs);
+      if (board.buffer.endsWith(`\n${this.#prompt}`)) {
+        board.clear();
         return true;
       }
     }
     return false;
   }
 
-  /** Whether the prompt is one that runs commands. */
-  *answers(token: string): Dialogue<boolean> {
-    const ear = this.#ear;
-    ear.clear();
-    yield* ear.write(`echo ${token}$?\r`);
-    const answer = yield* ear.until(new RegExp(`\\n${token}\\d+\\r?\\n${escaped(this.#prompt)}$`), patience);
-    ear.clear();
-    return answer !== undefined;
+  /** Whether the prompt runs commands. */
+  *runsCommands(token: string): Dialogue<boolean> {
+    const board = this.#board;
+    const answer = new RegExp(`\\n${token}\\d+\\r?\\n${RegExp.escape(this.#prompt)}$`);
+    board.clear();
+    yield* board.send(`echo ${token}$?\r`);
+    const found = yield* board.expect(answer, echoTimeoutMs);
+    board.clear();
+    return found !== undefined;
   }
 
   /**
-   * The exit code of what ran last; call it with nothing but the prompt in the ear. Asked again, it tells the same: `$?` is put in front of
-   * what was there, and the first one asked for is the last of them. It is told twice, and counts when both agree.
-   * @returns undefined when that was no prompt: what came instead is in the ear, behind it
+   * Asks for the exit code of the last command; the buffer holds the prompt alone. Repeating it gives the same answer: each `$?` goes
+   * in front of the earlier ones, and the last of them counts. The board prints the answer twice, and both have to agree.
+   * @returns undefined when that was no prompt; the buffer then holds the prompt and what came instead
    */
-  *code(token: string): Dialogue<number | undefined> {
-    const ear = this.#ear;
+  *exitCode(token: string): Dialogue<number | undefined> {
+    const board = this.#board;
+    const prompt = RegExp.escape(this.#prompt);
     const name = `lg${token}`;
     const command = `${name}=$?:$${name};echo ${token} $${name} $${name}`;
-    const echo = this.#prompt + command;
-    const answer = new RegExp(`^\\r?\\n${token} ((?:\\d+:)+) \\1\\r?\\n${escaped(this.#prompt)}$`);
-    for (let attempt = 0; attempt < tries; attempt += 1) {
-      yield* ear.write(command);
-      if (yield* ear.until(new RegExp(`${escaped(echo)}$`), patience)) {
-        yield* output(ear.take(ear.text.length - echo.length));
-        ear.clear();
-        yield* ear.write("\r");
-        const codes = (yield* ear.until(answer, patience))?.[1]?.split(":");
+    const echo = new RegExp(`${prompt}${RegExp.escape(command)}$`);
+    const answer = new RegExp(`^\\r?\\n${token} ((?:\\d+:)+) \\1\\r?\\n${prompt}$`);
+    for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
+      yield* board.send(command);
+      if (yield* board.expect(echo, echoTimeoutMs)) {
+        yield* board.pass(this.#prompt.length + command.length);
+        board.clear();
+        yield* board.send("\r");
+        const codes = (yield* board.expect(answer, echoTimeoutMs))?.[1]?.split(":");
         if (codes) {
-          ear.clear();
+          board.clear();
           return Number(codes.at(-2));
         }
         this.damaged = true;
       } else {
-        // A command that still runs takes keys away without a word, or some of them when it ends just now.
-        const at = ear.text.lastIndexOf(this.#prompt);
-        const rest = ear.text.slice(at + this.#prompt.length);
+        // A command that still runs swallows keystrokes, or some of them when it ends just now.
+        const at = board.buffer.lastIndexOf(this.#prompt);
+        const rest = board.buffer.slice(at + this.#prompt.length);
         if (at < 0 || rest === "" || !isPart(rest, command)) return undefined;
-        yield* output(ear.take(at));
+        yield* board.pass(board.buffer.length - at);
       }
-      if (!(yield* this.fresh())) break;
-      ear.text = this.#prompt;
+      if (!(yield* this.newPrompt())) break;
+      board.buffer = this.#prompt;
     }
     throw new BoardFailure(
       "noise",
-      "U-Boot doesn't tell a command's exit code: does it have the hush parser?",
+      "U-Boot doesn't report a command's exit code: was it built with the hush parser?",
     );
   }
 
-  *#once(text: string): Dialogue<"typed" | "damaged" | "full"> {
-    const ear = this.#ear;
+  *#typeOnce(text: string): Dialogue<"typed" | "damaged" | "full"> {
+    const board = this.#board;
     for (let at = 0; at < text.length; ) {
-      const chunk = text.slice(at, at + this.#chunk);
-      yield* ear.write(chunk);
-      const came = yield* ear.until(new RegExp(`^[^]{${chunk.length}}`), patience);
-      if (ear.text.includes("\x07")) return "full";
-      if (came?.[0] !== chunk) {
-        if (!isPart(ear.text, chunk)) this.damaged = true;
+      const chunk = text.slice(at, at + this.#chunkLength);
+      yield* board.send(chunk);
+      const echo = yield* board.expect(new RegExp(`^[^]{${chunk.length}}`), echoTimeoutMs);
+      if (board.buffer.includes("\x07")) return "full";
+      if (echo?.[0] !== chunk) {
+        if (!isPart(board.buffer, chunk)) this.damaged = true;
         return "damaged";
       }
-      ear.take(chunk.length);
+      board.take(chunk.length);
       at += chunk.length;
     }
-    // A character that came twice is behind the last one.
-    if (!(yield* ear.read(5))) return "typed";
+    // A doubled character shows after the last one.
+    if (!(yield* board.read(5))) return "typed";
     this.damaged = true;
     return "damaged";
   }
 }
 
-/** Whether it is the text with some characters left out. */
+/** Whether `part` is the text with some characters left out. */
 function isPart(part: string, text: string): boolean {
   let at = 0;
-  for (const char of text) if (char === part[at]) at += 1;
+  for (const character of text) if (character === part[at]) at += 1;
   return at === part.length;
-}
-
-function escaped(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
 }

@@ -1,80 +1,76 @@
-/** Speaks with U-Boot: stops its autoboot, and runs commands one by one, each with its exit code and its exact output. */
+/** The console of a board in U-Boot: stops autoboot, and runs commands one by one, each with its exit code and exact output. */
 import { BoardFailure, RunTimeout } from "../../errors.ts";
 import type { Console, RunOptions, RunResult } from "../console.ts";
 import type { Dialogue } from "../dialogue.ts";
-import { Ear, output, overlap } from "../expect.ts";
+import { Expect } from "../expect.ts";
 import { UbootLine } from "./line.ts";
-import { UbootWatch } from "./watch.ts";
 
 export interface UbootOptions {
   readonly prompt?: string;
-  /** What stops the autoboot, sent as one. */
+  /** The keys that stop autoboot, sent at once. */
   readonly autobootKey?: string;
-  /** Eight characters from a-z and 0-9 that nobody can foretell. */
+  /** Returns eight unpredictable characters from a-z and 0-9. */
   readonly token: () => string;
 }
 
-/** Milliseconds between two tries to stop the autoboot; the shortest count-down that can be set is 1 s, or 0 with a look for keys. */
-const keyPause = 100;
-/** Milliseconds of silence after which a prompt's text at the end may be one. */
-const settled = 40;
-/** Milliseconds of silence until it is asked whether the prompt was missed; each time twice as many. */
-const firstPatience = 2000;
+/** Between two tries to stop autoboot. The shortest countdown is 1 s, or a single look for keys. */
+const keyIntervalMs = 100;
+/** After this much silence, the prompt's text at the end of the output may be the prompt. */
+const promptSilenceMs = 40;
+/** After this much silence, labgear asks whether it missed the prompt. Doubled each time. */
+const firstAskMs = 2000;
 const interrupt = "\x03";
-/** Hush prompts so for the rest of a command. */
-const continued = "> ";
+/** The hush shell's prompt for the rest of a command. */
+const continuationPrompt = "> ";
 
 /**
- * Each line of a script is one command line, typed when the one before has ended, and the first that fails ends the script with its
- * code. Lines that an `if` or `for` leaves open go on in the next line, as U-Boot's own hush has it. A command's end is told by the
- * prompt and proved by asking for `$?`, so a prompt's text in the output is output. `reset` as a whole line is done when U-Boot's prompt is there
- * again; what starts another system ends the run as rebooted, since there is no prompt any more.
+ * A line of a script is a command line, typed once the one before has ended. The first one that fails ends the script with its exit
+ * code. A line that leaves an `if` or `for` open continues on the next one, as in U-Boot's hush shell. A prompt counts as the end of
+ * a command only if it then answers with `$?`, so the same text in the output stays output. A `reset` on its own line ends at
+ * U-Boot's next prompt. A command that starts another system ends the script as rebooted, since no prompt follows.
  */
 export class UbootConsole implements Console {
   readonly kind = "u-boot";
   readonly #prompt: string;
   readonly #key: string;
   readonly #token: () => string;
-  readonly #ear = new Ear((text) => this.#watch.text(text));
+  readonly #board = new Expect({ onLine: (line) => this.#boot.line(line.trim()) });
   readonly #line: UbootLine;
-  /** Of what came since the last enter(). */
-  #watch = new UbootWatch();
+  /** Since the last enter(). */
+  #boot = new UbootBoot();
 
   constructor(options: UbootOptions) {
     this.#prompt = options.prompt ?? "=> ";
     this.#key = options.autobootKey ?? " ";
     this.#token = options.token;
-    this.#line = new UbootLine(this.#ear, this.#prompt);
+    this.#line = new UbootLine(this.#board, this.#prompt);
   }
 
-  *enter(timeout: number): Dialogue<void> {
-    const before = this.#ear.heard;
-    if (yield* this.#reach(timeout)) return;
-    if (this.#watch.crash) this.#judge();
-    if (this.#watch.kernel)
-      throw new BoardFailure(
-        "noise",
-        "a kernel runs where U-Boot's prompt is expected: reset the board or switch it off first",
-      );
-    throw this.#ear.lost(`U-Boot (${JSON.stringify(this.#prompt)})`, before);
+  *enter(timeoutMs: number): Dialogue<void> {
+    const before = this.#board.received;
+    if (yield* this.#toPrompt(timeoutMs)) return;
+    if (this.#boot.crash) this.#throwIfGone();
+    if (this.#boot.kernel)
+      throw new BoardFailure("noise", "the board runs a kernel, not U-Boot: reset or power-cycle it first");
+    throw this.#board.noPrompt(`U-Boot (${JSON.stringify(this.#prompt)})`, before);
   }
 
-  *interrupt(timeout: number): Dialogue<boolean> {
-    return yield* this.#reach(timeout);
+  *interrupt(timeoutMs: number): Dialogue<boolean> {
+    return yield* this.#toPrompt(timeoutMs);
   }
 
   *run(script: string, options: RunOptions): Dialogue<RunResult> {
-    yield* this.#ear.read(0);
-    const end = this.#ear.now + options.timeout;
+    yield* this.#board.read(0);
+    const end = this.#board.now + options.timeout;
     const lines = script.split(/\r?\n/).filter((line) => !/^\s*(?:#|$)/.test(line));
     this.#line.damaged = false;
     let complete = true;
     let open = false;
     for (const [index, line] of lines.entries()) {
-      this.#judge();
-      this.#ear.clear();
-      const refused = unfit(line);
-      if (refused) return yield* this.#refuse(`line ${index + 1} ${refused}`, complete);
+      this.#throwIfGone();
+      this.#board.clear();
+      const problem = untypable(line);
+      if (problem) return yield* this.#refuse(`line ${index + 1} ${problem}`, complete);
       const typed = yield* this.#line.type(line.replaceAll("\t", " "));
       if (typed !== "typed")
         return yield* this.#refuse(`line ${index + 1} has ${line.length} characters: ${typed}`, complete);
@@ -90,99 +86,120 @@ export class UbootConsole implements Console {
     return { code: 0, complete };
   }
 
-  /** The job's fault, not the board's. */
+  /** Ends the script: it is wrong, and the board isn't. */
   *#refuse(why: string, complete: boolean): Dialogue<RunResult> {
     yield { kind: "note", text: `not run: ${why}` };
-    yield* this.#line.fresh();
+    yield* this.#line.newPrompt();
     return { code: 2, complete };
   }
 
-  /** To a prompt that answers, from wherever the board is. */
-  *#reach(timeout: number): Dialogue<boolean> {
-    const ear = this.#ear;
-    yield* ear.read(0);
-    this.#watch = new UbootWatch();
-    const end = ear.now + timeout;
-    for (let tick = 0; ear.now < end; tick += 1) {
-      ear.clear();
-      yield* ear.write(this.#key);
+  /** From any state to a prompt that runs commands. */
+  *#toPrompt(timeoutMs: number): Dialogue<boolean> {
+    const board = this.#board;
+    yield* board.read(0);
+    this.#boot = new UbootBoot();
+    const end = board.now + timeoutMs;
+    for (let tick = 0; board.now < end; tick += 1) {
+      board.clear();
+      yield* board.send(this.#key);
       if (tick % 3 === 0) {
-        yield* ear.write(interrupt);
-        yield* ear.silence(60, 3 * keyPause);
-        if (ear.text.endsWith(this.#prompt) && (yield* this.#line.answers(this.#token()))) {
-          this.#watch = new UbootWatch();
+        yield* board.send(interrupt);
+        yield* board.silence(60, 3 * keyIntervalMs);
+        if (board.buffer.endsWith(this.#prompt) && (yield* this.#line.runsCommands(this.#token()))) {
+          this.#boot = new UbootBoot();
           return true;
         }
       }
-      // The key goes out at once when the count-down begins.
-      yield* ear.until(/stop autoboot|[Aa]utoboot in/, Math.min(keyPause, end - ear.now));
+      // Sends the key as soon as the countdown begins.
+      yield* board.expect(/stop autoboot|[Aa]utoboot in/, Math.min(keyIntervalMs, end - board.now));
     }
     return false;
   }
 
-  /** Gives the output on until the command has ended. @returns its exit code, or that the next line belongs to it */
+  /** Passes the output on until the command has ended. @returns "open" when the next line belongs to the command */
   *#follow(resets: boolean, end: number): Dialogue<RunResult | "open"> {
-    const ear = this.#ear;
+    const board = this.#board;
     const token = this.#token();
-    let patience = firstPatience;
-    let lastCame = ear.now;
-    let heard = ear.heard;
+    let askAfterMs = firstAskMs;
+    let lastCame = board.now;
+    let received = board.received;
     let complete = true;
-    for (let fresh = true; ; ) {
-      if (fresh && this.#prompt !== continued && (yield* this.#isOpen())) return "open";
-      const held = overlap(ear.text, this.#prompt);
-      const out = ear.take(ear.text.length - held);
-      fresh &&= out === "" && held < this.#prompt.length;
-      yield* output(out);
-      if (this.#watch.rebooted && resets) return yield* this.#again(end);
-      this.#judge();
-      if (ear.now >= end) throw new RunTimeout("the command takes too long");
-      const isPrompt = ear.text === this.#prompt && !(yield* ear.read(settled));
-      const code = isPrompt ? yield* this.#line.code(token) : undefined;
+    for (let first = true; ; ) {
+      if (first && this.#prompt !== continuationPrompt && (yield* this.#isOpen())) return "open";
+      const held = board.startOf(this.#prompt);
+      const output = yield* board.pass(held);
+      first &&= output === "" && held < this.#prompt.length;
+      if (this.#boot.rebooted && resets) return yield* this.#afterReset(end);
+      this.#throwIfGone();
+      if (board.now >= end) throw new RunTimeout("the command exceeded its timeout");
+      const isPrompt = board.buffer === this.#prompt && !(yield* board.read(promptSilenceMs));
+      const code = isPrompt ? yield* this.#line.exitCode(token) : undefined;
       if (code !== undefined) return { code, complete: complete && !this.#line.damaged };
-      if (ear.text !== this.#prompt || isPrompt) yield* ear.read(Math.min(500, end - ear.now));
-      if (ear.heard !== heard) lastCame = ear.now;
-      heard = ear.heard;
-      if (ear.now - lastCame < patience || ear.text === this.#prompt) continue;
-      // Its prompt may have been damaged on the way: then a space comes back.
-      patience *= 2;
-      if (!(yield* this.#line.listens())) continue;
+      if (board.buffer !== this.#prompt || isPrompt) yield* board.read(Math.min(500, end - board.now));
+      if (board.received !== received) lastCame = board.now;
+      received = board.received;
+      if (board.now - lastCame < askAfterMs || board.buffer === this.#prompt) continue;
+      askAfterMs *= 2;
+      if (!(yield* this.#line.isAtPrompt())) continue;
       complete = false;
-      yield { kind: "note", text: "the prompt was damaged: the output may be incomplete" };
-      ear.text = this.#prompt;
+      yield { kind: "note", text: "the prompt was damaged on the line: the output may be incomplete" };
+      board.buffer = this.#prompt;
     }
   }
 
-  /** Whether the command's first words are the prompt for the rest of it. */
+  /** Whether the board asks for the rest of the command. */
   *#isOpen(): Dialogue<boolean> {
-    const ear = this.#ear;
-    while (ear.text !== "" && continued.startsWith(ear.text) && (yield* ear.read(200)));
-    if (ear.text !== continued) return false;
-    ear.clear();
+    const board = this.#board;
+    while (board.buffer !== "" && continuationPrompt.startsWith(board.buffer) && (yield* board.read(200)));
+    if (board.buffer !== continuationPrompt) return false;
+    board.clear();
     return true;
   }
 
-  *#again(end: number): Dialogue<RunResult> {
-    yield { kind: "note", text: "the board resets, as it was told" };
-    yield* this.enter(Math.max(0, end - this.#ear.now));
+  *#afterReset(end: number): Dialogue<RunResult> {
+    yield { kind: "note", text: "the board resets, as the script says" };
+    yield* this.enter(Math.max(0, end - this.#board.now));
     return { code: 0, complete: true };
   }
 
-  #judge(): void {
-    const watch = this.#watch;
-    if (watch.crash) throw new BoardFailure("panic", `U-Boot stopped: ${watch.crash}`);
-    if (watch.rebooted) throw new BoardFailure("rebooted", "U-Boot started anew in the middle of the work");
-    if (watch.kernel)
+  #throwIfGone(): void {
+    const { crash, rebooted, kernel } = this.#boot;
+    if (crash) throw new BoardFailure("panic", `U-Boot crashed: ${crash}`);
+    if (rebooted) throw new BoardFailure("rebooted", "the board rebooted in the middle of the script");
+    if (kernel)
       throw new BoardFailure(
         "rebooted",
-        "U-Boot handed over to a kernel, and there is no prompt any more: start one by steps with send and expect",
+        "U-Boot started a kernel, so its prompt is gone: start kernels from steps, with send and expect",
       );
   }
 }
 
-function unfit(line: string): string | undefined {
-  const strange = /[^\t -~]/.exec(line)?.[0];
-  return (
-    strange && `has the character ${JSON.stringify(strange)}, which can't be typed on U-Boot's command line`
-  );
+/** Looks for the signs that U-Boot starts, crashed, or handed over to a kernel. */
+class UbootBoot {
+  /** The line that reports the crash. */
+  crash: string | undefined;
+  rebooted = false;
+  kernel = false;
+  /** The banner came. `version` prints it too, so it takes another line of a boot. */
+  #banner = false;
+
+  line(line: string): void {
+    if (
+      /^### ERROR ### Please RESET|^"(?:Synchronous Abort|Error)" handler|^(?:data abort|prefetch abort|undefined instruction)$/.test(
+        line,
+      )
+    )
+      this.crash ??= line;
+    if (/^U-Boot [ST]PL \d{4}\./.test(line)) this.rebooted = true;
+    if (/^U-Boot \d{4}\./.test(line)) this.#banner = true;
+    else if (this.#banner && /^(?:DRAM|CPU|SoC|Model|Core): |^Hit any key to stop autoboot/.test(line))
+      this.rebooted = true;
+    if (/^(?:\[ *\d+\.\d+\] )?(?:Booting Linux on physical CPU|Linux version \d)/.test(line))
+      this.kernel = true;
+  }
+}
+
+function untypable(line: string): string | undefined {
+  const found = /[^\t -~]/.exec(line)?.[0];
+  return found && `contains ${JSON.stringify(found)}, which U-Boot's command line can't take`;
 }

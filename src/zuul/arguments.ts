@@ -1,14 +1,15 @@
 /**
- * The arguments that Zuul sends with `build:`, `stop:` and `set_description:`, in all forms that its versions and
- * the Jenkins plugin know. Everything here comes from outside: checked before it is used.
+ * The arguments of `build:`, `stop:` and `set_description:`, in all forms that Zuul's versions and the Jenkins plugin know, and
+ * the parameters with a meaning for the agent. All of it comes from outside and is checked.
  */
 import { createHash } from "node:crypto";
-import { ZuulError } from "./errors.ts";
+import { CodedError } from "#/lib/errors.ts";
 
-/**
- * The longest argument that is looked at, in bytes. Zuul's have a few KiB; JSON can take forty times its length in memory
- * when it is made for that, so what is far longer is refused unread.
- */
+export class ZuulError extends CodedError<"ARGUMENT"> {
+  override readonly name = "ZuulError";
+}
+
+/** Bytes. Zuul's arguments have a few KiB, and hostile JSON takes forty times its length in memory. */
 const maxArgument = 4 * 1024 * 1024;
 
 /** Which build a client means. */
@@ -18,9 +19,9 @@ export type BuildSelector =
 
 /**
  * The parameters of a build.
- * @param argument a JSON object; values that aren't strings are written as JSON. An empty argument is no parameters, as
- *   `gearman -f build:JOB </dev/null` sends it
- * @throws ZuulError ARGUMENT for anything else, and for what is too long
+ * @param argument a JSON object; values that aren't strings are written as JSON. An empty argument, as from
+ *   `gearman -f build:JOB </dev/null`, means no parameters
+ * @throws ZuulError ARGUMENT for anything else, and for an argument that is too long
  */
 export function parseBuildArgument(argument: Uint8Array): Map<string, string> {
   if (argument.length === 0) return new Map();
@@ -34,8 +35,9 @@ export function parseBuildArgument(argument: Uint8Array): Map<string, string> {
 }
 
 /**
- * What a build is called: the Gearman unique, or else ZUUL_UUID.
- * @returns undefined when neither is there; one that is no such name, by length or by what is in it, as its digest
+ * The name of a build: the Gearman unique, or else ZUUL_UUID. One that is too long, or has other characters than a uuid may
+ * have, is replaced by its digest.
+ * @returns undefined when neither is there
  */
 export function buildUuid(unique: string, parameters: ReadonlyMap<string, string>): string | undefined {
   const name = unique || parameters.get("ZUUL_UUID");
@@ -43,8 +45,18 @@ export function buildUuid(unique: string, parameters: ReadonlyMap<string, string
   return `sha256-${createHash("sha256").update(name).digest("hex")}`;
 }
 
+/** True when the client wants the console as WORK_DATA packets. */
+export function wantsStream(parameters: ReadonlyMap<string, string>): boolean {
+  return parameters.get("LABGEAR_STREAM") === "1";
+}
+
+/** True when the node has to be paused after the build; the Jenkins plugin's parameter. */
+export function wantsNodeOffline(parameters: ReadonlyMap<string, string>): boolean {
+  return /^(1|true)$/i.test(parameters.get("OFFLINE_NODE_WHEN_COMPLETE") ?? "");
+}
+
 /**
- * Which build `stop:` is to stop.
+ * Which build `stop:` means.
  * @param argument a bare uuid (Zuul of 2013), `{"name", "number"}` (Zuul 2), or `{"unique_id"}` or `{"uuid"}`
  * @throws ZuulError ARGUMENT
  */
@@ -79,10 +91,10 @@ function parseSelector(object: Record<string, unknown>, what: string): BuildSele
 
 function checkUuid(text: string, what: string): string {
   if (isUuid(text)) return text;
-  throw new ZuulError("ARGUMENT", `${what} is no build's uuid: ${excerpt(text)}`);
+  throw new ZuulError("ARGUMENT", `${what} is no build uuid: ${excerpt(text)}`);
 }
 
-/** How a text begins, on one line of plain characters. */
+/** The start of a text, as one line of printable ASCII. */
 function excerpt(text: string): string {
   const escaped = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
   return JSON.stringify(text.slice(0, 40)).replace(/[^ -~]/g, escaped);
@@ -107,8 +119,7 @@ function parseObject(argument: Uint8Array, what: string): Record<string, unknown
 
 function decode(argument: Uint8Array, what: string): string {
   if (argument.length > maxArgument) {
-    const text = `${what} has ${argument.length} bytes, and ${maxArgument} at most are looked at`;
-    throw new ZuulError("ARGUMENT", text);
+    throw new ZuulError("ARGUMENT", `${what} has ${argument.length} bytes, over the limit of ${maxArgument}`);
   }
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(argument);

@@ -4,7 +4,7 @@
  * each as a whole object, so every packet carries everything.
  */
 
-/** What the packets say of the agent itself. */
+/** The agent, as the packets show it. */
 export interface WorkerFacts {
   readonly manager: string;
   readonly hostname: string;
@@ -13,21 +13,18 @@ export interface WorkerFacts {
   readonly version: string;
 }
 
-/** What they say of one build. */
+/** One build, as the packets show it. */
 export interface BuildFacts {
   readonly job: string;
-  /** From 1; Zuul's first launcher reads 0 as 'not started'. Absent when no build came of the request. */
+  /** From 1; Zuul's first launcher reads 0 as 'not started'. Absent when the request was refused. */
   readonly number?: number;
-  /** Where a person can look at it. */
+  /** Its page. */
   readonly url: string;
   readonly node: string;
   readonly labels: readonly string[];
 }
 
-/**
- * The keys that a build's first and last packet share.
- * @returns an object to be written as JSON
- */
+/** The object of a build's first packet; the last one adds `result`. */
 export function buildData(worker: WorkerFacts, build: BuildFacts): Record<string, unknown> {
   return {
     name: build.job,
@@ -46,4 +43,22 @@ export function buildData(worker: WorkerFacts, build: BuildFacts): Record<string
     node_name: build.node,
     node_labels: build.labels,
   };
+}
+
+/** By how a build ended. Without a result, Zuul 2 runs the build again elsewhere. */
+const results = {
+  passed: "SUCCESS",
+  failed: "FAILURE",
+  stopped: "ABORTED",
+  "timed-out": "TIMED_OUT",
+  infrastructure: undefined,
+  lost: undefined,
+} as const;
+
+/**
+ * The result string of an ending; undefined when the build is not at fault.
+ * @param infrastructureResult sent in place of none, for Zuul older than 2.0, which would wait for ever
+ */
+export function resultOf(ending: keyof typeof results, infrastructureResult?: string): string | undefined {
+  return results[ending] ?? infrastructureResult;
 }

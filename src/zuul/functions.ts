@@ -1,27 +1,25 @@
-/** The names of Gearman functions that Zuul's launchers know: `build:`, `stop:` and `set_description:`. */
+/** The names of the Gearman functions that Zuul calls: `build:`, `stop:` and `set_description:`. */
 
 export type ZuulFunction =
-  /** `build:JOB` or `build:JOB:TARGET`; the target is what ZUUL_NODE named: a class, or a node's own name. */
+  /** `build:JOB` or `build:JOB:TARGET`; the target is ZUUL_NODE: a class, or a node's name. */
   | { readonly kind: "build"; readonly job: string; readonly target?: string }
   | { readonly kind: "stop"; readonly manager: string }
   | { readonly kind: "set_description"; readonly manager: string };
 
-/** The function of a job, on any node that runs it or on those of one class or name. */
+/** @param target a class, or a node's name; absent: any node that runs the job */
 export function buildFunction(job: string, target?: string): string {
   return target === undefined ? `build:${job}` : `build:${job}:${target}`;
 }
 
-/** The function that stops builds of a manager. */
 export function stopFunction(manager: string): string {
   return `stop:${manager}`;
 }
 
-/** The two functions of a manager, which live on a connection of their own. */
 export function managerFunctions(manager: string): Set<string> {
   return new Set([stopFunction(manager), `set_description:${manager}`]);
 }
 
-/** What a function's name asks for; undefined for names that aren't Zuul's. A name never holds more than three parts. */
+/** @returns undefined for a name that isn't Zuul's, or has more than three parts */
 export function parseFunction(name: string): ZuulFunction | undefined {
   const [kind, first, second, ...rest] = name.split(":");
   if (!first || rest.length > 0) return undefined;
@@ -32,7 +30,7 @@ export function parseFunction(name: string): ZuulFunction | undefined {
   return undefined;
 }
 
-/** A job as registration sees it: absent `nodes` admits every class of the host. */
+/** A job as registration sees it; without `nodes` it runs on every node that is offered. */
 export interface OfferedJob {
   readonly name: string;
   readonly nodes?: readonly string[];
@@ -52,7 +50,7 @@ export function nodeFunctions(node: OfferingNode, jobs: Iterable<OfferedJob>): S
   const functions = new Set<string>();
   for (const job of jobs) {
     const byName = job.nodes?.includes(node.name) ?? true;
-    // A job that names the node itself doesn't by that admit the classes it shares with other nodes.
+    // A job that names the node doesn't thereby admit the classes that the node shares with others.
     const classes = node.classes.filter((name) => job.nodes?.includes(name) ?? true);
     if (!byName && classes.length === 0) continue;
     functions.add(buildFunction(job.name));

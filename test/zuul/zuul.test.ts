@@ -1,8 +1,14 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseBuildArgument, parseDescriptionArgument, parseStopArgument } from "#/zuul/arguments.ts";
+import {
+  parseBuildArgument,
+  parseDescriptionArgument,
+  parseStopArgument,
+  wantsNodeOffline,
+  wantsStream,
+} from "#/zuul/arguments.ts";
+import { resultOf } from "#/zuul/data.ts";
 import { nodeFunctions, parseFunction } from "#/zuul/functions.ts";
-import { resultOf } from "#/zuul/results.ts";
 
 test("a node registers build:JOB, one for each admitted class, and its own name", () => {
   const node = { name: "rack7", classes: ["x86-64", "fast-disk"] };
@@ -94,4 +100,17 @@ test("results are the contract's", () => {
     ["SUCCESS", "FAILURE", "ABORTED", "TIMED_OUT", undefined, undefined],
   );
   assert.equal(resultOf("infrastructure", "NODE_FAILURE"), "NODE_FAILURE");
+});
+
+test("parameters with a meaning for the agent", () => {
+  const parameters = (entries: object) => new Map<string, string>(Object.entries(entries));
+  assert.equal(wantsStream(parameters({ LABGEAR_STREAM: "1" })), true);
+  for (const value of ["", "0", "true"])
+    assert.equal(wantsStream(parameters({ LABGEAR_STREAM: value })), false);
+  const offline = (value: string) => wantsNodeOffline(parameters({ OFFLINE_NODE_WHEN_COMPLETE: value }));
+  assert.deepEqual(["1", "true", "True", "", "0", "false", "10"].map(offline), [
+    ...[true, true, true],
+    ...[false, false, false, false],
+  ]);
+  assert.equal(wantsStream(new Map()) || wantsNodeOffline(new Map()), false);
 });

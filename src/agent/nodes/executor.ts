@@ -9,9 +9,9 @@ import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { logWorkerEvents } from "#/gearman/worker/event-log.ts";
 import { type Job, Worker } from "#/gearman/worker/worker.ts";
 import type { Log } from "#/lib/log.ts";
-import { buildUuid, parseBuildArgument } from "#/zuul/arguments.ts";
+import { buildUuid, parseBuildArgument, wantsNodeOffline, wantsStream } from "#/zuul/arguments.ts";
+import { resultOf } from "#/zuul/data.ts";
 import { parseFunction } from "#/zuul/functions.ts";
-import { resultOf } from "#/zuul/results.ts";
 import { streamConsole } from "./console-stream.ts";
 import type { JobReport, JobReports } from "./job-report.ts";
 import type { BuildContext, ReserveBoard } from "./run-build.ts";
@@ -181,7 +181,7 @@ export class Executor implements AsyncDisposable {
     context.reports.end(report, ending, result(ending));
     this.#builds.splice(this.#builds.indexOf(build), 1);
     // In the same turn as the end, so that this executor can't be handed another job first.
-    if (/^(1|true)$/i.test(parameters.get("OFFLINE_NODE_WHEN_COMPLETE") ?? "")) context.takeOffline(build);
+    if (wantsNodeOffline(parameters)) context.takeOffline(build);
     const level = unwritten ? "error" : ending.kind === "infrastructure" ? "warn" : "info";
     log[level](
       { ending: ending.kind, result: result(ending) },
@@ -198,7 +198,7 @@ export class Executor implements AsyncDisposable {
   ): Promise<Ending> {
     const { context, reserve } = this.#options;
     const { build } = report;
-    const streamed = parameters.get("LABGEAR_STREAM") === "1" ? stream(report, log) : undefined;
+    const streamed = wantsStream(parameters) ? stream(report, log) : undefined;
     try {
       using _ = estimateProgress(build, context.store.estimate(job.name, build.record.labels));
       // Loaded by the first build: registration doesn't wait for it.

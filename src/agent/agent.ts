@@ -5,7 +5,7 @@ import type { Config } from "#/config/model.ts";
 import { hardwareClasses } from "#/host/hardware.ts";
 import type { Log } from "#/lib/log.ts";
 import type { AgentStatus } from "#/lib/status.ts";
-import type { Boards } from "./devices.ts";
+import type { Devices } from "./devices.ts";
 import type { JobReports } from "./nodes/job-report.ts";
 import type { Manager } from "./nodes/manager.ts";
 import type { Node, Nodes } from "./nodes/node.ts";
@@ -32,7 +32,7 @@ export interface AgentParts {
   readonly reports: JobReports;
   readonly host: Node;
   readonly nodes: Nodes;
-  readonly boards: Boards;
+  readonly devices: Devices;
   readonly manager: Manager;
   readonly pages: Pages;
   readonly log: Log;
@@ -50,7 +50,7 @@ export class Agent implements AsyncDisposable {
   readonly builds: BuildStore;
   readonly host: Node;
   readonly nodes: Nodes;
-  readonly boards: Boards;
+  readonly devices: Devices;
   readonly manager: Manager;
   readonly #parts: AgentParts;
   #life: AgentState = "running";
@@ -68,7 +68,7 @@ export class Agent implements AsyncDisposable {
     this.builds = parts.builds;
     this.host = parts.host;
     this.nodes = parts.nodes;
-    this.boards = parts.boards;
+    this.devices = parts.devices;
     this.manager = parts.manager;
   }
 
@@ -106,7 +106,7 @@ export class Agent implements AsyncDisposable {
     const config = await load();
     const servers = await serverAddresses(config);
     const labels = await hostLabels(config);
-    await this.boards.prepare(config);
+    await this.devices.prepare(config);
     if (this.#life === "stopping" || this.#life === "stopped") throw new Error("the agent is going down");
     if (config.name !== this.config.name) {
       const text = "a changed name needs a restart; the rest of the configuration is in force";
@@ -114,7 +114,7 @@ export class Agent implements AsyncDisposable {
     }
     inForce.config = config;
     this.host.apply(labels, servers);
-    await this.boards.apply(config, servers);
+    this.devices.apply(config, servers);
     this.manager.worker.setServers(servers);
     await pages.serve(labOf(this), config.http);
     this.log.info({ files: config.files }, "the configuration is read again and in force");
@@ -129,7 +129,7 @@ export class Agent implements AsyncDisposable {
     const nodes = this.#named(name);
     for (const node of nodes) {
       node.hold("paused", reason);
-      this.boards.find(node.name)?.pause(reason);
+      this.devices.find(node.name)?.pause(reason);
       this.log.info({ node: node.name }, `${node.name} is paused: ${reason}`);
     }
     for (const node of nodes) this.#parts.state.setPaused(node.name, reason);
@@ -153,7 +153,7 @@ export class Agent implements AsyncDisposable {
     for (const node of this.#named(name)) {
       this.#parts.state.setPaused(node.name, undefined);
       node.release("paused");
-      this.boards.find(node.name)?.resume();
+      this.devices.find(node.name)?.resume();
       this.log.info({ node: node.name }, `${node.name} is resumed`);
     }
     if (this.#life !== "draining" && this.#life !== "drained") return;

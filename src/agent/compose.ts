@@ -13,7 +13,7 @@ import { openTrees } from "#/runners/trees/trees.ts";
 import { Agent, hostLabels } from "./agent.ts";
 import { WatchedBox } from "./box-health.ts";
 import { controlRoutes } from "./control-routes.ts";
-import { Boards } from "./devices.ts";
+import { Devices } from "./devices.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import type { NodeContext } from "./nodes/executor.ts";
 import { JobReports } from "./nodes/job-report.ts";
@@ -102,14 +102,15 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
     log.warn({ pid }, `killed process ${pid} (${command}), left by an earlier agent`);
   }
   host = await hostFacts();
-  const boards = resources.use(new Boards({ nodes, context, state }));
-  await boards.apply(config, servers);
+  const devices = resources.use(new Devices({ nodes, context, state }));
+  await devices.prepare(config);
+  devices.apply(config, servers);
 
   const housekeeping = resources.use(
     new Housekeeping({ config: currentConfig, stateDir, builds, nodes, boxHealth, log }),
   );
   const parts = { load: options.load, inForce, stateDir, state, builds, reports, log };
-  const agent = new Agent({ ...parts, host: hostNode, nodes, boards, manager, pages, resources });
+  const agent = new Agent({ ...parts, host: hostNode, nodes, devices, manager, pages, resources });
   resources.use(await ControlServer.listen(options.control, controlRoutes(agent), log));
   await housekeeping.round();
   resources.use(pages);

@@ -21,7 +21,7 @@ const patience = 60_000;
 
 export function deviceRoutes(agent: Agent): ControlRoutes {
   return {
-    "GET /devices": async () => ({ json: agent.boards.devices.map(deviceStatus) }),
+    "GET /devices": async () => ({ json: agent.devices.all.map(deviceStatus) }),
     "GET /devices/console": async (request) => ({ bytes: watch(named(agent, request), request.signal) }),
     "POST /devices/console": async (request) => write(named(agent, request), request),
     "POST /devices/put": async (request) => ({ json: await put(agent, request) }),
@@ -31,9 +31,9 @@ export function deviceRoutes(agent: Agent): ControlRoutes {
 
 function named(agent: Agent, { query }: ControlRequest): Device {
   const name = query.get("device") ?? "";
-  const device = agent.boards.find(name);
+  const device = agent.devices.find(name);
   if (device) return device;
-  const known = agent.boards.devices.map((device) => device.name).join(", ") || "none";
+  const known = agent.devices.all.map((device) => device.name).join(", ") || "none";
   throw new ControlError("NOT_FOUND", `this box has no device ${name}; its devices: ${known}`);
 }
 

@@ -1,42 +1,66 @@
-/** The devices of the box and their nodes: made, changed and taken away as the configuration says. */
+/** The devices of the box and their nodes: opened, changed and closed as the configuration says. */
 import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import type { Config, DeviceConfig } from "#/config/model.ts";
-import type { Device } from "#/devices/device.ts";
+import { baseEnvironment } from "#/builds/environment.ts";
+import type { Config, DeviceConfig, JobConfig } from "#/config/model.ts";
+import type { Device, openDevice } from "#/devices/device.ts";
+import { Discovery } from "#/devices/discovery/discovery.ts";
+import type { HostCommand } from "#/devices/power.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
-import { loadSystemCalls, type SystemCalls } from "#/host/syscalls.ts";
-import type { Board, Discovery } from "./board.ts";
+import { loadSystemCalls } from "#/host/syscalls.ts";
+import type { Log } from "#/lib/log.ts";
 import type { NodeContext } from "./nodes/executor.ts";
-import type { Nodes } from "./nodes/node.ts";
+import { Node, type Nodes } from "./nodes/node.ts";
 import type { StateStore } from "./state-store.ts";
 
-export interface BoardsOptions {
+export interface DevicesOptions {
   readonly nodes: Nodes;
   readonly context: NodeContext;
   readonly state: StateStore;
 }
 
-export class Boards implements AsyncDisposable {
-  readonly #options: BoardsOptions;
-  readonly #calls: SystemCalls | undefined = loadSystemCalls();
-  #discovery: Discovery | undefined;
-  readonly #boards = new Map<string, Board>();
-  /** Those that were taken away and still have their last build. */
-  readonly #leaving = new Map<string, Promise<void>>();
-  #servers: readonly ServerAddress[] = [];
+/** A device and the node that offers it to job servers. */
+interface Entry {
+  readonly device: Device;
+  readonly node: Node;
+}
 
-  constructor(options: BoardsOptions) {
+/** For a power command. */
+const commandTimeoutMs = 30_000;
+/** Of what a power command prints, kept for a message. */
+const maxOutputBytes = 4096;
+
+/**
+ * A name stands for one device at a time. A device that a reload changes or removes finishes its last build and closes; then
+ * whatever device the latest configuration has under that name opens. In between, any number of reloads may come.
+ *
+ *     closed ──configured──▶ in service ──changed, removed──▶ leaving ──last build ended──▶ closed
+ */
+export class Devices implements AsyncDisposable {
+  readonly #options: DevicesOptions;
+  readonly #calls = loadSystemCalls();
+  readonly #discovery = new Discovery();
+  readonly #inService = new Map<string, Entry>();
+  readonly #leaving = new Map<string, { readonly node: Node; readonly closed: Promise<void> }>();
+  #configured: ReadonlyMap<string, DeviceConfig> = new Map();
+  #servers: readonly ServerAddress[] = [];
+  #openDevice: typeof openDevice = () => {
+    throw new Error("prepare() comes before the first device");
+  };
+
+  constructor(options: DevicesOptions) {
     this.#options = options;
   }
 
-  get devices(): readonly Device[] {
-    return [...this.#boards.values()].map(({ device }) => device);
+  /** Those in service. */
+  get all(): readonly Device[] {
+    return [...this.#inService.values()].map(({ device }) => device);
   }
 
   find(name: string): Device | undefined {
-    return this.#boards.get(name)?.device;
+    return this.#inService.get(name)?.device;
   }
 
   /**
@@ -44,84 +68,151 @@ export class Boards implements AsyncDisposable {
    * @throws the file system's error
    */
   async prepare({ devices }: Config): Promise<void> {
+    if (devices.size === 0) return;
+    // A box without boards does without this code: 8 MB, and a tenth of a second at the start.
+    this.#openDevice = (await import("#/devices/device.ts")).openDevice;
     for (const name of devices.keys()) await mkdir(this.#folder(name), { recursive: true });
   }
 
+  /** Follows a configuration that prepare() has seen. */
+  apply({ devices }: Config, servers: readonly ServerAddress[]): void {
+    this.#configured = devices;
+    this.#servers = servers;
+    for (const name of new Set([...this.#inService.keys(), ...devices.keys()])) this.#follow(name);
+  }
+
+  #follow(name: string): void {
+    const entry = this.#inService.get(name);
+    const config = this.#configured.get(name);
+    // When it has left, the configuration of that moment counts.
+    if (this.#leaving.has(name)) return;
+    if (!entry) {
+      if (config) this.#open(config);
+    } else if (isDeepStrictEqual(config, entry.device.config)) {
+      entry.node.apply(entry.device.config.classes, this.#servers);
+    } else {
+      this.#leaving.set(name, { node: entry.node, closed: this.#close(name, entry) });
+    }
+  }
+
+  async #close(name: string, { device, node }: Entry): Promise<void> {
+    this.#inService.delete(name);
+    // Fails only when the agent goes down before its last build has ended.
+    await this.#options.nodes.remove(node).catch(() => {});
+    await device[Symbol.asyncDispose]();
+    this.#leaving.delete(name);
+    this.#follow(name);
+  }
+
+  #open(config: DeviceConfig): void {
+    const { nodes, context, state } = this.#options;
+    const { name } = config;
+    const { log } = context;
+    const device = this.#openDevice(config, {
+      discovery: this.#discovery,
+      calls: this.#calls,
+      command: hostCommand(name, this.#folder(name), context),
+      health: state.deviceHealth().get(name) ?? { failures: 0 },
+      saveHealth: (health) => {
+        try {
+          state.setDeviceHealth(name, health);
+        } catch (error) {
+          log.error({ device: name }, `its health won't survive a restart: ${(error as Error).message}`);
+        }
+      },
+    });
+    const node = new Node({
+      name,
+      labels: config.classes,
+      servers: this.#servers,
+      context,
+      executors: () => 1,
+      jobs: () => offeredJobs(device, context.config()),
+      device: name,
+      reserve: async (request) => (await import("./nodes/run-device-build.ts")).reserveBoard(device, request),
+    });
+    this.#inService.set(name, { device, node });
+    // Before the device releases it: whatever holds the whole box holds this node too.
+    nodes.add(node);
+    holdUnlessOffered(node, device);
+    device.on("changed", () => {
+      holdUnlessOffered(node, device);
+      logState(log, device);
+    });
+    const paused = state.pausedNodes().get(name);
+    if (paused === undefined) return;
+    device.pause(paused);
+    node.hold("paused", paused);
+  }
+
+  /** Of one device, for the files of its power commands. */
   #folder(name: string): string {
     return join(this.#options.context.stateDir, "devices", encodeURIComponent(name));
   }
 
-  /**
-   * Follows the configuration. A device that changed is made anew as soon as its build has ended.
-   * @throws the file system's error
-   */
-  async apply({ devices }: Config, servers: readonly ServerAddress[]): Promise<void> {
-    this.#servers = servers;
-    for (const [name, board] of [...this.#boards]) {
-      const config = devices.get(name);
-      if (config && isDeepStrictEqual(config, board.device.config)) board.node.apply(config.classes, servers);
-      else this.#remove(name, board);
-    }
-    for (const config of devices.values()) {
-      if (this.#boards.has(config.name)) continue;
-      const leaving = this.#leaving.get(config.name);
-      if (!leaving) await this.#add(config);
-      // Another reload may have taken it away by then.
-      else void leaving.then(() => this.#addIfWanted(config.name));
-    }
-  }
-
-  async #addIfWanted(name: string): Promise<void> {
-    const { context } = this.#options;
-    const config = context.config().devices.get(name);
-    if (!config || this.#boards.has(name)) return;
-    await this.#add(config).catch((error) => context.log.error({ device: name }, error.message));
-  }
-
-  #remove(name: string, { device, node }: Board): void {
-    this.#boards.delete(name);
-    const left = this.#options.nodes
-      .remove(node)
-      .then(() => device[Symbol.asyncDispose]())
-      .catch((error) => this.#options.context.log.error({ device: name }, error.message))
-      .finally(() => this.#leaving.delete(name));
-    this.#leaving.set(name, left);
-  }
-
-  async #add(config: DeviceConfig): Promise<void> {
-    const { nodes } = this.#options;
-    // What speaks with boards is loaded where there are some.
-    const { Discovery, newBoard } = await import("./board.ts");
-    const folder = this.#folder(config.name);
-    await mkdir(folder, { recursive: true });
-    this.#discovery ??= new Discovery();
-    const board = newBoard(config, {
-      ...this.#options,
-      folder,
-      discovery: this.#discovery,
-      calls: this.#calls,
-      servers: this.#servers,
-    });
-    this.#boards.set(config.name, board);
-    nodes.add(board.node);
-    board.begin();
-  }
-
   /** Resolves when every device is ready and its functions are registered. Rejects with the signal's reason. */
   async ready(signal: AbortSignal): Promise<void> {
-    for (const { device, node } of this.#boards.values()) {
+    for (const { device, node } of this.#inService.values()) {
       while (device.state.kind !== "ready") await once(device, "changed", { signal });
       await node.registered(signal);
     }
   }
 
-  /** Ends all of them: builds must have been told to stop. */
+  /** Closes all of them. Builds must have been stopped before. */
   async [Symbol.asyncDispose](): Promise<void> {
-    const boards = [...this.#boards.values()];
-    await Promise.all([
-      ...this.#leaving.values(),
-      ...boards.map(({ device }) => device[Symbol.asyncDispose]()),
-    ]);
-    this.#discovery?.[Symbol.dispose]();
+    // Nothing opens any more.
+    this.#configured = new Map();
+    const devices = this.all.map((device) => device[Symbol.asyncDispose]());
+    const leaving = [...this.#leaving.values()].map(async ({ node, closed }) => {
+      await node[Symbol.asyncDispose]();
+      await closed;
+    });
+    await Promise.all([...devices, ...leaving]);
+    this.#discovery[Symbol.dispose]();
   }
+}
+
+function holdUnlessOffered(node: Node, { state, standing }: Device): void {
+  const reason = "reason" in state ? state.reason : "";
+  if (standing === "offered" || standing === "health") node.release("device");
+  else node.hold("device", reason ? `${state.kind}: ${reason}` : state.kind);
+  node.offer();
+}
+
+/** What a device offers in its standing: jobs that name it or one of its classes. */
+function offeredJobs({ standing, name, config }: Device, { jobs }: Config): JobConfig[] {
+  if (standing === "withdrawn") return [];
+  if (standing !== "health") return [...jobs.values()].filter((job) => job.nodes !== undefined);
+  const job = jobs.get(config.health.job ?? "");
+  return job ? [{ ...job, nodes: [name] }] : [];
+}
+
+function logState(log: Log, { name, state }: Device): void {
+  const reason = "reason" in state ? `: ${state.reason}` : "";
+  const isBad = ["absent", "quarantined", "recovering"].includes(state.kind);
+  log[isBad ? "warn" : "info"]({ device: name, state: state.kind }, `${name} is ${state.kind}${reason}`);
+}
+
+/** Power commands run like jobs: their whole process tree ends with them. */
+function hostCommand(name: string, folder: string, { trees }: NodeContext): HostCommand {
+  return async (script, signal) => {
+    const { runHost } = await import("#/runners/script/run.ts");
+    let output = Buffer.alloc(0);
+    const ending = await runHost({
+      script,
+      scriptFile: join(folder, "command"),
+      cwd: folder,
+      env: { ...baseEnvironment(), LABGEAR_DEVICE: name },
+      grace: 1000,
+      limits: {},
+      name: `device.${encodeURIComponent(name)}`,
+      trees,
+      owner: "operator",
+      output: (chunk) => {
+        output = Buffer.concat([output, chunk]).subarray(-maxOutputBytes);
+      },
+      signal: AbortSignal.any([signal, AbortSignal.timeout(commandTimeoutMs)]),
+    });
+    return { code: ending.stopped ? null : (ending.code ?? 1), output: output.toString("utf8") };
+  };
 }

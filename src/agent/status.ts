@@ -73,9 +73,9 @@ export function labOf(agent: Agent): AgentView {
   return {
     builds: agent.builds,
     status: () => agentStatus(agent),
-    devices: () => agent.boards.devices.map(deviceStatus),
+    devices: () => agent.devices.all.map(deviceStatus),
     feed: (name) => {
-      const device = agent.boards.find(name);
+      const device = agent.devices.find(name);
       if (!device) return undefined;
       const { port } = device;
       return {

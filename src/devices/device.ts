@@ -1,13 +1,17 @@
 /** One device: its port, its health, and who has it. */
 import { EventEmitter } from "node:events";
 import type { DeviceConfig } from "#/config/model.ts";
+import type { SystemCalls } from "#/host/syscalls.ts";
 import { Condition } from "#/lib/condition.ts";
 import type { Console } from "./consoles/console.ts";
+import { newConsole } from "./consoles/new-console.ts";
+import { newTypingProfile } from "./consoles/typing.ts";
+import type { Discovery } from "./discovery/discovery.ts";
 import { BoardFailure, DeviceError, inWords } from "./errors.ts";
-import type { HealthRecord } from "./health.ts";
-import type { Port } from "./port/port.ts";
+import { type Health, HealthRecord } from "./health.ts";
+import { Port } from "./port/port.ts";
 import type { PortWriter } from "./port/writer.ts";
-import type { Power } from "./power.ts";
+import { type HostCommand, Power } from "./power.ts";
 import { prove } from "./probe.ts";
 import { type Outcome, Reservation } from "./reservation.ts";
 import { type DeviceState, type Standing, type StateEntry, StateHistory, standingOf } from "./state.ts";
@@ -104,9 +108,14 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
       (this.state.kind === "ready" ||
         (this.state.kind === "paused" && job === undefined) ||
         (this.state.kind === "quarantined" && job !== undefined && job === this.config.health.job));
-    const isOnItsWay = () => ["proving", "recovering", "busy"].includes(this.state.kind) || available();
-    await this.#changes.until(() => available() || !isOnItsWay(), signal);
-    if (!available()) throw this.#notReady();
+    const mayCome = () =>
+      this.#reservation !== undefined || ["proving", "recovering", "busy"].includes(this.state.kind);
+    signal.throwIfAborted();
+    // Another caller that waited too may have taken it by the time this one continues.
+    while (!available()) {
+      if (!mayCome()) throw this.#notReady();
+      await this.#changes.until(() => available() || !mayCome(), signal);
+    }
     this.#reservation = new Reservation({
       who,
       port: this.port,
@@ -269,4 +278,29 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     this.port.off("state", this.#onPort);
     await this.port[Symbol.asyncDispose]();
   }
+}
+
+export interface OpenDeviceOptions {
+  readonly discovery: Discovery;
+  readonly calls: SystemCalls | undefined;
+  /** Runs its power commands. */
+  readonly command: HostCommand;
+  /** What is known of it from before a restart. */
+  readonly health: Health;
+  readonly saveHealth: (health: Health) => void;
+}
+
+/** Makes a device from its configuration; it starts to look for its port at once. */
+export function openDevice(
+  config: DeviceConfig,
+  { discovery, calls, command, health, saveHealth }: OpenDeviceOptions,
+): Device {
+  const profile = newTypingProfile();
+  return new Device({
+    config,
+    port: new Port({ name: config.name, config: config.port, discovery, calls }),
+    power: new Power(config, command),
+    newConsole: () => newConsole(config, profile),
+    health: new HealthRecord(config, health, saveHealth),
+  });
 }

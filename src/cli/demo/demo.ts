@@ -87,7 +87,7 @@ async function run(once: boolean): Promise<number> {
   try {
     const startSignal = AbortSignal.any([interrupt.signal, AbortSignal.timeout(startTimeoutMs)]);
     await agent.host.registered(startSignal);
-    await agent.boards.ready(startSignal);
+    await agent.devices.ready(startSignal);
   } catch (error) {
     if (interrupt.signal.aborted) return exitCodes.aborted;
     throw error;

@@ -1,0 +1,149 @@
+/** Reloads that change a device or take it away while its build runs. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { readFile, writeFile } from "node:fs/promises";
+import { createServer, type Socket } from "node:net";
+import { test } from "node:test";
+import { JobServer } from "#/gearman/server/server.ts";
+import { TestAgent } from "../support/agent.ts";
+import { becomes, build, devices, resultOf } from "../support/boards.ts";
+import type { Watched } from "../support/clients.ts";
+
+/** A board behind a console server: silent until a test lets it speak. */
+async function startBoard() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const connected = new Set<Socket>();
+  let connections = 0;
+  server.on("connection", (socket) => {
+    connections += 1;
+    connected.add(socket.on("error", () => {}).once("close", () => connected.delete(socket)));
+  });
+  return {
+    port: (server.address() as { port: number }).port,
+    connected,
+    get connections() {
+      return connections;
+    },
+    /** Resolves when it was connected to so often. */
+    async connectedTimes(count: number) {
+      while (connections < count) await once(server, "connection", { signal: AbortSignal.timeout(20_000) });
+    },
+    say(text: string) {
+      for (const socket of connected) socket.write(text);
+    },
+    async [Symbol.asyncDispose]() {
+      for (const socket of connected) socket.destroy();
+      server.close();
+      await once(server, "close");
+    },
+  };
+}
+
+/** @param device its entry; absent: the box has none, and no job for it */
+function yaml(device?: string): string {
+  const job = 'long: { nodes: [mcu], steps: [{ expect: "the end", timeout: 5m }] }';
+  return `
+name: box7
+builds: { min-free: 1MiB }
+jobs: { pass: { run: "true" }${device === undefined ? "" : `, ${job}`} }
+devices: ${device === undefined ? "{}" : `{ mcu-1: ${device} }`}
+`;
+}
+
+/** A build runs on a device that reloads then change. */
+async function startCase() {
+  await using resources = new AsyncDisposableStack();
+  const board = resources.use(await startBoard());
+  const server = resources.use(new JobServer());
+  const { port } = await server.listen({ port: 0 });
+  const device = (quarantineAfter: number) =>
+    `{ classes: [mcu], port: "tcp://127.0.0.1:${board.port}", console: raw, quarantine-after: ${quarantineAfter} }`;
+  const agent = resources.use(await TestAgent.start({ yaml: yaml(device(3)), ports: [port] }));
+  await becomes(agent, "mcu-1", "ready");
+  const running: Watched = await build(port, "long:mcu", "u-1");
+  await becomes(agent, "mcu-1", "busy");
+  const [head] = (await readFile(agent.config, "utf8")).split("\nname: box7");
+  const reload = async (entry?: string) => {
+    await writeFile(agent.config, `${head}${yaml(entry)}`);
+    const { exitCode, stderr } = await agent.command("reload");
+    assert.equal(exitCode, 0, stderr);
+  };
+  const owned = resources.move();
+  return {
+    ...{ agent, board, port, running, device, reload },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+test("changed by several reloads while its build runs, a device comes up once, as the last one has it", async () => {
+  await using scene = await startCase();
+  const { agent, board, running, device, reload, port } = scene;
+  await reload(device(4));
+  await Promise.all([agent.command("reload"), agent.command("reload")]);
+  await reload(device(5));
+  await reload();
+  await reload(device(6));
+  assert.deepEqual(await devices(agent), [], "it comes back after its build");
+  board.say("the end\n");
+  assert.equal(await resultOf(running), "SUCCESS");
+  await board.connectedTimes(2);
+  const next = await build(port, "long:mcu", "u-2");
+  await becomes(agent, "mcu-1", "busy", 2);
+  assert.equal(board.connected.size, 1);
+  assert.equal(board.connections, 2);
+  const { nodes } = await agent.status();
+  assert.deepEqual(
+    nodes.map(({ name }) => name),
+    ["box7", "mcu-1"],
+  );
+  board.say("the end\n");
+  assert.equal(await resultOf(next), "SUCCESS");
+});
+
+test("an agent that goes down doesn't open again a device that a reload has changed", async () => {
+  await using scene = await startCase();
+  const { agent, board, running, device, reload } = scene;
+  await reload(device(4));
+  agent.child.kill("SIGTERM");
+  await agent.logged("once more stops them");
+  board.say("the end\n");
+  assert.equal(await resultOf(running), "SUCCESS");
+  assert.equal(await agent.ended(), 0);
+  assert.equal(board.connections <= 2, true);
+  assert.equal((await agent.record("long", 1)).result, "SUCCESS");
+});
+
+test("the last build of a device that a reload took away: a second SIGTERM stops it, and the agent ends", async () => {
+  await using scene = await startCase();
+  const { agent, running, reload } = scene;
+  await reload();
+  agent.child.kill("SIGTERM");
+  await agent.logged("once more stops them");
+  agent.child.kill("SIGTERM");
+  assert.equal(await resultOf(running), undefined);
+  assert.equal(await agent.ended(), 0);
+});
+
+test("a drain waits for the last build of a device that a reload took away", async () => {
+  await using scene = await startCase();
+  const { agent, board, running, reload } = scene;
+  await reload();
+  const drained = agent.command("drain", "--json");
+  while ((await agent.status()).state === "running");
+  assert.equal((await agent.status()).state, "draining");
+  board.say("the end\n");
+  assert.equal(await resultOf(running), "SUCCESS");
+  assert.equal(JSON.parse((await drained).stdout).state, "drained");
+});
+
+test("restart --when-idle waits for the last build of a device that a reload took away", async () => {
+  await using scene = await startCase();
+  const { agent, board, running, reload } = scene;
+  await reload();
+  assert.equal((await agent.command("restart", "--when-idle")).exitCode, 0);
+  assert.equal((await agent.status()).state, "draining");
+  board.say("the end\n");
+  assert.equal(await resultOf(running), "SUCCESS");
+  await agent.logged("is up", 2);
+});

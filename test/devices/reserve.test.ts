@@ -1,0 +1,71 @@
+/** Who gets a device that several wait for. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { test } from "node:test";
+import type { DeviceConfig } from "#/config/model.ts";
+import { openDevice } from "#/devices/device.ts";
+import { Discovery } from "#/devices/discovery/discovery.ts";
+
+/** A device whose board, behind a console server, says nothing. */
+async function startDevice() {
+  const server = createServer((socket) => socket.on("error", () => {})).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as { port: number };
+  const config: DeviceConfig = {
+    name: "mcu-1",
+    classes: ["mcu"],
+    port: { address: { kind: "tcp", host: "127.0.0.1", port }, baud: 115_200, flow: "none" },
+    console: "raw",
+    power: {},
+    health: {},
+    quarantineAfter: 3,
+    bootTimeout: 5000,
+  };
+  const device = openDevice(config, {
+    discovery: new Discovery(),
+    calls: undefined,
+    command: async () => ({ code: 0, output: "" }),
+    health: { failures: 0 },
+    saveHealth: () => {},
+  });
+  while (device.state.kind !== "ready") await once(device, "changed");
+  return {
+    device,
+    async [Symbol.asyncDispose]() {
+      await device[Symbol.asyncDispose]();
+      server.close();
+    },
+  };
+}
+
+const signal = AbortSignal.timeout(20_000);
+
+test("all who wait for a device get it, one after the other", async () => {
+  await using started = await startDevice();
+  const { device } = started;
+  const first = await device.reserve("labgear console, by hand", undefined, signal);
+  const served: string[] = [];
+  const waiting = ["a#1", "b#1", "c#1"].map(async (who) => {
+    const reservation = await device.reserve(who, "a", signal);
+    served.push(who);
+    assert.deepEqual([device.port.holder, device.reservedFrom], [who, 0]);
+    reservation.release({ kind: "well", passed: true });
+  });
+  first.release({ kind: "by-hand" });
+  await Promise.all(waiting);
+  assert.deepEqual(served.toSorted(), ["a#1", "b#1", "c#1"]);
+});
+
+test("one who gives up while others wait keeps nobody else from it", async () => {
+  await using started = await startDevice();
+  const { device } = started;
+  const first = await device.reserve("a#1", "a", signal);
+  const stopped = new AbortController();
+  const gone = assert.rejects(device.reserve("b#1", "a", stopped.signal), { name: "AbortError" });
+  const next = device.reserve("c#1", "a", signal);
+  stopped.abort();
+  await gone;
+  first.release({ kind: "well", passed: true });
+  (await next).release({ kind: "well", passed: true });
+});

@@ -1,4 +1,4 @@
-/** A verdict by two patterns of the job's own. */
+/** A verdict from the job's own patterns. */
 import { type Match, OutputMatcher } from "#/devices/consoles/matcher.ts";
 import { type Convention, failure, pass, type TestCase, type Verdict } from "./convention.ts";
 
@@ -20,7 +20,7 @@ export class Patterns implements Convention {
     return `nothing matched ${this.#pass}`;
   }
 
-  /** MCUboot is a Zephyr program itself: its own log lines are between two banners of one boot. */
+  /** MCUboot is a Zephyr program too: within one boot, its log lines come between two banners. */
   line(line: string): undefined {
     if (line.trim() !== "" && !/^[IWE]: /.test(line)) this.begun = true;
   }
@@ -36,9 +36,9 @@ export class Patterns implements Convention {
   #verdict(match: Match | undefined): Verdict | undefined {
     if (!match) return undefined;
     const matched = JSON.stringify(match.text.slice(0, 200));
-    if (match.kind === "fail" || this.#passed) return failure(`the pattern for failing matched ${matched}`);
+    if (match.kind === "fail" || this.#passed) return failure(`the \`fail\` pattern matched ${matched}`);
     this.#passed = true;
-    // From now on a failure takes the pass back.
+    // A failure from now on still counts.
     const later = this.#fail === undefined ? undefined : this.#verdict(this.#matcher.expect(this.#fail));
     return later ?? pass(`the output has ${matched}`);
   }

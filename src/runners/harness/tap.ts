@@ -1,4 +1,4 @@
-/** The Test Anything Protocol, versions 12 to 14: a plan, and one line for each test. Subtests are summed up by their own line. */
+/** The Test Anything Protocol, versions 12 to 14: a plan, and a line for each test. A subtest counts by its summary line. */
 import { type Convention, failure, pass, type TestCase, type Verdict } from "./convention.ts";
 
 /** testanything.org, TAP 14 specification: Version, Plan, Test Points, Directives, Bail out!, YAML Diagnostics. */
@@ -10,8 +10,8 @@ const form = {
   bail: /^Bail out!\s*(.*)$/,
 };
 const maxCases = 10_000;
-const maxText = 500;
-const maxDetails = 4000;
+const maxTextLength = 500;
+const maxDetailsLength = 4000;
 
 export class Tap implements Convention {
   readonly #cases: TestCase[] = [];
@@ -19,7 +19,7 @@ export class Tap implements Convention {
   #results = 0;
   #failed = 0;
   #ended = false;
-  /** The last case, while lines of diagnostics follow it. */
+  /** The last case, while diagnostics may follow it. */
   #diagnosed: { readonly index: number; text: string } | undefined;
   begun = false;
 
@@ -30,20 +30,20 @@ export class Tap implements Convention {
   get missing(): string {
     const came = `${this.#results} results came`;
     return this.#plan === undefined
-      ? `the plan never came, ${came}`
-      : `${this.#plan} tests are planned, ${came}`;
+      ? `the plan never came; ${came}`
+      : `${this.#plan} tests are planned; ${came}`;
   }
 
   line(line: string): Verdict | undefined {
     const text = line.trimEnd();
     const bail = form.bail.exec(text);
-    if (bail) return failure(`Bail out! ${bail[1] ?? ""}`.trim().slice(0, maxText));
+    if (bail) return failure(`Bail out! ${bail[1] ?? ""}`.trim().slice(0, maxTextLength));
     const plan = form.plan.exec(text);
     if (plan) return this.#planned(Number(plan[1]), plan[2] ?? "");
     const test = form.test.exec(text);
     if (test) return this.#result(test[1] === undefined, test[2], test[3] ?? "");
     if (form.version.test(text)) {
-      if (this.begun) return failure("a second TAP version line: it started anew");
+      if (this.begun) return failure("a second TAP version line: the run started again");
       this.begun = true;
     }
     this.#diagnose(text);
@@ -68,34 +68,33 @@ export class Tap implements Convention {
     const name = (before ?? rest)
       .replace(/\\([\\#])/g, "$1")
       .trim()
-      .slice(0, maxText);
-    const said = directive ? { message: `${directive} ${reason ?? ""}`.trim().slice(0, maxText) } : {};
+      .slice(0, maxTextLength);
+    const said = directive ? { message: `${directive} ${reason ?? ""}`.trim().slice(0, maxTextLength) } : {};
     const status = failed ? "failed" : directive ? "skipped" : "passed";
     if (this.#cases.length < maxCases) {
       this.#cases.push({ suite: "", name: name || `test ${this.#results}`, time: 0, status, ...said });
       this.#diagnosed = { index: this.#cases.length - 1, text: "" };
     }
     if (number !== undefined && Number(number) !== this.#results)
-      return failure(`test ${number} came where ${this.#results} was due: output was lost`);
+      return failure(`test ${number} came instead of ${this.#results}: output was lost`);
     return this.#check();
   }
 
-  /** A verdict as soon as all planned tests came. */
   #check(): Verdict | undefined {
     if (this.#plan === undefined || this.#results < this.#plan) return undefined;
     if (this.#ended || this.#results > this.#plan)
-      return failure(`${this.#plan} tests are planned, and ${this.#results} came`);
+      return failure(`${this.#plan} tests are planned, but ${this.#results} came`);
     this.#ended = true;
     if (this.#failed === 0) return pass(`${this.#plan} tests, none failed`);
     return failure(`${this.#failed} of ${this.#plan} tests failed`);
   }
 
-  /** Comments and YAML after a failed test are its details. */
+  /** Comments and YAML after a test are its details. */
   #diagnose(text: string): void {
     const last = this.#diagnosed;
-    if (!last || !/^(?:#| {2})/.test(text) || last.text.length > maxDetails) return;
+    if (!last || !/^(?:#| {2})/.test(text) || last.text.length > maxDetailsLength) return;
     const one = this.#cases[last.index];
-    last.text += `${text.replace(/^(?:# ?| {2})/, "").slice(0, maxText)}\n`;
+    last.text += `${text.replace(/^(?:# ?| {2})/, "").slice(0, maxTextLength)}\n`;
     if (one?.status === "failed") this.#cases[last.index] = { ...one, details: last.text };
   }
 }

@@ -1,7 +1,7 @@
-/** Unity's output (also of its fixtures, and of ESP-IDF): cases, the line of counts, then OK or FAIL. */
+/** Unity's output, also with fixtures and in ESP-IDF: cases, the line of counts, then OK or FAIL. */
 import { type Convention, failure, pass, type TestCase, type Verdict } from "./convention.ts";
 
-/** unity.c: UnityConcludeTest and UnityEnd; unity_fixture.c writes `TEST(group, name)` for the name, and dots when it isn't verbose. */
+/** unity.c: UnityConcludeTest and UnityEnd. unity_fixture.c prints `TEST(group, name)` as the name, or dots unless it is verbose. */
 const form = {
   result: /^(.*?):(\d+):(.*?):(PASS|FAIL|IGNORE)(?::? ?(.*))?$/,
   fixture: /^(IGNORE_)?TEST\((\w+), (\w+)\)(?: PASS)?$/,
@@ -12,15 +12,15 @@ const form = {
 
 const statuses = { PASS: "passed", FAIL: "failed", IGNORE: "skipped" } as const;
 const maxCases = 10_000;
-const maxText = 500;
+const maxTextLength = 500;
 
 export class Unity implements Convention {
   readonly cases: TestCase[] = [];
-  /** Cases by their own lines, kept or not. */
+  /** Counts the cases' own lines, also beyond maxCases. */
   #seen = { total: 0, failed: 0, skipped: 0 };
-  /** A fixture that isn't verbose prints dots for what passes. */
+  /** A fixture that isn't verbose prints dots for passed cases. */
   #quiet = false;
-  /** Why it can't have passed. */
+  /** Why the counts can't be a pass. */
   #problem: string | undefined;
   #total: number | undefined;
   #ended = false;
@@ -62,16 +62,18 @@ export class Unity implements Convention {
     this.begun = true;
     this.#seen.total += 1;
     if (status !== "passed") this.#seen[status] += 1;
-    const cut = Object.fromEntries(Object.entries(said).map(([key, text]) => [key, text.slice(0, maxText)]));
+    const cut = Object.fromEntries(
+      Object.entries(said).map(([key, text]) => [key, text.slice(0, maxTextLength)]),
+    );
     if (this.cases.length < maxCases)
       this.cases.push({
-        suite: suite.slice(-maxText),
-        name: name.slice(0, maxText),
+        suite: suite.slice(-maxTextLength),
+        name: name.slice(0, maxTextLength),
         time: 0,
         status,
         ...cut,
       });
-    return this.#ended ? failure("a test case came after the end of all") : undefined;
+    return this.#ended ? failure("a test case came after the end of the run") : undefined;
   }
 
   #counts([total = 0, failed = 0, skipped = 0]: number[]): Verdict | undefined {
@@ -81,9 +83,9 @@ export class Unity implements Convention {
     const seen = this.#seen;
     if (total === 0) this.#problem = "no test ran";
     else if (failed > 0) this.#problem = `${failed} of ${total} tests failed`;
-    else if (seen.failed > 0) this.#problem = "a test failed that the counts leave out";
+    else if (seen.failed > 0) this.#problem = "a test failed, but isn't among the counts";
     else if (!this.#quiet && (seen.total !== total || seen.skipped !== skipped))
-      this.#problem = `${total} tests are counted (${skipped} ignored), ${seen.total} came (${seen.skipped} ignored): output was lost`;
+      this.#problem = `the counts have ${total} tests (${skipped} ignored), but ${seen.total} came (${seen.skipped} ignored): output was lost`;
     return undefined;
   }
 
@@ -92,6 +94,6 @@ export class Unity implements Convention {
     if (this.#problem) return failure(this.#problem);
     return ok
       ? pass(`${this.#total} tests, no failure`)
-      : failure("it ended in FAIL, though the counts have no failure");
+      : failure("it ended with FAIL, but the counts have no failure");
   }
 }

@@ -1,7 +1,7 @@
-/** Zephyr's ztest, as twister reads it: cases, suites' summaries, and the line that says how the project did. */
+/** Zephyr's ztest, as twister reads it: cases, summaries of suites, and the line with the project's result. */
 import { type Convention, failure, pass, type TestCase, type Verdict } from "./convention.ts";
 
-/** zephyr/subsys/testing/ztest: tc_util.h and ztest.c say how these are written; the shell's prompt may stand before them. */
+/** zephyr/subsys/testing/ztest: tc_util.h and ztest.c print these. Zephyr's shell may print its prompt in front of them. */
 const lead = String.raw`^\s*(?:[\w.-]+:~\$ )?\s*`;
 const form = {
   suite: new RegExp(`${lead}Running TESTSUITE (\\S+)$`),
@@ -26,15 +26,15 @@ const statuses = {
 } as const;
 type Word = keyof typeof statuses;
 
-/** Cases that are kept; a firmware that floods doesn't fill the memory. */
+/** Bounds the memory when a firmware floods. */
 const maxCases = 10_000;
-const maxName = 300;
+const maxNameLength = 300;
 
 export class Zephyr implements Convention {
   readonly #cases = new Map<string, TestCase>();
   readonly #open = new Map<string, string>();
   #suite = "";
-  /** How many cases each summarised suite has. */
+  /** The number of cases of each suite, from its summary. */
   readonly #totals = new Map<string, number>();
   #contradiction: string | undefined;
   #ended = false;
@@ -44,7 +44,7 @@ export class Zephyr implements Convention {
   line(line: string): Verdict | undefined {
     const failed = line.includes("PROJECT EXECUTION FAILED");
     if (failed || form.passed.test(line)) return this.#end(!failed);
-    const suite = form.suite.exec(line)?.[1]?.slice(0, maxName);
+    const suite = form.suite.exec(line)?.[1]?.slice(0, maxNameLength);
     if (suite !== undefined) {
       this.#suite = suite;
       this.begun = true;
@@ -58,13 +58,13 @@ export class Zephyr implements Convention {
 
   get cases(): readonly TestCase[] {
     const open = [...this.#open].map(([name, suite]): TestCase => {
-      return { suite, name, time: 0, status: "error", message: "it began, and its end never came" };
+      return { suite, name, time: 0, status: "error", message: "it started and never ended" };
     });
     return [...this.#cases.values(), ...open];
   }
 
   #case(line: string): void {
-    const started = form.start.exec(line)?.[1]?.slice(0, maxName);
+    const started = form.start.exec(line)?.[1]?.slice(0, maxNameLength);
     if (started !== undefined) {
       this.begun = true;
       if (this.#open.size + this.#cases.size < maxCases) this.#open.set(started, this.#suite);
@@ -75,7 +75,7 @@ export class Zephyr implements Convention {
     this.#add({ suite: this.#suite, name, time: Number(seconds ?? 0), status: statuses[word as Word] });
   }
 
-  /** A case is in the summary again: one whose own line was damaged is known from there. */
+  /** The summary repeats each case, so it makes up for a damaged line. */
   #summary(line: string): void {
     const [, word, suite, name, seconds] = form.summarised.exec(line) ?? [];
     if (word !== undefined && suite !== undefined && name !== undefined)
@@ -84,22 +84,26 @@ export class Zephyr implements Convention {
     if (!counts) return;
     this.begun = true;
     const [passed = 0, failed = 0, skipped = 0, total = 0] = counts.slice(3).map(Number);
-    if (this.#totals.size < maxCases) this.#totals.set(counts[2]?.slice(0, maxName) ?? "", total);
+    if (this.#totals.size < maxCases) this.#totals.set(counts[2]?.slice(0, maxNameLength) ?? "", total);
     if (passed + failed + skipped !== total)
       this.#contradiction ??= `the counts of the suite ${counts[2]} don't add up to ${total}`;
     if (failed > 0 || counts[1] === "FAIL") this.#contradiction ??= `the suite ${counts[2]} failed`;
   }
 
   #add(added: TestCase): void {
-    const one = { ...added, suite: added.suite.slice(0, maxName), name: added.name.slice(0, maxName) };
+    const one = {
+      ...added,
+      suite: added.suite.slice(0, maxNameLength),
+      name: added.name.slice(0, maxNameLength),
+    };
     this.begun = true;
     this.#open.delete(one.name);
     const key = `${one.suite}.${one.name}`;
-    // Its suite's first line was damaged, and the summary names the suite.
+    // The suite's first line was damaged; only the summary names the suite.
     if (one.suite !== "" && this.#cases.get(`.${one.name}`)?.status === one.status)
       this.#cases.delete(`.${one.name}`);
     const known = this.#cases.get(key);
-    // A suite may be run several times: once failed, it stays so.
+    // A suite may run several times. A case that failed once has failed.
     if (known && (known.status === "failed" || known.status === "error")) return;
     if (known || this.#cases.size < maxCases) this.#cases.set(key, one);
   }
@@ -120,7 +124,7 @@ export class Zephyr implements Convention {
   }
 
   #end(passed: boolean): Verdict {
-    if (this.#ended) return failure("the project's end came twice");
+    if (this.#ended) return failure("the result of the project came twice");
     this.#ended = true;
     const problem = this.#failed();
     if (!passed) return failure(problem ?? "PROJECT EXECUTION FAILED");

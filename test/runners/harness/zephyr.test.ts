@@ -71,7 +71,7 @@ test("a case without an end, or counts that don't fit, is no pass", () => {
     name: "test_hangs",
     time: 0,
     status: "error",
-    message: "it began, and its end never came",
+    message: "it started and never ended",
   });
   const sum = passed.map((one) => one.replace("total = 1", "total = 2"));
   assert.match(read("zephyr", lines(...sum)).verdict.reason, /don't add up/);
@@ -157,7 +157,7 @@ test("a boot in the middle of a run, or after it, is a reboot; two before it are
 
 test("the end twice is no pass", () => {
   const again = read("zephyr", lines(...passed, "PROJECT EXECUTION SUCCESSFUL")).verdict;
-  assert.deepEqual(again, { passed: false, reason: "the project's end came twice" });
+  assert.deepEqual(again, { passed: false, reason: "the result of the project came twice" });
   assert.equal(read("zephyr", lines(...passed, "PROJECT EXECUTION FAILED")).verdict.passed, false);
 });
 

@@ -25,6 +25,9 @@ export interface DiskSpaceOptions {
 /** How often running builds are measured while something else fills the disk: a walk through large workspaces takes long. */
 const measureIntervalMs = 5000;
 
+/** How long one walk may take: the disk fills up meanwhile. */
+const maxMeasureMs = 20_000;
+
 /**
  *     enough ──below min-free──▶ short: no build is taken, what is old goes ──below half of it──▶ the largest build is stopped
  *        ▲──────────────────────────┴──────────────────────────────────────────────────────────────┘
@@ -78,24 +81,27 @@ export class DiskSpace {
     const { running } = builds;
     if (running.some(({ state }) => state.phase === "stopping")) return true;
     if (running.length === 0 || performance.now() < this.#nextMeasure) return false;
-    // A job's own mount in its workspace can fail to be read (EIO, ESTALE).
-    const size = (folder: string) => diskUsage(folder).catch(() => 0);
+    const time = AbortSignal.timeout(maxMeasureMs);
     const sized = await Promise.all(
       running.map(async (build) => {
         const workspace = workspaceOf(stateDir, build.record);
-        return { build, size: (await size(workspace.folder)) + (await size(build.folder)) };
+        return {
+          build,
+          size: (await diskUsage(workspace.folder, time)) + (await diskUsage(build.folder, time)),
+        };
       }),
     );
     this.#nextMeasure = performance.now() + measureIntervalMs;
     const total = sized.reduce((sum, { size }) => sum + size, 0);
     const [largest] = sized.sort((a, b) => b.size - a.size);
-    if (!largest || free + total < wanted) return false;
-    const { build, size: taken } = largest;
+    // Measured in part, the builds may well take what is short.
+    if (!largest || (!time.aborted && free + total < wanted)) return false;
+    const { build, size } = largest;
     const { job, number, uuid } = build.record;
-    const reason = `the disk is nearly full, and of the running builds it takes most: ${formatSize(taken)}`;
+    const reason = `the disk is nearly full, and of the running builds it takes most: ${formatSize(size)}`;
     if (!build.stop({ kind: "infrastructure", reason })) return false;
     this.#overfull.add(build);
-    log.warn({ job, number, uuid, free, size: taken }, `${build.title} is stopped: ${reason}`);
+    log.warn({ job, number, uuid, free, size }, `${build.title} is stopped: ${reason}`);
     return true;
   }
 

@@ -1,7 +1,7 @@
 /** Artifacts: copies what a job's globs name out of its workspace, and lists all that there is to show. */
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
-import { chmod, copyFile, type FileHandle, lstat, realpath } from "node:fs/promises";
+import { chmod, copyFile, type FileHandle, lstat, open, realpath } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { BuildError } from "./errors.ts";
 import { makeFolders, openInside } from "./workspace/files.ts";
@@ -13,8 +13,8 @@ export interface Artifact {
   readonly path: string;
   /** Bytes. */
   readonly size: number;
-  /** Hex. */
-  readonly sha256: string;
+  /** Hex; absent: the time after a stop was too short for it. */
+  readonly sha256?: string;
 }
 
 export interface ArtifactLimits {
@@ -22,6 +22,9 @@ export interface ArtifactLimits {
   /** Of all together. */
   readonly bytes: number;
 }
+
+/** How much is copied or hashed before the signal is looked at again, in bytes. */
+const pieceSize = 1024 * 1024;
 
 const standard: ArtifactLimits = { files: 1000, bytes: 1024 ** 3 };
 
@@ -31,6 +34,7 @@ const standard: ArtifactLimits = { files: 1000, bytes: 1024 ** 3 };
  * count; links are followed as long as they end inside the workspace. Whatever is over the limits is left
  * out.
  * @param parts.into the folder; made when it isn't there
+ * @param parts.signal its abort ends the copying: what is there whole by then is listed
  * @returns the files, sorted by path, and one line for each thing that was left out
  * @throws BuildError ARTIFACTS when they can't be stored
  */
@@ -39,14 +43,17 @@ export async function collectArtifacts(parts: {
   readonly globs: readonly string[];
   readonly into: string;
   readonly limits?: Partial<ArtifactLimits>;
+  readonly signal?: AbortSignal;
 }): Promise<{ files: Artifact[]; warnings: string[] }> {
   const limits = { ...standard, ...parts.limits };
+  const { signal } = parts;
   const warnings = new Warnings();
   try {
     const base = await realpath(parts.workspace);
     const into = await makeFolders(await realpath(dirname(parts.into)), [basename(parts.into)]);
-    await copyAll(base, parts.globs, into, limits, warnings);
-    const files = await inventory(into, limits, warnings);
+    await copyAll(base, parts.globs, into, limits, warnings, signal);
+    const files = await inventory(into, limits, warnings, signal);
+    if (signal?.aborted) warnings.add("the build was stopped: not all artifacts are kept");
     return { files, warnings: warnings.lines };
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
@@ -64,11 +71,13 @@ async function copyAll(
   into: string,
   limits: ArtifactLimits,
   warnings: Warnings,
+  signal: AbortSignal | undefined,
 ): Promise<void> {
   const seen = new Set<string>();
   let bytes = 0;
   for (const glob of globs) {
-    for await (const path of findFiles(base, glob, warnings)) {
+    for await (const path of findFiles(base, glob, warnings, signal)) {
+      if (signal?.aborted) return;
       if (seen.has(path)) continue;
       if (seen.size >= limits.files) {
         warnings.add(
@@ -89,34 +98,77 @@ async function copyAll(
         );
         continue;
       }
-      await copy(file, into, path);
+      if (!(await copy(file, into, path, signal))) return;
       seen.add(path);
       bytes += size;
     }
   }
 }
 
-async function copy(file: FileHandle, into: string, path: string): Promise<void> {
+/** @returns false when the signal ended it: then nothing of the copy is there */
+async function copy(
+  file: FileHandle,
+  into: string,
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
   const names = path.split("/");
   const target = join(await makeFolders(into, names.slice(0, -1)), names.at(-1) ?? "");
   // The job may have put anything there, such as a link to write through.
   await removeTree(target);
   try {
-    // By descriptor, so that it is the file that was checked.
-    const from = `/proc/self/fd/${file.fd}`;
-    await copyFile(from, target, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
-    await chmod(target, 0o644);
+    const whole = (await clone(file, target)) || (await copyBytes(file, target, signal));
+    if (!whole) await removeTree(target);
+    return whole;
   } catch (error) {
     await removeTree(target);
     throw error;
   }
 }
 
+/** Shares the file's blocks. @returns false where the file system can't */
+async function clone(file: FileHandle, target: string): Promise<boolean> {
+  // By descriptor, so that it is the file that was checked.
+  const from = `/proc/self/fd/${file.fd}`;
+  const how = constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE;
+  const cloned = await copyFile(from, target, how).then(
+    () => true,
+    () => false,
+  );
+  if (cloned) await chmod(target, 0o644);
+  return cloned;
+}
+
+/** @returns false when the signal ended it */
+async function copyBytes(
+  file: FileHandle,
+  target: string,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  await using copied = await open(target, "wx", 0o644);
+  const buffer = Buffer.allocUnsafe(pieceSize);
+  for (let at = 0; ; ) {
+    if (signal?.aborted) return false;
+    const { bytesRead } = await file.read(buffer, 0, pieceSize, at);
+    if (bytesRead === 0) return true;
+    await copied.writeFile(buffer.subarray(0, bytesRead));
+    at += bytesRead;
+  }
+}
+
 /** Lists what is in the folder of the artifacts, and removes what can't stay. */
-async function inventory(into: string, limits: ArtifactLimits, warnings: Warnings): Promise<Artifact[]> {
+async function inventory(
+  into: string,
+  limits: ArtifactLimits,
+  warnings: Warnings,
+  signal: AbortSignal | undefined,
+): Promise<Artifact[]> {
   const files: Artifact[] = [];
   let bytes = 0;
+  let looked = 0;
   for await (const path of walk(into, "", Number.POSITIVE_INFINITY, warnings)) {
+    // To list what may be there takes little time; to remove any number of files doesn't.
+    if (++looked > limits.files && signal?.aborted) break;
     const at = join(into, path);
     const { size } = await lstat(at);
     const over = files.length >= limits.files || bytes + size > limits.bytes;
@@ -127,12 +179,27 @@ async function inventory(into: string, limits: ArtifactLimits, warnings: Warning
       continue;
     }
     await using _ = file;
-    const hash = createHash("sha256");
-    // To its size and no further, though something may still be writing it.
-    const content = file.createReadStream({ autoClose: false, start: 0, end: Math.max(0, size - 1) });
-    if (size > 0) for await (const chunk of content) hash.update(chunk);
-    files.push({ path, size, sha256: hash.digest("hex") });
+    const sha256 = await digest(file, size, signal);
+    files.push({ path, size, ...(sha256 !== undefined && { sha256 }) });
     bytes += size;
   }
   return files.sort((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+/** Of the file to its size and no further, though something may still write to it. @returns undefined: the signal ended it */
+async function digest(
+  file: FileHandle,
+  size: number,
+  signal: AbortSignal | undefined,
+): Promise<string | undefined> {
+  const hash = createHash("sha256");
+  const buffer = Buffer.allocUnsafe(Math.min(size, pieceSize));
+  for (let at = 0; at < size; ) {
+    if (signal?.aborted) return undefined;
+    const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, size - at), at);
+    if (bytesRead === 0) break;
+    hash.update(buffer.subarray(0, bytesRead));
+    at += bytesRead;
+  }
+  return hash.digest("hex");
 }

@@ -60,6 +60,15 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     return this.#stop.signal;
   }
 
+  /** Aborted when the build has been asked to stop, and so many milliseconds have passed since then and since this call. */
+  stoppedFor(milliseconds: number): AbortSignal {
+    const over = new AbortController();
+    const begin = () => setTimeout(() => over.abort(), milliseconds).unref();
+    if (this.signal.aborted) begin();
+    else this.signal.addEventListener("abort", begin, { once: true });
+    return over.signal;
+  }
+
   /** Absent until the folder is there. */
   get console(): ConsoleLog | undefined {
     return this.#console;

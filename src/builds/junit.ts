@@ -64,19 +64,22 @@ const standard: JunitLimits = {
  * Reads all reports that the globs match. A file that breaks off or isn't well-formed counts as far as it
  * could be read, and a warning names it. Nothing that a file refers to is ever opened, and no entity of its
  * own is expanded.
+ * @param parts.signal its abort ends the reading: what was read by then counts
  */
 export async function readJunit(parts: {
   readonly workspace: string;
   readonly globs: readonly string[];
   readonly limits?: Partial<JunitLimits>;
+  readonly signal?: AbortSignal;
 }): Promise<TestReport> {
+  const { signal } = parts;
   const limits = { ...standard, ...parts.limits };
   const warnings = new Warnings();
   const reader = new JunitReader(limits);
   const base = await realpath(parts.workspace);
   const seen = new Set<string>();
   for (const glob of parts.globs) {
-    for await (const path of findFiles(base, glob, warnings)) {
+    for await (const path of findFiles(base, glob, warnings, signal)) {
       if (seen.has(path)) continue;
       if (seen.size >= limits.files) {
         warnings.add(`${quote(glob)} matches more than the ${limits.files} reports that are read`);
@@ -84,12 +87,13 @@ export async function readJunit(parts: {
       }
       seen.add(path);
       const file = await openInside(base, path);
-      const why = typeof file === "string" ? file : await readFile(file, reader, limits);
+      const why = typeof file === "string" ? file : await readFile(file, reader, limits, signal);
       if (why) warnings.add(`the test report ${quote(path)}: ${why}`);
     }
   }
   if (reader.dropped > 0)
     warnings.add(`of ${reader.dropped} test cases the details are not kept: there are too many`);
+  if (signal?.aborted) warnings.add("the build was stopped: not all test reports are read");
   return { totals: reader.totals, cases: reader.cases, warnings: warnings.lines };
 }
 
@@ -98,6 +102,7 @@ async function readFile(
   file: FileHandle,
   reader: JunitReader,
   limits: JunitLimits,
+  signal: AbortSignal | undefined,
 ): Promise<string | undefined> {
   await using _ = file;
   const { size } = await file.stat();
@@ -106,7 +111,7 @@ async function readFile(
   const buffer = Buffer.alloc(64 * 1024);
   let decoder: TextDecoder | undefined;
   const document = reader.document();
-  for (let at = 0; at < size; ) {
+  for (let at = 0; at < size && !signal?.aborted; ) {
     const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, size - at), at);
     if (bytesRead === 0) break;
     at += bytesRead;

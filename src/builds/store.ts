@@ -233,20 +233,25 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   }
 
   /**
-   * Writes the records that couldn't be written when their builds ended; until then they are kept in memory.
+   * Writes the records that couldn't be written when their builds ended; until then they are kept in memory. One that still
+   * can't be written waits for the next call, and keeps none of the others from it.
    * @returns how many were written
-   * @throws the file system's error when one still can't be
    */
   saveRest(): Promise<number> {
-    const rest = [...this.#unsaved.values()];
     const saved = this.#amending.then(async () => {
-      for (const build of rest) {
-        await build.save();
+      let count = 0;
+      for (const build of this.#unsaved.values()) {
+        try {
+          await build.save();
+        } catch {
+          continue;
+        }
         this.#unsaved.delete(build.title);
+        count += 1;
       }
-      return rest.length;
+      return count;
     });
-    this.#amending = saved.then(() => {}).catch(() => {});
+    this.#amending = saved.then(() => {});
     return saved;
   }
 

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
+import { constants, watch } from "node:fs";
 import {
   chmod,
+  copyFile,
   link,
   lstat,
   mkdir,
@@ -238,4 +240,42 @@ test("a full disk is an error that says so", {
   const args = ["-rm", "sh", "-c", shell, "sh", o.path, process.execPath, script];
   const said = execFileSync("unshare", args, { encoding: "utf8" });
   assert.match(said, /^ARTIFACTS the artifacts can't be stored: the disk that holds .* is full; make room/);
+});
+
+test("a stop leaves out what isn't copied yet, and nothing half", async () => {
+  await using o = await lab();
+  for (let n = 100; n < 400; n++) await o.put(`${n}.bin`, "x".repeat(100_000));
+  const stop = new AbortController();
+  const watcher = watch(o.into, () => stop.abort());
+  const result = await collectArtifacts({ ...o, globs: ["*.bin"], signal: stop.signal });
+  watcher.close();
+  assert.ok(result.files.length < 300, `${result.files.length} files are kept`);
+  assert.deepEqual(result.warnings, ["the build was stopped: not all artifacts are kept"]);
+  for (const { path, size } of result.files) {
+    assert.equal(size, 100_000);
+    assert.equal((await lstat(join(o.into, path))).size, size);
+  }
+});
+
+test("a stop ends the copy of a large file, and takes it away", async (t) => {
+  await using o = await lab();
+  await o.put("image.bin");
+  const [from, to] = [join(o.workspace, "image.bin"), join(o.path, "clone")];
+  const clones = await copyFile(from, to, constants.COPYFILE_FICLONE_FORCE).catch((error) => error);
+  if (!clones) return t.skip("NOT TESTED HERE: files are cloned at once");
+  await truncate(join(o.workspace, "image.bin"), 512 * 1024 ** 2);
+  const stop = new AbortController();
+  const watcher = watch(o.into, () => stop.abort());
+  const result = await collectArtifacts({ ...o, globs: ["image.bin"], signal: stop.signal });
+  watcher.close();
+  assert.deepEqual(result.files, []);
+  assert.deepEqual(await readdir(o.into), []);
+});
+
+test("after a stop, what the job itself put among the artifacts is listed without its digest", async () => {
+  await using o = await lab();
+  await o.put("left-out.txt");
+  await writeFile(join(o.into, "own.txt"), "own");
+  const result = await collectArtifacts({ ...o, globs: ["*.txt"], signal: AbortSignal.abort() });
+  assert.deepEqual(result.files, [{ path: "own.txt", size: 3 }]);
 });

@@ -227,3 +227,12 @@ test("garbage of any kind is a warning, never an error", async () => {
     1,
   );
 });
+
+test("a stop ends the reading, and says so", async () => {
+  const workspace = await realpath(await mkdtemp(join(tmpdir(), "labgear-junit-")));
+  await writeFile(join(workspace, "report.xml"), "<testsuite><testcase name='a'/></testsuite>");
+  const report = await readJunit({ workspace, globs: ["*.xml"], signal: AbortSignal.abort() });
+  assert.equal(report.totals.tests, 0);
+  assert.deepEqual(report.warnings, ["the build was stopped: not all test reports are read"]);
+  await rm(workspace, { recursive: true });
+});

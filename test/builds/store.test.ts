@@ -8,6 +8,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -474,4 +475,23 @@ test("an ending that couldn't be delivered is found by its uuid for a day, then 
   assert.equal(found("fresh", "another-job"), undefined);
   await store.setDelivered(facts.job, 2);
   assert.equal(found("fresh"), undefined);
+});
+
+test("a record that can't be saved keeps none of the others from it", async () => {
+  using folder = testFolder();
+  const { store } = await open(folder.path);
+  const builds = [store.create(facts), store.create(facts), store.create(facts)];
+  for (const build of builds) {
+    await build.open(1000);
+    renameSync(build.folder, `${build.folder}.away`);
+    await assert.rejects(build.end(passed, noResult), { code: "ENOENT" });
+  }
+  assert.equal(await store.saveRest(), 0);
+  for (const { folder } of builds.slice(1)) renameSync(`${folder}.away`, folder);
+  assert.equal(await store.saveRest(), 2);
+  for (const { folder } of builds.slice(1)) assert.deepEqual((await readRecord(folder)).ending, passed);
+  const [first] = builds;
+  renameSync(`${first?.folder}.away`, first?.folder ?? "");
+  assert.equal(await store.saveRest(), 1);
+  assert.equal(await store.saveRest(), 0);
 });

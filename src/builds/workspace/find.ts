@@ -4,6 +4,7 @@
  */
 import { opendir, realpath } from "node:fs/promises";
 import { isAbsolute, matchesGlob } from "node:path";
+import { reason } from "#/lib/errors.ts";
 import { isName, secureJoin } from "./files.ts";
 
 /** Entries looked at for one glob, or in one walk. */
@@ -33,9 +34,15 @@ export class Warnings {
  * @param base the folder's real path
  * @param warnings is told when the glob isn't a relative one, matches nothing, or there is too much to look
  * at
+ * @param signal ends the search
  * @returns paths relative to base; of regular files, links and whatever else isn't a folder
  */
-export async function* findFiles(base: string, glob: string, warnings: Warnings): AsyncGenerator<string> {
+export async function* findFiles(
+  base: string,
+  glob: string,
+  warnings: Warnings,
+  signal?: AbortSignal,
+): AsyncGenerator<string> {
   const parts = glob.split("/").filter((part) => part !== "" && part !== ".");
   if (isAbsolute(glob) || parts.length === 0 || parts.includes("..") || !parts.every(isName)) {
     warnings.add(`${quote(glob)} is no glob inside the workspace`);
@@ -47,12 +54,13 @@ export async function* findFiles(base: string, glob: string, warnings: Warnings)
   const from = parts.slice(0, magic < 0 ? -1 : magic).join("/");
   const deep = pattern.includes("**") || /[{(][^})]*\//.test(pattern);
   let matches = 0;
-  for await (const path of walk(base, from, deep ? Number.POSITIVE_INFINITY : parts.length, warnings)) {
+  const depth = deep ? Number.POSITIVE_INFINITY : parts.length;
+  for await (const path of walk(base, from, depth, warnings, signal)) {
     if (!matchesGlob(path, pattern)) continue;
     matches += 1;
     yield path;
   }
-  if (matches === 0) warnings.add(`${quote(glob)} matches nothing`);
+  if (matches === 0 && !signal?.aborted) warnings.add(`${quote(glob)} matches nothing`);
 }
 
 /**
@@ -65,25 +73,27 @@ export async function* walk(
   from: string,
   depth: number,
   warnings: Warnings,
+  signal?: AbortSignal,
 ): AsyncGenerator<string> {
   if (from !== "" && !(await isFolder(base, from))) return;
   const folders = [from];
   let looked = 0;
   for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
-    const entries = await opendir(folder === "" ? base : `${base}/${folder}`).catch((error) => {
-      warnings.add(`${quote(folder)} can't be read: ${error.code}`);
-    });
-    if (!entries) continue;
-    for await (const entry of entries) {
-      if (++looked > maxEntries) {
-        warnings.add(
-          `more than ${maxEntries} files and folders in ${quote(from || ".")}: the rest is not looked at`,
-        );
-        return;
+    try {
+      for await (const entry of await opendir(folder === "" ? base : `${base}/${folder}`)) {
+        if (signal?.aborted) return;
+        if (++looked > maxEntries) {
+          warnings.add(
+            `more than ${maxEntries} files and folders in ${quote(from || ".")}: the rest is not looked at`,
+          );
+          return;
+        }
+        const path = folder === "" ? entry.name : `${folder}/${entry.name}`;
+        if (!entry.isDirectory()) yield path;
+        else if (path.split("/").length < depth) folders.push(path);
       }
-      const path = folder === "" ? entry.name : `${folder}/${entry.name}`;
-      if (!entry.isDirectory()) yield path;
-      else if (path.split("/").length < depth) folders.push(path);
+    } catch (error) {
+      warnings.add(`${quote(folder)} can't be read: ${reason(error)}`);
     }
   }
 }

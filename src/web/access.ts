@@ -13,7 +13,7 @@ export const challenge = 'Basic realm="labgear", charset="UTF-8"';
  * A token is also accepted as the password of any user, because that is how a browser can send it. Hono's middlewares for
  * basic and bearer authentication run behind the router and each accept one scheme only.
  * @param authorization RFC 7617 (Basic) or RFC 6750 (Bearer)
- * @throws the file system's error if the secret can't be read; nobody may be let in then
+ * @throws the file system's error if the secret can't be read; the request must be refused then
  */
 export async function isAuthorized(auth: HttpAuth, authorization: string | undefined): Promise<boolean> {
   const file = auth.kind === "basic" ? auth.passwordFile : auth.tokenFile;

@@ -1,7 +1,7 @@
 /**
- * The far end of the pages' bench: many viewers of one console. Two of them check that its offsets go on without a hole: one that takes
- * it plain, and one that takes it packed as browsers do. The others count what comes: nobody who missed something gets as much as
- * the second, since all get the same frames, and who misses some is told. Told an address and a number of viewers, it says "ready", and at the end one JSON line.
+ * The client of the pages benchmark: many viewers of one console. Two of them check that offsets are continuous, one on the plain
+ * stream and one on the compressed stream that browsers get. The others only count bytes: all viewers get the same frames, so
+ * one that missed some has another count. `pages-viewers.ts URL COUNT` prints "ready", and one line of JSON at the end.
  */
 import { type IncomingMessage, request } from "node:http";
 import { setTimeout as delay } from "node:timers/promises";
@@ -9,16 +9,16 @@ import { createGunzip } from "node:zlib";
 
 const [url = "", count = "2"] = process.argv.slice(2);
 const mark = Buffer.from("\nid: ");
-/** Enough for the id and the offset behind a mark. */
-const enough = 200;
+/** Contains the id and the offset after a mark. */
+const headBytes = 200;
 
 class Viewer {
-  /** Of all that came once everybody was there. */
+  /** Received since all viewers were connected. */
   bytes = 0;
-  /** Up to where the console came, and how much of it was told to be missed. */
+  /** How far the console has been received, and how much of it was in gaps. */
   at = 0;
   missed = 0;
-  /** Offsets that didn't go on where the one before ended. */
+  /** Offsets that did not continue the ones before. */
   holes = 0;
   #carry = Buffer.alloc(0);
 
@@ -27,11 +27,11 @@ class Viewer {
     let from = 0;
     for (let found = bytes.indexOf(mark); found >= 0; found = bytes.indexOf(mark, from)) {
       from = found;
-      if (bytes.length - found < enough && !bytes.includes("\n\n", found + 1)) break;
-      this.#read(bytes.toString("latin1", found, found + enough));
+      if (bytes.length - found < headBytes && !bytes.includes("\n\n", found + 1)) break;
+      this.#read(bytes.toString("latin1", found, found + headBytes));
       from = found + mark.length;
     }
-    this.#carry = Buffer.from(bytes.subarray(Math.max(from, bytes.length - enough)));
+    this.#carry = Buffer.from(bytes.subarray(Math.max(from, bytes.length - headBytes)));
   }
 
   #read(text: string): void {
@@ -45,16 +45,16 @@ class Viewer {
 }
 
 const viewers = Array.from({ length: Number(count) }, () => new Viewer());
-const [plain, packed, ...others] = viewers;
-if (!plain || !packed) throw new Error("two viewers at least");
+const [plain, compressed, ...others] = viewers;
+if (!plain || !compressed) throw new Error("at least two viewers are needed");
 const ends = [
   await watch({}, (answer) => answer.on("data", (data) => plain.check(data))),
   await watch({ "accept-encoding": "gzip" }, (answer) => {
-    const unpack = createGunzip().on("data", (data) => packed.check(data));
-    // It ends without the sum that a file would have.
+    const unpack = createGunzip().on("data", (data) => compressed.check(data));
+    // The stream ends without the checksum of a gzip file.
     unpack.on("error", () => {});
     answer.on("data", (data) => {
-      packed.bytes += data.length;
+      compressed.bytes += data.length;
       unpack.write(data);
     });
   }),
@@ -64,30 +64,30 @@ for (const viewer of others) {
   ends.push(await watch({ "accept-encoding": "gzip" }, take));
 }
 await delay(1000);
-// What came before they were all there isn't the same for all.
+// Earlier bytes differ between viewers.
 for (const viewer of viewers) viewer.bytes = 0;
 console.log("ready");
 await Promise.all(ends.map(({ ended }) => ended));
 await delay(500);
-const same = others.filter(({ bytes }) => bytes === packed.bytes).length;
-const told = ({ at, missed, holes }: Viewer) => ({ at, missed, holes });
+const same = others.filter(({ bytes }) => bytes === compressed.bytes).length;
+const summary = ({ at, missed, holes }: Viewer) => ({ at, missed, holes });
 console.log(
   JSON.stringify({
-    plain: told(plain),
-    packed: told(packed),
+    plain: summary(plain),
+    compressed: summary(compressed),
     same,
     others: others.length,
-    sent: packed.bytes,
+    sent: compressed.bytes,
   }),
 );
 
-/** Resolves once something came. */
+/** Resolves when the first data has arrived. */
 async function watch(headers: Record<string, string>, take: (answer: IncomingMessage) => void) {
-  const asked = request(`${url}?from=0`, { headers, agent: false }).end();
-  const answer = await new Promise<IncomingMessage>((resolve) => asked.once("response", resolve));
-  const ended = new Promise<void>((resolve) => answer.once("close", () => resolve()));
-  const first = new Promise((resolve) => answer.once("data", resolve));
-  take(answer);
+  const sent = request(`${url}?from=0`, { headers, agent: false }).end();
+  const response = await new Promise<IncomingMessage>((resolve) => sent.once("response", resolve));
+  const ended = new Promise<void>((resolve) => response.once("close", () => resolve()));
+  const first = new Promise((resolve) => response.once("data", resolve));
+  take(response);
   await first;
   return { ended };
 }

@@ -1,6 +1,6 @@
 /**
- * Many viewers of one build that prints fast: what they cost the build. `node test/bench/pages.ts [VIEWERS] [SECONDS] [MB_A_SECOND]`;
- * the contract's numbers are 200 60 5. Ends with 1 when the build is slowed by a tenth or more, or a viewer misses something untold.
+ * How much many viewers slow down a build that prints fast: `node test/bench/pages.ts [VIEWERS] [SECONDS] [MB_PER_SECOND]`. The
+ * target is 200 viewers for 60 s at 5 MB/s. Exits 1 if the build gets 10 % slower or more, or a viewer misses bytes without a gap event.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -13,7 +13,7 @@ import { EventReader } from "../web/event-reader.ts";
 import { WebLab } from "../web/web-lab.ts";
 
 const [viewers = 200, seconds = 15, rate = 5] = process.argv.slice(2).map(Number);
-/** Prints at the rate, as long as nobody holds it back for more than it can make up for; notes its time, and how much of it went into writing. */
+/** Prints at the given rate, catching up after short stalls; records its duration, and the part of it spent in writes. */
 const printer = `
 const { writeSync, existsSync } = require("node:fs");
 const sleep = (ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
@@ -59,13 +59,13 @@ const watched = await build(2, viewers);
 const slower = watched.took / alone.took - 1;
 console.log(
   `${rate} MB/s for ${seconds} s: ${(alone.took / 1000).toFixed(2)} s alone, ${(watched.took / 1000).toFixed(2)} s with ${viewers} viewers ` +
-    `(${(slower * 100).toFixed(1)} % slower; in writes ${(alone.held / 1000).toFixed(2)} s and ${(watched.held / 1000).toFixed(2)} s); agent ${Math.round(alone.memory)} MiB alone, ${Math.round(watched.memory)} MiB at most with them, ` +
-    `${watched.cpu.toFixed(1)} s of processor, ${alone.cpu.toFixed(1)} s alone; all is seen ${(watched.late / 1000).toFixed(1)} s after the end; ` +
-    `console ${watched.bytes} bytes; viewers: ${JSON.stringify(watched.told)}`,
+    `(${(slower * 100).toFixed(1)} % slower; in writes ${(alone.held / 1000).toFixed(2)} s and ${(watched.held / 1000).toFixed(2)} s); agent ${Math.round(alone.memory)} MiB alone, ${Math.round(watched.memory)} MiB at most with viewers, ` +
+    `${watched.cpu.toFixed(1)} s of CPU, ${alone.cpu.toFixed(1)} s alone; viewers catch up ${(watched.late / 1000).toFixed(1)} s after the end; ` +
+    `console ${watched.bytes} bytes; viewers: ${JSON.stringify(watched.report)}`,
 );
-const { plain, packed } = watched.told ?? {};
+const { plain, compressed } = watched.report ?? {};
 const isWhole = (one?: Seen) => one !== undefined && one.holes === 0 && one.at === watched.bytes;
-process.exitCode = slower < 0.1 && isWhole(plain) && isWhole(packed) ? 0 : 1;
+process.exitCode = slower < 0.1 && isWhole(plain) && isWhole(compressed) ? 0 : 1;
 
 interface Seen {
   readonly at: number;
@@ -73,10 +73,10 @@ interface Seen {
   readonly holes: number;
 }
 
-interface Told {
+interface Report {
   readonly plain: Seen;
-  readonly packed: Seen;
-  /** Who saw the same as `packed`. */
+  readonly compressed: Seen;
+  /** Viewers that received as much as `compressed`. */
   readonly same: number;
   readonly others: number;
 }
@@ -102,7 +102,7 @@ async function build(number: number, count = 0) {
   await writeFile(join(artifacts, "go"), "");
   await watch.ended;
   const ended = performance.now();
-  const told = await far?.told;
+  const report = await far?.report;
   const late = performance.now() - ended;
   clearInterval(timer);
   const record = (await lab.agent.record("print", number)) as unknown as BuildRecord;
@@ -110,7 +110,7 @@ async function build(number: number, count = 0) {
     "took" | "held",
     number
   >;
-  return { took, held, memory, cpu: processor() - cpu, bytes: record.console?.bytes ?? 0, told, late };
+  return { took, held, memory, cpu: processor() - cpu, bytes: record.console?.bytes ?? 0, report, late };
 }
 
 function startViewers(url: string, count: number) {
@@ -120,9 +120,9 @@ function startViewers(url: string, count: number) {
     ["--disable-warning=ExperimentalWarning", file, url, String(count)],
     { stdio: ["ignore", "pipe", "inherit"] },
   );
-  if (!child.stdout) throw new Error("no output");
+  if (!child.stdout) throw new Error("the viewers have no standard output");
   const lines = createInterface(child.stdout);
   const ready = once(lines, "line");
-  const told = ready.then(() => once(lines, "line")).then(([line]) => JSON.parse(line) as Told);
-  return { ready, told };
+  const report = ready.then(() => once(lines, "line")).then(([line]) => JSON.parse(line) as Report);
+  return { ready, report };
 }

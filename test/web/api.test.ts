@@ -1,4 +1,4 @@
-/** The API: its description is valid, and each answer is as it says. */
+/** The API: its OpenAPI document is valid, and each answer matches it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Validator } from "@seriousme/openapi-schema-validator";
@@ -27,18 +27,18 @@ devices:
 host: { executors: 2 }
 `;
 
-/** As the document has it, but nothing that isn't described may be there. */
+/** The schema, but without undescribed properties. */
 function strict(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(strict);
   if (typeof schema !== "object" || schema === null) return schema;
-  // The parts of a whole each allow what the others have.
+  // Each part of allOf must allow the properties of the others.
   if ("allOf" in schema) return { ...schema, unevaluatedProperties: false };
   const copy = Object.fromEntries(Object.entries(schema).map(([key, value]) => [key, strict(value)]));
   const isObject = copy.type === "object" && "properties" in copy && !("additionalProperties" in copy);
   return isObject ? { ...copy, unevaluatedProperties: false } : copy;
 }
 
-test("each answer of the API is as its description says", {
+test("each answer of the API matches its description", {
   skip: lacks("gearmand", "gearman"),
 }, async (t) => {
   await using lab = await WebLab.start(yaml(await freePort()));
@@ -50,7 +50,7 @@ test("each answer of the API is as its description says", {
   await gearman(lab.gearmand, ["-f", "set_description:box", JSON.stringify(describe)]);
 
   const document = await lab.json("/api/openapi.json");
-  await t.test("the description is valid OpenAPI", async () => {
+  await t.test("the document is valid OpenAPI", async () => {
     const { valid, errors } = await new Validator().validate(structuredClone(document));
     assert.ok(valid, JSON.stringify(errors));
   });
@@ -69,7 +69,7 @@ test("each answer of the API is as its description says", {
     const validate = ajv.compile(JSON.parse(text));
     assert.ok(validate(value), `${path}: ${ajv.errorsText(validate.errors)}\n${JSON.stringify(value)}`);
   };
-  const asked = new Map<string, string[]>([
+  const requests = new Map<string, string[]>([
     ["/api/status", ["/api/status"]],
     ["/api/builds", ["/api/builds", "/api/builds?job=full&limit=1", "/api/builds?job=full&before=1"]],
     ["/api/builds/{job}/{number}", ["/api/builds/full/1", "/api/builds/broken/1", "/api/builds/long/1"]],
@@ -84,8 +84,8 @@ test("each answer of the API is as its description says", {
   ]);
   for (const { path, answer, errors = [] } of operations.filter(({ path }) => path.startsWith("/api/"))) {
     await t.test(path, async () => {
-      const paths = asked.get(path);
-      assert.ok(paths, `${path} is asked for here`);
+      const paths = requests.get(path);
+      assert.ok(paths, `${path} is requested here`);
       for (const each of paths) conforms(each, await lab.json(each), answer);
       if (!errors.includes(404)) return;
       const missing = path.replace(/\{\w+\}/, "none").replace(/\{\w+\}/, "7");
@@ -95,7 +95,7 @@ test("each answer of the API is as its description says", {
     });
   }
 
-  await t.test("what it tells is so", async () => {
+  await t.test("the answers are correct", async () => {
     const build = await lab.json("/api/builds/full/1");
     assert.equal(build.result, "SUCCESS");
     assert.equal(build.description, "<b>as it <i>is</i></b>");
@@ -141,7 +141,7 @@ test("each answer of the API is as its description says", {
   }
 });
 
-/** All strict, but the shape that others are made of. */
+/** All schemas made strict, except the one that others extend. */
 function open(schemas: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(schemas).map(([name, schema]) => [

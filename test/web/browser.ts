@@ -1,4 +1,4 @@
-/** Chromium, looking at the pages as their readers do; whatever it complains of fails the test. */
+/** Chromium on the pages, as users see them. Anything on its console fails the test. */
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
@@ -15,26 +15,26 @@ const args = [
   "--disable-component-update",
   "--disable-sync",
 ];
-const tellViolations = `addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
-  console.error("against the policy: " + violatedDirective + " " + blockedURI));`;
+const reportViolations = `addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
+  console.error("violates the policy: " + violatedDirective + " " + blockedURI));`;
 const screenshots = new URL("../.out/screenshots", import.meta.url).pathname;
 const runAxe = `axe.run().then(({ violations }) => violations.map(({ id, nodes }) => ({
   id, nodes: nodes.slice(0, 5).map(({ html, failureSummary }) => html + ": " + failureSummary) })))`;
-/** How long anything may take to be seen, in milliseconds: a bound against hanging. */
-const patience = 20_000;
+/** A bound against hanging. */
+const timeoutMs = 20_000;
 
-/** A browser with a profile of its own, gone with it. */
+/** A browser with a temporary profile. */
 export function startBrowser(): Promise<Browser> {
   const env = Object.fromEntries(Object.entries(partsEnv).filter(([, value]) => value !== undefined));
   return chromium.launch({
     executablePath: part("chromium"),
     env: env as Record<string, string>,
     args,
-    timeout: patience,
+    timeout: timeoutMs,
   });
 }
 
-/** A page whose errors are kept. Disposing of it closes it, and fails when there were any. */
+/** A page that collects errors. Disposing of it closes the page, and fails if there were any. */
 export class Viewer implements AsyncDisposable {
   readonly page: Page;
   readonly #url: string;
@@ -43,38 +43,38 @@ export class Viewer implements AsyncDisposable {
   private constructor(page: Page, url: string) {
     this.page = page;
     this.#url = url;
-    page.setDefaultTimeout(patience);
+    page.setDefaultTimeout(timeoutMs);
     page.on("console", (message) => {
       if (["error", "warning"].includes(message.type())) this.#complaints.push(message.text());
     });
     page.on("pageerror", (error) => this.#complaints.push(`${error}`));
   }
 
-  /** @param url of the pages, without a path */
+  /** @param url without a path */
   static async open(browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<Viewer> {
     const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
     const viewer = new Viewer(await context.newPage(), url);
-    await viewer.page.addInitScript(tellViolations);
+    await viewer.page.addInitScript(reportViolations);
     return viewer;
   }
 
   async go(path: string): Promise<void> {
-    const answer = await this.page.goto(this.#url + path);
-    // Another place on the same page is no answer.
-    if (answer) assert.equal(answer.status(), 200, path);
+    const response = await this.page.goto(this.#url + path);
+    // A fragment of the same page has no response.
+    if (response) assert.equal(response.status(), 200, path);
   }
 
-  /** Resolves when the text is somewhere in sight. */
+  /** Resolves when the text is visible. */
   async sees(text: string): Promise<void> {
     await this.page.getByText(text).first().waitFor();
   }
 
-  /** The console's lines that are made, as text without numbers and times. */
+  /** The rendered lines of the console, without numbers and times. */
   lines(): Promise<string[]> {
     return this.page.locator(".row .text").allTextContents();
   }
 
-  /** Resolves when the console has a line with this text among those that are made. */
+  /** Resolves when a rendered line of the console has this text. */
   async reads(text: string): Promise<void> {
     await this.page.locator(".row .text", { hasText: text }).first().waitFor({ state: "attached" });
   }
@@ -84,9 +84,9 @@ export class Viewer implements AsyncDisposable {
     await this.page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true });
   }
 
-  /** Fails when axe finds something that keeps people out. */
+  /** Fails if axe finds accessibility violations. */
   async accessible(): Promise<void> {
-    // As the debugger does: no page's policy lets it in otherwise.
+    // Evaluated by the debugger, because the page's policy allows no other scripts.
     await this.page.evaluate(axe.source);
     const violations = await this.page.evaluate(runAxe);
     assert.deepEqual(violations, []);

@@ -1,4 +1,4 @@
-/** The console in Chromium: what programs print, links to lines, search, times, large ones, boards, the keyboard alone. */
+/** The console in Chromium: what programs print, links to lines, search, times, large consoles, boards, keyboard use. */
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import type { Socket } from "node:net";
@@ -24,7 +24,7 @@ const colourful = [
   "\u001b[30;41m black on red \u001b[0m \u001b[37;44m white on blue \u001b[0m \u001b[30;42m PASS \u001b[0m \u001b[90mgrey\u001b[0m",
 ].join("\n");
 
-/** Lines of the large console; with some 70 bytes each over 100 MB. */
+/** Lines of the large console: over 100 MB at about 70 bytes each. */
 const many = 1_600_000;
 
 const yaml = (board: number) => `
@@ -100,7 +100,9 @@ test("colours, wide characters, and a script that stays text", { skip }, async (
   await viewer.accessible();
 });
 
-test("a large console: its end at once, any line by its address, found by a search", { skip }, async () => {
+test("a large console opens at its end, at any linked line, and at a match of a search", {
+  skip,
+}, async () => {
   await lab.run("large", "large-1");
   await using viewer = await Viewer.open(browser, lab.url);
   const { page } = viewer;
@@ -119,12 +121,14 @@ test("a large console: its end at once, any line by its address, found by a sear
   await page.locator(".scroller").hover();
   await page.mouse.wheel(0, 180);
   await viewer.reads("line 1234590 of");
-  assert.ok((await page.locator(".row").count()) < 200, "only the lines around what is in sight are made");
+  assert.ok((await page.locator(".row").count()) < 200, "only lines near the visible ones are rendered");
   await page.evaluate("document.querySelector('.scroller').scrollTop = 0");
   await viewer.reads("line 1 of");
 });
 
-test("who reads further up stays there while more comes, and follows again at a key", { skip }, async () => {
+test("a reader further up stays there while output arrives, and a key follows it again", {
+  skip,
+}, async () => {
   const words = join(lab.agent.stateDir, "words");
   await execa("mkfifo", [words]);
   const build = await lab.submit("two-parts", "parts-1");
@@ -146,7 +150,7 @@ test("who reads further up stays there while more comes, and follows again at a 
   assert.equal((await page.locator(".row .n").last().innerText()).trim(), "6000");
 });
 
-test("times on demand, and the keyboard alone", { skip }, async () => {
+test("times on demand, and everything by keyboard", { skip }, async () => {
   await using viewer = await Viewer.open(browser, lab.url);
   const { page } = viewer;
   await viewer.go("/");
@@ -179,7 +183,7 @@ test("times on demand, and the keyboard alone", { skip }, async () => {
   await page.waitForURL(`${lab.url}/`);
 });
 
-test("a board's console: live, with what came before the build dimmed", { skip }, async () => {
+test("a board's console is live, and dims what is older than the build", { skip }, async () => {
   await becomes(lab.agent, "board-1", "ready");
   await using viewer = await Viewer.open(browser, lab.url);
   const { page } = viewer;

@@ -1,4 +1,4 @@
-/** Consoles over HTTP: whole, by range, followed, by lines, searched. */
+/** Consoles over HTTP: whole, ranges, followed, lines, search. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { appendFile, writeFile } from "node:fs/promises";
@@ -28,7 +28,7 @@ test("consoles over HTTP", { skip: lacks("gearmand") }, async (t) => {
   await lab.run("talk", "uuid-1");
   const path = "/builds/talk/1/console";
 
-  await t.test("all of it, with a tag that says when nothing has changed", async () => {
+  await t.test("the whole console, with an ETag", async () => {
     const { status, body, headers } = await lab.get(path);
     assert.equal(status, 200);
     assert.deepEqual(body, said);
@@ -56,24 +56,24 @@ test("consoles over HTTP", { skip: lacks("gearmand") }, async (t) => {
     });
   }
 
-  await t.test("a range where there is nothing", async () => {
+  await t.test("a range beyond the end", async () => {
     for (const range of [`bytes=${said.length}-`, "bytes=-0"]) {
       const { status, headers } = await lab.get(path, { range });
       assert.deepEqual([status, headers["content-range"]], [416, `bytes */${said.length}`]);
     }
   });
 
-  await t.test("If-Range of another content brings all of it", async () => {
+  await t.test("If-Range with another ETag sends everything", async () => {
     const { status } = await lab.get(path, { range: "bytes=0-1", "if-range": '"another"' });
     assert.equal(status, 200);
   });
 
-  await t.test("HEAD tells the size alone", async () => {
+  await t.test("HEAD sends only the headers", async () => {
     const { status, headers, body } = await lab.get(path, {}, "HEAD");
     assert.deepEqual([status, headers["content-length"], body.length], [200, `${said.length}`, 0]);
   });
 
-  await t.test("by lines, from anywhere", async () => {
+  await t.test("lines from anywhere", async () => {
     const lines = async (query: string) =>
       (await lab.json(`/api/builds/talk/1/lines?${query}`)) as unknown as Lines;
     const middle = await lines("from=1234&count=3");
@@ -90,7 +90,7 @@ test("consoles over HTTP", { skip: lacks("gearmand") }, async (t) => {
     assert.deepEqual((await lines("from=99999")).lines, []);
   });
 
-  await t.test("a search goes on where it ended", async () => {
+  await t.test("a search continues where it ended", async () => {
     const found: number[] = [];
     for (let next: unknown = 0; next !== null; ) {
       const answer = await lab.json(`/api/builds/talk/1/search?q=9&from=${next}`);
@@ -103,11 +103,11 @@ test("consoles over HTTP", { skip: lacks("gearmand") }, async (t) => {
     assert.deepEqual(found, wanted);
   });
 
-  await t.test("a follower gets the rest as it comes, and the end", async () => {
+  await t.test("a follower gets the rest live, and the end", async () => {
     const build = await lab.submit("slow", "uuid-2");
     await build.said("first");
-    const asked = request(`${lab.url}/builds/slow/1/console?follow`).end();
-    const [answer] = await bounded(once(asked, "response"));
+    const following = request(`${lab.url}/builds/slow/1/console?follow`).end();
+    const [answer] = await bounded(once(following, "response"));
     answer.setEncoding("utf8");
     const [first] = await bounded(once(answer, "data"));
     assert.equal(first, "first\n");
@@ -119,7 +119,7 @@ test("consoles over HTTP", { skip: lacks("gearmand") }, async (t) => {
     await build.ended;
   });
 
-  await t.test("bytes that are no text, very long lines, and 40 MB of them", async () => {
+  await t.test("binary bytes, very long lines, and 40 MB of lines", async () => {
     const file = join(lab.agent.stateDir, "builds/talk/1/console.log");
     const long = "x".repeat(100_000);
     await appendFile(file, Buffer.concat([Buffer.from([0xff, 0xfe, 10]), Buffer.from(`${long}\nNeedle\n`)]));

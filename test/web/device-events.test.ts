@@ -1,4 +1,4 @@
-/** A device's console as server-sent events: what is kept, what comes, and what is gone. */
+/** A device's console as server-sent events: history, live output, and gaps. */
 import assert from "node:assert/strict";
 import type { Socket } from "node:net";
 import { test } from "node:test";
@@ -17,7 +17,7 @@ test("a device's console", { skip: lacks("gearmand") }, async (t) => {
   const url = `${lab.url}/devices/board/events`;
   board.write("before ü\n");
 
-  await t.test("what was kept, then live", async () => {
+  await t.test("history, then live output", async () => {
     await using all = await EventReader.open(`${url}?from=0`);
     await all.until(() => all.output.includes("before ü\n"));
     assert.equal(all.events[0]?.event, "state");
@@ -33,7 +33,7 @@ test("a device's console", { skip: lacks("gearmand") }, async (t) => {
     assert.deepEqual([feed.start, feed.end], [0, all.output.length]);
   });
 
-  await t.test("what is no longer kept is told as a gap", async () => {
+  await t.test("bytes that are no longer held are reported as a gap", async () => {
     await using watching = await EventReader.open(url);
     await watching.until((events) => events.length > 0);
     board.write("x".repeat(3 * 1024 * 1024));
@@ -48,7 +48,7 @@ test("a device's console", { skip: lacks("gearmand") }, async (t) => {
     assert.equal(again.output.length, end - Number(gap?.to));
   });
 
-  await t.test("its state, when it changes", async () => {
+  await t.test("its state when it changes", async () => {
     await using watching = await EventReader.open(url);
     await lab.agent.command("pause", "board");
     await watching.until((events) =>

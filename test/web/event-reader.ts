@@ -30,11 +30,11 @@ export class EventReader implements AsyncDisposable {
   }
 
   static async open(url: string, headers: Record<string, string> = {}): Promise<EventReader> {
-    const asked = request(url, { headers, agent: false });
-    asked.end();
-    const [response] = await bounded(once(asked, "response"));
-    asked.on("error", () => {});
-    return new EventReader(asked, response);
+    const sent = request(url, { headers, agent: false });
+    sent.end();
+    const [response] = await bounded(once(sent, "response"));
+    sent.on("error", () => {});
+    return new EventReader(sent, response);
   }
 
   #read(text: string): void {
@@ -58,26 +58,26 @@ export class EventReader implements AsyncDisposable {
     for (const check of this.#waiting) check();
   }
 
-  /** Resolves when the events that came are as wanted; rejects when they end before, or nothing comes. */
-  until(condition: (events: readonly SentEvent[]) => boolean, patience = 20_000): Promise<void> {
+  /** Resolves when the condition holds; rejects if the stream ends first, or after the timeout. */
+  until(condition: (events: readonly SentEvent[]) => boolean, timeoutMs = 20_000): Promise<void> {
     let check = () => {};
     const held = new Promise<void>((resolve, reject) => {
       check = () => {
         if (condition(this.events)) resolve();
-        else if (this.#closed) reject(new Error("the events ended before"));
+        else if (this.#closed) reject(new Error("the stream ended first"));
       };
       this.#waiting.add(check);
       check();
     });
-    return bounded(held, patience).finally(() => this.#waiting.delete(check));
+    return bounded(held, timeoutMs).finally(() => this.#waiting.delete(check));
   }
 
-  /** Resolves at the event that says that there is no more. */
-  async ended(patience?: number): Promise<void> {
-    await this.until((events) => events.at(-1)?.event === "end", patience);
+  /** Resolves at the `end` event. */
+  async ended(timeoutMs?: number): Promise<void> {
+    await this.until((events) => events.at(-1)?.event === "end", timeoutMs);
   }
 
-  /** The bytes of all outputs, in their order. */
+  /** The bytes of all `output` events, in order. */
   get output(): Buffer {
     return Buffer.concat(this.events.filter(({ event }) => event === "output").map(bytesOf));
   }

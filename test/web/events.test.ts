@@ -1,4 +1,4 @@
-/** Server-sent events: live, from the past, after a cut, and for one who is too slow. */
+/** Server-sent events: live, history, after a reconnect, and for a slow reader. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
@@ -11,7 +11,7 @@ import { bounded } from "../support/servers.ts";
 import { EventReader, type SentEvent } from "./event-reader.ts";
 import { WebLab } from "./web-lab.ts";
 
-/** Says a line for each file that the test makes, and ends at the file `end`. */
+/** `steps` prints a line for each file that the test creates. */
 const yaml = `
 jobs:
   steps:
@@ -35,7 +35,7 @@ test("server-sent events of a console", { skip: lacks("gearmand") }, async (t) =
   const consoleOf = (job: string, number: number) =>
     readFile(join(lab.agent.stateDir, `builds/${job}/${number}/console.log`));
 
-  await t.test("live, and after a cut from where it was cut", async () => {
+  await t.test("live, and after a reconnect from where it was cut", async () => {
     const build = await lab.submit("steps", "uuid-1");
     await build.said("begun");
     const url = `${lab.url}/builds/steps/1/events`;
@@ -58,18 +58,14 @@ test("server-sent events of a console", { skip: lacks("gearmand") }, async (t) =
     await again.ended();
     await late.ended();
     const whole = await consoleOf("steps", 1);
-    assert.deepEqual(
-      Buffer.concat([all.output, again.output]),
-      whole,
-      "nothing is lost, nothing comes twice",
-    );
+    assert.deepEqual(Buffer.concat([all.output, again.output]), whole, "nothing is lost or sent twice");
     assert.equal(late.output.toString(), "step 1 ü\nstep 2 ü\nstep 3 ü\n");
     const state = again.events.findLast(({ event }) => event === "state")?.data;
     assert.deepEqual([state?.result, state?.running], ["SUCCESS", undefined]);
     await build.ended;
   });
 
-  await t.test("characters come whole, other bytes as they are", async () => {
+  await t.test("characters are never split, other bytes are unchanged", async () => {
     const build = await lab.submit("bytes", "uuid-2");
     await build.started;
     await using reader = await EventReader.open(`${lab.url}/builds/bytes/1/events?from=0`);
@@ -79,7 +75,7 @@ test("server-sent events of a console", { skip: lacks("gearmand") }, async (t) =
     await build.ended;
   });
 
-  await t.test("a finished build: its past with the times, and the end", async () => {
+  await t.test("a finished build: its history with times, and the end", async () => {
     await using reader = await EventReader.open(`${lab.url}/builds/steps/1/events?from=0`);
     await reader.ended();
     assert.deepEqual(reader.output, await consoleOf("steps", 1));
@@ -91,7 +87,7 @@ test("server-sent events of a console", { skip: lacks("gearmand") }, async (t) =
     assert.equal(tail.output[0], "s".charCodeAt(0));
   });
 
-  await t.test("one who is too slow is told what it missed, and nobody else misses anything", async () => {
+  await t.test("a slow reader gets a gap event, and no other reader misses anything", async () => {
     const build = await lab.submit("flood", "uuid-3");
     await build.said("begun");
     const url = `${lab.url}/builds/flood/1/events`;
@@ -109,7 +105,7 @@ test("server-sent events of a console", { skip: lacks("gearmand") }, async (t) =
     await slow.ended();
     const whole = await consoleOf("flood", 1);
     assert.deepEqual(quick.output, whole);
-    // What came and what was missed, laid side by side, is all of it.
+    // Output and gaps together cover the whole console.
     let at = 0;
     for (const { event, id, data } of slow.events.filter(
       ({ event }) => event === "output" || event === "gap",
@@ -122,17 +118,17 @@ test("server-sent events of a console", { skip: lacks("gearmand") }, async (t) =
     await build.ended;
   });
 
-  await t.test("packed, as browsers take it", async () => {
+  await t.test("compressed, as for browsers", async () => {
     const build = await lab.submit("steps", "uuid-5");
     await build.said("begun");
-    const asked = request(`${lab.url}/builds/steps/2/events?from=0`, {
+    const sent = request(`${lab.url}/builds/steps/2/events?from=0`, {
       headers: { "accept-encoding": "gzip" },
     });
-    const [answer] = await bounded(once(asked.end(), "response"));
+    const [answer] = await bounded(once(sent.end(), "response"));
     assert.equal(answer.headers["content-encoding"], "gzip");
     let text = "";
     const unpacked = answer.pipe(createGunzip()).setEncoding("utf8");
-    // It ends without the sum that a file would have: nobody waits for the end of events.
+    // The stream ends without the checksum of a gzip file.
     unpacked.on("error", () => {});
     for (const step of [1, 2, 3]) {
       await go("steps", 2, step);
@@ -148,7 +144,7 @@ test("server-sent events of a console", { skip: lacks("gearmand") }, async (t) =
     await build.ended;
   });
 
-  await t.test("the overview tells when something changes", async () => {
+  await t.test("the overview sends an event when something changes", async () => {
     await using reader = await EventReader.open(`${lab.url}/events`);
     await reader.until((events) => events.length > 0);
     assert.equal(reader.events[0]?.event, "status");

@@ -1,4 +1,4 @@
-/** Who may look, and visitors who would keep others from it. */
+/** Authentication, and clients that try to use up the server. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -15,7 +15,7 @@ const basic = (user: string, password: string) => ({
   authorization: `Basic ${Buffer.from(`${user}:${password}`).toString("base64")}`,
 });
 
-/** An agent without jobs, whose servers are nowhere. */
+/** An agent without jobs or a reachable job server. */
 async function startAgent(http: string, folder?: string): Promise<TestAgent> {
   const yaml = `name: box\nhttp: ${http}\n`;
   return TestAgent.start({ yaml: `servers: ["127.0.0.1:1"]\n${yaml}`, ...(folder && { folder }) });
@@ -27,7 +27,7 @@ async function secretFolder(secret: string): Promise<AsyncDisposable & { readonl
   return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }
 
-test("a password is asked for, and may change", async () => {
+test("a password is required, and can be changed", async () => {
   await using folder = await secretFolder("pass:word ü");
   const http = '{ listen: "127.0.0.1:0", auth: { user: lab, password-file: secret } }';
   await using agent = await startAgent(http, folder.path);
@@ -62,7 +62,7 @@ test("a password is asked for, and may change", async () => {
   await agent.logged("can't read the password or token of the pages");
 });
 
-test("a token, also as a browser gives it", async () => {
+test("a token, also as a password in a browser", async () => {
   await using folder = await secretFolder("t0ken");
   const http = '{ listen: "127.0.0.1:0", auth: { token-file: secret } }';
   await using agent = await startAgent(http, folder.path);
@@ -75,13 +75,13 @@ test("a token, also as a browser gives it", async () => {
   assert.equal(await look({ authorization: "t0ken" }), 401);
 });
 
-test("an agent that everybody can reach says so", async () => {
+test("an agent that anyone can reach logs a warning", async () => {
   await using agent = await startAgent('{ listen: "0.0.0.0:0" }');
   const { level } = await agent.logged("http has no auth");
   assert.equal(level, 40);
 });
 
-test("an address in use costs the pages, not the agent; a reload finds another", async () => {
+test("with its address in use, the agent runs without pages; a reload can move them", async () => {
   await using first = await startAgent('{ listen: "127.0.0.1:0" }');
   const { port } = await first.logged("the pages are at");
   await using second = await startAgent(`{ listen: "127.0.0.1:${port}" }`);
@@ -97,7 +97,7 @@ test("an address in use costs the pages, not the agent; a reload finds another",
   assert.equal((await get(`${url}`, "/healthz")).status, 200);
 });
 
-test("slow requests end, and a thousand idle viewers keep nobody from looking", {
+test("slow requests are ended, and a thousand idle viewers don't block others", {
   skip: lacks("gearmand"),
 }, async () => {
   await using lab = await WebLab.start('jobs: { talk: { run: "echo begun; sleep 60" } }\n');
@@ -117,7 +117,7 @@ test("slow requests end, and a thousand idle viewers keep nobody from looking", 
     socket.write(text);
     return socket;
   };
-  // One who sends a header now and then, and one who sends nothing.
+  // Slowloris clients that send a header now and then.
   const loris = await Promise.all(
     Array.from({ length: 50 }, () => open("GET / HTTP/1.1\r\nHost: localhost\r\n")),
   );
@@ -142,7 +142,7 @@ test("slow requests end, and a thousand idle viewers keep nobody from looking", 
   await bounded(Promise.all(ends), 40_000);
   assert.equal((await lab.get("/healthz")).status, 200);
   hangUp();
-  // They are forgotten when they go.
+  // Viewers that disconnect are no longer counted.
   for (let viewers = ""; viewers !== "labgear_viewers 0"; )
     viewers = /^labgear_viewers \d+$/m.exec((await lab.get("/metrics")).body.toString())?.[0] ?? "";
 });

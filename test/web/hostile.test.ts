@@ -1,4 +1,4 @@
-/** What a job, a client or a visitor can make up: descriptions, names, paths. None of it does anything. */
+/** Hostile descriptions, names and paths from jobs, clients and visitors: none of them has any effect. */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
@@ -33,7 +33,7 @@ const descriptions = [
   "\u0000<b>\u202ex</b>",
 ];
 
-test("descriptions keep nothing that acts", () => {
+test("sanitized descriptions contain nothing active", () => {
   for (const description of descriptions) {
     const clean = sanitize(description);
     assert.doesNotMatch(
@@ -50,7 +50,7 @@ test("descriptions keep nothing that acts", () => {
   );
 });
 
-test("the name of a download says what it is", () => {
+test("the file name of a download is safe", () => {
   assert.equal(
     attachment('a/b/gpj.\u202eexe"\r\nX: y'),
     "attachment; filename=\"gpj._exe___X: y\"; filename*=UTF-8''gpj._exe%22__X%3A%20y",
@@ -80,7 +80,7 @@ test("names and paths that lead elsewhere", { skip: lacks("gearmand", "gearman")
   const description = { name: "nasty", number: 1, html_description: descriptions.slice(0, 6).join("") };
   await gearman(lab.gearmand, ["-f", "set_description:box", JSON.stringify(description)]);
 
-  await t.test("artifacts are downloads without rights, whatever they are called", async () => {
+  await t.test("artifacts are sandboxed downloads, whatever their names", async () => {
     const { artifacts } = (await lab.json("/api/builds/nasty/1")) as { artifacts: { path: string }[] };
     const names = artifacts.map(({ path }) => path);
     assert.ok(names.includes("..%2f..%2fbuild.json"));
@@ -128,7 +128,7 @@ test("names and paths that lead elsewhere", { skip: lacks("gearmand", "gearman")
     "x".repeat(5000),
   ];
   for (const way of ways) {
-    await t.test(`no way out by ${way.slice(0, 60)}`, async () => {
+    await t.test(`no escape by ${way.slice(0, 60)}`, async () => {
       const { status, body, headers } = await lab.get(`/builds/nasty/1/artifacts/${way}`);
       assert.ok(status === 404 || status === 400, `${status}`);
       assert.ok(!body.includes("uuid-") && !body.includes(secret.slice(0, 20)));
@@ -149,14 +149,14 @@ test("names and paths that lead elsewhere", { skip: lacks("gearmand", "gearman")
     "/assets/%2e%2e/x",
     "/api/builds/constructor/1",
   ]) {
-    await t.test(`${path} is nothing`, async () => {
+    await t.test(`${path} is not found`, async () => {
       const { status, body } = await lab.get(path);
       assert.equal(status, 404);
       assert.ok(!body.includes("<script>alert"));
     });
   }
 
-  await t.test("pages show all of it as text", async () => {
+  await t.test("pages show everything as text", async () => {
     for (const path of ["/", "/builds/nasty/1", "/jobs/nasty"]) {
       const { status, body, headers } = await lab.get(path);
       const page = body.toString();
@@ -169,7 +169,7 @@ test("names and paths that lead elsewhere", { skip: lacks("gearmand", "gearman")
     }
   });
 
-  await t.test("requests that are none of ours", async () => {
+  await t.test("requests with other hosts and methods", async () => {
     assert.equal((await lab.get("/", { host: "evil.example" })).status, 421);
     assert.equal((await lab.get("/", { host: "localhost:80" })).status, 200);
     for (const method of ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"]) {

@@ -1,4 +1,4 @@
-/** The pages in Chromium, from the overview to an artifact: live, by keyboard, narrow, dark, and for everybody. */
+/** The pages in Chromium, from the overview to an artifact: live, narrow and wide, light and dark, accessible. */
 import assert from "node:assert/strict";
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -75,7 +75,7 @@ test("from the overview to a running build, its stop and its end, live", { skip 
   assert.ok((await viewer.lines()).includes("heard a word"), "the console stays");
 });
 
-test("a build that has run before tells how far it is and how much is left", { skip }, async () => {
+test("a job with earlier runs shows progress and the time left", { skip }, async () => {
   await lab.run("steady", "steady-1");
   const hold = join(lab.agent.stateDir, "hold");
   await writeFile(hold, "");
@@ -149,7 +149,7 @@ test("the overview, a job and an error in light and dark, wide and narrow", { sk
   }
 });
 
-test("a job's page tells its pass rate, and its bars lead to the builds", { skip }, async () => {
+test("the page of a job shows the pass rate, and its bars link to the builds", { skip }, async () => {
   await using viewer = await Viewer.open(browser, lab.url);
   await viewer.go("/jobs/quick");
   await viewer.sees("100 % of the 3 shown passed");
@@ -159,7 +159,7 @@ test("a job's page tells its pass rate, and its bars lead to the builds", { skip
   await viewer.page.waitForURL("**/builds/quick/1");
 });
 
-test("without script all of it is there to be read", { skip }, async () => {
+test("everything is readable without scripts", { skip }, async () => {
   await using viewer = await Viewer.open(browser, lab.url, { javaScriptEnabled: false });
   await viewer.go("/");
   await viewer.sees("full#1");
@@ -169,12 +169,12 @@ test("without script all of it is there to be read", { skip }, async () => {
   await viewer.screenshot("build-without-script");
 });
 
-test("what isn't there is told in a sentence", { skip }, async () => {
+test("a missing page says so", { skip }, async () => {
   const answer = await lab.get("/builds/full/99");
   assert.equal(answer.status, 404);
   assert.match(answer.body.toString(), /<h1>404<\/h1>/);
   await using viewer = await Viewer.open(browser, lab.url);
-  // The browser itself complains of the 404, so it is looked at as a page of its own.
+  // The browser logs an error for a 404, so the page is loaded from its content.
   await viewer.page.setContent(answer.body.toString().replaceAll(/<(link|script)[^>]*>/g, ""));
   await viewer.accessible();
 });

@@ -1,4 +1,4 @@
-/** What the pages make of a console's line: colours, movements of the cursor, wide characters, and whatever else comes. */
+/** Rendering of console lines: colours, cursor movements, wide characters, garbage. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { paletteColor, readable } from "#/web/browser/colors.ts";
@@ -61,7 +61,7 @@ test("colours: sixteen, 256, true ones, by semicolons and colons", () => {
   assert.ok(styles(odd).every(([, style]) => Object.keys(style).length === 0));
 });
 
-test("a look goes on in the next line", () => {
+test("a style continues in the next line", () => {
   const first = showLine("\u001b[1;33mbegins");
   assert.deepEqual(showLine("goes on", first.style).spans, [
     { text: "goes on", style: { bold: true, fg: 3 } },
@@ -80,12 +80,12 @@ test("wide characters take two columns", () => {
     ],
   );
   assert.equal(text("日本\u001b[3Gx"), "日x ");
-  // Half of one can't stay.
+  // Overwriting half of one erases it.
   assert.equal(text("日本\u001b[2Gx"), " x本");
   assert.equal(text("👩‍🔬e\u0301!"), "👩‍🔬e\u0301!");
 });
 
-test("dark colours are made light enough to be read", () => {
+test("dark colours are lightened until readable", () => {
   assert.deepEqual(readable([255, 255, 255]), [255, 255, 255]);
   for (let index = 16; index < 256; index++) {
     const color = paletteColor(index);
@@ -94,7 +94,7 @@ test("dark colours are made light enough to be read", () => {
   }
 });
 
-test("anything at all is shown in time and space", () => {
+test("any input is rendered in bounded time and space", () => {
   const random = seeded(7);
   const parts = [
     "\u001b[",
@@ -121,7 +121,7 @@ test("anything at all is shown in time and space", () => {
   }
 });
 
-test("lines that come in pieces", () => {
+test("lines that arrive in pieces", () => {
   const store = new LineStore();
   store.append("one\ntw", 0, 1);
   store.append("o\nthree", 6, 2);
@@ -138,7 +138,7 @@ test("lines that come in pieces", () => {
   assert.equal(store.total, 4);
 });
 
-test("memory for live lines is bounded, and so is a line", () => {
+test("the number and length of live lines are bounded", () => {
   const store = new LineStore();
   for (let n = 0; n < 100_000; n++) store.append(`${n}\n`, 0, 0);
   assert.equal(store.total, 100_000);
@@ -147,17 +147,17 @@ test("memory for live lines is bounded, and so is a line", () => {
   store.append("x".repeat(100_000), 0, 0);
   assert.equal(store.get(100_000)?.text.length, 16 * 1024);
   assert.equal(store.get(100_000)?.cut, 100_000 - 16 * 1024);
-  // A progress that is written over and over never fills it.
+  // A progress bar that overwrites itself never fills the line.
   const progress = new LineStore();
   for (let n = 0; n < 10_000; n++) progress.append(`\r${n} of 10000`, 0, 0);
   const line = progress.get(0);
   assert.equal(line && progress.look(line)[0]?.text, "9999 of 10000");
 });
 
-test("lines that aren't here are asked for, a page at a time", async () => {
-  const asked: number[] = [];
+test("missing lines are loaded a page at a time", async () => {
+  const requested: number[] = [];
   const store = new LineStore(async (from, count) => {
-    asked.push(from);
+    requested.push(from);
     const lines = Array.from({ length: count }, (_, n) => ({
       n: from + n,
       offset: 0,
@@ -171,7 +171,7 @@ test("lines that aren't here are asked for, a page at a time", async () => {
   assert.equal(store.get(1234), undefined);
   assert.equal(store.get(1235), undefined);
   await promise;
-  assert.deepEqual(asked, [1000]);
+  assert.deepEqual(requested, [1000]);
   assert.equal(store.get(1234)?.text, "line 1234");
   assert.equal(store.get(9999)?.text, "the last");
 });

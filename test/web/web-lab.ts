@@ -14,7 +14,7 @@ export interface Answer {
 
 export class WebLab implements AsyncDisposable {
   readonly agent: TestAgent;
-  /** Without a slash at its end. */
+  /** Without a trailing slash. */
   readonly url: string;
   /** The job server's port. */
   readonly gearmand: number;
@@ -57,7 +57,7 @@ export class WebLab implements AsyncDisposable {
     await bounded((await this.submit(job, unique, parameters)).ended);
   }
 
-  /** Asks as it is written: no path is tidied up on the way. */
+  /** Requests the path as it is, without normalizing it. */
   async get(path: string, headers: Record<string, string> = {}, method = "GET"): Promise<Answer> {
     return get(this.url, path, headers, method);
   }
@@ -80,10 +80,10 @@ export async function get(
   method = "GET",
 ): Promise<Answer> {
   const { hostname, port } = new URL(url);
-  const asked = request({ host: hostname, port, path, headers, method, agent: false });
-  asked.end();
-  const [answer] = await bounded(once(asked, "response"));
+  const sent = request({ host: hostname, port, path, headers, method, agent: false });
+  sent.end();
+  const [response] = await bounded(once(sent, "response"));
   const parts: Buffer[] = [];
-  for await (const part of answer) parts.push(part);
-  return { status: answer.statusCode, headers: answer.headers, body: Buffer.concat(parts) };
+  for await (const part of response) parts.push(part);
+  return { status: response.statusCode, headers: response.headers, body: Buffer.concat(parts) };
 }

@@ -1,38 +1,37 @@
-/** Says things to screen readers, politely and not often. */
+/** Status messages: to screen readers, and the connection state in the page header. */
 
-/** How long it is silent after it has said something, in milliseconds. */
-const pause = 5000;
+/** Between two announcements. */
+const quietMs = 5000;
 
-/** @returns a function that says a text; of those that come while it is silent only the last is said */
+/** @returns a function that announces a text; of those that follow too soon, only the last is announced */
 export function newAnnouncer(): (text: string) => void {
   const region = document.createElement("p");
   region.className = "hidden";
   region.setAttribute("role", "status");
   document.body.append(region);
   let next: string | undefined;
-  let silent = false;
-  const say = (text: string): void => {
-    if (silent) {
+  let isQuiet = false;
+  const announce = (text: string): void => {
+    if (isQuiet) {
       next = text;
       return;
     }
     region.textContent = text;
-    silent = true;
+    isQuiet = true;
     setTimeout(() => {
-      silent = false;
+      isQuiet = false;
       const waiting = next;
       next = undefined;
-      if (waiting !== undefined) say(waiting);
-    }, pause);
+      if (waiting !== undefined) announce(waiting);
+    }, quietMs);
   };
-  return say;
+  return announce;
 }
 
-/** Shows in the page's head whether it is live. */
-export function showLine(stands: boolean): void {
+export function showConnection(isConnected: boolean): void {
   const place = document.getElementById("live");
-  const text = stands ? "live" : "connection lost; trying again";
+  const text = isConnected ? "live" : "connection lost, retrying";
   if (!place || place.textContent === text) return;
   place.textContent = text;
-  place.classList.toggle("lost", !stands);
+  place.classList.toggle("lost", !isConnected);
 }

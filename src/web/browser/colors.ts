@@ -1,9 +1,9 @@
-/** Colours of a terminal: the sixteen that the style sheet knows, and all others as red, green and blue. */
+/** Terminal colours: sixteen defined in the style sheet, and all others as RGB. */
 
-/** One of the sixteen, or red, green, blue from 0 to 255. */
+/** One of the sixteen, or RGB from 0 to 255. */
 export type Color = number | readonly [red: number, green: number, blue: number];
 
-/** @param index of the 256 colours: sixteen, a cube of 6 × 6 × 6, a ramp of 24 greys */
+/** @param index in the 256-colour palette: sixteen colours, a 6 × 6 × 6 cube, 24 greys */
 export function paletteColor(index: number): Color | undefined {
   if (!(index >= 0 && index <= 255)) return undefined;
   if (index < 16) return index;
@@ -16,13 +16,13 @@ export function paletteColor(index: number): Color | undefined {
   return [level(Math.floor(at / 36)), level(Math.floor(at / 6) % 6), level(at % 6)];
 }
 
-/** The luminance of the console's ground, which the style sheet sets. */
-const ground = luminance([0x10, 0x14, 0x18]);
+/** The luminance of the console's background, which console.css sets. */
+const background = luminance([0x10, 0x14, 0x18]);
 
-/** The colour, or as much lighter that it can be read on the console's ground (WCAG 2, AA). */
+/** Lightens a colour until it is readable on the console's background (WCAG 2, AA). */
 export function readable(color: readonly [number, number, number]): readonly [number, number, number] {
   for (let mixed = color, step = 0; ; step++) {
-    if ((luminance(mixed) + 0.05) / (ground + 0.05) >= 4.5 || step >= 10) return mixed;
+    if ((luminance(mixed) + 0.05) / (background + 0.05) >= 4.5 || step >= 10) return mixed;
     const [red, green, blue] = mixed;
     mixed = [lighter(red), lighter(green), lighter(blue)];
   }
@@ -30,7 +30,7 @@ export function readable(color: readonly [number, number, number]): readonly [nu
 
 const lighter = (value: number): number => Math.round(value + (255 - value) * 0.2);
 
-/** WCAG 2's relative luminance. */
+/** Relative luminance (WCAG 2). */
 function luminance([red, green, blue]: readonly [number, number, number]): number {
   return 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue);
 }

@@ -1,20 +1,20 @@
-/** Times as the reader's own clock and zone have them. */
+/** Times in the time zone of the browser. */
 
 const two = (value: number): string => String(value).padStart(2, "0");
 
-/** The time of day with milliseconds, in the reader's zone. */
+/** The time of day with milliseconds. */
 export function clock(ms: number): string {
   const at = new Date(ms);
   const day = [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
   return `${day}.${String(at.getMilliseconds()).padStart(3, "0")}`;
 }
 
-/** "2026-11-22 04:18:49", in the reader's zone. */
+/** Such as "2026-11-22 04:18:49". */
 function dateAndTime(at: Date): string {
   return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${[at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":")}`;
 }
 
-/** A span without its small part, as the pages have it. */
+/** A duration in its largest unit, as in the server's format.ts. */
 function roughly(ms: number): string {
   const s = Math.max(0, Math.round(ms / 1000));
   if (s < 60) return `${s} s`;
@@ -23,7 +23,7 @@ function roughly(ms: number): string {
   return `${Math.round(s / 86_400)} d`;
 }
 
-/** Writes all times below an element in the reader's zone, and how long ago they were. */
+/** Rewrites all times below an element: in the local time zone, how long ago, how much longer. */
 export function localTimes(root: ParentNode): void {
   for (const element of root.querySelectorAll("time")) {
     const at = new Date(element.dateTime);

@@ -1,23 +1,22 @@
 /**
- * Server-sent events that come back after whatever cuts them off. A page that nobody has looked at for a while lets go of them,
- * since browsers keep only six connections to one place.
+ * Server-sent events that reconnect after every failure. A page in the background closes its connection after a while, because a browser
+ * opens only six connections to a server.
  */
 
-export interface Listening {
-  /** Asked for each connection: where it begins may have moved on. */
+export interface Subscription {
+  /** Called for each connection, because the offset to start from may have moved on. */
   url(): string;
-  /** By the events' names. */
-  readonly takes: Readonly<Record<string, (event: MessageEvent<string>) => void>>;
-  /** Whether the line stands. */
-  onLine(stands: boolean): void;
+  /** By event name. */
+  readonly handlers: Readonly<Record<string, (event: MessageEvent<string>) => void>>;
+  onConnection(isConnected: boolean): void;
 }
 
-/** What a browser doesn't try again by itself, such as the answer of a proxy, is tried again after this, in milliseconds. */
-const pause = 3000;
-const patience = 60_000;
+/** A browser doesn't retry by itself after some errors, such as an error response of a proxy. */
+const retryDelayMs = 3000;
+const hiddenTimeoutMs = 60_000;
 
-/** Listens until the signal. */
-export function listen({ url, takes, onLine }: Listening, signal: AbortSignal): void {
+/** Listens until the signal aborts. */
+export function listen({ url, handlers, onConnection }: Subscription, signal: AbortSignal): void {
   let source: EventSource | undefined;
   let timer = 0;
   const close = (): void => {
@@ -28,23 +27,23 @@ export function listen({ url, takes, onLine }: Listening, signal: AbortSignal): 
   const open = (): void => {
     clearTimeout(timer);
     if (source || signal.aborted) return;
-    const made = new EventSource(url());
-    source = made;
-    for (const [name, take] of Object.entries(takes)) made.addEventListener(name, take);
-    made.addEventListener("open", () => onLine(true));
-    made.addEventListener("error", () => {
-      onLine(false);
-      if (made.readyState !== EventSource.CLOSED || source !== made) return;
+    const opened = new EventSource(url());
+    source = opened;
+    for (const [name, handle] of Object.entries(handlers)) opened.addEventListener(name, handle);
+    opened.addEventListener("open", () => onConnection(true));
+    opened.addEventListener("error", () => {
+      onConnection(false);
+      if (opened.readyState !== EventSource.CLOSED || source !== opened) return;
       close();
-      timer = setTimeout(open, pause);
+      timer = setTimeout(open, retryDelayMs);
     });
   };
-  const onVisible = (): void => {
+  const onVisibilityChange = (): void => {
     clearTimeout(timer);
-    if (document.hidden) timer = setTimeout(close, patience);
+    if (document.hidden) timer = setTimeout(close, hiddenTimeoutMs);
     else open();
   };
-  document.addEventListener("visibilitychange", onVisible, { signal });
+  document.addEventListener("visibilitychange", onVisibilityChange, { signal });
   signal.addEventListener("abort", close);
   open();
 }

@@ -1,4 +1,4 @@
-/** Keyboard shortcuts of one key, told by `?`, and switched off there by whoever needs the keys for something else. */
+/** Single-key shortcuts. `?` lists them and can turn them off (WCAG 2, 2.1.4). */
 
 export interface Shortcut {
   readonly key: string;
@@ -9,7 +9,7 @@ export interface Shortcut {
 
 const setting = "labgear-shortcuts-off";
 
-/** Listens for shortcuts; several calls add up. */
+/** All shortcuts of the page. */
 export class Shortcuts {
   readonly #all: Shortcut[] = [];
   #dialog: HTMLDialogElement | undefined;
@@ -32,10 +32,10 @@ export class Shortcuts {
       return;
     }
     if (localStorage.getItem(setting) !== null) return;
-    const found = this.#all.find(({ key }) => key === event.key);
-    if (!found) return;
+    const shortcut = this.#all.find(({ key }) => key === event.key);
+    if (!shortcut) return;
     event.preventDefault();
-    found.run();
+    shortcut.run();
   }
 
   help(): void {
@@ -49,12 +49,12 @@ export class Shortcuts {
     const title = element("h2", "Keyboard shortcuts");
     title.id = "shortcuts";
     const list = document.createElement("dl");
-    for (const { key, text } of [...this.#all, { key: "?", text: "this list" }]) {
+    for (const { key, text } of [...this.#all, { key: "?", text: "show this list" }]) {
       const term = document.createElement("dt");
       term.append(element("kbd", key === " " ? "Space" : key));
       list.append(term, element("dd", text));
     }
-    const label = element("label", " Shortcuts of a single key are on");
+    const label = element("label", " Enable single-key shortcuts");
     const box = document.createElement("input");
     box.type = "checkbox";
     box.checked = localStorage.getItem(setting) === null;
@@ -75,7 +75,7 @@ function element<Name extends keyof HTMLElementTagNameMap>(
   name: Name,
   text: string,
 ): HTMLElementTagNameMap[Name] {
-  const made = document.createElement(name);
-  made.textContent = text;
-  return made;
+  const element = document.createElement(name);
+  element.textContent = text;
+  return element;
 }

@@ -1,4 +1,4 @@
-/** The lines of a console as far as they are here: what came live at its end, and pieces of the rest that were asked for. */
+/** The lines of a console held by the page: live output at its end, and pages of the rest loaded on demand. */
 import { plain, type Span, type Style, showLine } from "./terminal.ts";
 
 export interface Line {
@@ -9,53 +9,54 @@ export interface Line {
   /** Unix milliseconds. */
   at?: number;
   text: string;
-  /** Bytes of it that aren't there. */
+  /** Bytes left out of the line. */
   cut?: number;
 }
 
-/** Asks for lines; resolves with those that there are. */
-export type Fetch = (
+/** Loads lines from the server; negative: counted from the end. */
+export type GetLines = (
   from: number,
   count: number,
 ) => Promise<{ total: number | null; lines: readonly Line[] }>;
 
 export const pageSize = 500;
-/** Pages kept of what was asked for, and lines kept of what came live. */
-const mostPages = 20;
-const mostLive = 20_000;
-/** Characters of one line; what comes after is left out. */
-const mostText = 16 * 1024;
+const maxPages = 20;
+const maxLiveLines = 20_000;
+const maxLineCharacters = 16 * 1024;
+const maxLooks = 5000;
+/** Colours rarely run on for longer than a screen. */
+const maxStyleLines = 100;
 
 export class LineStore {
-  /** Told when lines have come that weren't there. */
+  /** Called when lines have been loaded. */
   onChange: () => void = () => {};
-  readonly #fetch: Fetch | undefined;
+  readonly #getLines: GetLines | undefined;
   readonly #pages = new Map<number, readonly Line[]>();
-  readonly #asked = new Set<number>();
-  /** The last lines, from `#first` on; the very last one grows. */
+  readonly #loading = new Set<number>();
+  /** The last lines, from `#first` on; the last one may still grow. */
   #live: Line[] = [];
   #first = 0;
   #total = 0;
-  /** The last line has its end, so that the next text begins another. */
+  /** The last line is complete, so the next text starts a new one. */
   #ended = true;
   #offset = 0;
   readonly #looks = new Map<number, { spans: Span[]; style: Style }>();
 
-  /** @param fetch absent: what isn't kept is gone */
-  constructor(fetch?: Fetch) {
-    this.#fetch = fetch;
+  /** @param getLines absent if lines that are no longer held are gone */
+  constructor(getLines?: GetLines) {
+    this.#getLines = getLines;
   }
 
   get total(): number {
     return this.#total;
   }
 
-  /** The first line that can be shown. */
+  /** The first line that can still be shown. */
   get start(): number {
-    return this.#fetch ? 0 : this.#first;
+    return this.#getLines ? 0 : this.#first;
   }
 
-  /** Begins anew with the last lines of a console; what comes live begins another. */
+  /** Starts over with the last lines of a console. Live output starts a new line. */
   reset(total: number, lines: readonly Line[]): void {
     this.#pages.clear();
     this.#looks.clear();
@@ -66,7 +67,7 @@ export class LineStore {
     this.#offset = lines.at(-1)?.offset ?? 0;
   }
 
-  /** Takes text that came live. */
+  /** Appends live output. */
   append(text: string, offset: number, at: number | undefined): void {
     let from = 0;
     this.#offset = Math.max(this.#offset, offset);
@@ -77,8 +78,8 @@ export class LineStore {
       if (newline < 0) break;
       from = newline + 1;
     }
-    if (this.#live.length <= mostLive * 1.5) return;
-    const gone = this.#live.length - mostLive;
+    if (this.#live.length <= maxLiveLines * 1.5) return;
+    const gone = this.#live.length - maxLiveLines;
     this.#live = this.#live.slice(gone);
     this.#first += gone;
   }
@@ -87,62 +88,63 @@ export class LineStore {
     const last = this.#live.at(-1);
     if (last && !this.#ended) {
       const whole = last.text + text;
-      // What a carriage return lets be written over needn't be kept.
-      const from = whole.length > mostText ? whole.lastIndexOf("\r") + 1 : 0;
-      last.text = whole.slice(from, from + mostText);
-      if (whole.length - from > mostText) last.cut = (last.cut ?? 0) + whole.length - from - mostText;
+      // Text before a carriage return gets overwritten.
+      const from = whole.length > maxLineCharacters ? whole.lastIndexOf("\r") + 1 : 0;
+      last.text = whole.slice(from, from + maxLineCharacters);
+      if (whole.length - from > maxLineCharacters)
+        last.cut = (last.cut ?? 0) + whole.length - from - maxLineCharacters;
       this.#looks.delete(last.n);
       return;
     }
-    const cut = text.length - mostText;
-    const line: Line = { n: this.#total, offset: this.#offset, text: text.slice(0, mostText) };
+    const cut = text.length - maxLineCharacters;
+    const line: Line = { n: this.#total, offset: this.#offset, text: text.slice(0, maxLineCharacters) };
     if (at !== undefined) line.at = at;
     if (cut > 0) line.cut = cut;
     this.#live.push(line);
     this.#total += 1;
   }
 
-  /** The line, or undefined while it isn't here; it is then asked for. */
+  /** The line, or undefined while it is not loaded: asking for it starts loading it. */
   get(n: number): Line | undefined {
     if (n >= this.#first) return this.#live[n - this.#first];
     const page = Math.floor(n / pageSize);
     const lines = this.#pages.get(page);
     if (lines) return lines[n - page * pageSize];
-    void this.#ask(page);
+    void this.#load(page);
     return undefined;
   }
 
-  async #ask(page: number): Promise<void> {
-    if (!this.#fetch || this.#asked.has(page)) return;
-    this.#asked.add(page);
+  async #load(page: number): Promise<void> {
+    if (!this.#getLines || this.#loading.has(page)) return;
+    this.#loading.add(page);
     try {
-      const { lines } = await this.#fetch(page * pageSize, pageSize);
+      const { lines } = await this.#getLines(page * pageSize, pageSize);
       this.#pages.set(page, lines);
       const [oldest] = this.#pages.keys();
-      if (this.#pages.size > mostPages && oldest !== undefined) this.#pages.delete(oldest);
+      if (this.#pages.size > maxPages && oldest !== undefined) this.#pages.delete(oldest);
       for (let n = page * pageSize; n <= (page + 1) * pageSize; n++) this.#looks.delete(n);
       this.onChange();
     } catch {
-      // Asked for again when it is looked at again.
+      // Loaded again the next time it is in view.
     } finally {
-      this.#asked.delete(page);
+      this.#loading.delete(page);
     }
   }
 
-  /** What is to be seen of a line. Its first colours are those that the line before left, as far as that was seen. */
+  /** What a line looks like. It starts with the colours that the line before ended with, as far as that is loaded. */
   look(line: Line): readonly Span[] {
     const known = this.#looks.get(line.n);
     if (known) return known.spans;
     const look = showLine(line.text, this.#styleBefore(line.n));
-    if (this.#looks.size > 5000) this.#looks.clear();
+    if (this.#looks.size > maxLooks) this.#looks.clear();
     this.#looks.set(line.n, look);
     return look.spans;
   }
 
   #styleBefore(n: number): Style {
-    // Colours seldom run on for longer than a screen.
     let first = n;
-    while (first > 0 && n - first < 100 && !this.#looks.has(first - 1) && this.#isHere(first - 1)) first -= 1;
+    while (first > 0 && n - first < maxStyleLines && !this.#looks.has(first - 1) && this.#isLoaded(first - 1))
+      first -= 1;
     let style = this.#looks.get(first - 1)?.style ?? plain;
     for (let at = first; at < n; at++) {
       const look = showLine(this.get(at)?.text ?? "", style);
@@ -152,7 +154,7 @@ export class LineStore {
     return style;
   }
 
-  #isHere(n: number): boolean {
+  #isLoaded(n: number): boolean {
     return n >= this.#first ? n < this.#total : this.#pages.has(Math.floor(n / pageSize));
   }
 }

@@ -1,31 +1,25 @@
-/** Brings what comes live into the lines: of a build, where all is kept and can be asked for, or of a device. */
-import { showLine } from "./announce.ts";
-import { type FeedHandlers, follow } from "./feed.ts";
-import { type Line, type LineStore, pageSize } from "./line-store.ts";
+/** Follows a console and appends its live output to the lines: of a build, whose console is stored, or of a device. */
+import { showConnection } from "./announce.ts";
+import { listen } from "./events.ts";
+import { type GetLines, type LineStore, pageSize } from "./line-store.ts";
 
-export interface Live {
-  /** The address of the events. */
+export interface LiveConsole {
+  /** The URL of the events. */
   readonly events: string;
   readonly store: LineStore;
-  /** Lines have come. */
+  /** Called after lines have been added. */
   onLines(): void;
+  /** Called with the state of the build or device. */
   onState(state: unknown): void;
   onEnd(): void;
 }
 
-/** Asks for lines by their number. */
-export type GetLines = (
-  from: number,
-  count: number,
-) => Promise<{ total: number | null; lines: readonly Line[] }>;
-
-/** After a request that failed, in milliseconds. */
-const pause = 3000;
+const retryDelayMs = 3000;
 
 /**
- * Takes the last lines of a build's console.
- * @param isOpen more of the last line may come: it is left out, to come again from its beginning
- * @returns the offset of what was left out
+ * Loads the last lines of a build's console.
+ * @param isOpen the last line may still grow: it is left out and comes again as live output
+ * @returns the offset to follow the build from
  */
 export async function loadEnd(store: LineStore, getLines: GetLines, isOpen: boolean): Promise<number> {
   const { total, lines } = await getLines(-pageSize, pageSize);
@@ -36,55 +30,90 @@ export async function loadEnd(store: LineStore, getLines: GetLines, isOpen: bool
 }
 
 /**
- * Follows a build from an offset to its end.
- * @param from what `loadEnd` gave
+ * Follows a build to its end.
+ * @param from the result of `loadEnd`
  */
-export function followBuild(live: Live, getLines: GetLines, from: number): void {
+export function followBuild(live: LiveConsole, getLines: GetLines, from: number): void {
   const stop = new AbortController();
-  // All of it is kept: of a console that is too fast for this page, only the end is taken again.
-  const again = async (): Promise<void> => {
+  // Everything is stored, so after a gap the page starts again from the end of the console.
+  const restart = async (): Promise<void> => {
     stop.abort();
     try {
       followBuild(live, getLines, await loadEnd(live.store, getLines, true));
       live.onLines();
     } catch {
-      showLine(false);
-      setTimeout(() => void again(), pause);
+      showConnection(false);
+      setTimeout(() => void restart(), retryDelayMs);
     }
   };
-  follow(
-    live.events,
-    from,
-    handlersOf(live, () => void again()),
-    stop.signal,
-  );
+  follow(live, from, () => void restart(), stop.signal);
 }
 
-/** Follows a device for good. */
-export function followDevice(live: Live, from: number): void {
+/** Follows a device for as long as the page is open. */
+export function followDevice(live: LiveConsole, from: number): void {
   const onGap = (from: number, to: number): void => {
     live.store.append(`\n\u001b[7m ${to - from} bytes are missing here \u001b[27m\n`, to, undefined);
     live.onLines();
   };
-  follow(live.events, from, handlersOf(live, onGap), new AbortController().signal);
+  follow(live, from, onGap, new AbortController().signal);
 }
 
-function handlersOf({ store, onLines, onState, onEnd }: Live, onGap: FeedHandlers["onGap"]): FeedHandlers {
-  return {
-    onPiece: ({ text, offset, at }) => {
-      store.append(text, offset, at);
+/**
+ * @param from the offset of the first byte wanted
+ * @param onGap called for bytes that the page was too slow for, or that are gone
+ */
+function follow(
+  live: LiveConsole,
+  from: number,
+  onGap: (from: number, to: number) => void,
+  signal: AbortSignal,
+): void {
+  const { events, store, onLines, onState, onEnd } = live;
+  const ended = new AbortController();
+  const decode = newDecoder();
+  let next = from;
+  const handlers = {
+    output: ({ data, lastEventId }: MessageEvent<string>) => {
+      const { offset, at, ...rest } = JSON.parse(data);
+      next = Number(lastEventId);
+      store.append(decode(rest), offset, at);
       onLines();
     },
-    onGap,
-    onState: (state) => {
+    gap: ({ data }: MessageEvent<string>) => {
+      const gap = JSON.parse(data);
+      next = gap.to;
+      onGap(gap.from, gap.to);
+    },
+    state: ({ data }: MessageEvent<string>) => {
+      const state = JSON.parse(data);
       onState(state);
       document.dispatchEvent(new CustomEvent("labgear-state", { detail: state ?? {} }));
     },
-    onEnd: () => {
+    end: () => {
+      ended.abort();
       onEnd();
-      showLine(true);
+      showConnection(true);
       document.dispatchEvent(new CustomEvent("labgear-end"));
     },
-    onLine: showLine,
   };
+  const url = (): string => `${events}?from=${next}`;
+  listen({ url, handlers, onConnection: showConnection }, AbortSignal.any([signal, ended.signal]));
+}
+
+/** @returns a function that decodes an event's text; bytes that are not UTF-8 may become so together with the next ones */
+function newDecoder(): (data: { text?: string; base64?: string }) => string {
+  const decoder = new TextDecoder();
+  const encoder = new TextEncoder();
+  /** The decoder may hold bytes of an incomplete character. */
+  let isPending = false;
+  return ({ text, base64 }) => {
+    if (text !== undefined && !isPending) return text;
+    isPending = base64 !== undefined;
+    const bytes = base64 === undefined ? encoder.encode(text) : bytesOf(base64);
+    return decoder.decode(bytes, { stream: isPending });
+  };
+}
+
+function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
 }

@@ -1,8 +1,8 @@
-/** The lines that the address names: #L12 or #L12-L20. */
+/** The marked lines, named by the fragment of the URL: #L12 or #L12-L20. */
 
 export class Marks {
-  /** Told when others are named; true when the page is to go there. */
-  onChange: (isElsewhere: boolean) => void = () => {};
+  /** Called when the marked lines change; true after a navigation to them. */
+  onChange: (isNavigation: boolean) => void = () => {};
   #first: number | undefined;
   #last: number | undefined;
 
@@ -12,7 +12,7 @@ export class Marks {
       this.#read();
       this.onChange(true);
     });
-    // From the first of them to the one that is chosen with the shift key.
+    // A click with the shift key extends the marks to that line.
     document.addEventListener("click", (event) => {
       if (!event.shiftKey || !(event.target instanceof HTMLAnchorElement)) return;
       const line = /^#L(\d+)$/.exec(event.target.hash)?.[1];
@@ -30,7 +30,7 @@ export class Marks {
     return this.#first !== undefined && n >= this.#first && n <= (this.#last ?? this.#first);
   }
 
-  /** Names lines in the address, without a new step in the history. */
+  /** Marks lines without adding an entry to the history. */
   set(from: number, to = from): void {
     const [first, last] = from <= to ? [from, to] : [to, from];
     history.replaceState(null, "", `#L${first + 1}${last > first ? `-L${last + 1}` : ""}`);

@@ -1,7 +1,7 @@
-/** Makes one element like another, and leaves alone what is the same, so that focus, selection and open details stay. */
+/** Changes an element into another one but keeps equal parts, so focus, selection and open details survive. */
 
-/** What is the script's own and not the page's. */
-const ours = ".toolbar, .scroller, .tail";
+/** Added by the scripts, not by the server. */
+const added = ".toolbar, .scroller, .tail";
 
 export function morph(from: Element, to: Element): void {
   copyAttributes(from, to);
@@ -11,7 +11,7 @@ export function morph(from: Element, to: Element): void {
   for (const child of wanted) {
     const key = keyOf(child);
     later.delete(key);
-    // What has a name is found wherever it is, and nothing else takes its place.
+    // A named element is matched wherever it is, and only with the same name.
     const found = present.findIndex((old) => (key === "" ? !later.has(keyOf(old)) : keyOf(old) === key));
     const old = present[found];
     if (!old || (key === "" && found > 0)) {
@@ -30,22 +30,22 @@ export function morph(from: Element, to: Element): void {
 }
 
 function copyAttributes(from: Element, to: Element): void {
-  // Which parts are open, and that a console is live, is known here alone.
-  const isOurs = (name: string): boolean =>
+  // Only the browser knows which details are open, and that a console is scripted.
+  const isLocal = (name: string): boolean =>
     name === "open" || (name === "class" && from.classList.contains("scripted"));
   for (const { name } of [...from.attributes]) {
-    if (!to.hasAttribute(name) && !isOurs(name)) from.removeAttribute(name);
+    if (!to.hasAttribute(name) && !isLocal(name)) from.removeAttribute(name);
   }
   for (const { name, value } of to.attributes) {
-    if (!isOurs(name) && from.getAttribute(name) !== value) from.setAttribute(name, value);
+    if (!isLocal(name) && from.getAttribute(name) !== value) from.setAttribute(name, value);
   }
 }
 
 function childrenOf(parent: Element): ChildNode[] {
-  return [...parent.childNodes].filter((node) => !(node instanceof Element && node.matches(ours)));
+  return [...parent.childNodes].filter((node) => !(node instanceof Element && node.matches(added)));
 }
 
-/** The name of a section or a row; "": it has none. */
+/** The name of a section or a row; empty if it has none. */
 function keyOf(node: Node): string {
   if (!(node instanceof Element)) return "";
   return node.id || (node.getAttribute("data-key") ?? "");

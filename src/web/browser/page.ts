@@ -1,18 +1,17 @@
-/** What makes any page live: it is asked for again when something has changed, and what differs is taken over. */
-import { showLine } from "./announce.ts";
+/** Keeps any page up to date: reloads it when something has changed, and applies the differences. */
+import { showConnection } from "./announce.ts";
 import { localTimes } from "./dates.ts";
 import { listen } from "./events.ts";
 import { Shortcuts } from "./keys.ts";
 import { morph } from "./morph.ts";
 
-/** Between two requests for the page, in milliseconds. */
-const pace = 1000;
+const refreshIntervalMs = 1000;
 
 export const shortcuts = new Shortcuts();
-shortcuts.add({ key: "o", text: "to the overview", run: () => location.assign("/") });
+shortcuts.add({ key: "o", text: "go to the overview", run: () => location.assign("/") });
 for (const [key, rel, text] of [
-  ["[", "prev", "to the build before"],
-  ["]", "next", "to the next build"],
+  ["[", "prev", "go to the previous build"],
+  ["]", "next", "go to the next build"],
 ] as const) {
   const link = document.querySelector<HTMLAnchorElement>(`a[rel=${rel}]`);
   if (link) shortcuts.add({ key, text, run: () => link.click() });
@@ -34,15 +33,15 @@ function follow(live: HTMLElement): void {
     if (isBusy || document.hidden) return;
     isBusy = true;
     isDue = false;
-    const asked = isWhole;
+    const updateAll = isWhole;
     isWhole = false;
     try {
-      await takeOver(asked);
-      showLine(true);
+      await update(updateAll);
+      showConnection(true);
     } catch {
-      // The next change asks again.
+      // The next change tries again.
     }
-    await new Promise((resolve) => setTimeout(resolve, pace));
+    await new Promise((resolve) => setTimeout(resolve, refreshIntervalMs));
     isBusy = false;
     if (isDue) void refresh(false);
   };
@@ -56,7 +55,7 @@ function follow(live: HTMLElement): void {
     const { running, description, state, reason, who } = detail;
     showProgress(live, running?.progress);
     const key = JSON.stringify([running?.phase, description, state, reason, who]);
-    // The first tells what the page has, unless that has changed since.
+    // The first event describes what the page shows already, unless that has changed since.
     const isNew = before === undefined ? (running?.phase ?? state) !== live.dataset.phase : key !== before;
     if (isNew) void refresh(state !== undefined);
     before = key;
@@ -64,7 +63,7 @@ function follow(live: HTMLElement): void {
   if (live.dataset.live) watch(live.dataset.live, live.dataset.job ?? "", () => void refresh(true));
 }
 
-/** Progress is shown at once, without asking for the page. */
+/** Shows progress at once, without reloading the page. */
 function showProgress(live: HTMLElement, progress: unknown): void {
   const bar = live.querySelector("progress");
   if (!bar || typeof progress !== "number") return;
@@ -74,23 +73,23 @@ function showProgress(live: HTMLElement, progress: unknown): void {
 }
 
 /**
- * Follows the overview's events.
- * @param job only what concerns it counts; "": all
+ * Follows the events of the overview.
+ * @param job only changes that concern this job count; all if empty
  */
 function watch(url: string, job: string, onChange: () => void): void {
   let before: string | undefined;
   const status = ({ data }: MessageEvent<string>): void => {
-    const key = job === "" ? data : concerning(job, JSON.parse(data));
-    // The page itself is as new as the first.
+    const key = job === "" ? data : partOf(JSON.parse(data), job);
+    // The page is as new as the first event.
     if (before !== undefined && key !== before) onChange();
     before = key;
   };
-  const onLine = (stands: boolean): void => {
-    showLine(stands);
-    // Whatever has changed meanwhile.
-    if (!stands) before = "";
+  const onConnection = (isConnected: boolean): void => {
+    showConnection(isConnected);
+    // Something may have changed in the meantime.
+    if (!isConnected) before = "";
   };
-  listen({ url: () => url, takes: { status }, onLine }, new AbortController().signal);
+  listen({ url: () => url, handlers: { status }, onConnection }, new AbortController().signal);
 }
 
 interface Status {
@@ -98,19 +97,19 @@ interface Status {
   readonly recent: readonly { readonly job: string }[];
 }
 
-function concerning(job: string, { running, recent }: Status): string {
+function partOf({ running, recent }: Status, job: string): string {
   return JSON.stringify([running, recent].map((builds) => builds.filter((build) => build.job === job)));
 }
 
 /**
- * Asks for this page again and takes over what differs.
- * @param whole also what is outside of the part that is live, except the console
+ * Reloads this page and applies the differences.
+ * @param whole also outside of the live part, except to the console
  */
-async function takeOver(whole: boolean): Promise<void> {
-  const answer = await fetch(location.pathname + location.search, { headers: { accept: "text/html" } });
-  if (!answer.ok) return;
-  // Scripts of a document made so never run.
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+async function update(whole: boolean): Promise<void> {
+  const response = await fetch(location.pathname + location.search, { headers: { accept: "text/html" } });
+  if (!response.ok) return;
+  // DOMParser never runs scripts.
+  const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   localTimes(fresh);
   const selector = whole ? "#main" : "[data-live]";
   const [from, to] = [document.querySelector(selector), fresh.querySelector(selector)];

@@ -1,4 +1,4 @@
-/** One line of a console as an element. Nothing of it is ever read as HTML. */
+/** One line of a console as an element. Its text is never parsed as HTML. */
 import { type Color, readable } from "./colors.ts";
 import { clock } from "./dates.ts";
 import type { Line } from "./line-store.ts";
@@ -6,25 +6,25 @@ import { plain, type Span } from "./terminal.ts";
 
 export interface RowLook {
   readonly n: number;
-  /** undefined: not here yet. */
+  /** undefined if not loaded yet. */
   readonly line: Line | undefined;
   readonly spans: readonly Span[];
   readonly marked: boolean;
-  /** It came before the build. */
+  /** It is older than the running build. */
   readonly before: boolean;
 }
 
-/** @param linked whether lines have addresses */
-export function newRow(look: RowLook, linked: boolean): HTMLElement {
+/** @param hasLinks whether lines can be linked to */
+export function newRow(look: RowLook, hasLinks: boolean): HTMLElement {
   const row = document.createElement("div");
   row.className = ["row", look.marked && "marked", look.before && "before"].filter(Boolean).join(" ");
-  const number = document.createElement(linked ? "a" : "span");
+  const number = document.createElement(hasLinks ? "a" : "span");
   number.className = "n";
   number.textContent = String(look.n + 1);
   if (number instanceof HTMLAnchorElement) {
     number.href = `#L${look.n + 1}`;
     number.setAttribute("aria-label", `Line ${look.n + 1}`);
-    // One stop for the keyboard, not one for each line.
+    // The console is one tab stop, not one for each line.
     number.tabIndex = -1;
   }
   const time = document.createElement("span");
@@ -32,10 +32,10 @@ export function newRow(look: RowLook, linked: boolean): HTMLElement {
   if (look.line?.at !== undefined) time.textContent = clock(look.line.at);
   const text = document.createElement("span");
   text.className = "text";
-  // What came before the build is dimmed, with its colours.
+  // Older lines are dimmed, without their colours.
   text.append(...look.spans.map((span) => newSpan(look.before ? { ...span, style: plain } : span)));
   if (look.line === undefined) text.textContent = "…";
-  else if (look.line.cut) text.append(newNote(` … ${look.line.cut} bytes more in the plain text`));
+  else if (look.line.cut) text.append(newNote(` … ${look.line.cut} more bytes in the plain text`));
   row.append(number, time, text);
   return row;
 }
@@ -64,7 +64,7 @@ function newSpan({ text, style, wide }: Span): Node {
   span.className = names.join(" ");
   span.textContent = text;
   const [front, back] = inverse ? [bg, fg] : [fg, bg];
-  // On a ground of its own the program has chosen both.
+  // With a background of its own, the program has chosen both colours.
   if (typeof front === "object") span.style.color = css(back === undefined ? readable(front) : front);
   if (typeof back === "object") span.style.backgroundColor = css(back);
   return span;

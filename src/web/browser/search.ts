@@ -1,45 +1,44 @@
-/** Searching a console: the server finds the lines, and hits in sight are highlighted without a change to the page. */
+/** Searches a console: the server finds the lines, and CSS highlights mark the matches in view. */
 
 export interface Hit {
   /** The line, from 0. */
   readonly n: number;
 }
 
-export interface Answer {
+export interface SearchResult {
   readonly hits: readonly Hit[];
-  /** The offset to go on from; null: that was all. */
+  /** The offset to continue from; null at the end. */
   readonly next: number | null;
 }
 
-/** Asks for the hits from an offset on. */
-export type Ask = (query: string, from: number) => Promise<Answer>;
+/** Searches from an offset on. */
+export type SearchFrom = (query: string, from: number) => Promise<SearchResult>;
 
-/** Hits that are gone through in all. */
-const mostHits = 5000;
+const maxHits = 5000;
 
 export class Search {
-  readonly #ask: Ask;
+  readonly #searchFrom: SearchFrom;
   #query = "";
   #hits: Hit[] = [];
   #next: number | null = 0;
   #at = -1;
 
-  constructor(ask: Ask) {
-    this.#ask = ask;
+  constructor(searchFrom: SearchFrom) {
+    this.#searchFrom = searchFrom;
   }
 
   get query(): string {
     return this.#query;
   }
 
-  /** Where it stands, for people. */
+  /** The position for the toolbar. */
   get text(): string {
     if (this.#query === "") return "";
-    if (this.#hits.length === 0) return "not found";
-    return `${this.#at + 1} of ${this.#hits.length}${this.#next === null ? "" : " and more"}`;
+    if (this.#hits.length === 0) return "no matches";
+    return `${this.#at + 1} of ${this.#hits.length}${this.#next === null ? "" : " or more"}`;
   }
 
-  /** Begins with another text. */
+  /** Starts a new search. */
   start(query: string): void {
     this.#query = query;
     this.#hits = [];
@@ -48,15 +47,15 @@ export class Search {
   }
 
   /**
-   * The next or the previous hit, around the end.
-   * @param near where to begin: the line that is in sight
+   * Goes to the next or previous hit, wrapping around.
+   * @param near the line in view, where a new search starts
    */
   async step(by: 1 | -1, near: number): Promise<Hit | undefined> {
     if (this.#query === "") return undefined;
     const query = this.#query;
-    // A piece of the console is searched at a time, and it may hold nothing.
-    while (this.#next !== null && this.#hits.length < mostHits && this.#needsMore(by, near)) {
-      const { hits, next } = await this.#ask(query, this.#next);
+    // Each request searches one piece of the console, and may find nothing.
+    while (this.#next !== null && this.#hits.length < maxHits && this.#needsMore(by, near)) {
+      const { hits, next } = await this.#searchFrom(query, this.#next);
       if (query !== this.#query) return undefined;
       this.#hits.push(...hits);
       this.#next = next;
@@ -82,7 +81,7 @@ export class Search {
 
 const name = "labgear-hits";
 
-/** Highlights a text in the rows of a console. */
+/** Highlights a text in the rows of a console without changing them. */
 export function highlight(root: Element, query: string): void {
   if (!("highlights" in CSS)) return;
   CSS.highlights.delete(name);
@@ -99,7 +98,7 @@ export function highlight(root: Element, query: string): void {
   CSS.highlights.set(name, new Highlight(...ranges));
 }
 
-/** The range from one character of an element's text to another, over the elements in it. */
+/** A range of characters in the text of an element, across its child elements. */
 function rangeOf(root: Element, from: number, to: number): Range | undefined {
   const range = document.createRange();
   const texts = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);

@@ -1,7 +1,7 @@
-/** What a terminal would show of one line of a console: ECMA-48's colours, carriage returns, backspaces, wide characters. */
+/** Renders one line of a console as a terminal would: ECMA-48 colours, carriage returns, backspaces, wide characters. */
 import { type Color, paletteColor } from "./colors.ts";
 
-/** How characters look; a new object for each change. */
+/** How characters look. Never modified; every change makes a new object. */
 export interface Style {
   readonly fg?: Color;
   readonly bg?: Color;
@@ -13,7 +13,7 @@ export interface Style {
   readonly strike?: true;
 }
 
-/** Characters of one look. A wide one, which takes two columns, is a span of its own. */
+/** Characters of one style. A wide character, which takes two columns, is a span of its own. */
 export interface Span {
   text: string;
   readonly style: Style;
@@ -28,25 +28,25 @@ interface Cell {
 
 export const plain: Style = {};
 
-/** CSI; OSC and its like up to BEL or ST; other escapes; controls. */
+/** CSI; OSC and similar up to BEL or ST; other escape sequences; control characters. */
 const special =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   /\u001b\[([0-?]*)[ -/]*([@-~])?|\u001b[\]PX^_][^\u0007\u001b]*(?:\u0007|\u001b\\)?|\u001b[ -/]*[0-~]?|([\u0000-\u001f\u007f-\u009f])/g;
-/** What makes a line more than its text in one look. */
+/** Lines without any of these are plain text. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const control = /[\u0000-\u001f\u007f-\u009f]/;
 const beyondLatin = /[\u0300-\u1fff\u2070-\u218f\u2300-\u24ff\u2600-\uffff]/;
-/** Characters that take two columns: East Asian wide and fullwidth ones, and emoji. */
+/** Characters that take two columns: East Asian wide and fullwidth characters, and emoji. */
 const wide =
   /^(?:[\u1100-\u115f\u2e80-\u303e\u3041-\u33ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{1b000}-\u{1b2ff}\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}|\p{Emoji}\ufe0f)/u;
 const segmenter = new Intl.Segmenter(undefined, { granularity: "grapheme" });
-/** A cursor that is sent further right stays here. */
-const mostColumns = 20_000;
+/** The cursor never moves further right. */
+const maxColumns = 20_000;
 
 /**
- * @param raw one line without its end
- * @param from the look that the line before left behind
- * @returns what is to be seen, and the look that the next line begins with
+ * @param raw one line without its line end
+ * @param from the style that the previous line ended with
+ * @returns the visible text, and the style that the next line starts with
  */
 export function showLine(raw: string, from: Style = plain): { spans: Span[]; style: Style } {
   const text = raw.endsWith("\r") ? raw.slice(0, -1) : raw;
@@ -81,7 +81,7 @@ class Line {
   }
 
   #put(text: string, width: 1 | 2): void {
-    // Half of a wide character can't stay.
+    // Overwriting half of a wide character erases it.
     if (this.#cells[this.#column - 1]?.width === 2) this.#cells[this.#column - 1] = undefined;
     this.#cells[this.#column] = { text, style: this.style, width };
     if (width === 2) this.#cells[this.#column + 1] = undefined;
@@ -89,7 +89,7 @@ class Line {
   }
 
   #move(column: number): void {
-    this.#column = Math.max(0, Math.min(mostColumns, column));
+    this.#column = Math.max(0, Math.min(maxColumns, column));
   }
 
   control(char: string): void {
@@ -128,7 +128,7 @@ class Line {
   }
 }
 
-/** SGR, ECMA-48 8.3.117, and the colours by 38 and 48 of ITU T.416 with semicolons or colons. */
+/** SGR (ECMA-48, 8.3.117), and the colours 38 and 48 of ITU T.416, with semicolons or colons. */
 function restyle(from: Style, parameters: string): Style {
   if (!/^[\d;:]*$/.test(parameters)) return from;
   const style: { -readonly [key in keyof Style]: Style[key] } = { ...from };
@@ -169,7 +169,7 @@ const switches: Partial<Record<number, "bold" | "dim" | "italic" | "underline" |
   9: "strike",
 };
 
-/** @param parts what follows 38 or 48: 5 and an index, or 2 and red, green, blue (with colons a colour space before them) */
+/** @param parts after 38 or 48: 5 and an index, or 2 and red, green, blue (after a colour space in the form with colons) */
 function colorOf(parts: readonly number[]): Color | undefined {
   if (parts[0] === 5) return paletteColor(parts[1] ?? 0);
   if (parts[0] !== 2) return undefined;

@@ -1,4 +1,4 @@
-/** What stands above a console: following, times, search. */
+/** The toolbar above a console: follow, times, search, help. */
 
 export interface Toolbar {
   readonly element: HTMLElement;
@@ -11,9 +11,9 @@ export interface Toolbar {
 export interface ToolbarActions {
   follow(): void;
   times(): void;
-  /** Absent: there is no search. */
+  /** Absent if there is no search. */
   readonly search?: {
-    typed(query: string): void;
+    setQuery(query: string): void;
     step(by: 1 | -1): void;
     leave(): void;
   };
@@ -25,8 +25,8 @@ export function newToolbar(actions: ToolbarActions): Toolbar {
   element.className = "toolbar";
   element.setAttribute("role", "toolbar");
   element.setAttribute("aria-label", "Console");
-  const follow = button("Follow", "Stay at the end as more comes (f)", actions.follow);
-  const times = button("Times", "When each line came (t)", actions.times);
+  const follow = button("Follow", "Follow new output (f)", actions.follow);
+  const times = button("Times", "Show when each line arrived (t)", actions.times);
   follow.setAttribute("aria-pressed", "true");
   times.setAttribute("aria-pressed", "false");
   const input = document.createElement("input");
@@ -39,27 +39,27 @@ export function newToolbar(actions: ToolbarActions): Toolbar {
     input.type = "search";
     input.placeholder = "Search";
     input.setAttribute("aria-label", "Search the console");
-    input.addEventListener("input", () => search.typed(input.value));
+    input.addEventListener("input", () => search.setQuery(input.value));
     input.addEventListener("keydown", (event) => {
       if (event.key === "Enter") search.step(event.shiftKey ? -1 : 1);
       else if (event.key === "Escape") search.leave();
       else return;
       event.preventDefault();
     });
-    const previous = button("↑", "Previous hit (N)", () => search.step(-1));
-    const next = button("↓", "Next hit (n)", () => search.step(1));
+    const previous = button("↑", "Previous match (N)", () => search.step(-1));
+    const next = button("↓", "Next match (n)", () => search.step(1));
     element.append(input, previous, next, count);
   }
   element.append(button("?", "Keyboard shortcuts (?)", actions.help));
   return { element, follow, times, input, count };
 }
 
-function button(text: string, title: string, act: () => void): HTMLButtonElement {
-  const made = document.createElement("button");
-  made.type = "button";
-  made.textContent = text;
-  made.title = title;
-  if (text.length === 1) made.setAttribute("aria-label", title);
-  made.addEventListener("click", act);
-  return made;
+function button(text: string, title: string, onClick: () => void): HTMLButtonElement {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = text;
+  button.title = title;
+  if (text.length === 1) button.setAttribute("aria-label", title);
+  button.addEventListener("click", onClick);
+  return button;
 }

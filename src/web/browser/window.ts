@@ -1,21 +1,20 @@
-/** A window over many lines, of which only those in sight are elements. All lines are equally tall, so that places are numbers. */
+/** A scrolling view of many lines. Only lines in view are elements; all have the same height, so positions can be computed. */
 import type { Line, LineStore } from "./line-store.ts";
 import { newRow } from "./row.ts";
 
-/** Browsers can't make elements much taller than twice this, in pixels. */
-const tallest = 15_000_000;
-/** Lines that are made above and below those in sight. */
+/** In pixels. Browsers limit the height of elements to about twice this. */
+const maxHeight = 15_000_000;
+/** Lines rendered above and below the visible ones. */
 const margin = 20;
 
 export interface WindowOptions {
   readonly store: LineStore;
-  /** Scrolls. */
   readonly scroller: HTMLElement;
-  /** Whether lines have addresses. */
-  readonly linked: boolean;
+  /** Whether lines can be linked to. */
+  readonly hasLinks: boolean;
   isMarked(n: number): boolean;
   isBefore(line: Line): boolean;
-  /** Called after the rows have changed. */
+  /** Called after rows have changed. */
   onDrawn(): void;
   onFollowing(following: boolean): void;
 }
@@ -28,9 +27,9 @@ export class LineWindow {
   #rowHeight = 18;
   #following = true;
   #frame = 0;
-  /** The first line in sight; it has a fraction while a line is half in sight. */
+  /** The first visible line; a fraction if it is partly visible. */
   #top = 0;
-  /** Where the scroll bar was put by us: an event that finds it there was ours. */
+  /** Where the script last set the scroll bar, to ignore the scroll event of that. */
   #scrolledTo = -1;
 
   constructor(options: WindowOptions) {
@@ -65,14 +64,14 @@ export class LineWindow {
     return this.#top;
   }
 
-  /** Lines from the first that is kept to the last. */
+  /** The number of lines that can be shown. */
   get #count(): number {
     return this.#options.store.total - this.#options.store.start;
   }
 
-  /** Beyond some million lines the scroll bar stands for places, not for pixels. */
+  /** With more than about a million lines, the scroll bar is proportional and doesn't count pixels. */
   get #isScaled(): boolean {
-    return this.#count * this.#rowHeight > tallest;
+    return this.#count * this.#rowHeight > maxHeight;
   }
 
   #measure(): void {
@@ -87,11 +86,13 @@ export class LineWindow {
     const { scroller, store } = this.#options;
     if (Math.abs(scroller.scrollTop - this.#scrolledTo) < 1) return;
     this.#scrolledTo = scroller.scrollTop;
-    const room = scroller.scrollHeight - scroller.clientHeight;
-    const most = Math.max(0, this.#count - this.visible);
-    const place = this.#isScaled ? (scroller.scrollTop / room) * most : scroller.scrollTop / this.#rowHeight;
-    this.#top = store.start + Math.min(place, most);
-    this.#noteFollowing(place >= most - 0.5);
+    const scrollable = scroller.scrollHeight - scroller.clientHeight;
+    const maxTop = Math.max(0, this.#count - this.visible);
+    const place = this.#isScaled
+      ? (scroller.scrollTop / scrollable) * maxTop
+      : scroller.scrollTop / this.#rowHeight;
+    this.#top = store.start + Math.min(place, maxTop);
+    this.#noteFollowing(place >= maxTop - 0.5);
     this.draw();
   }
 
@@ -109,8 +110,8 @@ export class LineWindow {
   }
 
   /**
-   * @param line the first to be in sight
-   * @param leave false: being at the end means to follow
+   * @param line the first visible line
+   * @param leave false if reaching the end turns following on
    */
   moveTo(line: number, leave = true): void {
     const { start, total } = this.#options.store;
@@ -120,17 +121,17 @@ export class LineWindow {
     this.draw();
   }
 
-  /** Brings a line to the middle. */
+  /** Scrolls a line to the middle. */
   reveal(line: number): void {
     this.moveTo(line - this.visible / 2);
   }
 
-  /** Draws with the next frame. */
+  /** Draws in the next frame. */
   draw(): void {
     if (this.#frame === 0) this.#frame = requestAnimationFrame(() => this.#draw());
   }
 
-  /** Forgets what is drawn, such as when marks have changed. */
+  /** Draws all rows anew, such as after a change of the marks. */
   redraw(): void {
     this.#drawn.clear();
     this.#rows.replaceChildren();
@@ -139,7 +140,7 @@ export class LineWindow {
 
   #draw(): void {
     this.#frame = 0;
-    const { store, linked, isMarked, isBefore } = this.#options;
+    const { store, hasLinks, isMarked, isBefore } = this.#options;
     const last = Math.max(store.start, store.total - this.visible);
     this.#top = this.#following ? last : Math.max(store.start, Math.min(this.#top, last));
     const from = Math.max(store.start, Math.floor(this.#top) - margin);
@@ -153,7 +154,7 @@ export class LineWindow {
       const key = `${line?.text.length}.${line?.cut} ${marked} ${before}`;
       const drawn = this.#drawn.get(n);
       if (drawn?.key === key) continue;
-      const element = newRow({ n, line, spans: line ? store.look(line) : [], marked, before }, linked);
+      const element = newRow({ n, line, spans: line ? store.look(line) : [], marked, before }, hasLinks);
       if (drawn) drawn.element.replaceWith(element);
       this.#drawn.set(n, { element, key });
     }
@@ -166,7 +167,7 @@ export class LineWindow {
     this.#options.onDrawn();
   }
 
-  /** Puts the rows in order, and where the scroll bar makes them be seen. */
+  /** Puts the rows in order and at the position that the scroll bar shows. */
   #place(from: number, to: number): void {
     let before: Element | null = null;
     for (let n = from; n < to; n++) {
@@ -176,7 +177,7 @@ export class LineWindow {
       if (next !== element) this.#rows.insertBefore(element, next);
       before = element;
     }
-    this.#spacer.style.height = `${Math.min(tallest, this.#count * this.#rowHeight)}px`;
+    this.#spacer.style.height = `${Math.min(maxHeight, this.#count * this.#rowHeight)}px`;
     this.#scroll();
     const { scroller, store } = this.#options;
     const y = this.#isScaled
@@ -185,13 +186,17 @@ export class LineWindow {
     this.#rows.style.transform = `translateY(${y}px)`;
   }
 
-  /** Moves the scroll bar to where the lines are. */
+  /** Moves the scroll bar to the visible lines. */
   #scroll(): void {
     const { scroller, store } = this.#options;
     const place = this.#top - store.start;
-    const most = Math.max(0, this.#count - this.visible);
-    const room = scroller.scrollHeight - scroller.clientHeight;
-    const wanted = this.#isScaled ? (most === 0 ? 0 : (place / most) * room) : place * this.#rowHeight;
+    const maxTop = Math.max(0, this.#count - this.visible);
+    const scrollable = scroller.scrollHeight - scroller.clientHeight;
+    const wanted = this.#isScaled
+      ? maxTop === 0
+        ? 0
+        : (place / maxTop) * scrollable
+      : place * this.#rowHeight;
     if (Math.abs(scroller.scrollTop - wanted) >= 1) scroller.scrollTop = wanted;
     this.#scrolledTo = scroller.scrollTop;
   }

@@ -152,7 +152,7 @@ test("the overview, a job and an error in light and dark, wide and narrow", { sk
 test("the page of a job shows the pass rate, and its bars link to the builds", { skip }, async () => {
   await using viewer = await Viewer.open(browser, lab.url);
   await viewer.go("/jobs/quick");
-  await viewer.sees("100 % of the 3 shown passed");
+  await viewer.sees("100% of the 3 shown passed");
   const bars = viewer.page.locator(".plot a");
   assert.equal(await bars.count(), 3);
   await bars.first().click();

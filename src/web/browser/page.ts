@@ -69,7 +69,7 @@ function showProgress(live: HTMLElement, progress: unknown): void {
   if (!bar || typeof progress !== "number") return;
   bar.value = progress;
   const text = live.querySelector(".percent");
-  if (text) text.textContent = `${progress} %`;
+  if (text) text.textContent = `${progress}%`;
 }
 
 /**

@@ -47,7 +47,7 @@ export function progress(build: RunningBuild, now: string): Html {
   const left = remaining(build, now);
   // Without earlier runs, only the job itself can report progress.
   if (left === undefined && build.progress === 0) return html`<span class="progress">${run}</span>`;
-  const bar = html`<progress max="100" value="${build.progress}" aria-label="Progress of ${job}#${number}">${build.progress} %</progress> <span class="percent">${build.progress} %</span>`;
+  const bar = html`<progress max="100" value="${build.progress}" aria-label="Progress of ${job}#${number}">${build.progress}%</progress> <span class="percent">${build.progress}%</span>`;
   if (left === undefined || estimate === undefined) return html`<span class="progress">${bar} ${run}</span>`;
   const text =
     left > 0 ? `about ${roughly(left)} left` : `${roughly(-left)} over the usual ${roughly(estimate)}`;

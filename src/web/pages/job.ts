@@ -33,7 +33,7 @@ export function jobPage(agent: AgentView, job: string, before: number | undefine
   const now = new Date().toISOString();
   const main = html`<div id="live-part" data-live="/events" data-job="${job}">
 <h1><bdi>${job}</bdi></h1>
-<p class="quiet">${config ? `${config.kind}${config.nodes ? `, on ${config.nodes.join(", ")}` : ""}` : "No longer configured"} · ${count(finished.length)} builds kept${judged.length > 0 && ` · ${Math.round((100 * passed) / judged.length)} % of the ${judged.length} shown passed`}</p>
+<p class="quiet">${config ? `${config.kind}${config.nodes ? `, on ${config.nodes.join(", ")}` : ""}` : "No longer configured"} · ${count(finished.length)} ${finished.length === 1 ? "build" : "builds"} kept${judged.length > 0 && ` · ${Math.round((100 * passed) / judged.length)}% of the ${judged.length} shown passed`}</p>
 ${running.length > 0 && html`<section aria-labelledby="running"><h2 id="running">Running</h2>${runningTable(running, now)}</section>`}
 ${builds.length > 1 && html`<section aria-labelledby="durations"><h2 id="durations">Durations</h2>${durationPlot(builds)}</section>`}
 <section aria-labelledby="history"><h2 id="history">Builds</h2>

@@ -106,7 +106,7 @@ async function transfer(
     using _ = { [Symbol.dispose]: () => reservation.release({ kind: "by-hand" }) };
     const dialogue = talk(reservation.console);
     if (!dialogue) throw new TypeError(`a ${reservation.console.kind} console takes and gives no files`);
-    await reservation.run(reservation.console.enter(device.config.bootTimeout), { signal });
+    await reservation.run(reservation.console.enter(device.config.bootTimeoutMs), { signal });
     await reservation.run(dialogue, { signal });
   } catch (error) {
     throw new ControlError("REFUSED", (error as Error).message, { cause: error });

@@ -49,7 +49,7 @@ export class DiskSpace {
   /** One look at the disk, and what follows from it. */
   async look(): Promise<void> {
     const { config, stateDir, nodes, log } = this.#options;
-    const { minFree } = config().builds;
+    const { minFreeBytes: minFree } = config().builds;
     let free = await this.#free();
     if (free < minFree) {
       // Before anything else: to make room may take long.

@@ -34,16 +34,16 @@ function endOnSignal(agent: Agent, log: Log, notifier: Notifier): () => void {
   return () => {
     if (patience) return patience.abort();
     patience = new AbortController();
-    notifier.stopping(agent.config.stopTimeout + wayDown);
+    notifier.stopping(agent.config.stopTimeoutMs + wayDown);
     const running = agent.builds.running.length;
     if (running > 0) {
-      const limit = agent.config.stopTimeout / 1000;
+      const limit = agent.config.stopTimeoutMs / 1000;
       log.info(
         { running },
         `ending when the running builds have ended, in ${limit} s at most; once more stops them`,
       );
     }
-    const timeout = AbortSignal.timeout(agent.config.stopTimeout);
+    const timeout = AbortSignal.timeout(agent.config.stopTimeoutMs);
     agent.stop("stop", AbortSignal.any([patience.signal, timeout])).catch((error) => {
       log.error({}, `the way down failed: ${error.stack}`);
       process.exit(1);

@@ -26,10 +26,10 @@ export interface Config {
   readonly builds: BuildsConfig;
   readonly jobs: ReadonlyMap<string, JobConfig>;
   readonly devices: ReadonlyMap<string, DeviceConfig>;
-  /** Milliseconds that the first SIGTERM waits for running builds. */
-  readonly stopTimeout: number;
-  /** Milliseconds that a build goes on after its job server was lost. */
-  readonly orphanTimeout: number;
+  /** How long the first SIGTERM waits for running builds. */
+  readonly stopTimeoutMs: number;
+  /** How long a build goes on after its job server was lost. */
+  readonly orphanTimeoutMs: number;
   /** The result string for infrastructure failures; undefined: none is sent, and Zuul runs the build again. */
   readonly infrastructureResult?: string;
 }

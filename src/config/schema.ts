@@ -143,8 +143,8 @@ export function resolveConfig(
     devices: new Map(
       Object.entries(devices ?? {}).map(([name, entry]) => [name, resolveDevice(name, entry, resolveFile)]),
     ),
-    stopTimeout: milliseconds(document["stop-timeout"] ?? defaults.stopTimeout),
-    orphanTimeout: milliseconds(document["orphan-timeout"] ?? defaults.orphanTimeout),
+    stopTimeoutMs: milliseconds(document["stop-timeout"] ?? defaults.stopTimeout),
+    orphanTimeoutMs: milliseconds(document["orphan-timeout"] ?? defaults.orphanTimeout),
     ...(infrastructureResult !== undefined && { infrastructureResult }),
   };
 }

@@ -28,7 +28,7 @@ export async function prove(
   using writer = port.acquire("the agent, which proves the board");
   const line = new PortLine(port, writer, recently(port));
   const { probe, expect } = config.health;
-  await runDialogue(console.enter(config.bootTimeout), line, { signal });
+  await runDialogue(console.enter(config.bootTimeoutMs), line, { signal });
   if (probe === undefined) return;
   const kept: Uint8Array[] = [];
   let size = 0;

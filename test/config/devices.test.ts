@@ -31,7 +31,7 @@ test("a device with nothing but what it needs: every default", async () => {
       power: {},
       health: {},
       quarantineAfter: 3,
-      bootTimeout: 120_000,
+      bootTimeoutMs: 120_000,
     },
   });
 });
@@ -72,7 +72,7 @@ jobs: { j: { nodes: [d], shell: x } }
       reset: "rts",
       health: { probe: "uname -m", expect: "aarch64", job: "j" },
       quarantineAfter: 5,
-      bootTimeout: 30_000,
+      bootTimeoutMs: 30_000,
     },
     b: {
       name: "b",
@@ -83,7 +83,7 @@ jobs: { j: { nodes: [d], shell: x } }
       power: {},
       health: {},
       quarantineAfter: 3,
-      bootTimeout: 120_000,
+      bootTimeoutMs: 120_000,
     },
   });
 });

@@ -14,11 +14,11 @@ test("an empty file: every default", async () => {
     servers: [],
     http: { host: "127.0.0.1", port: 8430, url: "http://127.0.0.1:8430" },
     host: { classes: ["auto"], executors: 1 },
-    builds: { keep: 200, keepDays: 30, minFree: 2 * 2 ** 30, maxConsole: 256 * 2 ** 20 },
+    builds: { keep: 200, keepDays: 30, minFreeBytes: 2 * 2 ** 30, maxConsoleBytes: 256 * 2 ** 20 },
     jobs: new Map(),
     devices: new Map(),
-    stopTimeout: 3_600_000,
-    orphanTimeout: 120_000,
+    stopTimeoutMs: 3_600_000,
+    orphanTimeoutMs: 120_000,
   });
 });
 
@@ -29,8 +29,8 @@ test("a job with nothing but its script: every default", async () => {
     name: "a",
     work: { kind: "run", script: "make" },
     checkout: false,
-    timeout: 7_200_000,
-    grace: 10_000,
+    timeoutMs: 7_200_000,
+    graceMs: 10_000,
     artifacts: [],
     junit: [],
     limits: {},
@@ -81,9 +81,9 @@ jobs:
     ],
     http: { host: "0.0.0.0", port: 80, url: "https://rack7.example/labgear" },
     host: { classes: ["auto", "fast-disk"], executors: 2 },
-    builds: { keep: 3, keepDays: 4, minFree: 0, maxConsole: 1.5 * 2 ** 20 },
-    stopTimeout: 0,
-    orphanTimeout: 45_000,
+    builds: { keep: 3, keepDays: 4, minFreeBytes: 0, maxConsoleBytes: 1.5 * 2 ** 20 },
+    stopTimeoutMs: 0,
+    orphanTimeoutMs: 45_000,
     infrastructureResult: "NODE_FAILURE",
     devices: new Map(),
     jobs: new Map([
@@ -94,8 +94,8 @@ jobs:
           nodes: ["x86-64"],
           checkout: true,
           work: { kind: "run", script: "on=yes\n" },
-          timeout: 5_400_000,
-          grace: 0,
+          timeoutMs: 5_400_000,
+          graceMs: 0,
           artifacts: ["build/*.bin"],
           junit: ["reports/*.xml"],
           limits: { memory: 4e9, processes: 500, cpu: 1.5 },
@@ -139,7 +139,10 @@ test("drop-ins are laid over the file by name: mappings merge, lists and values 
   assert.equal(config.builds.keep, 1);
   assert.deepEqual([...config.jobs.keys()], ["one", "two"]);
   const one = config.jobs.get("one");
-  assert.deepEqual([one?.work, one?.timeout, one?.grace], [{ kind: "run", script: "make" }, 420_000, 3000]);
+  assert.deepEqual(
+    [one?.work, one?.timeoutMs, one?.graceMs],
+    [{ kind: "run", script: "make" }, 420_000, 3000],
+  );
 });
 
 test("a drop-in's file names are relative to the drop-in", async () => {
@@ -171,7 +174,7 @@ jobs:
   const config = await loadConfig({ file: dir.at("labgear.yaml") });
   assert.deepEqual([config.name, config.host.classes[1]], ["off", "on"]);
   assert.deepEqual(
-    [...config.jobs.values()].map(({ name, work, timeout }) => [name, work, timeout]),
+    [...config.jobs.values()].map(({ name, work, timeoutMs }) => [name, work, timeoutMs]),
     [
       ["123", { kind: "run", script: "yes" }, 300_000],
       ["other", { kind: "run", script: "yes" }, 360_000],
@@ -187,7 +190,7 @@ test("jobs named after what every object has are jobs", async () => {
   });
   const { jobs } = await loadConfig({ file: dir.at("labgear.yaml") });
   assert.deepEqual([...jobs.keys()], ["__proto__", "constructor", "toString"]);
-  assert.equal(jobs.get("__proto__")?.timeout, 180_000);
+  assert.equal(jobs.get("__proto__")?.timeoutMs, 180_000);
   assert.equal("run" in {}, false);
 });
 

@@ -103,7 +103,7 @@ async function carryOut(board: BadBoard, code: number, passwordFile: string): Pr
     power: {},
     health: {},
     quarantineAfter: 3,
-    bootTimeout: 10_000,
+    bootTimeoutMs: 10_000,
   };
   const profile = newTypingProfile();
   using discovery = new Discovery();

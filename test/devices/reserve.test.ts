@@ -20,7 +20,7 @@ async function startDevice() {
     power: {},
     health: {},
     quarantineAfter: 3,
-    bootTimeout: 5000,
+    bootTimeoutMs: 5000,
   };
   const device = openDevice(config, {
     discovery: new Discovery(),

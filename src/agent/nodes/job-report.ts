@@ -180,9 +180,9 @@ export class JobReports {
 
   /** The report of a new build, until end(). */
   open(build: Build): JobReport {
-    const { orphanTimeout } = this.#options.config();
+    const { orphanTimeoutMs } = this.#options.config();
     const message = this.#message(build.record);
-    const report = new JobReport({ build, message, orphanTimeoutMs: orphanTimeout });
+    const report = new JobReport({ build, message, orphanTimeoutMs });
     this.#running.add(report);
     return report;
   }

@@ -100,8 +100,8 @@ export async function runBuild(
 ): Promise<Ending> {
   const { build, job } = request;
   const timeout = setTimeout(() => {
-    build.stop({ kind: "timed-out", reason: `the job's timeout of ${job.timeout / 1000} s ran out` });
-  }, job.timeout);
+    build.stop({ kind: "timed-out", reason: `the job's timeout of ${job.timeoutMs / 1000} s ran out` });
+  }, job.timeoutMs);
   try {
     return await work(request, context, reserve);
   } catch (error) {
@@ -119,7 +119,7 @@ async function work(
   reserve: ReserveBoard | undefined,
 ): Promise<Ending> {
   const { build, job, parameters } = request;
-  const console = await build.open(config().builds.maxConsole);
+  const console = await build.open(config().builds.maxConsoleBytes);
   await using board = await reserve?.(request);
 
   build.enter("preparing");
@@ -249,7 +249,7 @@ function scriptRunner(
   const { workspace, console, trees, env } = place;
   const { record } = build;
   return async (script, options = {}) => {
-    const { name, grace = job.grace, signal = build.signal } = options;
+    const { name, grace = job.graceMs, signal = build.signal } = options;
     const suffix = name === undefined ? "" : `.${name}`;
     const { LABGEAR_PARAMETERS = "", LABGEAR_ARTIFACTS = "" } = env;
     const ending = await runHost({

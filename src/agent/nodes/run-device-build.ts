@@ -72,7 +72,7 @@ interface BoardOutcome extends JobOutcome {
 
 async function work(host: BuildHost, reservation: Reservation, device: Device): Promise<BoardOutcome> {
   const { build, job } = host;
-  const grace = Math.min(job.grace, maxGraceMs);
+  const grace = Math.min(job.graceMs, maxGraceMs);
   if (job.work.kind === "run") {
     await using _ = await reservation.lend();
     const signal = AbortSignal.any([build.signal, reservation.lost]);
@@ -104,7 +104,7 @@ function boardRun(host: BuildHost, reservation: Reservation, device: Device, gra
   const { build, console, workspace } = host;
   return {
     reservation,
-    bootTimeoutMs: device.config.bootTimeout,
+    bootTimeoutMs: device.config.bootTimeoutMs,
     signal: build.signal,
     output: (bytes) => console.write(bytes),
     note: (text) => console.note(text),

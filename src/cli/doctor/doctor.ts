@@ -64,7 +64,7 @@ async function diagnose(options: DiagnoseOptions): Promise<Finding[]> {
     ...(await checkPorts(pid)),
     await checkAddon(),
     await checkCgroup(pid),
-    await checkDisk(options.stateDir, config?.builds.minFree),
+    await checkDisk(options.stateDir, config?.builds.minFreeBytes),
     await checkClock(),
   ];
 }

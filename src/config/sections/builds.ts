@@ -6,10 +6,8 @@ export interface BuildsConfig {
   /** Finished builds of each job. */
   readonly keep: number;
   readonly keepDays: number;
-  /** Bytes. */
-  readonly minFree: number;
-  /** Bytes. */
-  readonly maxConsole: number;
+  readonly minFreeBytes: number;
+  readonly maxConsoleBytes: number;
 }
 
 /** The section once it has passed the schema. */
@@ -60,7 +58,7 @@ export function resolveBuilds(document: BuildsDocument): BuildsConfig {
   return {
     keep: document.keep ?? defaults.keep,
     keepDays: document["keep-days"] ?? defaults.keepDays,
-    minFree: bytes(document["min-free"] ?? defaults.minFree),
-    maxConsole: bytes(document["max-console"] ?? defaults.maxConsole),
+    minFreeBytes: bytes(document["min-free"] ?? defaults.minFree),
+    maxConsoleBytes: bytes(document["max-console"] ?? defaults.maxConsole),
   };
 }

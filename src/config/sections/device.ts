@@ -44,8 +44,8 @@ export interface DeviceConfig {
   };
   /** The number of infrastructure failures in a row that quarantines it. */
   readonly quarantineAfter: number;
-  /** Milliseconds from power or reset to the prompt. */
-  readonly bootTimeout: number;
+  /** From power or reset to the prompt. */
+  readonly bootTimeoutMs: number;
 }
 
 /** The entry once it has passed the schema. */
@@ -270,6 +270,6 @@ export function resolveDevice(name: string, entry: DeviceDocument, resolveFile: 
     ...(reset && { reset }),
     health: entry.health ?? {},
     quarantineAfter: entry["quarantine-after"] ?? defaults.quarantineAfter,
-    bootTimeout: milliseconds(entry["boot-timeout"] ?? defaults.bootTimeout),
+    bootTimeoutMs: milliseconds(entry["boot-timeout"] ?? defaults.bootTimeout),
   };
 }

@@ -15,8 +15,8 @@ export interface FirmwareWork {
   /** A host script that flashes the image; if it fails, the board has failed. */
   readonly flash: string;
   readonly verdict: VerdictConfig;
-  /** Milliseconds from the end of flashing to the verdict. */
-  readonly timeout: number;
+  /** From the end of flashing to the verdict. */
+  readonly timeoutMs: number;
   /** Text that the new image prints, such as Zephyr's RunID; output before it is the previous image's. */
   readonly start?: string;
   /** Whether the flash script gets the port to itself while it runs. */
@@ -97,7 +97,7 @@ export function resolveFirmware(document: FirmwareDocument): FirmwareWork {
     ...(build !== undefined && { build }),
     flash,
     verdict: typeof harness === "string" ? { kind: harness } : { kind: "patterns", ...harness },
-    timeout: milliseconds(timeout ?? defaultTimeout),
+    timeoutMs: milliseconds(timeout ?? defaultTimeout),
     ...(start !== undefined && { start }),
     lend: lend ?? false,
   };

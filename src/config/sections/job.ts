@@ -50,10 +50,9 @@ export interface JobConfig {
   readonly nodes?: readonly string[];
   readonly work: JobWork;
   readonly checkout: boolean;
-  /** Milliseconds. */
-  readonly timeout: number;
-  /** Milliseconds between SIGTERM and SIGKILL. */
-  readonly grace: number;
+  readonly timeoutMs: number;
+  /** Between SIGTERM and SIGKILL. */
+  readonly graceMs: number;
   /** Globs inside the workspace. */
   readonly artifacts: readonly string[];
   readonly junit: readonly string[];
@@ -297,8 +296,8 @@ export function resolveJob(name: string, entry: JobDocument): JobConfig {
     ...(entry.nodes && { nodes: entry.nodes }),
     work: resolveWork(entry),
     checkout: entry.checkout ?? false,
-    timeout: milliseconds(entry.timeout ?? defaults.timeout),
-    grace: milliseconds(entry.grace ?? defaults.grace),
+    timeoutMs: milliseconds(entry.timeout ?? defaults.timeout),
+    graceMs: milliseconds(entry.grace ?? defaults.grace),
     artifacts: entry.artifacts ?? [],
     junit: entry.junit ?? [],
     limits: resolveLimits(entry.limits ?? {}),

@@ -18,14 +18,14 @@ export type StepAction =
   /** Text for the console; `enter`: followed by a line end. */
   | { readonly kind: "send"; readonly text: string; readonly enter: boolean }
   /** Waits until the console's output matches; a match of `fail` fails the step at once. */
-  | { readonly kind: "expect"; readonly pattern: string; readonly fail?: string; readonly timeout: number }
+  | { readonly kind: "expect"; readonly pattern: string; readonly fail?: string; readonly timeoutMs: number }
   /** A command on the console, which must end with exit code 0. */
-  | { readonly kind: "run"; readonly command: string; readonly timeout: number }
+  | { readonly kind: "run"; readonly command: string; readonly timeoutMs: number }
   /** Waits for the console's prompt and logs in, as after a reboot. */
-  | { readonly kind: "login"; readonly timeout: number }
-  | { readonly kind: "sleep"; readonly milliseconds: number }
+  | { readonly kind: "login"; readonly timeoutMs: number }
+  | { readonly kind: "sleep"; readonly durationMs: number }
   | { readonly kind: "control"; readonly line: "dtr" | "rts"; readonly value: boolean }
-  | { readonly kind: "break"; readonly milliseconds: number }
+  | { readonly kind: "break"; readonly durationMs: number }
   | { readonly kind: "power"; readonly action: "on" | "off" | "cycle" }
   | { readonly kind: "reset" }
   /** A shell script on the host, in the workspace. */
@@ -248,17 +248,17 @@ export function resolveStep(step: StepDocument): StepConfig {
 }
 
 function actionOf(step: StepDocument): StepAction | undefined {
-  const timeout = (usual: string): number => milliseconds(step.timeout ?? usual);
+  const timeoutMs = (usual: string): number => milliseconds(step.timeout ?? usual);
   if (step.send !== undefined) return { kind: "send", text: step.send, enter: step.enter ?? true };
   if (step.expect !== undefined) {
     const fail = step.fail === undefined ? {} : { fail: step.fail };
-    return { kind: "expect", pattern: step.expect, ...fail, timeout: timeout(defaults.expectTimeout) };
+    return { kind: "expect", pattern: step.expect, ...fail, timeoutMs: timeoutMs(defaults.expectTimeout) };
   }
   if (step.run !== undefined)
-    return { kind: "run", command: step.run.trimEnd(), timeout: timeout(defaults.runTimeout) };
-  if (step.login !== undefined) return { kind: "login", timeout: timeout(defaults.loginTimeout) };
-  if (step.sleep !== undefined) return { kind: "sleep", milliseconds: milliseconds(step.sleep) };
-  if (step.break !== undefined) return { kind: "break", milliseconds: milliseconds(step.break) };
+    return { kind: "run", command: step.run.trimEnd(), timeoutMs: timeoutMs(defaults.runTimeout) };
+  if (step.login !== undefined) return { kind: "login", timeoutMs: timeoutMs(defaults.loginTimeout) };
+  if (step.sleep !== undefined) return { kind: "sleep", durationMs: milliseconds(step.sleep) };
+  if (step.break !== undefined) return { kind: "break", durationMs: milliseconds(step.break) };
   if (step.control) return controlOf(step.control);
   if (step.power) return { kind: "power", action: step.power };
   if (step.reset !== undefined) return { kind: "reset" };

@@ -31,7 +31,7 @@ export async function runFirmware(run: BoardRun, work: Work): Promise<BoardVerdi
     await reader.race(flash(run, work.flash));
   }
   if (work.start === undefined && reservation.canStartAnew) await reservation.startAnew(signal);
-  await listen(run, harness, work.timeout);
+  await listen(run, harness, work.timeoutMs);
   const { passed, reason, cause } = harness.end();
   const { junit } = harness;
   return { passed, reason, ...(cause && { cause }), ...(junit !== undefined && { junit }) };

@@ -42,7 +42,7 @@ function describe(step: StepConfig): string {
     case "run":
       return `run ${quoted(step.command, 60)}`;
     case "sleep":
-      return `sleep ${step.milliseconds / 1000} s`;
+      return `sleep ${step.durationMs / 1000} s`;
     case "control":
       return `${step.line} ${step.value ? "on" : "off"}`;
     case "power":
@@ -73,9 +73,9 @@ class StepRunner {
   async run(step: StepConfig, index: number): Promise<Problem | undefined> {
     switch (step.kind) {
       case "run":
-        return this.#command(step.command, step.timeout);
+        return this.#command(step.command, step.timeoutMs);
       case "login":
-        return this.#enter(step.timeout);
+        return this.#enter(step.timeoutMs);
       case "put":
       case "get":
         return this.#transfer(step);
@@ -99,13 +99,13 @@ class StepRunner {
         await writer.write(Buffer.from(step.enter ? `${step.text}\r` : step.text));
         return undefined;
       case "sleep":
-        await delay(step.milliseconds, undefined, { signal: AbortSignal.any([signal, reservation.lost]) });
+        await delay(step.durationMs, undefined, { signal: AbortSignal.any([signal, reservation.lost]) });
         return undefined;
       case "control":
         await writer.setControl({ [step.line]: step.value });
         return undefined;
       case "break":
-        await writer.sendBreak(step.milliseconds);
+        await writer.sendBreak(step.durationMs);
         return undefined;
       case "power":
         await reservation.switchPower(step.action, signal);
@@ -161,11 +161,11 @@ class StepOutput implements OutputListener {
   ): Promise<Problem | undefined> {
     this.#received = false;
     this.#match = this.#matcher.expect(step.pattern, step.fail);
-    await reader.until(() => this.#match !== undefined, step.timeout);
+    await reader.until(() => this.#match !== undefined, step.timeoutMs);
     if (this.#match?.kind === "pattern") return undefined;
     if (this.#match) return { reason: `${quoted(this.#match.text, 200)} matched the \`fail\` pattern` };
     const { lastLine } = this.#matcher;
-    const missing = `${quoted(step.pattern, 200)} didn't match within ${step.timeout / 1000} s`;
+    const missing = `${quoted(step.pattern, 200)} didn't match within ${step.timeoutMs / 1000} s`;
     if (!this.#received && lastLine === "")
       return { reason: `${missing}: the board printed nothing`, cause: "silent" };
     return { reason: `${missing}; the last line was ${quoted(lastLine, 200)}` };

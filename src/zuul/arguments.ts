@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto";
 import { CodedError } from "#/lib/errors.ts";
 
-export class ZuulError extends CodedError<"ARGUMENT"> {
+class ZuulError extends CodedError<"ARGUMENT"> {
   override readonly name = "ZuulError";
 }
 

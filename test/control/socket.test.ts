@@ -1,4 +1,4 @@
-/** The control socket: who may use it, whose place it takes, and requests that are none. */
+/** The control socket: its file and access rights, requests, and malformed ones. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
@@ -20,7 +20,11 @@ const routes: ControlRoutes = {
   "POST /echo": async ({ body }) => ({ json: body }),
   "GET /fault": async () => Promise.reject(new TypeError("a fault")),
   "GET /refused": async () => Promise.reject(new ControlError("REFUSED", "not today")),
-  "POST /typed": async ({ bytes }) => ({ bytes: bytes ?? endless(AbortSignal.abort()) }),
+  "POST /typed": async ({ bytes }) => {
+    const typed = bytes as AsyncGenerator<Buffer>;
+    const { value: first } = await typed.next();
+    return { bytes: echo(first, typed) };
+  },
   "GET /endless": async ({ signal }) => ({ bytes: endless(signal) }),
 };
 
@@ -36,6 +40,11 @@ const warnings: string[] = [];
 
 const listen = (file: string) =>
   ControlServer.listen(file, routes, { warn: (_, message) => void warnings.push(message) });
+
+async function* echo(first: Buffer, rest: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  yield first;
+  yield* rest;
+}
 
 const nobody = 65_534;
 const main = new URL("../../src/main.ts", import.meta.url).pathname;
@@ -119,7 +128,7 @@ describe("requests", () => {
     subscribe("http.server.request.start", onRequest);
     await client.json("GET", "/hello");
     unsubscribe("http.server.request.start", onRequest);
-    // As Node emits it when accept(2) fails; this libuv tries again by itself, so nothing real brings it about.
+    // This is how Node reports a failed accept(2). The libuv of Node 26 retries by itself, so a real failure isn't reported.
     server?.emit("error", Object.assign(new Error("accept EMFILE"), { code: "EMFILE", syscall: "accept" }));
     assert.ok(warnings.includes("the control socket can't accept a connection: accept EMFILE"));
     assert.deepEqual(await client.json("GET", "/hello"), { hello: null });
@@ -142,7 +151,7 @@ describe("requests", () => {
     assert.equal((await answer.next()).done, true);
   });
 
-  test("half a request, garbage and a silent client hold nobody up, nor the end", async () => {
+  test("half a request, garbage and a silent client block neither others nor the end", async () => {
     await using folder = await temporaryFolder();
     const file = join(folder.path, "c.sock");
     const server = await listen(file);
@@ -180,7 +189,7 @@ describe("the client", () => {
       return true;
     });
 
-  test("knows what isn't there, what is silent, and what is no agent", async () => {
+  test("recognises a missing agent, a silent one, and what is no agent", async () => {
     await using folder = await temporaryFolder();
     await rejects(
       join(folder.path, "none"),
@@ -209,7 +218,7 @@ describe("the client", () => {
     await rejects(file, "NO_AGENT", /doesn't answer: see its log/, 200);
   });
 
-  test("an unprivileged user is kept out by the mode, and told of the group", async () => {
+  test("the mode keeps an unprivileged user out, and the error names the group", async () => {
     await using folder = await temporaryFolder();
     await chmod(folder.path, 0o755);
     const file = join(folder.path, "c.sock");
@@ -255,7 +264,7 @@ describe("the socket's file", () => {
     assert.deepEqual(await new ControlClient(dead).json("GET", "/hello"), { hello: null });
   });
 
-  test("anything that is no socket is left alone", async () => {
+  test("anything but a socket is left alone", async () => {
     await using folder = await temporaryFolder();
     const file = join(folder.path, "thesis.txt");
     await writeFile(file, "years of work");

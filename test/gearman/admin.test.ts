@@ -51,7 +51,7 @@ describe("gearmand's admin protocol", { skip: lacks("gearmand") }, () => {
     assert.match(await admin.version(), /^\d+\.\d+/);
   });
 
-  test("a job that waits can be cancelled, which fails it for its client", async () => {
+  test("a queued job can be cancelled, and its client gets WORK_FAIL", async () => {
     await using server = await startGearmand();
     await using client = await Client.connect(server);
     const submission = await client.submit({ function: "waits", data: "" });
@@ -62,7 +62,7 @@ describe("gearmand's admin protocol", { skip: lacks("gearmand") }, () => {
     await assert.rejects(admin.cancelJob("H:x:1\nshutdown"), TypeError);
   });
 
-  test("commands may be sent before the answer to the last one", async () => {
+  test("a command may be sent before the last one is answered", async () => {
     await using server = await startGearmand();
     await using admin = await Admin.connect(server);
     const [status, version, workers, none] = await Promise.allSettled([
@@ -91,7 +91,7 @@ test("the Perl server: what it knows, and what it refuses", { skip: lacks("perlG
   await assert.rejects(admin.cancelJob("H:x:1"), refused);
 });
 
-test("a port that speaks HTTP is named so", async () => {
+test("a port that speaks HTTP is recognised", async () => {
   const web = createServer((_request, response) => response.end("hello")).listen(0, "127.0.0.1");
   await once(web, "listening");
   const { port } = web.address() as { port: number };
@@ -104,7 +104,7 @@ test("a port that speaks HTTP is named so", async () => {
   await once(web, "close");
 });
 
-test("a port that speaks something else is shown with what it said", async () => {
+test("a port that speaks another protocol: the error shows what it sent", async () => {
   await using ssh = await startRawServer((socket) => socket.write("SSH-2.0-OpenSSH_9.2\r\n"));
   await statusFails(ssh, "GARBAGE", /speaks SSH: "SSH-2\.0-OpenSSH_9\.2/);
   await using tls = await startRawServer((socket) => socket.write(Buffer.from("15030100020228", "hex")));
@@ -113,7 +113,7 @@ test("a port that speaks something else is shown with what it said", async () =>
   await statusFails(mail, "GARBAGE", /"220 mail\.example ESMTP"/);
 });
 
-test("no answer, as geard gives to what it doesn't know, is a TIMEOUT", async () => {
+test("no answer, as from geard to an unknown command, is a TIMEOUT", async () => {
   await using silent = await startRawServer(() => {});
   await statusFails(silent, "TIMEOUT", /no answer to "status" within 0\.2 s/, { answerTimeoutMs: 200 });
 });

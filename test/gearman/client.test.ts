@@ -1,4 +1,4 @@
-/** The client against the real gearmand, and against peers that behave as other servers do. */
+/** The client against the real gearmand, and against peers that behave like other servers. */
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { Client } from "#/gearman/client/client.ts";
@@ -44,7 +44,7 @@ describe("a client of gearmand", { skip: lacks("gearmand") }, () => {
     for (const priority of ["high", "normal", "low"] as const) {
       await client.submit({ function: "prio", data: "", priority });
       const background = await client.submit({ function: "prio", data: "", priority, background: true });
-      assert.deepEqual(await eventsOf(background), [], "nothing comes of it");
+      assert.deepEqual(await eventsOf(background), [], "no events");
     }
     assert.deepEqual(
       recorder.packets.filter(({ from }) => from === "worker").map(({ packet }) => packet.type),
@@ -89,7 +89,7 @@ describe("a client of gearmand", { skip: lacks("gearmand") }, () => {
     job.done();
   });
 
-  test("an exception is the end for who wants exceptions, a failure for who doesn't; the worker goes on", async () => {
+  test("an exception is the end for a client that wants exceptions, a failure for others; the worker goes on", async () => {
     await using box = await startWorker([server], ["raises"], {
       onJob: async (job) => {
         job.exception("no such board");
@@ -110,7 +110,7 @@ describe("a client of gearmand", { skip: lacks("gearmand") }, () => {
     ]);
   });
 
-  test("two submissions of one unique are one job, and both hear of it", async () => {
+  test("two submissions with one unique are one job, and both get its events", async () => {
     await using client = await Client.connect(server);
     const one = await client.submit({ function: "joined", unique: "u", data: "1" });
     const two = await client.submit({ function: "joined", unique: "u", data: "2" });
@@ -125,7 +125,7 @@ describe("a client of gearmand", { skip: lacks("gearmand") }, () => {
     ]);
   });
 
-  test("a lost connection is an error for what is open, and for what comes later", async () => {
+  test("a lost connection is an error for open requests and for later ones", async () => {
     await using recorder = await startRecorder(server);
     await using client = await Client.connect(recorder);
     const submission = await client.submit({ function: "lost", data: "" });
@@ -171,7 +171,7 @@ test("geard's WORK_FAIL for a lost worker, with the magic of a request, is the e
   assert.deepEqual(await eventsOf(await client.submit({ function: "f", data: "" })), ["fail"]);
 });
 
-test("events that come with the handle, before anybody reads, are kept", async () => {
+test("events that arrive with the handle, before anyone reads, are kept", async () => {
   await using quick = await startRawServer((socket) => {
     socket.once("data", () => {
       const packets = [
@@ -204,7 +204,7 @@ test("a refused submission says why, and the next request gets its own answer", 
   assert.equal((await client.submit({ function: "f", data: "" })).handle, "h");
 });
 
-test("events that nobody reads make the server wait rather than fill the memory", async () => {
+test("unread events make the server wait and don't fill the memory", async () => {
   const { promise: stuck, resolve } = Promise.withResolvers<number>();
   const piece = encode("RES", "WORK_DATA", "h", Buffer.alloc(1024 * 1024));
   const all = 64;

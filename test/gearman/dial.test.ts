@@ -1,4 +1,4 @@
-/** Connecting, over TCP and TLS, to real servers and to peers that are none. */
+/** Connecting, over TCP and TLS, to real servers and to peers that aren't job servers. */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
@@ -25,7 +25,7 @@ const fails = (promise: Promise<unknown>, code: GearmanErrorCode, text: RegExp) 
     return true;
   });
 
-test("a port that nobody listens on is UNREACHABLE", async () => {
+test("a port without a listener is UNREACHABLE", async () => {
   const port = await freePort();
   await fails(
     dial({ host: "127.0.0.1", port }),
@@ -50,7 +50,7 @@ test("aborting gives up with the reason", async () => {
   await assert.rejects(dial({ ...silent, tls: {} }, { signal: controller.signal }), reason);
 });
 
-test("a peer that never answers the TLS handshake is given up", async () => {
+test("a peer that never answers the TLS handshake times out", async () => {
   await using silent = await startRawServer(() => {});
   await fails(dial({ ...silent, tls: {} }, { timeoutMs: 200 }), "TLS", /does that port speak TLS\?/);
   await fails(
@@ -60,7 +60,7 @@ test("a peer that never answers the TLS handshake is given up", async () => {
   );
 });
 
-test("a peer that answers TLS in plain text is named so", async () => {
+test("a peer that answers TLS in plain text is recognised", async () => {
   await using http = await startRawServer((socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n"));
   await fails(dial({ ...http, tls: {} }), "TLS", /answers in plain text/);
   await using closing = await startRawServer((socket) => socket.destroy());
@@ -116,7 +116,7 @@ describe("TLS in front of a real server", { skip: lacks("gearmand", "stunnel", "
     assert.match(await admin.version(), /^\d/);
   });
 
-  test("a client certificate that is demanded and lacking", async () => {
+  test("a client certificate that is demanded and missing", async () => {
     const ask = async () => {
       await using admin = await Admin.connect({ host: "localhost", port: demandingPort, tls: { ca } });
       await admin.version();
@@ -124,7 +124,7 @@ describe("TLS in front of a real server", { skip: lacks("gearmand", "stunnel", "
     await fails(ask(), "TLS", /demands a client certificate/);
   });
 
-  test("a certificate file that is none", async () => {
+  test("a certificate file that has no certificate", async () => {
     await fails(
       dial({ host: "localhost", port, tls: { ca, cert: "nonsense", key: "nonsense" } }),
       "TLS",

@@ -1,4 +1,4 @@
-/** Almost right packets, thousands of them, in each direction: nobody falls, hangs, grows or talks too much. */
+/** Thousands of almost valid packets in each direction: no crash, no hang, no growth, no flood of log lines. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
@@ -21,9 +21,9 @@ import { type Session, sessions } from "./mutate.ts";
 import { Peer } from "./peer.ts";
 
 const goal = scale(2_000, 100_000);
-/** What garbage of any length may leave behind: what the compiler, pools and the test itself keep. */
+/** Memory that may remain: what the compiler, pools and the test itself keep. */
 const allowance = 24 * 1024 * 1024;
-/** Parsers meet odd chunks too. */
+/** Parsers get odd chunks too. */
 const half = ({ bytes }: Session) => [
   bytes.subarray(0, bytes.length >> 1),
   bytes.subarray(bytes.length >> 1),
@@ -38,7 +38,7 @@ function held(): number {
   return heapUsed + external;
 }
 
-/** Fails when more is held at the end than was after the first tenth. */
+/** Fails when the memory at the end is above that after the first tenth. */
 class Growth {
   #early: number | undefined;
 
@@ -72,7 +72,7 @@ function play(socket: Socket, session: Session): void {
   socket.end();
 }
 
-/** A job server that takes a registration as real ones do, and answers the first request for a job with garbage. */
+/** A job server that answers a registration like a real one, and the first request for a job with garbage. */
 async function startHostileServer(seed: number) {
   const next = sessions(seed, "RES");
   const growth = new Growth();
@@ -111,7 +111,7 @@ async function startHostileServer(seed: number) {
 const longTime = scale(50_000, 1_000_000);
 
 describe("a hostile job server", () => {
-  test("workers bear it, with one line for each connection, and serve a good server after it", async (t) => {
+  test("workers survive it, log one line for each connection, and serve a good server afterwards", async (t) => {
     await using hostile = await startHostileServer(1);
     await using good = new JobServer();
     const { port } = await good.listen({ port: 0 });
@@ -123,7 +123,7 @@ describe("a hostile job server", () => {
       const worker = new Worker({
         servers: [hostile],
         clientId: `box7/${index}`,
-        // Tries at once, where others wait for up to 30 s after the tenth garbage.
+        // No delay, where others wait up to 30 s after the tenth garbage.
         random: () => 0,
         onEvent: logWorkerEvents(log),
         onJob: async (job) => {
@@ -230,7 +230,7 @@ describe("a hostile job server", () => {
 });
 
 describe("hostile clients and workers", () => {
-  test("the embedded job server bears them, with one line for each, and serves good ones after it", async (t) => {
+  test("the embedded job server survives them, logs one line for each, and serves good ones afterwards", async (t) => {
     const events = new Map<ServerEvent["kind"], number>();
     const texts: string[] = [];
     await using server = new JobServer({
@@ -277,5 +277,5 @@ describe("hostile clients and workers", () => {
   });
 });
 
-/** What a request ended with; "fault" when it isn't one that callers are told of. */
+/** How a request ended; "fault" when it isn't an error that callers expect. */
 const code = (error: unknown) => (error instanceof GearmanError ? error.code : "fault");

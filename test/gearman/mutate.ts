@@ -1,4 +1,4 @@
-/** Packets that are almost right: real ones with bytes changed, cut, moved or made up, the same for each seed. */
+/** Almost valid packets: real ones with bytes changed, cut, moved or made up, the same for each seed. */
 import { encode, headerSize, type Magic, type PacketType } from "#/gearman/wire/packet.ts";
 import { PacketParser } from "#/gearman/wire/parser.ts";
 import { seeded, seededBytes } from "../support/random.ts";
@@ -72,7 +72,7 @@ const lines: Readonly<Record<Magic, readonly string[]>> = {
 
 const sizes = [0, 1, 11, 255, 65_536, 2 ** 24, 2 ** 31, 2 ** 32 - 1];
 
-/** Makes one piece after the other, of the packets that one side sends, odd or as it should be; `text`: lines, too. */
+/** Makes pieces of what one side sends, odd ones and valid ones; `text`: lines too. */
 function mutator(
   random: (bound: number) => number,
   magic: Magic,
@@ -130,34 +130,34 @@ function mutator(
   };
   return () => {
     if (text && random(3) === 0) return [textual(), true];
-    // Whole ones in between lead on to other states.
+    // Valid ones in between lead to other states.
     return random(3) === 0 ? [packet(), false] : [pick(ways)(), true];
   };
 }
 
 export interface Session {
   readonly bytes: Buffer;
-  /** How many odd pieces it has. */
+  /** Odd pieces in it. */
   readonly pieces: number;
 }
 
 /**
- * What one connection sends: pieces up to the first that ends a parser, or that swallows what would follow, so that each of
- * them counts.
+ * What one connection sends: pieces up to the first one that ends a parser, or that swallows what follows, so that each one
+ * counts.
  */
 export function sessions(
   seed: number,
   magic: Magic,
-  options: { text?: boolean; most?: number } = {},
+  options: { text?: boolean; max?: number } = {},
 ): () => Session {
-  const { text = false, most = 50 } = options;
+  const { text = false, max = 50 } = options;
   const random = seeded(seed);
   const next = mutator(random, magic, text);
   return () => {
     const parser = new PacketParser({ magic, text });
     const all: Buffer[] = [];
     let pieces = 0;
-    while (all.length < most && parser.idle) {
+    while (all.length < max && parser.idle) {
       const [piece, odd] = next();
       all.push(piece);
       if (odd) pieces += 1;

@@ -29,7 +29,7 @@ function readInPieces(bytes: Buffer, size: number, options: ParserOptions): (Pac
   return items;
 }
 
-/** The error that pushing these bytes ends in, and what came out before it. */
+/** The error from pushing these bytes, and the items before it. */
 function readToError(bytes: Buffer, options: ParserOptions) {
   const parser = new PacketParser(options);
   const items: (Packet | TextLine)[] = [];
@@ -70,14 +70,14 @@ test("text lines and packets share a connection", () => {
   }
 });
 
-test("what a packet holds is a copy: the chunk may be reused", () => {
+test("packets hold copies: the chunk may be reused", () => {
   const chunk = encode("RES", "JOB_CREATED", "H:box:1");
   const items = [...new PacketParser({ magic: "RES" }).push(chunk)];
   chunk.fill(0);
   assert.deepEqual(show(items), [["JOB_CREATED", "H:box:1"]]);
 });
 
-test("garbage is named and shown, after what came before it", () => {
+test("garbage is explained and shown, after the items before it", () => {
   const cases: [Buffer, RegExp][] = [
     [
       Buffer.from("HTTP/1.1 400 Bad Request\r\nServer: x"),
@@ -100,7 +100,7 @@ test("garbage is named and shown, after what came before it", () => {
   }
 });
 
-test("geard's WORK_FAIL with the magic of a request is taken", () => {
+test("geard's WORK_FAIL with the magic of a request is accepted", () => {
   const items = readInPieces(encode("REQ", "WORK_FAIL", "H:box:1"), 1, { magic: "RES" });
   assert.deepEqual(show(items), [["WORK_FAIL", "H:box:1"]]);
   assert.match(
@@ -109,7 +109,7 @@ test("geard's WORK_FAIL with the magic of a request is taken", () => {
   );
 });
 
-test("a wrong magic is named even one byte at a time", () => {
+test("a wrong magic is explained even when it comes byte by byte", () => {
   const parser = new PacketParser({ magic: "RES" });
   const bytes = encode("REQ", "GRAB_JOB");
   assert.throws(() => {
@@ -117,7 +117,7 @@ test("a wrong magic is named even one byte at a time", () => {
   }, /sends requests/);
 });
 
-test("a TLS handshake at a server that takes text is no line", () => {
+test("a TLS handshake isn't taken for a text line", () => {
   const { error } = readToError(Buffer.from("160301000a0a", "hex"), { magic: "REQ", text: true });
   assert.match(error?.message ?? "", /speaks TLS/);
 });

@@ -1,4 +1,4 @@
-/** A client, worker or administrator made of a raw socket, for tests that look at single packets. */
+/** A client, worker or administrator made of a raw socket, for tests of single packets. */
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { encode, type PacketType } from "#/gearman/wire/packet.ts";
@@ -26,7 +26,7 @@ export class Peer implements AsyncDisposable {
     return this;
   }
 
-  /** The next packet, as `TYPE ARG ARG…`, or the next line; "closed" when there is none any more. */
+  /** The next packet, as `TYPE ARG ARG…`, or the next line; "closed" after the last one. */
   async next(): Promise<string> {
     const item = await bounded(this.#items.next());
     return item.value ?? "closed";

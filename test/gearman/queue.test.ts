@@ -15,7 +15,7 @@ const limits: QueueOptions = {
   maxLosses: 2,
 };
 
-/** A queue whose connections 1 … 9 are there; effects are written as text: `TO TYPE ARGS`. */
+/** A queue with connections 1 to 9; effects are written as text: `TO TYPE ARGS`. */
 function bench(options: Partial<QueueOptions> = {}) {
   const queue = new JobQueue({ ...limits, ...options });
   for (let id = 1; id <= 9; id++) queue.join(id, "127.0.0.1");
@@ -28,7 +28,7 @@ function bench(options: Partial<QueueOptions> = {}) {
     ask,
     line: (line: string) => handleLine(queue, line, { software: "test 1", pid: 7 }),
     leave: (id: number) => queue.leave(id).flatMap(written),
-    /** Submits in the foreground, gives the handle. */
+    /** Submits in the foreground; returns the handle. */
     submit: (id: number, name: string, unique = "", data = "") =>
       ask(id, "SUBMIT_JOB", name, unique, data)[0]?.split(" ")[2] ?? "",
   };
@@ -92,7 +92,7 @@ describe("submitting", () => {
     assert.deepEqual(ask(3, "WORK_COMPLETE", handle, "y"), [end, end]);
   });
 
-  test("takes the data for the unique when that is -, and nothing when it is empty", () => {
+  test("the unique - stands for the data, an empty one for nothing", () => {
     const { submit } = bench();
     const handle = submit(1, "f", "-", "same");
     assert.equal(submit(2, "f", "-", "same"), handle);
@@ -100,7 +100,7 @@ describe("submitting", () => {
     assert.notEqual(submit(1, "f", "", "same"), submit(2, "f", "", "same"));
   });
 
-  test("stops at the limits of jobs, bytes, seats and functions; joining is no new job", () => {
+  test("stops at the limits of jobs, bytes, clients and functions; joining is no new job", () => {
     const full = "1 ERROR QUEUE_ERROR Job queue is full";
     const { ask, submit, queue, leave } = bench({ maxJobs: 3, maxJobBytes: 10, maxFunctions: 2 });
     submit(2, "f", "u", "12345678");
@@ -137,7 +137,7 @@ describe("grabbing", () => {
     assert.deepEqual(got, ["f HIGH_BG", "g HIGH_BG", "g BG", "f BG", "f LOW_BG", "g LOW_BG"]);
   });
 
-  test("wakes who falls asleep or learns a function while a job waits", () => {
+  test("wakes a worker that falls asleep or registers a function while a job waits", () => {
     const { ask, submit } = bench();
     submit(1, "f");
     ask(2, "CAN_DO", "f");
@@ -168,7 +168,7 @@ describe("a lost worker", () => {
     return { ...table, handle };
   };
 
-  test("gives its job back, ahead of younger ones, with the same handle; at the third loss it fails", () => {
+  test("requeues its job, ahead of younger ones, with the same handle; the third loss fails it", () => {
     const { ask, leave, submit, handle } = running();
     ask(5, "PRE_SLEEP");
     assert.deepEqual(leave(2), [
@@ -217,7 +217,7 @@ describe("a lost worker", () => {
 });
 
 describe("clients that leave", () => {
-  test("take their queued job along, unless somebody else wants it", () => {
+  test("take their queued job along, unless another client wants it", () => {
     const { ask, leave, line, submit } = bench();
     submit(1, "f", "mine");
     submit(1, "f", "ours");
@@ -253,7 +253,7 @@ describe("work packets", () => {
     assert.deepEqual(ask(3, "WORK_FAIL", handle), [`1 WORK_FAIL ${handle}`]);
   });
 
-  test("an exception ends the job: told to who asked, a failure to the others", () => {
+  test("an exception ends the job: sent to clients that asked for it, a failure to others", () => {
     const { ask, submit } = bench();
     const handle = submit(1, "f", "u");
     submit(2, "f", "u");
@@ -267,7 +267,7 @@ describe("work packets", () => {
     assert.match(ask(3, "WORK_FAIL", handle)[0] ?? "", /^3 ERROR JOB_NOT_FOUND/);
   });
 
-  test("WORK_STATUS is what GET_STATUS and GET_STATUS_UNIQUE say; what is no number reads as 0", () => {
+  test("GET_STATUS and GET_STATUS_UNIQUE return the last WORK_STATUS; anything but a number counts as 0", () => {
     const { ask, submit } = bench();
     const handle = submit(1, "f", "u");
     assert.deepEqual(ask(1, "GET_STATUS", handle), [`1 STATUS_RES ${handle} 1 0 0 0`]);
@@ -332,7 +332,7 @@ describe("wrong use", () => {
 });
 
 describe("admin lines", () => {
-  test("cancel takes out queued jobs alone, and tells their clients", () => {
+  test("cancel removes only queued jobs, and their clients get WORK_FAIL", () => {
     const { ask, line, submit } = bench();
     const [first, second] = [submit(1, "f"), submit(1, "f")];
     ask(2, "CAN_DO", "f");
@@ -345,7 +345,7 @@ describe("admin lines", () => {
     assert.deepEqual(ask(2, "GRAB_JOB"), ["2 NO_JOB"]);
   });
 
-  test("names come back in their own bytes, and a client id can't make a line or a column", () => {
+  test("names come back byte for byte, and a client id can't start a line or a column", () => {
     const { ask, line } = bench();
     ask(1, "CAN_DO", "prüfen");
     ask(1, "SET_CLIENT_ID", "a b\nc");
@@ -366,14 +366,14 @@ describe("admin lines", () => {
     assert.match(line("maxqueue f many").text, /^ERR INVALID_ARGUMENTS/);
   });
 
-  test("shutdown is refused, and an unknown command is named so", () => {
+  test("shutdown and unknown commands are refused", () => {
     const { line } = bench();
     assert.match(line("shutdown").text, /^ERR NOT_ALLOWED/);
     assert.equal(line("nonsense").text, "ERR UNKNOWN_COMMAND Unknown+server+command\r\n");
   });
 });
 
-test("the list keeps the order of submits, whatever comes back or goes", () => {
+test("the list keeps the order of submits, whatever is requeued or removed", () => {
   const list = new OrderedList<{ order: number }>();
   const items = Array.from({ length: 6 }, (_, order) => ({ order }));
   const take = (order: number) => list.remove(items[order] as { order: number });

@@ -70,7 +70,7 @@ function nonsense(next: () => number): Buffer {
 }
 
 describe("the embedded job server", () => {
-  test("outlives garbage on 200 connections, with one word of it each", async () => {
+  test("survives garbage on 200 connections, and logs one line for each", async () => {
     await using server = await start();
     await using client = await Peer.connect(server.port);
     await using worker = await Peer.connect(server.port);
@@ -91,7 +91,7 @@ describe("the embedded job server", () => {
     assert.deepEqual(await newcomer.ask("version"), ["OK labgear"]);
   });
 
-  test("says what came in place of Gearman, and keeps what was answered before it", async () => {
+  test("logs what arrived in place of Gearman, after answering what came before", async () => {
     await using server = await start();
     await using peer = await Peer.connect(server.port);
     peer.send("ECHO_REQ", "hello").socket.write(Buffer.from("\x16\x03\x01\x02\x00\x01", "latin1"));
@@ -104,7 +104,7 @@ describe("the embedded job server", () => {
     assert.match(server.events[0]?.message ?? "", /TLS/);
   });
 
-  test("takes nothing from a browser, whatever its request carries", async () => {
+  test("ignores a browser, whatever its request carries", async () => {
     await using server = await start();
     await using peer = await Peer.connect(server.port);
     const job = encode("REQ", "SUBMIT_JOB_BG", "f", "", "").toString("latin1");
@@ -115,7 +115,7 @@ describe("the embedded job server", () => {
     assert.deepEqual(await other.ask("status"), ["."]);
   });
 
-  test("refuses a packet by its size before it takes the data", async () => {
+  test("refuses a packet by its size, before any of the data", async () => {
     await using server = await start({ maxPacket: 1000 });
     await using peer = await Peer.connect(server.port);
     peer.socket.write(encode("REQ", "ECHO_REQ", Buffer.alloc(1001)).subarray(0, headerSize));
@@ -123,7 +123,7 @@ describe("the embedded job server", () => {
     assert.match((await server.firstEvent()).message, /1001 bytes is over the limit of 1000/);
   });
 
-  test("tells one connection too many, closes it, and takes one again when another has left", async () => {
+  test("refuses one connection too many with an ERROR, and accepts again when one has left", async () => {
     await using server = await start({ maxConnections: 2 });
     await using first = await Peer.connect(server.port);
     await using second = await Peer.connect(server.port);
@@ -137,7 +137,7 @@ describe("the embedded job server", () => {
     await serves(first, fourth, "still");
   });
 
-  test("refuses jobs beyond its limit, and takes the next when one has ended", async () => {
+  test("refuses jobs over the limit, and accepts again when one has ended", async () => {
     await using server = await start({ maxJobs: 1 });
     await using peer = await Peer.connect(server.port);
     peer.send("SUBMIT_JOB_BG", "f", "", "1").send("SUBMIT_JOB_BG", "f", "", "2");
@@ -149,7 +149,7 @@ describe("the embedded job server", () => {
     assert.match(await peer.next(), /^JOB_CREATED/);
   });
 
-  test("drops a client that never reads past a cap, while others are served", async () => {
+  test("drops a client that never reads at the limit, while others are served", async () => {
     await using server = await start({ maxPacket: 64 * 1024 });
     const deaf = connect(server.port, "127.0.0.1").on("error", () => {});
     deaf.pause().write(encode("REQ", "SUBMIT_JOB", "flood", "", ""));
@@ -193,7 +193,7 @@ describe("the embedded job server", () => {
     assert.deepEqual(server.events, []);
   });
 
-  test("drops who holds most when unfinished packets fill the memory", async () => {
+  test("drops the connection that holds most when unfinished packets fill the memory", async () => {
     await using server = await start({ maxMemory: 1024 * 1024 });
     await using small = await Peer.connect(server.port);
     await using hog = await Peer.connect(server.port);
@@ -207,7 +207,7 @@ describe("the embedded job server", () => {
     assert.deepEqual(await other.ask("version"), ["OK labgear"]);
   });
 
-  test("answers a peer that has closed its half already", async () => {
+  test("answers a peer that has already closed its half", async () => {
     await using server = await start();
     await using peer = await Peer.connect(server.port);
     peer.socket.end("version\nstatus\n");
@@ -238,7 +238,7 @@ describe("the embedded job server", () => {
     assert.match(await peer.next(), /^ERROR JOB_NOT_FOUND/);
   });
 
-  test("can't listen where another one does", async () => {
+  test("can't listen where another server does", async () => {
     await using server = await start();
     const port = server.port;
     await using second = new JobServer();

@@ -1,4 +1,4 @@
-/** The embedded job server serves the programs people have; the same scenes run against gearmand, with the same outcome. */
+/** The embedded job server with the usual Gearman programs; the same tests run against gearmand, with the same outcome. */
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -31,7 +31,7 @@ const options = {
   stdin: "ignore",
 } as const;
 
-/** Runs a program of Gearman to its end; gives exit code and output. */
+/** Runs a Gearman program to its end; returns exit code and output. */
 async function run(program: "gearman" | "gearadmin", port: number, ...args: string[]) {
   const result = await execa(part(program), ["-h", "127.0.0.1", "-p", `${port}`, ...args], options);
   return { code: result.exitCode, out: result.stdout };
@@ -114,7 +114,7 @@ for (const [name, start] of servers) {
       assert.equal(await readFile(file, "utf8"), "high\nhigh2\nnormal\nlow\n");
     });
 
-    test("a worker killed in the middle: the next one does the job, the client gets its answer", async () => {
+    test("when a worker is killed, the next one does the job and the client gets its answer", async () => {
       await using server = await start();
       const onLine = ["-n", "-f", "boot", "--", "sh", "-c"];
       await using first = gearman(server.port, "-w", ...onLine, "echo $$; exec sleep 20");
@@ -167,7 +167,7 @@ for (const [name, start] of servers) {
       assert.match(lasting.out, /^f\t0\t0\t1$/m);
     });
 
-    test("one conversation of administrators and peers", async () => {
+    test("admin commands between packets", async () => {
       await using server = await start();
       await using peer = await Peer.connect(server.port);
       const seen: string[] = [];

@@ -1,4 +1,4 @@
-/** A worker with the Perl server, with servers that hang, and with peers that do what no server should. */
+/** A worker with the Perl server, with servers that hang, and with peers that misbehave. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Client } from "#/gearman/client/client.ts";
@@ -8,7 +8,7 @@ import { eventsOf, startWorker, submitDetached, told } from "../support/gearman.
 import { lacks } from "../support/parts.ts";
 import { startGearmand, startPerlServer, startRawServer } from "../support/servers.ts";
 
-/** A server that answers a registration as real ones do, and everything else as the test says. */
+/** A server that answers a registration like a real one, and everything else as the test wants. */
 const startScriptedServer = (answer: (type: string, send: (bytes: Buffer) => void) => void) =>
   startRawServer((socket) => {
     const parser = new PacketParser({ magic: "REQ" });
@@ -22,7 +22,7 @@ const startScriptedServer = (answer: (type: string, send: (bytes: Buffer) => voi
     });
   });
 
-test("a server that hangs when it is asked for a job loses its connection, and the slot goes on", {
+test("a server that hangs on a request for a job loses its connection, and the slot goes on", {
   skip: lacks("gearmand"),
 }, async () => {
   await using hung = await startScriptedServer(() => {});
@@ -42,7 +42,7 @@ test("a server that hangs when it is asked for a job loses its connection, and t
 });
 
 describe("a worker of the Perl server", { skip: lacks("perlGearmand") }, () => {
-  test("falls back to GRAB_JOB, and bears the ERROR that WORK_DATA brings", async () => {
+  test("falls back to GRAB_JOB, and survives the ERROR that WORK_DATA brings", async () => {
     await using server = await startPerlServer();
     await using box = await startWorker([server], ["f"]);
     await using client = await Client.connect(server);
@@ -74,7 +74,7 @@ describe("a worker of odd servers", () => {
     assert.equal(box.jobs.all.length, 0);
   });
 
-  test("packets that no state expects are told and borne", async () => {
+  test("packets that no state expects are reported, and the link goes on", async () => {
     await using chatty = await startScriptedServer((type, send) => {
       if (type !== "PRE_SLEEP") return send(encode("RES", "NO_JOB"));
       send(
@@ -92,7 +92,7 @@ describe("a worker of odd servers", () => {
     assert.equal(box.worker.links[0]?.state, "asleep");
   });
 
-  test("a peer that speaks something else is given up with what it said", async () => {
+  test("a peer that speaks another protocol: the error shows what it sent", async () => {
     await using http = await startRawServer((socket) => socket.write("HTTP/1.1 400 Bad Request\r\n\r\n"));
     await using good = await startScriptedServer(() => {});
     await using box = await startWorker([http, good], ["f"]);

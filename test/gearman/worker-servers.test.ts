@@ -8,16 +8,16 @@ import { startRecorder } from "../support/recorder.ts";
 import { bounded, freePort, startGearmand, startRawServer } from "../support/servers.ts";
 
 describe("a worker of several servers", { skip: lacks("gearmand") }, () => {
-  test("does 40 jobs of two servers, in turn, and never two at once", async () => {
+  test("does 40 jobs of two servers in turn, never two at once", async () => {
     await using one = await startGearmand();
     await using two = await startGearmand();
     let running = 0;
-    let most = 0;
+    let max = 0;
     const order: string[] = [];
     await using box = await startWorker([one, two], ["f"], {
       onJob: async (job) => {
         running += 1;
-        most = Math.max(most, running);
+        max = Math.max(max, running);
         order.push(job.server);
         await new Promise((resolve) => setImmediate(resolve));
         running -= 1;
@@ -39,7 +39,7 @@ describe("a worker of several servers", { skip: lacks("gearmand") }, () => {
     const ends = await bounded(Promise.all(submissions.map(eventsOf)));
     const expected = Array.from({ length: 20 }, (_, i) => [`complete ${i}`]);
     assert.deepEqual(ends, [...expected, ...expected]);
-    assert.equal(most, 1);
+    assert.equal(max, 1);
     const switches = order.filter((server, i) => i > 0 && server !== order[i - 1]).length;
     assert(switches >= 30, `the servers take turns: ${switches} changes in ${order.length} jobs`);
   });
@@ -60,7 +60,7 @@ describe("a worker of several servers", { skip: lacks("gearmand") }, () => {
     assert.equal(new Set(assigned).size, 30, "each job was given once");
   });
 
-  test("a server that accepts and never answers doesn't hold up the others", async () => {
+  test("a server that accepts and never answers doesn't block the others", async () => {
     await using hung = await startRawServer(() => {});
     await using gearmand = await startGearmand();
     await using box = await startWorker([hung, gearmand], ["f"], { answerTimeoutMs: 300 });
@@ -74,7 +74,7 @@ describe("a worker of several servers", { skip: lacks("gearmand") }, () => {
     assert.equal(link?.lastError?.code, "TIMEOUT");
   });
 
-  test("servers are added and taken away while it runs; one that gave the job in hand stays until the end", async () => {
+  test("servers are added and removed while it runs; one whose job is held stays until the end", async () => {
     await using one = await startGearmand();
     await using two = await startGearmand();
     await using box = await startWorker([one], ["f"]);
@@ -98,7 +98,7 @@ describe("a worker of several servers", { skip: lacks("gearmand") }, () => {
     assert.deepEqual(box.worker.links, []);
   });
 
-  test("a server that isn't there yet is tried until it is", async () => {
+  test("a server that isn't up yet is retried until it is", async () => {
     const port = await freePort();
     const address = { host: "127.0.0.1", port };
     const { promise: waited, resolve } = Promise.withResolvers<void>();
@@ -110,7 +110,7 @@ describe("a worker of several servers", { skip: lacks("gearmand") }, () => {
     assert.match(link?.status ?? "", /^1 function registered/);
   });
 
-  test("a server that is killed while idle: the functions are there again as soon as it is", async () => {
+  test("a server is killed and restarted: the functions are registered again", async () => {
     const first = await startGearmand();
     const { port } = first;
     await using box = await startWorker([first], ["f"]);
@@ -126,7 +126,7 @@ describe("a worker of several servers", { skip: lacks("gearmand") }, () => {
     job.done();
   });
 
-  test("a connection lost with a job: the job knows, and the same one is handed out again beside its onJob", async () => {
+  test("a connection lost with a job: the job's signal aborts, and it is handed out again beside its onJob", async () => {
     await using gearmand = await startGearmand();
     await using recorder = await startRecorder(gearmand);
     await using box = await startWorker([recorder], ["f"]);
@@ -154,7 +154,7 @@ describe("a worker of several servers", { skip: lacks("gearmand") }, () => {
     );
   });
 
-  test("an ending is known to be delivered, also while paused, and known not to be when the connection goes", async () => {
+  test("`delivered` is true when the server has the ending, also while paused, and false when the connection goes", async () => {
     await using gearmand = await startGearmand();
     await using box = await startWorker([gearmand], ["f"]);
     await submitDetached(gearmand, "f");

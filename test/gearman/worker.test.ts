@@ -16,7 +16,7 @@ describe("a worker of gearmand", { skip: lacks("gearmand") }, () => {
   });
   after(() => server[Symbol.asyncDispose]());
 
-  test("does a job and says what there is to say", async () => {
+  test("does a job: data, status, the end", async () => {
     await using box = await startWorker([server], ["say"]);
     await using client = await Client.connect(server);
     const submission = await client.submit({ function: "say", unique: "u-1", data: "a\0b" });
@@ -32,7 +32,7 @@ describe("a worker of gearmand", { skip: lacks("gearmand") }, () => {
     await bounded(box.worker.settled());
   });
 
-  test("takes jobs that were queued before it came, and before a function was added while it slept", async () => {
+  test("gets jobs that were queued before it connected, or before it registered the function while asleep", async () => {
     await submitDetached(server, "early-1");
     await submitDetached(server, "early-2");
     await using recorder = await startRecorder(server);
@@ -103,7 +103,7 @@ describe("a worker of gearmand", { skip: lacks("gearmand") }, () => {
     assert(at(/CANT_DO hold-a/) > at(/WORK_COMPLETE/));
   });
 
-  test("a busy worker stays registered, asks for nothing, and takes the next job when it is free", async () => {
+  test("a busy worker stays registered, asks for nothing, and gets the next job when it is free", async () => {
     await using recorder = await startRecorder(server);
     await using box = await startWorker([recorder], ["busy"]);
     const handles = [await submitDetached(server, "busy"), await submitDetached(server, "busy")];
@@ -144,7 +144,7 @@ describe("a worker of gearmand", { skip: lacks("gearmand") }, () => {
     assert.equal(worker.idle, true);
   });
 
-  test("of two workers that wake for one job, the one that gets none sleeps and takes the next", async () => {
+  test("when two workers wake for one job, the one that gets none sleeps and gets the next", async () => {
     const done = new Arrivals<string>();
     const onJob = async (job: Job) => {
       job.complete();
@@ -156,7 +156,7 @@ describe("a worker of gearmand", { skip: lacks("gearmand") }, () => {
       assert.equal(await submitDetached(server, "race"), await done.next());
   });
 
-  test("a job left without an end is failed, and so is one whose onJob rejects", async () => {
+  test("a job without an end is failed, and so is one whose onJob rejects", async () => {
     await using client = await Client.connect(server);
     await using box = await startWorker([server], ["open"]);
     const open = await client.submit({ function: "open", data: "" });
@@ -187,7 +187,7 @@ describe("a worker of gearmand", { skip: lacks("gearmand") }, () => {
     assert.deepEqual(said, [`worker WORK_COMPLETE ${job.handle} first`]);
   });
 
-  test("a job that was cancelled behind the worker's back is ended in vain, and the next one comes", async () => {
+  test("ending a job that the server has cancelled does no harm, and the next one comes", async () => {
     await using box = await startWorker([server], ["cancelled"]);
     const handle = await submitDetached(server, "cancelled");
     const job = await box.jobs.next();

@@ -31,7 +31,7 @@ test("a node registers build:JOB, one for each admitted class, and its own name"
   ]);
 });
 
-test("function names that aren't Zuul's are none of ours", () => {
+test("function names that aren't Zuul's are ignored", () => {
   for (const name of ["", "build", "build:", "build:a:b:c", "stop:a:b", "reverse", "merger:merge"]) {
     assert.equal(parseFunction(name), undefined, name);
   }
@@ -56,7 +56,7 @@ test("a build's values that aren't strings are written as JSON", () => {
   assert.equal(({} as Record<string, unknown>).x, undefined);
 });
 
-test("arguments that can't be understood say why in one line", () => {
+test("arguments that can't be understood: the error is one line", () => {
   const bad = ["nonsense", "[1]", '"text"', "null", "12", "{", "\xff\xfe\n"];
   for (const text of bad) {
     assert.throws(

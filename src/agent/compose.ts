@@ -1,5 +1,5 @@
 /** Builds every part of the agent and hands each what it needs: the map of the program. */
-import { realpath } from "node:fs/promises";
+import { realpath, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Build } from "#/builds/build.ts";
 import { BuildStore } from "#/builds/store.ts";
@@ -13,6 +13,7 @@ import { openTrees } from "#/runners/trees/trees.ts";
 import { Agent, hostLabels } from "./agent.ts";
 import { WatchedBox } from "./box-health.ts";
 import { controlRoutes } from "./control-routes.ts";
+import { transferFolder } from "./device-routes.ts";
 import { Devices } from "./devices.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import type { NodeContext } from "./nodes/executor.ts";
@@ -102,6 +103,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
     log.warn({ pid }, `killed process ${pid} (${command}), left by an earlier agent`);
   }
   host = await hostFacts();
+  await rm(transferFolder(stateDir), { recursive: true, force: true });
   const devices = resources.use(new Devices({ nodes, context, state }));
   await devices.prepare(config);
   devices.apply(config, servers);

@@ -1,6 +1,6 @@
-/** What the control socket answers about devices: their state, their consoles, files to and from them. */
+/** The control socket's routes for devices: their state, their consoles, files to and from them. */
 import { createWriteStream } from "node:fs";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -14,10 +14,10 @@ import type { PortWriter } from "#/devices/port/writer.ts";
 import type { Agent } from "./agent.ts";
 import { deviceStatus } from "./status.ts";
 
-/** How much of what a board said before is shown when somebody begins to watch, in bytes. */
-const history = 4096;
-/** How long somebody with a file waits for the board, in milliseconds. */
-const patience = 60_000;
+/** Of the latest output, shown before the live console. */
+const maxRecentBytes = 4096;
+/** How long a file waits for the board to be free. */
+const reserveTimeoutMs = 60_000;
 
 export function deviceRoutes(agent: Agent): ControlRoutes {
   return {
@@ -38,13 +38,16 @@ function named(agent: Agent, { query }: ControlRequest): Device {
 }
 
 async function* watch({ port }: Device, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-  for await (const { bytes } of port.follow(Math.max(port.ring.start, port.ring.end - history), signal))
+  for await (const { bytes } of port.follow(
+    Math.max(port.ring.start, port.ring.end - maxRecentBytes),
+    signal,
+  ))
     yield bytes;
 }
 
-/** Bytes in both directions, until whoever writes has gone. */
+/** Bytes in both directions, until the writer disconnects. */
 async function write(device: Device, { bytes, signal }: ControlRequest): Promise<ControlAnswer> {
-  if (!bytes) throw new ControlError("REFUSED", "there is nothing to write");
+  if (!bytes) throw new ControlError("REFUSED", "the request has no bytes to write");
   const writer = refusing(() => device.openWriter("labgear console --write"));
   signal.addEventListener("abort", () => writer[Symbol.dispose](), { once: true });
   const gone = AbortSignal.any([signal, writer.lost]);
@@ -56,7 +59,7 @@ async function pump(bytes: AsyncIterable<Buffer>, writer: PortWriter): Promise<v
   try {
     for await (const chunk of bytes) await writer.write(chunk);
   } catch {
-    // Whoever writes has gone, or the port has: the other direction's end tells it.
+    // The writer or the port is gone: the other direction ends too, and says so.
   }
 }
 
@@ -73,7 +76,7 @@ async function put(agent: Agent, request: ControlRequest): Promise<{ bytes: numb
   const to = request.query.get("to") ?? "";
   const { bytes } = request;
   if (!bytes || to === "")
-    throw new ControlError("REFUSED", "a file and the name that it is to have are needed");
+    throw new ControlError("REFUSED", "the request needs a file, and its name on the board (to)");
   await using spool = await openSpool(agent);
   await pipeline(Readable.from(bytes), createWriteStream(join(spool.folder, "file")));
   const source = await SourceFile.open(spool.folder, "file");
@@ -94,18 +97,18 @@ async function* get(agent: Agent, request: ControlRequest): AsyncGenerator<Uint8
   yield await readFile(join(spool.folder, "file"));
 }
 
-/** One conversation with the board, by hand: it is left as it is. */
+/** One file, by hand: the board stays as it is afterwards. */
 async function transfer(
   device: Device,
   signal: AbortSignal,
-  talk: (console: Console) => Dialogue<void> | undefined,
+  dialogueFor: (console: Console) => Dialogue<void> | undefined,
 ): Promise<void> {
-  const waiting = AbortSignal.any([signal, AbortSignal.timeout(patience)]);
+  const waiting = AbortSignal.any([signal, AbortSignal.timeout(reserveTimeoutMs)]);
   try {
     const reservation = await device.reserve("labgear console, by hand", undefined, waiting);
     using _ = { [Symbol.dispose]: () => reservation.release({ kind: "by-hand" }) };
-    const dialogue = talk(reservation.console);
-    if (!dialogue) throw new TypeError(`a ${reservation.console.kind} console takes and gives no files`);
+    const dialogue = dialogueFor(reservation.console);
+    if (!dialogue) throw new TypeError(`a ${reservation.console.kind} console can't transfer files`);
     await reservation.run(reservation.console.enter(device.config.bootTimeoutMs), { signal });
     await reservation.run(dialogue, { signal });
   } catch (error) {
@@ -113,7 +116,14 @@ async function transfer(
   }
 }
 
+/** Where files wait on their way. The next start clears what a crash leaves here. */
+export function transferFolder(stateDir: string): string {
+  return join(stateDir, "transfers");
+}
+
 async function openSpool({ stateDir }: Agent): Promise<AsyncDisposable & { readonly folder: string }> {
-  const folder = await mkdtemp(join(stateDir, "transfer-"));
+  const base = transferFolder(stateDir);
+  await mkdir(base, { recursive: true, mode: 0o700 });
+  const folder = await mkdtemp(join(base, "transfer-"));
   return { folder, [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }) };
 }

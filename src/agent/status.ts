@@ -35,7 +35,7 @@ function nodeStatus(node: Node): NodeStatus {
 
 export function deviceStatus(device: Device): DeviceStatus {
   const { name, config, state, history, health, port } = device;
-  const { received, sent, errors, lost } = port.counters;
+  const { received, sent, errors, lost, losses } = port.counters;
   return {
     name,
     classes: config.classes,
@@ -48,7 +48,7 @@ export function deviceStatus(device: Device): DeviceStatus {
     since: history.at(-1)?.at ?? new Date().toISOString(),
     failures: health.failures,
     history,
-    counters: { received, sent, errors, lost },
+    counters: { received, sent, errors, lost, losses },
   };
 }
 

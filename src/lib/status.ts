@@ -81,5 +81,7 @@ export interface DeviceStatus {
     readonly sent: number;
     readonly errors: number;
     readonly lost: number;
+    /** How often the port went away, or characters were lost. */
+    readonly losses: number;
   };
 }

@@ -98,7 +98,7 @@ export class Metrics implements Disposable {
       ["received", "labgear_serial_received_bytes_total", "Bytes received from the board."],
       ["sent", "labgear_serial_sent_bytes_total", "Bytes sent to the board."],
       ["errors", "labgear_serial_errors_total", "Characters received with framing or parity errors."],
-      ["lost", "labgear_serial_losses_total", "Characters lost to overruns before they could be read."],
+      ["losses", "labgear_serial_losses_total", "How often the port went away, or characters were lost."],
     ] as const;
     for (const [key, name, help] of counters) {
       this.#counter(name, help, ["device"], (add) => {

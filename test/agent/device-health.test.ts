@@ -2,16 +2,18 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { JobServer } from "#/gearman/server/server.ts";
 import { TestAgent } from "../support/agent.ts";
-import { becomes, boardYaml, build, devices, resultOf } from "../support/boards.ts";
+import { becomes, boardYaml, build, devices, resultOf, startNetworkBoard } from "../support/boards.ts";
 import { functions, gearman } from "../support/clients.ts";
 import { lacks, part, partsEnv } from "../support/parts.ts";
 import { processesMarked } from "../support/processes.ts";
-import { startGearmand } from "../support/servers.ts";
+import { startGearmand, temporaryFolder } from "../support/servers.ts";
 import { startFirmware } from "../targets/firmware.ts";
 import { lacksTarget, type Target } from "../targets/target.ts";
 
@@ -242,3 +244,48 @@ function startConsole(agent: TestAgent, args: readonly string[]) {
     },
   };
 }
+
+/** An agent with a board behind a console server. */
+async function startNetworkAgent(boardPort: number, serverPort: number, folder: string): Promise<TestAgent> {
+  const yaml = `
+name: box7
+jobs: {}
+devices: { mcu-1: { classes: [mcu], port: "tcp://127.0.0.1:${boardPort}", console: raw } }
+`;
+  return TestAgent.start({ yaml, ports: [serverPort], folder });
+}
+
+test("a file on its way to a board when the agent is killed is gone after the next start", async () => {
+  await using board = await startNetworkBoard();
+  await using server = new JobServer();
+  await using folder = await temporaryFolder();
+  const { port } = await server.listen({ port: 0 });
+  await using agent = await startNetworkAgent(board.port, port, folder.path);
+  const files = async () =>
+    (await readdir(agent.stateDir, { recursive: true })).filter((name) => name.includes("transfer"));
+  const put = request({
+    socketPath: agent.control,
+    method: "POST",
+    path: "/devices/put?device=mcu-1&to=x",
+    headers: { "content-type": "application/octet-stream" },
+  });
+  put.on("error", () => {}).write("the first half");
+  while (!(await files()).some((name) => name.endsWith("/file")));
+  await agent.end("SIGKILL");
+  await using next = await startNetworkAgent(board.port, port, folder.path);
+  assert.deepEqual(await files(), []);
+  assert.equal((await next.status()).state, "running");
+});
+
+test("a port that goes away counts as a loss", async () => {
+  await using board = await startNetworkBoard();
+  await using server = new JobServer();
+  await using folder = await temporaryFolder();
+  const { port } = await server.listen({ port: 0 });
+  await using agent = await startNetworkAgent(board.port, port, folder.path);
+  await becomes(agent, "mcu-1", "ready");
+  for (const socket of board.connected) socket.destroy();
+  await becomes(agent, "mcu-1", "ready", 2);
+  const [device] = await devices(agent);
+  assert.equal(device?.counters.losses, 1);
+});

@@ -1,44 +1,11 @@
 /** Reloads that change a device or take it away while its build runs. */
 import assert from "node:assert/strict";
-import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
-import { createServer, type Socket } from "node:net";
 import { test } from "node:test";
 import { JobServer } from "#/gearman/server/server.ts";
 import { TestAgent } from "../support/agent.ts";
-import { becomes, build, devices, resultOf } from "../support/boards.ts";
+import { becomes, build, devices, resultOf, startNetworkBoard } from "../support/boards.ts";
 import type { Watched } from "../support/clients.ts";
-
-/** A board behind a console server: silent until a test lets it speak. */
-async function startBoard() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const connected = new Set<Socket>();
-  let connections = 0;
-  server.on("connection", (socket) => {
-    connections += 1;
-    connected.add(socket.on("error", () => {}).once("close", () => connected.delete(socket)));
-  });
-  return {
-    port: (server.address() as { port: number }).port,
-    connected,
-    get connections() {
-      return connections;
-    },
-    /** Resolves when it was connected to so often. */
-    async connectedTimes(count: number) {
-      while (connections < count) await once(server, "connection", { signal: AbortSignal.timeout(20_000) });
-    },
-    say(text: string) {
-      for (const socket of connected) socket.write(text);
-    },
-    async [Symbol.asyncDispose]() {
-      for (const socket of connected) socket.destroy();
-      server.close();
-      await once(server, "close");
-    },
-  };
-}
 
 /** @param device its entry; absent: the box has none, and no job for it */
 function yaml(device?: string): string {
@@ -54,7 +21,7 @@ devices: ${device === undefined ? "{}" : `{ mcu-1: ${device} }`}
 /** A build runs on a device that reloads then change. */
 async function startCase() {
   await using resources = new AsyncDisposableStack();
-  const board = resources.use(await startBoard());
+  const board = resources.use(await startNetworkBoard());
   const server = resources.use(new JobServer());
   const { port } = await server.listen({ port: 0 });
   const device = (quarantineAfter: number) =>

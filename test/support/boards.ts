@@ -1,5 +1,7 @@
 /** An agent with real boards: what their configuration has in common, and how a test waits for them. */
+import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
+import { createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import type { DeviceStatus } from "#/lib/status.ts";
 import type { Target } from "../targets/target.ts";
@@ -39,4 +41,35 @@ export async function passwordFile(folder: string, password: string): Promise<st
   const file = join(folder, "password");
   await writeFile(file, `${password}\n`, { mode: 0o600 });
   return file;
+}
+
+/** A board behind a console server: silent until a test lets it speak. */
+export async function startNetworkBoard() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const connected = new Set<Socket>();
+  let connections = 0;
+  server.on("connection", (socket) => {
+    connections += 1;
+    connected.add(socket.on("error", () => {}).once("close", () => connected.delete(socket)));
+  });
+  return {
+    port: (server.address() as { port: number }).port,
+    connected,
+    get connections() {
+      return connections;
+    },
+    /** Resolves when it was connected to so often. */
+    async connectedTimes(count: number) {
+      while (connections < count) await once(server, "connection", { signal: AbortSignal.timeout(20_000) });
+    },
+    say(text: string) {
+      for (const socket of connected) socket.write(text);
+    },
+    async [Symbol.asyncDispose]() {
+      for (const socket of connected) socket.destroy();
+      server.close();
+      await once(server, "close");
+    },
+  };
 }

@@ -47,7 +47,7 @@ test("metrics", { skip: lacks("gearmand", "promtool") }, async (t) => {
     'labgear_device_state{device="board-1",state="absent"} 1',
     'labgear_device_state{device="board-1",state="ready"} 0',
     'labgear_serial_received_bytes_total{device="board-1"} 0',
-    "# HELP labgear_serial_losses_total Characters lost to overruns before they could be read.",
+    "# HELP labgear_serial_losses_total How often the port went away, or characters were lost.",
     'labgear_serial_losses_total{device="board-1"} 0',
     `labgear_job_server_connected{server="127.0.0.1:${lab.gearmand}"} 1`,
     "labgear_reconnects_total 0",

@@ -60,7 +60,7 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
       opened: (line) => this.counters.opened(line),
       closing: () => this.counters.closing(),
       lost: (error) => {
-        this.counters.losses += 1;
+        this.counters.disconnected();
         this.#writer?.lose(error);
       },
     });
@@ -191,8 +191,7 @@ class Counters {
   /** Bytes. */
   received = 0;
   sent = 0;
-  /** How often the line went away while it was open. */
-  losses = 0;
+  #disconnects = 0;
   #line: Line | undefined;
   #before: LineErrors = { broken: 0, overrun: 0 };
 
@@ -204,6 +203,15 @@ class Counters {
   /** Characters that came and couldn't be kept. */
   get lost(): number {
     return this.#now().overrun;
+  }
+
+  /** How often the port went away, or characters were lost. */
+  get losses(): number {
+    return this.#disconnects + this.lost;
+  }
+
+  disconnected(): void {
+    this.#disconnects += 1;
   }
 
   opened(line: Line): void {

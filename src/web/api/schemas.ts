@@ -163,7 +163,7 @@ const lab: Record<string, SchemaObject> = {
         { type: "array", items: object({ at: time, state: text }, { reason: text }) },
         "The latest states, oldest first.",
       ),
-      counters: object({ received: count, sent: count, errors: count, lost: count }),
+      counters: object({ received: count, sent: count, errors: count, lost: count, losses: count }),
     },
     { path: text, reason: text, who: text },
   ),

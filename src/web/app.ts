@@ -1,31 +1,13 @@
 /** All routes: the pages, the API, files, events, and metrics. */
-import type { HttpBindings } from "@hono/node-server";
 import { Hono } from "hono";
-import type { LimitFunction } from "p-limit";
-import type { LineIndexes } from "#/builds/console/line-index.ts";
-import { type AgentView, isConnected } from "./agent-view.ts";
+import { isConnected } from "./agent-view.ts";
 import { apiRoutes } from "./api/routes.ts";
+import type { Env } from "./env.ts";
 import { RequestError } from "./errors.ts";
-import type { Events } from "./events/events.ts";
 import { fileRoutes } from "./files.ts";
-import type { Metrics } from "./metrics.ts";
 import { pageRoutes, showError } from "./pages/routes.ts";
 import { alreadySent } from "./send-file.ts";
-
-export interface Env {
-  Bindings: HttpBindings;
-}
-
-/** What the routes share. */
-export interface Services {
-  readonly agent: AgentView;
-  readonly indexes: LineIndexes;
-  readonly events: Events;
-  readonly metrics: Metrics;
-  readonly searchLimit: LimitFunction;
-  /** Reports an internal error. */
-  readonly onFault: (error: Error, path: string) => void;
-}
+import type { Services } from "./services.ts";
 
 export function newApp(services: Services): Hono<Env> {
   const { agent, metrics, onFault } = services;

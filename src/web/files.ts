@@ -6,12 +6,13 @@ import type { Build } from "#/builds/build.ts";
 import { consoleSize, openConsole, readConsole } from "#/builds/console/follow.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import { openStored } from "#/builds/workspace/files.ts";
-import type { Env, Services } from "./app.ts";
+import type { Env } from "./env.ts";
 import { RequestError } from "./errors.ts";
 import { untrusted } from "./headers.ts";
 import { artifactType, attachment } from "./media-types.ts";
 import { byteOffset, findBuild } from "./request.ts";
 import { alreadySent, sendFile } from "./send-file.ts";
+import type { Services } from "./services.ts";
 
 const consoleHeaders = {
   ...untrusted,

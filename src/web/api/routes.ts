@@ -2,9 +2,10 @@
 import { Hono } from "hono";
 import { type ConsolePlace, countLines, linesOf, search } from "#/builds/console/lines.ts";
 import type { FoundBuild } from "#/builds/store.ts";
-import type { Env, Services } from "../app.ts";
+import type { Env } from "../env.ts";
 import { RequestError } from "../errors.ts";
 import { findBuild, wholeNumber } from "../request.ts";
+import type { Services } from "../services.ts";
 import { readTestReport } from "../test-report.ts";
 import { openApi } from "./openapi.ts";
 import { buildView, deviceView, jobViews, listBuildViews, statusView } from "./views.ts";

@@ -2,9 +2,10 @@
 import { type Context, Hono } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import type { AgentView } from "../agent-view.ts";
-import type { Env, Services } from "../app.ts";
 import { assets } from "../assets.ts";
+import type { Env } from "../env.ts";
 import { findBuild, wholeNumber } from "../request.ts";
+import type { Services } from "../services.ts";
 import { buildPage } from "./build.ts";
 import { devicePage } from "./device.ts";
 import { html } from "./html.ts";

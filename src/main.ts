@@ -1,40 +1,7 @@
-/** The command line: which command, nothing else. */
-import { commandNames, loadCommand, overview } from "./cli/commands.ts";
-import { exitCodes, report } from "./cli/exit.ts";
-import { didYouMean, shown } from "./lib/text.ts";
-import { version } from "./lib/version.ts";
+/** Entry: hands over to the command line. */
+import { keepSignals } from "./cli/signals.ts";
 
-// A reader such as `head` may leave early: what is still written is dropped, and the exit code stays what it would be.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code !== "EPIPE") process.exit(report(error));
-});
+// Loaded first and alone: a signal that comes while the agent loads and starts would kill it outright.
+if (process.argv[2] === "agent") keepSignals(["SIGTERM", "SIGINT", "SIGHUP"]);
 
-void main();
-
-async function main(): Promise<void> {
-  const [name = "--help", ...rest] = process.argv.slice(2);
-  if (["--help", "-h"].includes(name) || (name === "help" && (rest[0] ?? "-").startsWith("-"))) {
-    process.stdout.write(overview());
-  } else if (["--version", "-V"].includes(name)) {
-    process.stdout.write(`labgear ${version}\n`);
-  } else {
-    const [command = "", args] = name === "help" ? [rest[0], ["--help"]] : [name, rest];
-    try {
-      process.exitCode = await run(command, args);
-    } catch (error) {
-      process.exitCode = report(error);
-    }
-  }
-}
-
-async function run(command: string, args: string[]): Promise<number | undefined> {
-  const loaded = await loadCommand(command);
-  if (loaded) {
-    await loaded.parseAsync(args, { from: "user" });
-    return process.exitCode as number | undefined;
-  }
-  const kind = command.startsWith("-") ? "option" : "command";
-  const hint = `${didYouMean(command, commandNames)}; see \`labgear --help\``;
-  process.stderr.write(`labgear: there is no ${kind} ${shown(command)}${hint}\n`);
-  return exitCodes.usage;
-}
+void import("./cli/main.ts").then(({ main }) => main());

@@ -1,7 +1,8 @@
 /** The agent's own life: pause, drain, reload, restart, the way down, and what it finds after a crash. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { TestAgent } from "../support/agent.ts";
 import { functions, gearman, object, submit } from "../support/clients.ts";
@@ -99,6 +100,38 @@ test("a reload takes up an added job, by command and by SIGHUP; a broken file ch
   assert.equal(object((await running.ended).at(-2)).result, "ABORTED", "it went on through all that");
 });
 
+test("OFFLINE_NODE_WHEN_COMPLETE ends the build and pauses the node also when the pause can't be saved", {
+  skip,
+}, async () => {
+  await using agent = await start();
+  const build = await run("wait", { OFFLINE_NODE_WHEN_COMPLETE: "1" });
+  await build.started;
+  await agent.logged("wait#1 assigned");
+  // As on a full or read-only disk, the file can't be replaced.
+  const state = join(agent.stateDir, "state.json");
+  await rm(state);
+  await mkdir(join(state, "in-the-way"), { recursive: true });
+  assert.equal((await stop("wait", 1)).exitCode, 0);
+  assert.equal(object((await build.ended).at(-2)).result, "ABORTED");
+  await agent.logged("is paused only until a restart");
+  const [node] = (await agent.status()).nodes;
+  assert.match(String(node?.reasons), /paused: OFFLINE_NODE_WHEN_COMPLETE of wait#1/);
+  assert.deepEqual(node?.executors, [{ index: 0 }]);
+});
+
+test("a reload that fails half-way leaves all of the old configuration in force", { skip }, async () => {
+  await using agent = await start();
+  const { nodes } = await agent.status();
+  await writeFile(join(agent.stateDir, "devices"), "a file where the devices' folder would be");
+  const device = `devices: { mcu-1: { classes: [mcu], port: "tcp://127.0.0.1:9", console: raw } }`;
+  await writeFile(
+    agent.config,
+    `servers: ["127.0.0.1:${server.port}"]\n${yaml.replace("lab1", "lab2")}${device}\n`,
+  );
+  assert.equal((await agent.command("reload")).exitCode, 1);
+  assert.deepEqual((await agent.status()).nodes, nodes);
+});
+
 test("a reload takes executors away: their builds go on, and a drain waits for them", { skip }, async () => {
   const sized = (executors: number) => yaml.replace("[lab1]", `[lab1], executors: ${executors}`);
   await using agent = await TestAgent.start({ yaml: sized(2), ports: [server.port] });
@@ -158,6 +191,37 @@ test("restart --when-idle waits for the build, keeps the process id, and goes on
   assert.notEqual(status.since, since);
   assert.equal(object((await running.ended).at(-2)).result, "ABORTED");
   assert.equal((await (await run("wait")).started).number, 2);
+});
+
+test("a resume takes back the restart that waits; a later drain only drains", { skip }, async () => {
+  await using agent = await start();
+  const running = await run("wait");
+  await running.started;
+  assert.equal((await agent.command("restart", "--when-idle")).exitCode, 0);
+  await reached(agent, "draining");
+  assert.equal((await agent.command("resume")).exitCode, 0);
+  await agent.logged("no restart");
+  const drained = agent.command("drain", "--json");
+  await reached(agent, "draining");
+  assert.equal((await stop("wait", 1)).exitCode, 0);
+  assert.equal(JSON.parse((await drained).stdout).state, "drained");
+  await running.ended;
+  // What a restart would have logged comes before this.
+  assert.equal((await agent.command("pause")).exitCode, 0);
+  assert.equal(agent.log.filter(({ msg }) => /starts again|has stopped/.test(msg)).length, 0);
+});
+
+/** Whether the agent handles signals: SIGHUP, bit 0 of the mask, which Node itself leaves alone. Source: proc_pid_status(5). */
+async function handlesSignals({ child }: TestAgent): Promise<boolean> {
+  const status = await readFile(`/proc/${child.pid}/status`, "utf8");
+  return /^SigCgt:\s*[0-9a-f]*[13579bdf]$/m.test(status);
+}
+
+test("a SIGTERM while the agent starts ends it as any other does", { skip }, async () => {
+  await using agent = await TestAgent.launch({ yaml, ports: [server.port] });
+  while (!(await handlesSignals(agent)));
+  assert.equal(await agent.end("SIGTERM"), 0);
+  assert.match(agent.log.at(-1)?.msg ?? "", /has stopped/);
 });
 
 test("SIGTERM lets the running build end; a second one stops it with no result", { skip }, async () => {

@@ -26,8 +26,8 @@ export class WatchedBox implements BoxHealth {
     return boxFailure(error);
   }
 
+  /** Logs nothing: the build that failed says it. */
   failed(reason: string): void {
-    if (!this.#nodes.isHeld("box")) this.#log.error({}, `no build is taken: ${reason}`);
     this.#nodes.hold("box", reason);
   }
 
@@ -37,7 +37,9 @@ export class WatchedBox implements BoxHealth {
     try {
       await tryFolder(this.#stateDir, wasHeld);
     } catch (error) {
-      this.failed(boxFailure(error) ?? (error as Error).message);
+      const reason = boxFailure(error) ?? (error as Error).message;
+      if (!this.#nodes.isHeld("box")) this.#log.error({}, `no build is taken: ${reason}`);
+      this.#nodes.hold("box", reason);
       return;
     }
     // When a build failed the box during this check, only the next check tries to write, and decides.

@@ -130,7 +130,7 @@ const complaints = (agent: TestAgent) =>
 /** The build ended while its record couldn't be written: one line says both. */
 async function endedWhileFull(agent: TestAgent, start: string): Promise<void> {
   const { msg } = await agent.logged(start);
-  assert.match(msg, /; its record waits in memory until it can be written: ENOSPC/);
+  assert.match(msg, /; its record stays in memory until it can be written: ENOSPC/);
   assert.equal(complaints(agent).length, 1, complaints(agent).join("; "));
 }
 

@@ -87,6 +87,9 @@ export interface JobOutcome {
 /** The name of that report, in the workspace and among the artifacts. */
 const junitFile = "labgear-verdict.xml";
 
+/** So long a stopped build goes on to collect: its ending goes out within a second of its last process. */
+const collectAfterStopMs = 500;
+
 /**
  * Runs a build until it ends, is stopped or times out. The client gets its ending from the executor, and a stop decides
  * that ending whatever the work came to: see Build.end().
@@ -149,7 +152,8 @@ async function work(
     : await runOnHost(job, runScript);
 
   build.enter("collecting");
-  await collect(request, workspace, junit);
+  using deadline = stopDeadline(build, collectAfterStopMs);
+  await collect(request, { workspace, signal: deadline.signal, ...(junit !== undefined && { junit }) });
   for (const warning of build.record.warnings ?? []) await console.note(warning);
   return ending;
 }
@@ -274,29 +278,50 @@ function scriptRunner(
 
 /**
  * Keeps artifacts and test reports.
- * @param junit a report of our own, beside the job's
+ * @param to.signal its abort ends that: what is kept by then counts
+ * @param to.junit a report of our own, beside the job's
  * @throws the file system's error
  */
-async function collect({ build, job }: BuildRequest, workspace: string, junit?: string): Promise<void> {
+async function collect(
+  { build, job }: BuildRequest,
+  { workspace, signal, junit }: { workspace: string; signal: AbortSignal; junit?: string },
+): Promise<void> {
+  const into = artifactsFolder(build);
   if (junit !== undefined) {
     await rm(join(workspace, junitFile), { recursive: true, force: true });
     await writeFile(join(workspace, junitFile), junit, { flag: "wx" });
-    await writeFile(join(artifactsFolder(build), junitFile), junit);
+    await writeFile(join(into, junitFile), junit);
   }
   // Also without globs: what the job itself put there is listed, and its links and devices are removed.
-  const collected = await collectArtifacts({
-    workspace,
-    globs: job.artifacts,
-    into: artifactsFolder(build),
-  });
+  const collected = await collectArtifacts({ workspace, globs: job.artifacts, into, signal });
   build.record.artifacts = collected.files;
   warn(build, collected.warnings);
   const globs = junit === undefined ? job.junit : [...job.junit, junitFile];
   if (globs.length === 0) return;
-  const report = await readJunit({ workspace, globs });
+  const report = await readJunit({ workspace, globs, signal });
   build.record.tests = report.totals;
   await writeFile(join(build.folder, "tests.json"), JSON.stringify(report.cases));
   warn(build, report.warnings);
+}
+
+/** A signal that aborts some time after the build is stopped; one that timed out keeps what it has like any other. */
+function stopDeadline(build: Build, ms: number): Disposable & { readonly signal: AbortSignal } {
+  const deadline = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const begin = () => {
+    const { state } = build;
+    if (state.phase === "stopping" && state.ending.kind === "timed-out") return;
+    timer = setTimeout(() => deadline.abort(), ms);
+  };
+  if (build.signal.aborted) begin();
+  else build.signal.addEventListener("abort", begin);
+  return {
+    signal: deadline.signal,
+    [Symbol.dispose]() {
+      clearTimeout(timer);
+      build.signal.removeEventListener("abort", begin);
+    },
+  };
 }
 
 function artifactsFolder(build: Build): string {

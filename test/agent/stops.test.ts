@@ -1,0 +1,75 @@
+/** How soon the ending of a stopped build goes out. */
+import assert from "node:assert/strict";
+import { access, mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { Client } from "#/gearman/client/client.ts";
+import { JobServer } from "#/gearman/server/server.ts";
+import { TestAgent } from "../support/agent.ts";
+import { object, submit, type Watched } from "../support/clients.ts";
+import { bounded } from "../support/servers.ts";
+
+const yaml = `
+name: box7
+builds: { min-free: 1MiB }
+jobs:
+  large:
+    artifacts: ["*.bin"]
+    grace: 1s
+    run: |
+      for file in 1 2 3 4 5 6 7 8; do truncate -s 120M $file.bin; done
+      echo written
+      exec sleep 300
+  wait: { run: "echo begun; exec sleep 300", grace: 1s }
+  change: { run: "true", checkout: true }
+`;
+
+async function startServer(): Promise<{ readonly server: JobServer; readonly port: number }> {
+  const server = new JobServer();
+  return { server, port: (await server.listen({ host: "127.0.0.1", port: 0 })).port };
+}
+
+const run = (port: number, job: string, parameters: object = {}) =>
+  submit(port, { function: `build:${job}`, unique: `u-${job}`, data: JSON.stringify(parameters) });
+
+/** Stops a build by its uuid; resolves when the manager has answered. */
+async function stop(port: number, { asked }: Watched): Promise<void> {
+  await using client = await Client.connect({ host: "127.0.0.1", port });
+  for await (const _ of await client.submit({ function: "stop:box7", data: `${asked.unique}` }));
+}
+
+test("a stop doesn't wait until 1 GB of artifacts are kept", async () => {
+  const { server, port } = await startServer();
+  await using _ = server;
+  await using agent = await TestAgent.start({ yaml, ports: [port] });
+  const build = await run(port, "large", { LABGEAR_STREAM: "1" });
+  await build.said("written");
+  await stop(port, build);
+  assert.equal(object((await bounded(build.ended)).at(-2)).result, "ABORTED");
+  const { artifacts, warnings } = await agent.record("large", 1);
+  assert.match(String(warnings), /not all artifacts are kept/);
+  assert.ok((artifacts as unknown[]).length < 8);
+});
+
+test("a build that waits behind a stranded one ends as soon as it is stopped, with its workspace as it was", async () => {
+  const lost = await startServer();
+  const { server, port } = await startServer();
+  await using _ = server;
+  await using agent = await TestAgent.start({ yaml, ports: [lost.port, port] });
+  const stranded = await run(lost.port, "wait", { LABGEAR_STREAM: "1" });
+  await stranded.said("begun");
+  const workspace = join(agent.stateDir, "workspaces/0/change");
+  await mkdir(workspace, { recursive: true });
+  await writeFile(join(workspace, "kept"), "");
+  await lost.server[Symbol.asyncDispose]();
+  await agent.logged((line) => line.level === 40 && line.executor === 0 && "code" in line);
+  const waiting = await run(port, "change", { ZUUL_URL: "file:///nowhere", ZUUL_PROJECT: "p" });
+  await waiting.started;
+  await stop(port, waiting);
+  assert.equal(object((await bounded(waiting.ended)).at(-2)).result, "ABORTED");
+  const [node] = (await agent.status()).nodes;
+  assert.equal(node?.executors[0]?.build?.job, "wait", "the stranded one still runs");
+  const { ending } = await agent.record("change", 1);
+  assert.deepEqual(ending, { kind: "stopped", reason: "stopped from afar" });
+  await access(join(workspace, "kept"));
+});

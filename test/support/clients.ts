@@ -17,11 +17,13 @@ export function gearadmin(port: number, ...args: string[]) {
   });
 }
 
-/** What `gearadmin --status` tells of each function. */
+/** What `gearadmin --status` prints about each function. */
 export async function functions(
   port: number,
 ): Promise<Map<string, { total: number; running: number; workers: number }>> {
-  const { stdout } = await gearadmin(port, "--status");
+  let stdout = "";
+  // gearadmin takes a pause in the answer, as on a busy machine, for its end.
+  while (!/^\.$/m.test(stdout)) ({ stdout } = await gearadmin(port, "--status"));
   const rows = stdout.split("\n").map((line) => line.split("\t"));
   return new Map(
     rows

@@ -1,4 +1,4 @@
-/** Artifacts: copies what a job's globs name out of its workspace, and lists all that there is to show. */
+/** Copies the files that a job's globs name out of its workspace, and lists a build's artifacts. */
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
 import { chmod, copyFile, type FileHandle, lstat, open, realpath } from "node:fs/promises";
@@ -9,33 +9,32 @@ import { findFiles, quote, Warnings, walk } from "./workspace/find.ts";
 import { removeTree } from "./workspace/workspace.ts";
 
 export interface Artifact {
-  /** Relative, with "/" between names; none of them odd. */
+  /** Relative, with "/" between names for which isName() holds. */
   readonly path: string;
   /** Bytes. */
   readonly size: number;
-  /** Hex; absent: the time after a stop was too short for it. */
+  /** Hex; absent: a stop left no time to compute it. */
   readonly sha256?: string;
 }
 
 export interface ArtifactLimits {
-  readonly files: number;
-  /** Of all together. */
-  readonly bytes: number;
+  readonly maxFiles: number;
+  /** All files together. */
+  readonly maxBytes: number;
 }
 
 /** How much is copied or hashed before the signal is looked at again, in bytes. */
 const pieceSize = 1024 * 1024;
 
-const standard: ArtifactLimits = { files: 1000, bytes: 1024 ** 3 };
+const defaultLimits: ArtifactLimits = { maxFiles: 1000, maxBytes: 1024 ** 3 };
 
 /**
- * Copies the files that the globs match to the same paths below a folder, sharing blocks where the file
- * system can. What the job itself put there (by LABGEAR_ARTIFACTS) is listed as well. Only regular files
- * count; links are followed as long as they end inside the workspace. Whatever is over the limits is left
- * out.
- * @param parts.into the folder; made when it isn't there
- * @param parts.signal its abort ends the copying: what is there whole by then is listed
- * @returns the files, sorted by path, and one line for each thing that was left out
+ * Copies the files that the globs match to the same paths below a folder; where the file system can, they share their blocks.
+ * What the job itself put there (by LABGEAR_ARTIFACTS) is listed as well. Only regular files count; links are followed if
+ * they end inside the workspace. Files beyond the limits are left out.
+ * @param parts.into the folder; it is created if it is missing
+ * @param parts.signal its abort ends the copying: the files that are complete by then are listed
+ * @returns the files, sorted by path, and a line for each thing that was left out
  * @throws BuildError ARTIFACTS when they can't be stored
  */
 export async function collectArtifacts(parts: {
@@ -45,7 +44,7 @@ export async function collectArtifacts(parts: {
   readonly limits?: Partial<ArtifactLimits>;
   readonly signal?: AbortSignal;
 }): Promise<{ files: Artifact[]; warnings: string[] }> {
-  const limits = { ...standard, ...parts.limits };
+  const limits = { ...defaultLimits, ...parts.limits };
   const { signal } = parts;
   const warnings = new Warnings();
   try {
@@ -53,13 +52,13 @@ export async function collectArtifacts(parts: {
     const into = await makeFolders(await realpath(dirname(parts.into)), [basename(parts.into)]);
     await copyAll(base, parts.globs, into, limits, warnings, signal);
     const files = await inventory(into, limits, warnings, signal);
-    if (signal?.aborted) warnings.add("the build was stopped: not all artifacts are kept");
+    if (signal?.aborted) warnings.add("the build was stopped; some artifacts are missing");
     return { files, warnings: warnings.lines };
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException;
     const full = code === "ENOSPC" || code === "EDQUOT";
     const why = full
-      ? `the disk that holds ${parts.into} is full; make room, or lower builds: keep`
+      ? `the disk that holds ${parts.into} is full; free some space, or lower builds: keep`
       : message;
     throw new BuildError("ARTIFACTS", `the artifacts can't be stored: ${why}`, { cause });
   }
@@ -79,9 +78,9 @@ async function copyAll(
     for await (const path of findFiles(base, glob, warnings, signal)) {
       if (signal?.aborted) return;
       if (seen.has(path)) continue;
-      if (seen.size >= limits.files) {
+      if (seen.size >= limits.maxFiles) {
         warnings.add(
-          `${quote(glob)} matches more than the ${limits.files} files that are kept: the rest is left out`,
+          `${quote(glob)} matches more than the ${limits.maxFiles} files that are kept; the rest is left out`,
         );
         break;
       }
@@ -92,9 +91,9 @@ async function copyAll(
       }
       await using _ = file;
       const { size } = await file.stat();
-      if (bytes + size > limits.bytes) {
+      if (bytes + size > limits.maxBytes) {
         warnings.add(
-          `${quote(path)} is left out: with its ${size} bytes there would be over ${limits.bytes}`,
+          `${quote(path)} is left out: its ${size} bytes would exceed the limit of ${limits.maxBytes} for all artifacts`,
         );
         continue;
       }
@@ -105,7 +104,7 @@ async function copyAll(
   }
 }
 
-/** @returns false when the signal ended it: then nothing of the copy is there */
+/** @returns false when the signal ended it; nothing is left of the copy then */
 async function copy(
   file: FileHandle,
   into: string,
@@ -114,7 +113,7 @@ async function copy(
 ): Promise<boolean> {
   const names = path.split("/");
   const target = join(await makeFolders(into, names.slice(0, -1)), names.at(-1) ?? "");
-  // The job may have put anything there, such as a link to write through.
+  // The job may have put a link there, and we would write through it.
   await removeTree(target);
   try {
     const whole = (await clone(file, target)) || (await copyBytes(file, target, signal));
@@ -126,9 +125,9 @@ async function copy(
   }
 }
 
-/** Shares the file's blocks. @returns false where the file system can't */
+/** Makes a copy that shares the file's blocks. @returns false where the file system can't */
 async function clone(file: FileHandle, target: string): Promise<boolean> {
-  // By descriptor, so that it is the file that was checked.
+  // By descriptor: this is the file that was checked.
   const from = `/proc/self/fd/${file.fd}`;
   const how = constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE;
   const cloned = await copyFile(from, target, how).then(
@@ -156,7 +155,7 @@ async function copyBytes(
   }
 }
 
-/** Lists what is in the folder of the artifacts, and removes what can't stay. */
+/** Lists the files in the artifacts' folder, and removes everything else. */
 async function inventory(
   into: string,
   limits: ArtifactLimits,
@@ -167,12 +166,12 @@ async function inventory(
   let bytes = 0;
   let looked = 0;
   for await (const path of walk(into, "", Number.POSITIVE_INFINITY, warnings)) {
-    // To list what may be there takes little time; to remove any number of files doesn't.
-    if (++looked > limits.files && signal?.aborted) break;
+    // After a stop there is time to list as many files as are kept, not to remove any number of others.
+    if (++looked > limits.maxFiles && signal?.aborted) break;
     const at = join(into, path);
     const { size } = await lstat(at);
-    const over = files.length >= limits.files || bytes + size > limits.bytes;
-    const file = over ? "there are too many, or they are too large" : await openInside(into, path);
+    const over = files.length >= limits.maxFiles || bytes + size > limits.maxBytes;
+    const file = over ? "there are too many artifacts, or they are too large" : await openInside(into, path);
     if (typeof file === "string") {
       warnings.add(`the artifact ${quote(path)} is removed: ${file}`);
       await removeTree(at);
@@ -186,7 +185,7 @@ async function inventory(
   return files.sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
-/** Of the file to its size and no further, though something may still write to it. @returns undefined: the signal ended it */
+/** Reads the file up to its size, even if something still appends to it. @returns undefined: the signal ended it */
 async function digest(
   file: FileHandle,
   size: number,

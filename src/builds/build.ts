@@ -1,4 +1,4 @@
-/** One build's life: its record, its console, its folder, and the signal that stops it. */
+/** A build's life: its record, console and folder, and the signal that stops it. */
 import { EventEmitter } from "node:events";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -7,15 +7,15 @@ import { type Ending, isOwn } from "./ending.ts";
 import { type BuildRecord, writeRecord } from "./record.ts";
 
 /**
- * The life cycle. A stop may come in any phase before the end: the work under way hears it by the signal, winds up, and
- * the build ends as the stop says.
+ * The life cycle. A stop can come in any phase before the end: the signal ends the work, and the build ends as the stop
+ * says.
  *
  *     assigned ──▶ preparing ──▶ running ──▶ collecting
  *        ├─────────────┼────────────┼────────────┼──end──────▶ ended
  *        └─────────────┴────────────┴────────────┴──stop──▶ stopping ──end──▶ ended
  */
 export type BuildState =
-  /** It has a number and the client knows; nothing is on disk yet. */
+  /** It has a number, and the client has been sent the first data; nothing is on disk yet. */
   | { readonly phase: "assigned" }
   /** Workspace and checkout. */
   | { readonly phase: "preparing" }
@@ -25,23 +25,23 @@ export type BuildState =
   | { readonly phase: "stopping"; readonly ending: Ending }
   | { readonly phase: "ended"; readonly ending: Ending };
 
-/** `ended` comes once, when the record is on disk, or can't be. */
+/** `ended` is emitted once, when the record is on disk or writing it failed. */
 export class Build extends EventEmitter<{ changed: []; ended: [] }> {
   readonly folder: string;
   readonly record: BuildRecord;
-  /** When its work began, by performance.now(). */
-  #begun = performance.now();
+  /** By performance.now(). */
+  #startedAt = performance.now();
   readonly #stop = new AbortController();
   readonly #opened = Promise.withResolvers<ConsoleLog | undefined>();
   #state: BuildState = { phase: "assigned" };
   #console: ConsoleLog | undefined;
-  /** True once the folder is in its place. */
+  /** The folder is in its place. */
   #stored = false;
-  /** The record is written by one after the other, so that the newest stays. */
+  /** Saves run one after another, so the newest record wins. */
   #saving: Promise<void> = Promise.resolve();
-  /** False while the record on disk is older than the one here, since it couldn't be written. */
+  /** False while the record on disk is older than the one in memory. */
   #saved = true;
-  /** Percent, estimated; never going back. */
+  /** Estimated percent; it never goes back. */
   #progress = 0;
 
   constructor(folder: string, record: BuildRecord) {
@@ -55,26 +55,26 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     return this.#state;
   }
 
-  /** Aborted when the build is to stop. */
+  /** Aborts when the build must stop. */
   get signal(): AbortSignal {
     return this.#stop.signal;
   }
 
-  /** Aborted when the build has been asked to stop, and so many milliseconds have passed since then and since this call. */
-  stoppedFor(milliseconds: number): AbortSignal {
+  /** A signal that aborts so long after the stop, or after this call when the stop was before it. */
+  stoppedFor(ms: number): AbortSignal {
     const over = new AbortController();
-    const begin = () => setTimeout(() => over.abort(), milliseconds).unref();
+    const begin = () => setTimeout(() => over.abort(), ms).unref();
     if (this.signal.aborted) begin();
     else this.signal.addEventListener("abort", begin, { once: true });
     return over.signal;
   }
 
-  /** Absent until the folder is there. */
+  /** Absent until the folder exists. */
   get console(): ConsoleLog | undefined {
     return this.#console;
   }
 
-  /** Resolves with the console once it is there; with nothing when it can't be opened or the build has ended before. */
+  /** Resolves with the console once it is open; with undefined if opening fails or the build ends first. */
   get opened(): Promise<ConsoleLog | undefined> {
     return this.#opened.promise;
   }
@@ -83,7 +83,7 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     return this.#progress;
   }
 
-  /** Raises the progress; 99 at most before the end. */
+  /** Raises the progress, to 99 at most. */
   set progress(percent: number) {
     const next = Math.min(99, Math.floor(percent));
     if (!(next > this.#progress) || this.#state.phase === "ended") return;
@@ -91,14 +91,14 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     this.emit("changed");
   }
 
-  /** `JOB#NUMBER`, as people and the command line write it. */
+  /** `JOB#NUMBER`, as people write it. */
   get title(): string {
     return `${this.record.job}#${this.record.number}`;
   }
 
   /**
-   * Makes the folder, complete with its record, and opens the console.
-   * @param maxConsole bytes of console that are kept
+   * Creates the folder with its record, and opens the console.
+   * @param maxConsole how many bytes of the console are kept
    * @throws the file system's error; the build can still be ended
    */
   async open(maxConsole: number): Promise<ConsoleLog> {
@@ -112,7 +112,7 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
   }
 
   async #makeFolder(): Promise<void> {
-    // Made aside and renamed, so that no crash leaves a build's folder without a record.
+    // Created under another name and renamed: a crash never leaves a build's folder without a record.
     const fresh = join(dirname(this.folder), `.new-${this.record.number}`);
     try {
       await mkdir(join(fresh, "artifacts"), { recursive: true });
@@ -125,20 +125,20 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     this.#stored = true;
   }
 
-  /** Goes on to a phase of the work; a build that is stopping stays so. */
+  /** Enters a phase of the work; no effect on a build that is stopping. */
   enter(phase: "preparing" | "running" | "collecting"): void {
     if (this.#state.phase === "stopping" || this.#state.phase === "ended") return;
     this.#state = { phase };
     if (phase === "running") {
       this.record.started = new Date().toISOString();
-      this.#begun = performance.now();
+      this.#startedAt = performance.now();
     }
     this.emit("changed");
   }
 
   /**
-   * Asks the build to stop and to end so.
-   * @returns false when it has ended, or was asked before
+   * Stops the build; it ends with this ending.
+   * @returns false when it has ended, or is stopping already
    */
   stop(ending: Ending): boolean {
     if (this.#state.phase === "stopping" || this.#state.phase === "ended") return false;
@@ -159,11 +159,12 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
   }
 
   /**
-   * Ends the build: closes the console and writes the record. A stop that was asked for decides how it ended.
-   * @param ending how the work ended; without effect when the build has ended before
-   * @param resultOf what the client is told of an ending
+   * Ends the build: closes the console and writes the record. If the build was stopped, the stop's ending wins. No effect on a
+   * build that has ended.
+   * @param ending how the work ended
+   * @param resultOf the result that an ending gives the client
    * @returns how the build ended
-   * @throws the file system's error, when the record can't be written; the build has ended all the same
+   * @throws the file system's error when the record can't be written; the build has ended all the same
    */
   async end(ending: Ending, resultOf: (ending: Ending) => string | undefined): Promise<Ending> {
     if (this.#state.phase === "ended") return this.#state.ending;
@@ -171,11 +172,11 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     this.#state = { phase: "ended", ending: final };
     this.#opened.resolve(undefined);
     this.record.ended = new Date().toISOString();
-    this.record.took = Math.round(performance.now() - this.#begun);
+    this.record.took = Math.round(performance.now() - this.#startedAt);
     this.record.ending = final;
     const result = resultOf(final);
     if (result !== undefined) this.record.result = result;
-    // Before anything is sent: dying on the way to the client, we would run it again for an ending that we have.
+    // Before anything is sent: if the agent died in between, the build would run again although its ending is known.
     if (isOwn(final)) this.record.undelivered = true;
     try {
       await this.#console?.close();
@@ -188,13 +189,13 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     return final;
   }
 
-  /** Whether the record on disk is the one here; also true for a build that never came to disk. */
+  /** Whether the record on disk is up to date; also true for a build that never got a folder. */
   get saved(): boolean {
     return this.#saved;
   }
 
   /**
-   * Writes the record as it is when its turn comes; nothing while there is no folder for it.
+   * Writes the record as it is when the earlier saves are done; does nothing without a folder.
    * @throws the file system's error
    */
   save(): Promise<void> {

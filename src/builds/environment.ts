@@ -1,12 +1,13 @@
 /**
- * The environment of a job: a fixed base, the parameters that may come in, and our own variables over all.
+ * A job's environment: a fixed base, the client's parameters that are let in, and our own variables over both; and the
+ * parameters as a build's record keeps them.
  */
 import { userInfo } from "node:os";
 import { isVariableName, variableProblem } from "#/lib/environment.ts";
 
 export interface JobEnvironment {
   readonly env: Record<string, string>;
-  /** Parameters that were due to come in and were left out: `NAME (why)`, one line each, safe to print. */
+  /** Parameters that were left out although the job takes them: `NAME (why)`, one line each, safe to print. */
   readonly refused: string[];
 }
 
@@ -15,14 +16,14 @@ export interface JobEnvironment {
  * execve(2)).
  */
 const maxValue = 100 * 1024;
-/** argv and environment together may have a quarter of the stack's limit, 2 MiB by default (execve(2)). */
+/** argv and the environment together may have a quarter of the stack's limit: 2 MiB by default (execve(2)). */
 const maxTotal = 1024 * 1024;
-const maxNamed = 50;
+const maxRefusedNames = 50;
 
 /** Standard parameters of a launch: those of Zuul, and of the log and Swift settings that layouts add. */
 const standard = /^(ZUUL_.*|LOG_PATH|BASE_LOG_PATH|SWIFT_.*)$/;
 
-/** What the agent's own environment hands on: the way to programs, homes, languages and the outside world. */
+/** Variables of the agent's own environment that jobs inherit. */
 const inherited = [
   "TMPDIR",
   "TZ",
@@ -35,9 +36,9 @@ const inherited = [
 ];
 
 /**
- * The fixed part of every job's environment. HOME is that of the agent's user, where tools keep caches and
- * keys, and not the workspace; PATH is the agent's own (the operator sets it in the unit), or Debian's.
- * Locale, time zone, TMPDIR and the proxies go on to the job; nothing else of the agent does.
+ * The fixed part of every job's environment. HOME is that of the agent's user, where tools keep caches and keys, not the
+ * workspace; PATH is the agent's own (the operator sets it in the unit), or Debian's. Of the agent's other variables a job
+ * inherits only locale, time zone, TMPDIR and proxies.
  * @param agent the agent's own environment
  */
 export function baseEnvironment(
@@ -60,11 +61,11 @@ export function baseEnvironment(
 }
 
 /**
- * Makes a job's environment. What is refused here is still in the file that LABGEAR_PARAMETERS names.
+ * Builds a job's environment. What is refused here is still in the file that LABGEAR_PARAMETERS names.
  * @param parts.parameters all parameters of the launch; values that weren't strings as JSON
- * @param parts.allowed names that the job lists besides the standard ones
- * @param parts.own our variables (`LABGEAR_*`, `JOB_NAME` …), over everything else
- * @param parts.base what the agent hands on, see baseEnvironment()
+ * @param parts.allowed names that the job lists in addition to the standard ones
+ * @param parts.own our variables (`LABGEAR_*`, `JOB_NAME` …), which win
+ * @param parts.base see baseEnvironment()
  */
 export function jobEnvironment(parts: {
   readonly parameters: ReadonlyMap<string, string>;
@@ -86,7 +87,7 @@ export function jobEnvironment(parts: {
     if (!why) {
       env[name] = value;
       total += size(name, value);
-    } else if (refused.length < maxNamed) refused.push(`${printable(name)} (${why})`);
+    } else if (refused.length < maxRefusedNames) refused.push(`${printable(name)} (${why})`);
     else left += 1;
   }
   if (left > 0) refused.push(`${left} more`);
@@ -103,7 +104,7 @@ function reason(name: string, value: string, own: Readonly<Record<string, string
   return undefined;
 }
 
-/** Bytes that a variable takes: name, "=", value, NUL and its pointer. */
+/** Bytes that a variable takes: name, "=", value, NUL and a pointer. */
 function size(name: string, value: string): number {
   return Buffer.byteLength(name) + Buffer.byteLength(value) + 10;
 }
@@ -117,15 +118,15 @@ const secretName = /secret|token|passw|passphrase|(^|_)pass($|_)|hmac|credential
 /** The user, password or token in a URL. */
 const login = /(:\/\/)[^/?#@\s]+@/g;
 
-/** What the record keeps of all names and values together, in characters. */
+/** In characters, names and values together. */
 const maxRecorded = 256 * 1024;
-/** A longer value is cut to its beginning. */
+/** In characters; a longer value is cut to its beginning. */
 const maxRecordedValue = 32 * 1024;
 const keptOfLong = 1024;
 
 /**
- * The parameters for the record: masked as maskSecrets() does it, long values cut, and those left out for which there is no
- * room; a warning says so. The job itself gets all of them whole.
+ * The parameters for the record: secrets masked, long values cut, and those left out that don't fit; a warning says so. The
+ * job itself gets all of them whole.
  */
 export function recordParameters(parameters: ReadonlyMap<string, string>): {
   parameters: Record<string, string>;
@@ -137,7 +138,7 @@ export function recordParameters(parameters: ReadonlyMap<string, string>): {
   for (const [name, value] of Object.entries(maskSecrets(parameters))) {
     const short =
       value.length > maxRecordedValue ? `${value.slice(0, keptOfLong)}… [${value.length} characters]` : value;
-    // The quotes and signs around them count too, so that empty ones aren't for nothing.
+    // JSON's quotes and commas count too.
     const size = name.length + short.length + 10;
     const fits = total + size <= maxRecorded;
     if (fits) {
@@ -148,13 +149,12 @@ export function recordParameters(parameters: ReadonlyMap<string, string>): {
   }
   const object = Object.fromEntries(kept);
   if (cut === 0) return { parameters: object };
-  const text = `${cut} of ${parameters.size} parameters are cut or left out in this record, which keeps ${maxRecorded / 1024} KiB of them`;
+  const text = `${cut} of ${parameters.size} parameters are cut or left out: this record keeps ${maxRecorded / 1024} KiB of them`;
   return { parameters: object, warnings: [text] };
 }
 
 /**
- * The parameters as they may be shown and kept: values whose names speak of secrets are masked, and so are the logins
- * in URLs.
+ * The parameters as they can be kept and shown: values with a secret's name are masked, and so are the logins in URLs.
  */
 export function maskSecrets(parameters: ReadonlyMap<string, string>): Record<string, string> {
   return Object.fromEntries(

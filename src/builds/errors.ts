@@ -3,8 +3,7 @@ import { CodedError } from "#/lib/errors.ts";
 
 export type BuildErrorCode =
   /**
-   * The launch asks for something that can't or mustn't be checked out. The change's or the sender's fault:
-   * FAILURE.
+   * What the launch asks for can't or mustn't be checked out. The change's or the client's fault: FAILURE.
    */
   | "CHECKOUT_REFUSED"
   /** The repository can't be reached or doesn't answer. Infrastructure: no result. */

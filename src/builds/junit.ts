@@ -1,6 +1,5 @@
 /**
- * Test reports: reads JUnit's XML, in all the ways that test runners write it, from files that may hold
- * anything.
+ * Reads test reports in JUnit's XML, as the many test runners write it, from files that can contain anything.
  */
 import { type FileHandle, realpath } from "node:fs/promises";
 import { SaxesParser, type SaxesTagPlain } from "saxes";
@@ -17,7 +16,7 @@ export interface TestCase {
   readonly time: number;
   readonly status: TestStatus;
   readonly message?: string;
-  /** What the runner wrote about a failure, an error or a skip; cut when it is long. */
+  /** The runner's text about a failure, an error or a skip; cut when it is long. */
   readonly details?: string;
 }
 
@@ -26,45 +25,41 @@ export interface TestTotals {
   failures: number;
   errors: number;
   skipped: number;
-  /** Seconds, those of all cases. */
+  /** Seconds, of all cases together. */
   time: number;
 }
 
 export interface TestReport {
-  /**
-   * Of all cases, also of those that aren't kept. Counted here: what reports say of themselves is often
-   * wrong.
-   */
+  /** Of all cases, including those that aren't kept. Counted here: the counts in reports are often wrong. */
   readonly totals: TestTotals;
   readonly cases: TestCase[];
   readonly warnings: string[];
 }
 
 export interface JunitLimits {
-  readonly files: number;
-  /** Bytes of one file; a larger one is not read. */
-  readonly fileBytes: number;
-  /** Cases kept. */
-  readonly cases: number;
-  /** Characters of one case's details. */
-  readonly details: number;
-  /** Characters of all that is kept. */
-  readonly text: number;
+  readonly maxFiles: number;
+  /** A larger file is not read. */
+  readonly maxFileBytes: number;
+  /** How many cases are kept. */
+  readonly maxCases: number;
+  /** In characters, for each case. */
+  readonly maxDetails: number;
+  /** In characters, of all that is kept. */
+  readonly maxText: number;
 }
 
-const standard: JunitLimits = {
-  files: 1000,
-  fileBytes: 10 * 1024 ** 2,
-  cases: 10_000,
-  details: 16 * 1024,
-  text: 8 * 1024 ** 2,
+const defaultLimits: JunitLimits = {
+  maxFiles: 1000,
+  maxFileBytes: 10 * 1024 ** 2,
+  maxCases: 10_000,
+  maxDetails: 16 * 1024,
+  maxText: 8 * 1024 ** 2,
 };
 
 /**
- * Reads all reports that the globs match. A file that breaks off or isn't well-formed counts as far as it
- * could be read, and a warning names it. Nothing that a file refers to is ever opened, and no entity of its
- * own is expanded.
- * @param parts.signal its abort ends the reading: what was read by then counts
+ * Reads all reports that the globs match. A file that breaks off or isn't well-formed counts as far as it can be read, and a
+ * warning names it. Nothing that a file refers to is opened, and none of its own entities is expanded.
+ * @param parts.signal its abort ends the reading; what has been read by then counts
  */
 export async function readJunit(parts: {
   readonly workspace: string;
@@ -73,7 +68,7 @@ export async function readJunit(parts: {
   readonly signal?: AbortSignal;
 }): Promise<TestReport> {
   const { signal } = parts;
-  const limits = { ...standard, ...parts.limits };
+  const limits = { ...defaultLimits, ...parts.limits };
   const warnings = new Warnings();
   const reader = new JunitReader(limits);
   const base = await realpath(parts.workspace);
@@ -81,8 +76,10 @@ export async function readJunit(parts: {
   for (const glob of parts.globs) {
     for await (const path of findFiles(base, glob, warnings, signal)) {
       if (seen.has(path)) continue;
-      if (seen.size >= limits.files) {
-        warnings.add(`${quote(glob)} matches more than the ${limits.files} reports that are read`);
+      if (seen.size >= limits.maxFiles) {
+        warnings.add(
+          `${quote(glob)} matches more than the ${limits.maxFiles} reports that are read; the rest is left out`,
+        );
         break;
       }
       seen.add(path);
@@ -92,12 +89,12 @@ export async function readJunit(parts: {
     }
   }
   if (reader.dropped > 0)
-    warnings.add(`of ${reader.dropped} test cases the details are not kept: there are too many`);
-  if (signal?.aborted) warnings.add("the build was stopped: not all test reports are read");
+    warnings.add(`the details of ${reader.dropped} test cases are not kept: there are too many`);
+  if (signal?.aborted) warnings.add("the build was stopped; some test reports are not read");
   return { totals: reader.totals, cases: reader.cases, warnings: warnings.lines };
 }
 
-/** @returns one line when something is wrong with it */
+/** @returns a line when something is wrong with the file */
 async function readFile(
   file: FileHandle,
   reader: JunitReader,
@@ -106,7 +103,8 @@ async function readFile(
 ): Promise<string | undefined> {
   await using _ = file;
   const { size } = await file.stat();
-  if (size > limits.fileBytes) return `not read: it has ${size} bytes, and ${limits.fileBytes} is the limit`;
+  if (size > limits.maxFileBytes)
+    return `it is not read: ${size} bytes are more than the limit of ${limits.maxFileBytes}`;
   if (size === 0) return "it is empty";
   const buffer = Buffer.alloc(64 * 1024);
   let decoder: TextDecoder | undefined;
@@ -130,7 +128,7 @@ function encodingOf(start: Buffer): string {
     start.toString("latin1", 0, 200),
   )?.[1];
   try {
-    // A file that can be read as bytes to here isn't UTF-16, whatever it says.
+    // A file whose declaration reads as single bytes isn't UTF-16, whatever it says.
     return declared && !/^utf-?16/i.test(declared) ? new TextDecoder(declared).encoding : "utf-8";
   } catch {
     return "utf-8";
@@ -140,12 +138,12 @@ function encodingOf(start: Buffer): string {
 const maxDepth = 100;
 const maxName = 500;
 const maxMessage = 2000;
-/** Faults of one file after which the rest isn't looked at. */
+/** After so many faults the rest of a file is skipped. */
 const maxFaults = 100;
 
 /**
- * The elements that say how a case ended. Reruns (`rerunFailure`, `flakyError` …) say that it passed in the
- * end.
+ * The elements that say how a case ended. Surefire's reruns (`rerunFailure`, `flakyError` …) are not among them: such a case
+ * passed in the end.
  */
 const outcomes: Readonly<Record<string, TestStatus>> = {
   failure: "failed",
@@ -164,17 +162,17 @@ interface OpenCase {
 }
 
 export interface JunitDocument {
-  /** @returns false when there is no use in going on */
+  /** @returns false when the rest would be skipped */
   write(text: string): boolean;
-  /** @returns one line when something was wrong with the document */
+  /** @returns a line when something was wrong with the document */
   end(): string | undefined;
 }
 
-/** Reads documents one after the other, and adds up what they hold. */
+/** Reads documents one after another, and adds up their test cases. */
 export class JunitReader {
   readonly totals: TestTotals = { tests: 0, failures: 0, errors: 0, skipped: 0, time: 0 };
   readonly cases: TestCase[] = [];
-  /** Cases that were counted and not kept. */
+  /** Cases that are counted but not kept whole. */
   dropped = 0;
   readonly #limits: JunitLimits;
   #text = 0;
@@ -184,8 +182,7 @@ export class JunitReader {
   }
 
   /**
-   * Opens a document. saxes expands the five entities of XML and none that a document declares, and fetches
-   * nothing.
+   * Starts a document. saxes expands XML's own five entities, none that a document declares, and fetches nothing.
    */
   document(): JunitDocument {
     const parser = new SaxesParser({ xmlns: false, position: true });
@@ -198,13 +195,13 @@ export class JunitReader {
     let outcome: string | undefined;
     const keepText = (text: string) => {
       if (!current || !outcome) return;
-      const room = this.#limits.details - (current.details?.length ?? 0);
+      const room = this.#limits.maxDetails - (current.details?.length ?? 0);
       if (room > 0) current.details = (current.details ?? "") + own(text, room);
     };
 
     parser.on("error", ({ message }) => {
       faults += 1;
-      // It starts with line and column, and may end with a piece of the document.
+      // It starts with line and column, and can end with a piece of the document.
       fault ??= quote(message.replace(/^(\d+):(\d+): /, "line $1, column $2: ")).slice(1, -1);
     });
     parser.on("opentag", (tag: SaxesTagPlain) => {
@@ -217,7 +214,7 @@ export class JunitReader {
         current = openCase(suites.at(-1) ?? "", attributes);
       } else if (current && Object.hasOwn(outcomes, name)) {
         outcome = name;
-        // A failure and then an error in tearing down: what came first counts, unless it was a skip.
+        // After a failure comes an error of the tear-down: the first one counts, unless it was a skip.
         if (current.status === "passed" || current.status === "skipped")
           current.status = outcomes[name] ?? "failed";
         if (attributes.message) current.message ??= own(attributes.message, maxMessage);
@@ -248,11 +245,11 @@ export class JunitReader {
       },
       end: () => {
         if (faults < maxFaults) parser.close();
-        // The runner died in the middle of a case.
+        // The test runner died inside a case.
         if (current)
           this.#add({ ...current, status: current.status === "passed" ? "error" : current.status });
         if (fault) return `not well-formed: ${fault}`;
-        return cases === 0 && suites.length === 0 ? "it holds no test case" : undefined;
+        return cases === 0 && suites.length === 0 ? "it contains no test cases" : undefined;
       },
     };
   }
@@ -265,12 +262,12 @@ export class JunitReader {
     if (one.status === "skipped") this.totals.skipped += 1;
     const details = one.details?.trim();
     const size = one.suite.length + one.name.length + one.classname.length + (one.message?.length ?? 0);
-    if (this.cases.length >= this.#limits.cases || this.#text + size > this.#limits.text) {
+    if (this.cases.length >= this.#limits.maxCases || this.#text + size > this.#limits.maxText) {
       this.dropped += 1;
       return;
     }
     const { details: _, ...rest } = one;
-    const fits = details && this.#text + size + details.length <= this.#limits.text;
+    const fits = details && this.#text + size + details.length <= this.#limits.maxText;
     if (details && !fits) this.dropped += 1;
     this.#text += size + (fits ? details.length : 0);
     this.cases.push(fits ? { ...rest, details } : rest);
@@ -280,7 +277,7 @@ export class JunitReader {
 class TooDeep extends Error {}
 
 function openCase(suite: string, attributes: Readonly<Record<string, string>>): OpenCase {
-  // GoogleTest says so of tests that it was told to leave out.
+  // GoogleTest writes this for tests that are disabled or filtered out.
   const skipped = attributes.status === "notrun" || attributes.result === "skipped";
   return {
     suite,
@@ -297,7 +294,7 @@ function seconds(text = ""): number {
   return Number.isFinite(value) && value > 0 && value < 1e9 ? value : 0;
 }
 
-/** A copy of a text's start; a slice would keep the whole report in memory. */
+/** A copy of a text's beginning; a slice would keep the whole report in memory. */
 function own(text: string, length: number): string {
   return Buffer.from(text.slice(0, length), "utf16le").toString("utf16le");
 }

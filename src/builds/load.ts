@@ -1,4 +1,4 @@
-/** Reading the builds that are on disk at the start, whatever has become of them. */
+/** Reads the builds on disk when the agent starts, whatever state they are in. */
 import { mkdir, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { removeHalfWritten } from "#/lib/replace-file.ts";
@@ -8,19 +8,19 @@ import { quote } from "./workspace/find.ts";
 import { removeTree } from "./workspace/workspace.ts";
 
 export interface LoadedBuilds {
-  /** Those that had no end; they are recorded as lost now. */
+  /** Builds without an end; they are recorded as lost now. */
   readonly lost: readonly BuildRecord[];
-  /** The highest number that each job has given to a folder, readable or not. */
+  /** The highest number of each job's folders, readable or not. */
   readonly highest: ReadonlyMap<string, number>;
-  /** A line for each thing that wasn't as it should be. */
+  /** A line for each thing that was wrong. */
   readonly warnings: readonly string[];
 }
 
 /**
- * Reads all builds, `FOLDER/JOB/NUMBER/`. One without an end is recorded as lost; a damaged record is set aside; what can't
- * be read, or isn't ours, is left alone.
- * @param folder made when it isn't there
- * @param onBuild is given each build; none is kept here
+ * Reads all builds, `FOLDER/JOB/NUMBER/`. A build without an end is recorded as lost; a damaged record is set aside; what
+ * can't be read, or isn't ours, is left alone.
+ * @param folder it is created if it is missing
+ * @param onBuild called with each build
  * @throws BuildError STORE when the folder can't be used at all
  */
 export async function loadBuilds(
@@ -35,7 +35,7 @@ export async function loadBuilds(
       await act();
     } catch (error) {
       const { code, message } = error as NodeJS.ErrnoException;
-      // A plain file where a folder would be is nobody's concern.
+      // A plain file between the folders does no harm.
       if (code !== "ENOTDIR") warnings.push(`${quote(path)} is left alone: ${quote(message)}`);
     }
   };
@@ -43,9 +43,9 @@ export async function loadBuilds(
     await attempt(join(folder, job), async () => {
       for (const name of await readdir(join(folder, job))) {
         const place = join(folder, job, name);
-        // What a crash left half made (.new-N) or half removed (.old-N) was never, or is no longer, a build.
+        // A crash leaves half-made (.new-N) and half-removed (.old-N) folders.
         if (/^\.(new|old)-/.test(name)) await attempt(place, () => removeTree(place));
-        // More digits are no number of ours, and could leave none above them.
+        // A number with more digits isn't ours, and might leave no higher ones.
         if (!/^[1-9][0-9]{0,14}$/.test(name)) continue;
         const number = Number(name);
         highest.set(job, Math.max(number, highest.get(job) ?? 0));

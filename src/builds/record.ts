@@ -1,4 +1,4 @@
-/** The record of a build, `build.json`: what is known of it, written so that a crash leaves the last state readable. */
+/** The record of a build, `build.json`: all that is known about it. After a crash the last state is readable. */
 import { constants } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
@@ -14,43 +14,43 @@ export interface BuildRecord {
   /** The Gearman unique; Zuul's ZUUL_UUID. */
   readonly uuid: string;
   readonly node: string;
-  /** The device that it runs on; absent: the host. */
+  /** The device it runs on; absent: the host. */
   readonly device?: string;
-  /** The class or name that the client asked for; absent: any. */
+  /** The class or name the client asked for; absent: any. */
   readonly target?: string;
   readonly labels: readonly string[];
   /** From 0. */
   readonly executor: number;
-  /** The job server that handed it out. */
+  /** The job server it came from. */
   readonly server: string;
   readonly url: string;
-  /** As the client sent them, with those that look like secrets masked. */
+  /** As the client sent them, with what looks like a secret masked. */
   readonly parameters: Readonly<Record<string, string>>;
   readonly assigned: string;
   started?: string;
   ended?: string;
-  /** Milliseconds that it worked, by a clock that nobody sets. */
+  /** Milliseconds of work, by the monotonic clock. */
   took?: number;
   ending?: Ending;
-  /** What was told to the client; absent for none. */
+  /** What the client got; absent: none. */
   result?: string;
-  /** It isn't known that the client has got the ending: it is told when the job is handed out again. */
+  /** The client may not have got the ending: it is sent again when the job is handed out again. */
   undelivered?: true;
-  /** HTML from the client, not yet sanitised. */
+  /** HTML from the client, not sanitised. */
   description?: string;
   /** The commit that was checked out. */
   commit?: string;
   console?: { bytes: number; cut: number };
   artifacts?: readonly { path: string; size: number }[];
   tests?: { tests: number; failures: number; errors: number; skipped: number };
-  /** Processes found alive after the job's end, by pid and command line, and stopped. */
+  /** Processes that outlived the job and were killed, by pid and command line. */
   leftovers?: readonly { pid: number; command: string }[];
-  /** Those that even the kill didn't end. */
+  /** Processes that even SIGKILL didn't end. */
   survivors?: readonly { pid: number; command: string }[];
   warnings?: readonly string[];
 }
 
-/** Enough for lists and estimates. */
+/** The part of a record that is kept in memory: enough for lists and estimates. */
 export type BuildSummary = Pick<
   BuildRecord,
   | "job"
@@ -68,7 +68,6 @@ export type BuildSummary = Pick<
   | "undelivered"
 >;
 
-/** A build's record without what takes room. */
 export function summarize(record: BuildRecord): BuildSummary {
   const { job, number, uuid, node, labels, assigned } = record;
   return {
@@ -84,8 +83,8 @@ export function summarize(record: BuildRecord): BuildSummary {
 }
 
 /**
- * Milliseconds that a finished build worked. The times of a record are the clock's, which may have been set meanwhile;
- * `took` was measured, and isn't in the records of lost builds.
+ * Milliseconds that a finished build worked. Someone may have set the clock between the times of a record; `took` was
+ * measured, but lost builds don't have it.
  */
 export function durationOf({
   took,
@@ -98,33 +97,32 @@ export function durationOf({
   return Math.max(0, Date.parse(ended) - Date.parse(started));
 }
 
-/** Where the record lies in a build's folder. */
 export function recordFile(folder: string): string {
   return join(folder, "build.json");
 }
 
 /**
- * Writes the record, over the old one as a whole.
- * @throws the file system's error; the old record is then still there
+ * Replaces the record as a whole.
+ * @throws the file system's error; the old record is still there then
  */
 export async function writeRecord(folder: string, record: BuildRecord): Promise<void> {
   await replaceFile(recordFile(folder), `${JSON.stringify(record, null, 2)}\n`);
 }
 
-/** The largest record that is believed, in bytes: more than the largest launch can make of it. */
-const maxRecord = 256 * 1024 * 1024;
+/** In bytes: more than the largest launch can make of a record. */
+const maxRecordSize = 256 * 1024 * 1024;
 
 /**
  * Reads a record back.
  * @throws the file system's error, or SyntaxError for a damaged one
  */
 export async function readRecord(folder: string): Promise<BuildRecord> {
-  // Not blocking, since a job may have put a pipe in its place.
+  // O_NONBLOCK, since a job may have put a pipe in its place.
   const flags = constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW;
   await using file = await open(recordFile(folder), flags);
   const stat = await file.stat();
-  if (!stat.isFile()) throw new SyntaxError("it is no regular file");
-  if (stat.size > maxRecord) throw new SyntaxError(`it is ${stat.size} bytes long`);
+  if (!stat.isFile()) throw new SyntaxError("it is not a regular file");
+  if (stat.size > maxRecordSize) throw new SyntaxError(`it is ${stat.size} bytes long`);
   return await parseRecord(JSON.parse(await file.readFile("utf8")));
 }
 
@@ -139,7 +137,7 @@ const kinds: Record<EndingKind, true> = {
 
 const text: SchemaObject = { type: "string" };
 const count: SchemaObject = { type: "integer", minimum: 0 };
-/** As toISOString() has it, so that times can be compared as text. */
+/** As toISOString() writes it: times compare as text. */
 const time: SchemaObject = {
   type: "string",
   pattern: "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{3}Z$",
@@ -196,7 +194,7 @@ type Validator = { ajv: Ajv; validate: ValidateFunction<BuildRecord> };
 
 let validator: Promise<Validator> | undefined;
 
-/** Loaded and compiled when the first record is read, and the schema itself isn't checked: both would slow every start. */
+/** Loaded and compiled when the first record is read, without checking the schema itself: both would slow down each start. */
 async function compile(): Promise<Validator> {
   const { Ajv } = await import("ajv");
   const ajv = new Ajv({ validateSchema: false, code: { optimize: false } });
@@ -204,7 +202,7 @@ async function compile(): Promise<Validator> {
 }
 
 /**
- * A build's record out of any JSON value. Keys that aren't known here stay.
+ * Checks any JSON value; unknown keys stay.
  * @throws SyntaxError that says what is wrong with it
  */
 async function parseRecord(value: unknown): Promise<BuildRecord> {

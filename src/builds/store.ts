@@ -1,4 +1,4 @@
-/** All builds of the box: the running ones, and the finished ones under `STATE/builds/JOB/NUMBER/`. */
+/** All builds of the box: the running ones, and the finished ones in `STATE/builds/JOB/NUMBER/`. */
 import { EventEmitter } from "node:events";
 import { rename } from "node:fs/promises";
 import { join } from "node:path";
@@ -22,39 +22,39 @@ export type Selector = { readonly uuid: string } | { readonly job: string; reado
 export interface FoundBuild {
   readonly job: string;
   readonly number: number;
-  /** Where it is on disk; absent there for one that just began, or that a full disk kept from being stored. */
+  /** Where it is on disk; a build that just began, or that met a full disk, may not be there. */
   readonly folder: string;
   /** Absent: it has ended. */
   readonly running?: Build;
-  /** A running build's is its whole record. */
+  /** For a running build its whole record. */
   readonly summary: BuildSummary;
 }
 
-/** The part of a record that the store fills in itself comes from the caller's facts and the next number. */
+/** What the store doesn't fill in itself. */
 export type NewBuild = Omit<BuildRecord, "version" | "number" | "url" | "assigned">;
 
 export interface StoreOptions {
   /** `STATE/builds`. */
   readonly folder: string;
-  /** The next number of a job, above the floor, kept before it is given out. */
+  /** The next number of a job, above the floor; it is on disk before it is returned. */
   readonly nextNumber: (job: string, floor: number) => number;
-  /** Where a person can look at a build. */
+  /** The build's page. */
   readonly url: (job: string, number: number) => string;
 }
 
-/** How long an ending that couldn't be delivered can still matter, in milliseconds. */
-const undeliveredFor = 24 * 60 * 60 * 1000;
+/** How long an ending that couldn't be delivered is kept for its client. */
+const undeliveredForMs = 24 * 60 * 60 * 1000;
 
 export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] }> {
   readonly #options: StoreOptions;
   readonly #running = new Map<string, Build>();
   readonly #finished = new Map<string, Map<number, BuildSummary>>();
   readonly #undelivered = new Set<BuildSummary>();
-  /** Finished builds whose records couldn't be written: on disk they have no end yet. */
+  /** Finished builds whose records couldn't be written: on disk they have no end. */
   readonly #unsaved = new Map<string, Build>();
-  /** Records of finished builds are changed one after the other. */
+  /** Records of finished builds are changed one after another. */
   #amending: Promise<void> = Promise.resolve();
-  /** The highest number that a job has given to a folder or a build, readable or not. */
+  /** The highest number of each job's folders and builds, readable or not. */
   readonly #highest = new Map<string, number>();
 
   private constructor(options: StoreOptions) {
@@ -64,9 +64,9 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   }
 
   /**
-   * Reads what is there, as loadBuilds does.
-   * @returns the store, the builds that were lost, and a line for each thing that wasn't as it should be
-   * @throws BuildError STORE when the folder can't be used at all
+   * Reads what is on disk, see loadBuilds().
+   * @returns the store, the builds that were lost, and a line for each thing that was wrong
+   * @throws BuildError STORE when the folder can't be used
    */
   static async open(
     options: StoreOptions,
@@ -86,8 +86,8 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   }
 
   /**
-   * A new build with the job's next number. Nothing of it is on disk until `Build.open()`.
-   * @throws the state store's error, when the number can't be kept
+   * A new build with the job's next number. Nothing is on disk until `Build.open()`.
+   * @throws the state store's error when the number can't be saved
    */
   create(facts: NewBuild): Build {
     const number = this.#options.nextNumber(facts.job, this.#highest.get(facts.job) ?? 0);
@@ -107,12 +107,12 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     return build;
   }
 
-  /** Where a person can look at a build. */
+  /** The build's page. */
   url(job: string, number: number): string {
     return this.#options.url(job, number);
   }
 
-  /** Where a build lies on disk. */
+  /** Where a build is on disk. */
   folder(job: string, number: number): string {
     return join(this.#options.folder, job, String(number));
   }
@@ -121,13 +121,13 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     return [...this.#running.values()];
   }
 
-  /** The running build that a selector means; of several runs under one uuid the last. */
+  /** The running build that a selector means; of several with the same uuid the last. */
   findRunning(selector: Selector): Build | undefined {
     if ("job" in selector) return this.#running.get(`${selector.job}#${selector.number}`);
     return this.running.findLast((build) => build.record.uuid === selector.uuid);
   }
 
-  /** The finished build that a selector means; of several runs under one uuid the last. */
+  /** The finished build that a selector means; of several with the same uuid the last. */
   findFinished(selector: Selector): BuildSummary | undefined {
     if ("job" in selector) return this.#finished.get(selector.job)?.get(selector.number);
     return this.finished().find((build) => build.uuid === selector.uuid);
@@ -191,19 +191,19 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   }
 
   /**
-   * The finished build of a job and uuid whose ending its client hasn't got, as far as is known. After a day a uuid that
-   * comes again is a client's that uses it for each of its builds, and means a new one.
+   * The finished build of a job and uuid whose ending the client may not have got. After a day, a uuid that comes again means
+   * a new build: some clients use the same one for all their builds.
    */
   findUndelivered(job: string, uuid: string): BuildSummary | undefined {
-    const since = Date.now() - undeliveredFor;
+    const since = Date.now() - undeliveredForMs;
     return [...this.#undelivered].findLast(
       (build) => build.job === job && build.uuid === uuid && Date.parse(build.ended ?? "") >= since,
     );
   }
 
   /**
-   * Notes, for good, that a finished build's client has got the ending.
-   * @throws the file system's error; the note is then kept until the agent ends
+   * Records that a finished build's client has got the ending.
+   * @throws the file system's error; the store remembers it until the agent ends
    */
   async setDelivered(job: string, number: number): Promise<void> {
     const build = this.findFinished({ job, number });
@@ -214,7 +214,7 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
         delete record.undelivered;
       });
     } catch (error) {
-      // Nothing is to be taken back of one that never came to disk.
+      // The build never got a folder.
       if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
     }
   }
@@ -233,8 +233,8 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   }
 
   /**
-   * Writes the records that couldn't be written when their builds ended; until then they are kept in memory. One that still
-   * can't be written waits for the next call, and keeps none of the others from it.
+   * Writes the records that couldn't be written when their builds ended; they are kept in memory until then. A record that still
+   * can't be written waits for the next call.
    * @returns how many were written
    */
   saveRest(): Promise<number> {
@@ -256,8 +256,8 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   }
 
   /**
-   * Removes the builds of a job beyond the newest `keep`, and all that ended before `since` (Unix time in ms).
-   * @throws BuildError PRUNE when some can't be removed; all others are
+   * Removes each job's builds beyond the newest `keep`, and all that ended before `since` (Unix time in milliseconds).
+   * @throws BuildError PRUNE when some can't be removed; the others are
    */
   async prune(keep: number, since: number): Promise<void> {
     const failures: string[] = [];
@@ -270,7 +270,10 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
       }
     }
     if (failures.length === 0) return;
-    throw new BuildError("PRUNE", `${failures.length} old builds can't be removed, first: ${failures[0]}`);
+    throw new BuildError(
+      "PRUNE",
+      `${failures.length} old builds can't be removed; the first failure is: ${failures[0]}`,
+    );
   }
 
   /**
@@ -281,12 +284,12 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     const ofJob = this.#finished.get(build.job);
     if (!ofJob?.delete(build.number)) return;
     await this.#amending;
-    // Renamed first, so that a crash leaves no half of a build behind that looks whole.
+    // Renamed first: after a crash no half of a build looks like a whole one.
     const aside = join(this.#options.folder, build.job, `.old-${build.number}`);
     try {
       await rename(this.folder(build.job, build.number), aside);
     } catch (error) {
-      // ENOENT: one that a full disk kept from being stored, or that someone removed by hand.
+      // ENOENT: it met a full disk and was never stored, or someone removed it by hand.
       if ((error as NodeJS.ErrnoException).code !== "ENOENT") {
         ofJob.set(build.number, build);
         throw error;
@@ -298,7 +301,7 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   }
 }
 
-/** The newest first. A job's numbers are right even when the clock was not; between jobs there is only the clock. */
+/** The newest first. A job's numbers are right even when the clock was wrong; between jobs there is only the clock. */
 function compareAge(a: BuildSummary, b: BuildSummary, job: string | undefined): number {
   // ISO 8601 in UTC: times compare as text.
   if (job === undefined && a.assigned !== b.assigned) return a.assigned < b.assigned ? 1 : -1;

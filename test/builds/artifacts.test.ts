@@ -21,7 +21,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { collectArtifacts } from "#/builds/artifacts.ts";
+import { type ArtifactLimits, collectArtifacts } from "#/builds/artifacts.ts";
 
 /** A workspace and a folder of a build. */
 async function lab() {
@@ -34,7 +34,8 @@ async function lab() {
     await mkdir(dirname(join(workspace, name)), { recursive: true });
     await writeFile(join(workspace, name), content);
   };
-  const collect = (globs: string[], limits = {}) => collectArtifacts({ workspace, globs, into, limits });
+  const collect = (globs: string[], limits: Partial<ArtifactLimits> = {}) =>
+    collectArtifacts({ workspace, globs, into, limits });
   return {
     path,
     workspace,
@@ -91,11 +92,11 @@ test("a glob that matches nothing, and globs that lead out, are named", async ()
   assert.deepEqual(result.files, []);
   assert.deepEqual(result.warnings, [
     '"nothing/*.bin" matches nothing',
-    '"/etc/passwd" is no glob inside the workspace',
-    '"../*" is no glob inside the workspace',
-    '"a/../../*" is no glob inside the workspace',
-    '"" is no glob inside the workspace',
-    '"x\\n*" is no glob inside the workspace',
+    '"/etc/passwd" is not a glob inside the workspace',
+    '"../*" is not a glob inside the workspace',
+    '"a/../../*" is not a glob inside the workspace',
+    '"" is not a glob inside the workspace',
+    '"x\\n*" is not a glob inside the workspace',
     '"missing" matches nothing',
   ]);
 });
@@ -149,33 +150,33 @@ test("FIFOs, sockets, devices and odd names are refused and named on one line", 
 test("limits: files, bytes, and a sparse file of a terabyte", async () => {
   await using o = await lab();
   for (let i = 0; i < 20; i++) await o.put(`many/${i}.bin`, "x".repeat(100));
-  const few = await o.collect(["many/*"], { files: 5 });
+  const few = await o.collect(["many/*"], { maxFiles: 5 });
   assert.equal(few.files.length, 5);
   assert.deepEqual(few.warnings, [
-    '"many/*" matches more than the 5 files that are kept: the rest is left out',
+    '"many/*" matches more than the 5 files that are kept; the rest is left out',
   ]);
   await rm(o.into, { recursive: true });
-  const small = await o.collect(["many/*"], { bytes: 550 });
+  const small = await o.collect(["many/*"], { maxBytes: 550 });
   assert.equal(small.files.length, 5);
   assert.equal(small.warnings.length, 15);
   await o.put("sparse.img", "");
   await truncate(join(o.workspace, "sparse.img"), 2 ** 40);
   const sparse = await o.collect(["sparse.img"]);
-  assert.match(sparse.warnings[0] ?? "", /"sparse.img" is left out: with its 1099511627776 bytes/);
+  assert.match(sparse.warnings[0] ?? "", /"sparse.img" is left out: its 1099511627776 bytes/);
 });
 
 test("hard links count each", async () => {
   await using o = await lab();
   await o.put("0", "x".repeat(100));
   for (let i = 1; i < 10; i++) await link(join(o.workspace, "0"), join(o.workspace, String(i)));
-  assert.equal((await o.collect(["*"], { bytes: 500 })).files.length, 5);
+  assert.equal((await o.collect(["*"], { maxBytes: 500 })).files.length, 5);
 });
 
 test("a job that makes very many files meets the limit, and warnings stay few", async () => {
   await using o = await lab();
   await mkdir(join(o.workspace, "many"));
   execFileSync("sh", ["-c", "seq -f many/%.0f.bin 20000 | xargs touch"], { cwd: o.workspace });
-  const result = await o.collect(["many/*", "**/*.bin", "many"], { files: 10 });
+  const result = await o.collect(["many/*", "**/*.bin", "many"], { maxFiles: 10 });
   assert.equal(result.files.length, 10);
   await rm(o.into, { recursive: true });
   for (let i = 0; i < 300; i++) await symlink("/etc/passwd", join(o.workspace, `link${i}`));
@@ -239,7 +240,10 @@ test("a full disk is an error that says so", {
   const shell = `mount -t tmpfs -o size=64k tmpfs "$1/build" && mkdir "$1/build/artifacts" && exec "$2" --input-type=module -e "$3"`;
   const args = ["-rm", "sh", "-c", shell, "sh", o.path, process.execPath, script];
   const said = execFileSync("unshare", args, { encoding: "utf8" });
-  assert.match(said, /^ARTIFACTS the artifacts can't be stored: the disk that holds .* is full; make room/);
+  assert.match(
+    said,
+    /^ARTIFACTS the artifacts can't be stored: the disk that holds .* is full; free some space/,
+  );
 });
 
 test("a stop leaves out what isn't copied yet, and nothing half", async () => {
@@ -250,7 +254,7 @@ test("a stop leaves out what isn't copied yet, and nothing half", async () => {
   const result = await collectArtifacts({ ...o, globs: ["*.bin"], signal: stop.signal });
   watcher.close();
   assert.ok(result.files.length < 300, `${result.files.length} files are kept`);
-  assert.deepEqual(result.warnings, ["the build was stopped: not all artifacts are kept"]);
+  assert.deepEqual(result.warnings, ["the build was stopped; some artifacts are missing"]);
   for (const { path, size } of result.files) {
     assert.equal(size, 100_000);
     assert.equal((await lstat(join(o.into, path))).size, size);

@@ -3,9 +3,13 @@ import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { readJunit } from "#/builds/junit.ts";
+import { type JunitLimits, readJunit } from "#/builds/junit.ts";
 
-async function read(files: Record<string, string | Buffer>, limits = {}, globs = ["**/*.xml"]) {
+async function read(
+  files: Record<string, string | Buffer>,
+  limits: Partial<JunitLimits> = {},
+  globs = ["**/*.xml"],
+) {
   const workspace = await realpath(await mkdtemp(join(tmpdir(), "labgear-junit-")));
   try {
     for (const [name, content] of Object.entries(files)) {
@@ -18,7 +22,8 @@ async function read(files: Record<string, string | Buffer>, limits = {}, globs =
   }
 }
 
-const one = (content: string | Buffer, limits = {}) => read({ "report.xml": content }, limits);
+const one = (content: string | Buffer, limits: Partial<JunitLimits> = {}) =>
+  read({ "report.xml": content }, limits);
 
 test("a report with every outcome", async () => {
   const report = await one(`<?xml version="1.0" encoding="UTF-8"?>
@@ -83,7 +88,7 @@ test("several files; one that is no report, an empty one, and one that is missin
   assert.deepEqual(report.warnings.sort(), [
     '"b/*.xml" matches nothing',
     'the test report "a/empty.xml": it is empty',
-    'the test report "a/pom.xml": it holds no test case',
+    'the test report "a/pom.xml": it contains no test cases',
   ]);
 });
 
@@ -123,7 +128,7 @@ test("encodings: UTF-16, Latin-1, a byte order mark, and characters across chunk
   for (const report of reports) assert.equal((await one(report)).cases[0]?.name, "Prüfung");
   const long = await one(
     `<testsuite><testcase name="a"><failure>${"€".repeat(100_000)}</failure></testcase></testsuite>`,
-    { details: 99_999 },
+    { maxDetails: 99_999 },
   );
   assert.equal(long.cases[0]?.details, "€".repeat(99_999));
 });
@@ -162,11 +167,11 @@ test("limits: file size, cases, details, files", async () => {
   assert.equal(report.totals.tests, 15_000);
   assert.equal(report.totals.failures, 15_000);
   assert.equal(report.cases.length, 10_000);
-  assert.match(report.warnings.join("\n"), /of 5000 test cases the details are not kept/);
+  assert.match(report.warnings.join("\n"), /the details of 5000 test cases are not kept/);
 
-  const large = await one(many, { fileBytes: 1000 });
+  const large = await one(many, { maxFileBytes: 1000 });
   assert.equal(large.totals.tests, 0);
-  assert.match(large.warnings.join("\n"), /not read: it has \d+ bytes, and 1000 is the limit/);
+  assert.match(large.warnings.join("\n"), /it is not read: \d+ bytes are more than the limit of 1000/);
 
   const wordy = await one(
     `<testsuite><testcase name="${"n".repeat(9000)}"><failure message="${"m".repeat(9000)}">${"d".repeat(90_000)}</failure></testcase></testsuite>`,
@@ -175,11 +180,11 @@ test("limits: file size, cases, details, files", async () => {
     [wordy.cases[0]?.name.length, wordy.cases[0]?.message?.length, wordy.cases[0]?.details?.length],
     [500, 2000, 16 * 1024],
   );
-  const text = await one(many, { text: 100 });
+  const text = await one(many, { maxText: 100 });
   assert.ok(text.cases.length < 100);
   assert.equal(text.totals.tests, 15_000);
 
-  const files = await read({ "1.xml": "<testsuite/>", "2.xml": "<testsuite/>" }, { files: 1 });
+  const files = await read({ "1.xml": "<testsuite/>", "2.xml": "<testsuite/>" }, { maxFiles: 1 });
   assert.match(files.warnings.join("\n"), /more than the 1 reports/);
 });
 
@@ -233,6 +238,6 @@ test("a stop ends the reading, and says so", async () => {
   await writeFile(join(workspace, "report.xml"), "<testsuite><testcase name='a'/></testsuite>");
   const report = await readJunit({ workspace, globs: ["*.xml"], signal: AbortSignal.abort() });
   assert.equal(report.totals.tests, 0);
-  assert.deepEqual(report.warnings, ["the build was stopped: not all test reports are read"]);
+  assert.deepEqual(report.warnings, ["the build was stopped; some test reports are not read"]);
   await rm(workspace, { recursive: true });
 });

@@ -149,7 +149,7 @@ test("what a later version adds is kept", async () => {
 test("what is no file in the record's place is neither waited for nor followed", async () => {
   using folder = testFolder();
   execFileSync("mkfifo", [recordFile(folder.path)]);
-  await assert.rejects(readRecord(folder.path), new SyntaxError("it is no regular file"));
+  await assert.rejects(readRecord(folder.path), new SyntaxError("it is not a regular file"));
   rmSync(recordFile(folder.path));
   symlinkSync("/etc/hostname", recordFile(folder.path));
   await assert.rejects(readRecord(folder.path), { code: "ELOOP" });

@@ -379,7 +379,10 @@ test("a build that can't be removed is named and stays, the others go", { skip: 
     await assert.rejects(store.prune(0, 0), (error) => {
       assert.ok(error instanceof BuildError);
       assert.equal(error.code, "PRUNE");
-      assert.match(error.message, /^1 old builds can't be removed, first: EBUSY.*unit-tests\/2/);
+      assert.match(
+        error.message,
+        /^1 old builds can't be removed; the first failure is: EBUSY.*unit-tests\/2/,
+      );
       return true;
     });
   } finally {

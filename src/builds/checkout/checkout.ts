@@ -1,5 +1,5 @@
 /**
- * Brings a launch's change into the workspace: fetch, check out, verify, and again when the server was away.
+ * Checks a launch's change out into the workspace: fetch, check out, verify, and retry when the server is unreachable.
  */
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
@@ -10,26 +10,23 @@ import { emptyWorkspace, fetched, gist, keepTip, prepareRepository } from "./rep
 import { readSource, type Source } from "./source.ts";
 
 export interface CheckoutOptions extends GitOptions {
-  /** All of the launch's parameters. */
   readonly parameters: ReadonlyMap<string, string>;
-  /** How often it is tried in all. */
-  readonly attempts?: number;
-  /** Milliseconds before the second, third … attempt; the last one holds for all further ones. */
-  readonly delays?: readonly number[];
-  /** Waits for so many milliseconds, or rejects when the signal is aborted. */
+  readonly maxAttempts?: number;
+  /** Before the second, third … attempt; the last one holds for all further ones. */
+  readonly delaysMs?: readonly number[];
+  /** Rejects when the signal aborts. */
   readonly sleep?: (ms: number, signal?: AbortSignal) => Promise<void>;
 }
 
 /**
- * Checks out ZUUL_REF of ZUUL_URL/ZUUL_PROJECT at ZUUL_COMMIT, with the whole history and the tags that
- * belong to it, and the submodules when there are any, as the scripts for Jenkins under Zuul v2 did
- * (gerrit-git-prep.sh). The workspace is emptied first. `origin` is the repository, so that a job can fetch
- * more; HEAD is detached. When the ref has moved on, ZUUL_COMMIT is what counts.
+ * Checks out ZUUL_REF of ZUUL_URL/ZUUL_PROJECT at ZUUL_COMMIT with its history, tags and submodules, as gerrit-git-prep.sh did
+ * for Jenkins under Zuul v2. The workspace is emptied first. A job can fetch more from `origin`; HEAD is detached. If the ref
+ * has moved on, ZUUL_COMMIT counts.
  * @returns the commit that HEAD is at
- * @throws BuildError; CHECKOUT_REFUSED is the launch's or the change's fault, all others are not
+ * @throws BuildError; CHECKOUT_REFUSED is the launch's or the change's fault, the others are not
  */
 export async function checkout(options: CheckoutOptions): Promise<{ commit: string }> {
-  const { log, signal, attempts = 3, delays = [500, 2000], sleep = wait } = options;
+  const { log, signal, maxAttempts = 3, delaysMs = [500, 2000], sleep = wait } = options;
   const source = readSource(options.parameters);
   await log(
     `checkout: ${source.ref} of ${mask(source.url, source.url)}${source.commit ? ` at ${source.commit}` : ""}`,
@@ -38,9 +35,9 @@ export async function checkout(options: CheckoutOptions): Promise<{ commit: stri
     try {
       return { commit: await attemptOnce(source, options) };
     } catch (error) {
-      if (!isWorthRetrying(error) || attempt >= attempts) throw error;
-      const ms = delays[attempt - 1] ?? delays.at(-1) ?? 0;
-      await log(`checkout: ${error.message}; attempt ${attempt + 1} of ${attempts} in ${ms / 1000} s`);
+      if (!isWorthRetrying(error) || attempt >= maxAttempts) throw error;
+      const ms = delaysMs[attempt - 1] ?? delaysMs.at(-1) ?? 0;
+      await log(`checkout: ${error.message}; attempt ${attempt + 1} of ${maxAttempts} in ${ms / 1000} s`);
       try {
         await sleep(ms, signal);
       } catch (cause) {
@@ -50,7 +47,7 @@ export async function checkout(options: CheckoutOptions): Promise<{ commit: stri
   }
 }
 
-/** One attempt; a repository that an earlier build left broken is thrown away within it. */
+/** One attempt; if an earlier build broke the repository, it is made anew. */
 async function attemptOnce(source: Source, options: GitOptions, keep = true): Promise<string> {
   try {
     await emptyWorkspace(options.workspace);
@@ -59,7 +56,7 @@ async function attemptOnce(source: Source, options: GitOptions, keep = true): Pr
   } catch (cause) {
     const error = asBuildError(cause);
     if (!keep || error.code !== "CHECKOUT") throw error;
-    await options.log(`checkout: ${error.message}; again with a new repository`);
+    await options.log(`checkout: ${error.message}; trying again with a new repository`);
     return attemptOnce(source, options, false);
   }
 }
@@ -78,7 +75,7 @@ async function fetchAndCheckOut(source: Source, options: GitOptions, kept: boole
   if (!got.ok) throw fetchFailed(got.output, source, kept);
   let commit = await resolve(source.commit ?? fetched);
   if (!commit && source.commit) {
-    // The ref is elsewhere by now; servers that speak protocol version 2 give a commit by its name as well.
+    // Servers that speak protocol version 2 also serve a commit by its id.
     await options.log(`checkout: ${source.ref} has moved; asking for the commit itself`);
     if ((await fetch(source.commit)).ok) commit = await resolve(source.commit);
     if (!commit)
@@ -102,22 +99,22 @@ async function updateSubmodules(source: Source, options: GitOptions): Promise<vo
   const done = await git(["submodule", "update", "--init", "--recursive", "--force"], source, options);
   if (done.ok) return;
   const why = gist(done.output);
-  if (localTrouble.test(done.output))
+  if (localFailure.test(done.output))
     throw new BuildError("CHECKOUT", `the submodules can't be stored: ${why}`);
-  if (away.test(done.output))
+  if (unreachable.test(done.output))
     throw new BuildError("CHECKOUT_UNREACHABLE", `a submodule can't be fetched: ${why}`);
-  // What is left is the change's own doing: a commit that was never pushed, a URL that isn't one.
+  // What is left is the change's own fault: a commit that was never pushed, an invalid URL.
   throw new BuildError("CHECKOUT_REFUSED", `the submodules can't be checked out: ${why}`);
 }
 
 // git has no exit codes for these; the texts are those of LC_ALL=C.
-const localTrouble =
+const localFailure =
   /No space left|Disk quota|Read-only file system|unable to (write|create)|Input\/output error/i;
 const damaged = anyOf(
   "bad object|corrupt|loose object|did not send all necessary objects|missing (blob|tree|commit)",
   "unable to read|unresolved delta|packfile|Could not read [0-9a-f]{40}",
 );
-const away = anyOf(
+const unreachable = anyOf(
   "Could not resolve|Connection|timed out|unable to (access|connect|look up)|Could not read from remote",
   "hung up|early EOF|RPC failed|unreachable|The requested URL returned error: 5|Operation too slow",
 );
@@ -128,15 +125,15 @@ function anyOf(...texts: string[]): RegExp {
 
 function fetchFailed(output: string, source: Source, kept: boolean): BuildError {
   const code: BuildErrorCode =
-    localTrouble.test(output) || (kept && damaged.test(output))
+    localFailure.test(output) || (kept && damaged.test(output))
       ? "CHECKOUT"
       : /couldn't find remote ref|not our ref/i.test(output)
         ? "CHECKOUT_MOVED"
-        : // In a repository made just now, whatever goes wrong is the other side.
-          away.test(output) || !kept
+        : // With a new repository it can only be the other side.
+          unreachable.test(output) || !kept
           ? "CHECKOUT_UNREACHABLE"
           : "CHECKOUT";
-  const what = code === "CHECKOUT_MOVED" ? `${source.ref} is not there (any more)` : "the fetch failed";
+  const what = code === "CHECKOUT_MOVED" ? `${source.ref} does not exist (any more)` : "the fetch failed";
   return new BuildError(code, `${what}: ${gist(output)}`);
 }
 

@@ -1,6 +1,6 @@
 /**
- * Runs git for a checkout: nothing asked, nothing of the job's user configured, no secrets printed, and no
- * process left.
+ * Runs git for a checkout: without questions, without the user's configuration, without secrets in the output, and without
+ * leaving a process behind.
  */
 import { dirname } from "node:path";
 import { execa } from "execa";
@@ -11,24 +11,24 @@ import type { Source } from "./source.ts";
 
 export interface GitOptions {
   readonly workspace: string;
-  /** Takes one line for the build's console; when it returns a promise, git's output waits for it. */
+  /** Takes a line for the build's console; git's output waits for the promise it returns. */
   readonly log: (line: string) => unknown;
   readonly signal?: AbortSignal;
   /** The environment below git's own settings. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Wraps the command line, so that git runs within the build's process tree. */
+  /** Wraps the command line to run git inside the build's process tree. */
   readonly launch?: (argv: readonly string[]) => readonly string[];
 }
 
 export interface GitResult {
   readonly ok: boolean;
-  /** The last lines it printed, secrets masked. */
+  /** The last lines that git printed, with secrets masked. */
   readonly output: string;
 }
 
 /**
- * Over whatever the system's configuration says, which only root can write. That of the user is not read: any
- * build could have written it.
+ * These override the system's configuration, which only root can write. The user's isn't read: any build could have written
+ * it.
  */
 const settings = [
   "core.hooksPath=/dev/null",
@@ -38,30 +38,29 @@ const settings = [
   "safe.directory=*",
   "submodule.recurse=false",
   "advice.detachedHead=false",
-  // Housekeeping in the foreground, and at once: nobody but us uses the repository now.
+  // In the foreground and at once: nobody else uses the repository now.
   "gc.autoDetach=false",
   "maintenance.autoDetach=false",
   "gc.pruneExpire=now",
-  // A server that stalls for two minutes is given up; ssh has its own timers below.
+  // Gives up on a server that stalls for two minutes; ssh has its own timers below.
   "http.lowSpeedLimit=1",
   "http.lowSpeedTime=120",
 ].flatMap((setting) => ["-c", setting]);
 
 const ssh = "ssh -o BatchMode=yes -o ControlMaster=no -o ConnectTimeout=30 -o ServerAliveInterval=30";
-const maxLine = 2000;
-const maxLines = 1000;
+const maxLineLength = 2000;
+const maxLogged = 1000;
 const maxKept = 40;
 /**
- * Milliseconds between SIGTERM and SIGKILL to git's process group, and for pipes that some process keeps
- * open.
+ * Between SIGTERM and SIGKILL to git's process group; and between git's end and our giving up on a pipe that another process
+ * keeps open.
  */
-const patience = 2000;
+const killTimeoutMs = 2000;
 
 /**
- * Runs one git command to its end. Its standard output and error go to the log, at most 1,000 lines of it.
- * @param source what is fetched; decides on the transports allowed (submodules too) and on what is masked
- * @throws BuildError CHECKOUT when git can't be started; STOPPED when the signal was aborted, with all of
- * git's processes gone
+ * Runs one git command to its end. Its standard output and error go to the log, 1,000 lines at most.
+ * @param source what is fetched: it decides which transports are allowed, for submodules too, and what is masked
+ * @throws BuildError CHECKOUT when git can't be started; STOPPED when the signal aborted, with all of git's processes gone
  */
 export async function git(args: readonly string[], source: Source, options: GitOptions): Promise<GitResult> {
   const { workspace, signal, launch = (argv) => argv } = options;
@@ -75,7 +74,7 @@ export async function git(args: readonly string[], source: Source, options: GitO
     all: true,
     buffer: false,
     reject: false,
-    // A process group of its own, so that the helpers of a transport can be ended with it.
+    // In a process group of its own, to end the helpers of a transport with it.
     detached: true,
   });
   // 0: it could not be started.
@@ -83,11 +82,13 @@ export async function git(args: readonly string[], source: Source, options: GitO
   const timers: NodeJS.Timeout[] = [];
   const end = () => {
     signalGroup(group, "SIGTERM");
-    timers.push(setTimeout(() => signalGroup(group, "SIGKILL"), patience));
+    timers.push(setTimeout(() => signalGroup(group, "SIGKILL"), killTimeoutMs));
   };
   signal?.addEventListener("abort", end, { once: true });
-  // A process that git left behind must not keep us, whoever holds the pipe.
-  child.nodeChildProcess.once("exit", () => timers.push(setTimeout(() => child.all.destroy(), patience)));
+  // A process that git left behind may hold the pipe open.
+  child.nodeChildProcess.once("exit", () =>
+    timers.push(setTimeout(() => child.all.destroy(), killTimeoutMs)),
+  );
   const kept: string[] = [];
   let over = false;
   try {
@@ -95,8 +96,8 @@ export async function git(args: readonly string[], source: Source, options: GitO
     for await (const line of linesOf(child.all)) {
       const clean = mask(line, source.url);
       if (kept.push(clean) > maxKept) kept.shift();
-      if (++lines < maxLines) await options.log(`git: ${clean}`);
-      else if (lines === maxLines) await options.log("git: … (more is not shown)");
+      if (++lines < maxLogged) await options.log(`git: ${clean}`);
+      else if (lines === maxLogged) await options.log("git: … (more is not shown)");
     }
     const result = await child;
     over = true;
@@ -113,13 +114,13 @@ export async function git(args: readonly string[], source: Source, options: GitO
 }
 
 /**
- * Masks the user and password of every URL in a line, and those of the source's own URL wherever they stand.
+ * Masks the user and password of each URL in a line, and those of the source's own URL anywhere.
  */
 export function mask(line: string, url: string): string {
   let masked = line.replace(/([a-z][a-z0-9+.-]*:\/\/)[^/@\s]*@/gi, "$1***@");
   const { username, password } = new URL(url);
   for (const secret of [password, password === "" ? username : ""]) {
-    // Too short to be a secret, and likely to be a part of words.
+    // Too short for a secret, and likely to be part of a word.
     if (secret.length < 4 || secret === "git") continue;
     masked = masked.replaceAll(secret, "***");
     masked = masked.replaceAll(decode(secret), "***");
@@ -138,16 +139,16 @@ function environment(source: Source, options: GitOptions): Record<string, string
     GIT_ASKPASS: "",
     SSH_ASKPASS: "",
     GIT_SSH_COMMAND: ssh,
-    // Submodules may come over the net as well; from local folders only if the project itself does.
+    // Submodules may come over the network too, but from local folders only if the project itself does.
     GIT_ALLOW_PROTOCOL: source.transport === "file" ? "http:https:git:ssh:file" : "http:https:git:ssh",
     GIT_NO_REPLACE_OBJECTS: "1",
     GIT_DEFAULT_REF_FORMAT: "files",
-    // A workspace whose repository is broken must not become a part of one that lies around it.
+    // git in a workspace with a broken repository must not find one in a folder above.
     GIT_CEILING_DIRECTORIES: dirname(options.workspace),
   };
 }
 
-/** Splits bytes into printable lines; what of a line is over the limit is dropped. */
+/** Splits bytes into printable lines and drops what of a line is over the limit. */
 async function* linesOf(stream: AsyncIterable<Buffer | string>): AsyncGenerator<string> {
   const decoder = new TextDecoder();
   let open = "";
@@ -155,11 +156,11 @@ async function* linesOf(stream: AsyncIterable<Buffer | string>): AsyncGenerator<
     for await (const chunk of stream) {
       const text = typeof chunk === "string" ? chunk : decoder.decode(chunk, { stream: true });
       const parts = (open + text).split(/[\r\n]+/);
-      open = (parts.pop() ?? "").slice(0, maxLine);
-      for (const part of parts) if (part.trim()) yield printable(part.slice(0, maxLine));
+      open = (parts.pop() ?? "").slice(0, maxLineLength);
+      for (const part of parts) if (part.trim()) yield printable(part.slice(0, maxLineLength));
     }
   } catch (error) {
-    // Our own giving up on a pipe that is held open.
+    // We gave up on a pipe that is held open.
     if ((error as NodeJS.ErrnoException).code !== "ERR_STREAM_PREMATURE_CLOSE") throw error;
   }
   if (open.trim()) yield printable(open);

@@ -1,14 +1,14 @@
-/** What a launch asks to be checked out, checked word by word before git sees any of it. */
+/** What a launch asks to check out; each part is checked before git sees it. */
 import { BuildError } from "../errors.ts";
 
 export interface Source {
-  /** URL of the repository; may carry a user and a password. */
+  /** The repository's URL; it can contain a user and a password. */
   readonly url: string;
   /** As git's transports are named in GIT_ALLOW_PROTOCOL (git(1)). */
   readonly transport: "http" | "https" | "git" | "ssh" | "file";
   /** A full ref, a branch's short name, or HEAD. */
   readonly ref: string;
-  /** 40 or 64 hex digits; a commit, or the tag object of an annotated tag. Absent: whatever the ref is. */
+  /** 40 or 64 hex digits: a commit, or the tag object of an annotated tag. Absent: what the ref points to. */
   readonly commit?: string;
 }
 
@@ -23,35 +23,34 @@ const transports: Readonly<Record<string, Source["transport"]>> = {
 };
 
 /**
- * Reads what to check out from a launch's parameters: ZUUL_REF of ZUUL_URL/ZUUL_PROJECT at ZUUL_COMMIT. A
- * launch without ZUUL_REF (from a timer, or by hand) means the tip of ZUUL_BRANCH, or of the repository's own
- * HEAD.
- * @throws BuildError CHECKOUT_REFUSED, never with the URL in it, since that may carry a password
+ * Reads a launch's parameters: ZUUL_REF of ZUUL_URL/ZUUL_PROJECT at ZUUL_COMMIT. A launch without ZUUL_REF (from a timer, or by
+ * hand) means the tip of ZUUL_BRANCH, or of the repository's HEAD.
+ * @throws BuildError CHECKOUT_REFUSED, never with the URL, which can contain a password
  */
 export function readSource(parameters: ReadonlyMap<string, string>): Source {
   const base = parameters.get("ZUUL_URL");
   const project = parameters.get("ZUUL_PROJECT");
-  // The first Zuul (2013) sends no ZUUL_URL; its merged changes were fetched from where the job itself knew.
+  // The first Zuul (2013) sends no ZUUL_URL: each job knew by itself where to fetch from.
   if (!base) {
     throw refused(
       "the launch has no ZUUL_URL (the first Zuul sends none): set checkout: false, or add ZUUL_URL in Zuul's layout",
     );
   }
-  if (!project) throw refused("the launch has no ZUUL_PROJECT, so that there is nothing to check out");
+  if (!project) throw refused("the launch has no ZUUL_PROJECT: there is nothing to check out");
   const transport = checkUrl(base);
   checkProject(project);
   const branch = parameters.get("ZUUL_BRANCH");
   const ref =
     parameters.get("ZUUL_REF") || (branch ? `refs/heads/${branch.replace(/^refs\/heads\//, "")}` : "HEAD");
-  if (!isRef(ref)) throw refused(`${shown(ref)} is no ref that git allows`);
+  if (!isRef(ref)) throw refused(`${shown(ref)} is not a ref that git allows`);
   const source = { url: `${base.replace(/\/+$/, "")}/${project}`, transport, ref };
   const commit = parameters.get("ZUUL_COMMIT") || parameters.get("ZUUL_NEWREV");
   if (!commit) return source;
   if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/i.test(commit)) {
-    throw refused(`${shown(commit)} is no commit: 40 or 64 hex digits are expected`);
+    throw refused(`${shown(commit)} is not a commit: 40 or 64 hex digits are expected`);
   }
-  // What Gerrit says when a ref was deleted.
-  if (/^0+$/.test(commit)) throw refused(`${ref} was deleted, so that there is nothing to check out`);
+  // Gerrit's way to say that a ref was deleted.
+  if (/^0+$/.test(commit)) throw refused(`${ref} was deleted: there is nothing to check out`);
   return { ...source, commit: commit.toLowerCase() };
 }
 
@@ -65,16 +64,14 @@ function checkUrl(text: string): Source["transport"] {
     );
   }
   const transport = transports[url.protocol];
-  // "ext::COMMAND" and its like would call one of git's remote helpers (gitremote-helpers(7)).
+  // A URL such as "ext::COMMAND" would run one of git's remote helpers (gitremote-helpers(7)).
   if (!transport || !/^[a-z+]+:\/\//i.test(text)) {
-    throw refused(
-      "ZUUL_URL is of a kind that is never fetched from: http, https, git, ssh or file is expected",
-    );
+    throw refused("ZUUL_URL has a protocol that is never used: http, https, git, ssh or file is expected");
   }
   if (!isPlain(text) || /[?#]/.test(text) || /%([01][0-9a-f]|7f)/i.test(text) || text.length > 2048) {
-    throw refused("ZUUL_URL has characters that don't belong into a repository's URL");
+    throw refused("ZUUL_URL has characters that don't belong in a repository's URL");
   }
-  // ssh would take such a host or user for an option (CVE-2017-1000117).
+  // ssh takes such a host or user for an option (CVE-2017-1000117).
   if (url.hostname.startsWith("-") || url.username.startsWith("-")) {
     throw refused("ZUUL_URL has a host or a user that starts with a hyphen");
   }
@@ -86,11 +83,11 @@ function checkProject(project: string): void {
   const parts = project.split("/");
   const odd = parts.some((part) => part === "" || part === "." || part === ".." || part.startsWith("-"));
   if (odd || !isPlain(project) || /[?#%:]/.test(project) || project.length > 1024) {
-    throw refused(`${shown(project)} is no path of a project`);
+    throw refused(`${shown(project)} is not a project's path`);
   }
 }
 
-/** The rules of git-check-ref-format(1), one level allowed; and nothing that could be an option. */
+/** The rules of git-check-ref-format(1) with --allow-onelevel; and nothing that could be an option. */
 export function isRef(ref: string): boolean {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   if (/[\u0000- \u007f~^:?*[\\]|\.\.|@\{|\/\/|^[-/]|[/.]$|^@$/.test(ref) || ref === "" || ref.length > 1024)
@@ -99,8 +96,7 @@ export function isRef(ref: string): boolean {
 }
 
 /**
- * Without white space, control characters, backslashes and quotes, that some layer below might take for more
- * than text.
+ * Without white space, control characters, backslashes and quotes: a layer below could interpret them.
  */
 function isPlain(text: string): boolean {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for

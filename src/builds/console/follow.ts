@@ -1,30 +1,29 @@
-/** Reading a console, finished or still growing. */
+/** Reads a console, finished or growing. */
 import { type FileHandle, open } from "node:fs/promises";
 import { openStored } from "../workspace/files.ts";
 import { type ConsoleLog, consoleFile } from "./log.ts";
 
-const piece = 64 * 1024;
+const pieceSize = 64 * 1024;
 
-/** @returns undefined: there is no console (yet), or what is there is no file */
+/** @returns undefined: there is no console (yet), or it is not a regular file */
 export function openConsole(folder: string): Promise<FileHandle | undefined> {
   return openStored(folder, "console.log");
 }
 
-/** @returns undefined: when the console's bytes came isn't known */
+/** @returns undefined: nobody recorded when the console's bytes came */
 export function openTimes(folder: string): Promise<FileHandle | undefined> {
   return openStored(folder, "console.times");
 }
 
-/** How many bytes a console has: of a running build those that are surely written. */
+/** A console's bytes; of a running build's only those that are written for sure. */
 export async function consoleSize(file: FileHandle, live: ConsoleLog | undefined): Promise<number> {
   return live?.size ?? (await file.stat()).size;
 }
 
 /**
- * The bytes of a console from an offset on, and as they come while the build runs.
- * Memory holds one piece of 64 KiB at a time however large the console is.
+ * The bytes of a console from an offset on, in pieces of 64 KiB at most.
  * @param folder the build's
- * @param options.live the console when the build still runs and is to be followed to its end
+ * @param options.live the running build's console, to follow it to its end
  * @throws the file system's error
  */
 export async function* readConsole(
@@ -33,14 +32,14 @@ export async function* readConsole(
 ): AsyncGenerator<Buffer> {
   const { live, signal } = options;
   await using file = await open(consoleFile(folder), "r");
-  const buffer = Buffer.alloc(piece);
+  const buffer = Buffer.alloc(pieceSize);
   let at = options.from ?? 0;
   while (!signal?.aborted) {
-    // Asked before the read: what was written before the close is then sure to be read.
+    // Asked before the read: what was written before the close is read for sure.
     const last = !live || live.closed;
-    const { bytesRead } = await file.read(buffer, 0, piece, at);
+    const { bytesRead } = await file.read(buffer, 0, pieceSize, at);
     at += bytesRead;
-    // A copy of its own size: a slow reader may keep many, and they may be single bytes.
+    // A copy: a slow reader may keep many pieces, and they may be single bytes.
     if (bytesRead > 0) yield Buffer.from(buffer.subarray(0, bytesRead));
     else if (last) return;
     // The signal ends the loop.

@@ -1,7 +1,7 @@
-/** Where the lines of a console begin: counted when somebody asks, and every so many of them noted. */
+/** Where a console's lines begin. Lines are counted on demand, and the offset of every thousandth is kept. */
 import type { FileHandle } from "node:fs/promises";
 
-/** How much is read at once, in bytes. */
+/** Bytes read at once. */
 export const pieceSize = 256 * 1024;
 
 /** A place in a console whose line number is known; lines are counted from 0. */
@@ -12,14 +12,14 @@ export interface Place {
 
 const newline = 10;
 const firstStride = 1000;
-/** How many places are noted before every second one is forgotten: half a megabyte. */
+/** Half a megabyte; beyond it every second place is dropped. */
 const maxPlaces = 65_536;
 
 export class LineIndex {
   /** Offsets of the lines 0, stride, 2 × stride, … */
   #places: number[] = [0];
   #stride = firstStride;
-  /** Line ends that were counted, and up to where. */
+  /** How many line ends are counted, and up to which offset. */
   #ends = 0;
   #scanned = 0;
   #lastEnd = 0;
@@ -29,14 +29,14 @@ export class LineIndex {
     return this.#scanned;
   }
 
-  /** How many lines there are up to where it was counted; one without an end counts. */
+  /** The lines counted so far, with a last one that has no end. */
   get lines(): number {
     return this.#ends + (this.#scanned > this.#lastEnd ? 1 : 0);
   }
 
   /**
-   * Counts on, until the size is reached or it is enough. One after the other; each sees what the one before has counted.
-   * @param size bytes of the console that there are
+   * Counts until the size is reached or it is enough. Calls run one after another, and each goes on where the last one ended.
+   * @param size the console's bytes
    */
   async extend(
     file: FileHandle,
@@ -62,7 +62,7 @@ export class LineIndex {
   }
 
   #count(bytes: Uint8Array): void {
-    // One by one: that takes the same time whatever the lines are like.
+    // Byte by byte: that takes the same time for any lines.
     for (let at = 0; at < bytes.length; at++) {
       if (bytes[at] !== newline) continue;
       this.#ends += 1;
@@ -79,13 +79,13 @@ export class LineIndex {
     this.#stride *= 2;
   }
 
-  /** The last noted place at or before a line. */
+  /** The last known place at or before a line. */
   placeOfLine(line: number): Place {
     const index = Math.min(this.#places.length - 1, Math.floor(line / this.#stride));
     return { line: index * this.#stride, offset: this.#places[index] ?? 0 };
   }
 
-  /** The last noted place at or before an offset. */
+  /** The last known place at or before an offset. */
   placeOfOffset(offset: number): Place {
     let low = 0;
     let high = this.#places.length - 1;
@@ -98,7 +98,7 @@ export class LineIndex {
   }
 }
 
-/** The indexes of the consoles that were looked at last. */
+/** The indexes of the consoles that were used last. */
 export class LineIndexes {
   readonly #kept = new Map<string, LineIndex>();
   readonly #max: number;
@@ -107,7 +107,7 @@ export class LineIndexes {
     this.#max = max;
   }
 
-  /** @param name of the build */
+  /** @param name the console's, such as its folder */
   of(name: string): LineIndex {
     const index = this.#kept.get(name) ?? new LineIndex();
     this.#kept.delete(name);

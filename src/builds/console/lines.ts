@@ -1,24 +1,23 @@
-/** A console by its lines, and searched through, in bounded memory however long it and its lines are. */
+/** A console's lines, and a search through them, in bounded memory however long the console and its lines are. */
 import type { FileHandle } from "node:fs/promises";
 import { consoleSize, openConsole, openTimes } from "./follow.ts";
 import { type LineIndex, type Place, pieceSize } from "./line-index.ts";
 import type { ConsoleLog } from "./log.ts";
 import { readMarks, timeAt } from "./times.ts";
 
-/** Which console. */
 export interface ConsolePlace {
   /** The build's. */
   readonly folder: string;
-  /** What writes it, while the build runs. */
+  /** While the build runs. */
   readonly live?: ConsoleLog | undefined;
 }
 
 export interface Line {
   /** From 0. */
   readonly n: number;
-  /** Of its first byte. */
+  /** The first byte's. */
   readonly offset: number;
-  /** When it began to come: Unix milliseconds. */
+  /** When its first byte came, in Unix milliseconds. */
   readonly at?: number;
   readonly text: string;
   /** Bytes of a very long line that are left out. */
@@ -27,26 +26,26 @@ export interface Line {
 
 export interface Lines {
   readonly from: number;
-  /** null: not counted yet. */
+  /** null: not known yet. */
   readonly total: number | null;
   readonly lines: readonly Line[];
 }
 
 export interface Hits {
   readonly hits: readonly Pick<Line, "n" | "offset" | "text">[];
-  /** The offset to go on from; null: that was all. */
+  /** The offset to continue from; null: that was all. */
   readonly next: number | null;
 }
 
-/** Bytes of lines in one answer, beyond which there are fewer lines than asked for. */
+/** An answer with more bytes of text has fewer lines than asked for. */
 const maxAnswerBytes = 1024 * 1024;
 const maxHits = 100;
 /** Bytes that one request searches. */
 const maxSearchedBytes = 64 * 1024 * 1024;
 
 /**
- * @param from a line; negative: so many from the end
- * @param count how many at most
+ * @param from a line; negative: counted from the end
+ * @param count how many lines at most
  */
 export async function linesOf(
   console: ConsolePlace,
@@ -82,7 +81,7 @@ async function withTimes(console: ConsolePlace, lines: readonly RawLine[]): Prom
   return lines.map((line) => shown(line, timeAt(marks, line.offset)));
 }
 
-/** Counts a console's lines to its end, for the total. */
+/** Counts all of a console's lines, for the total. */
 export async function countLines(console: ConsolePlace, index: LineIndex): Promise<void> {
   const file = await openConsole(console.folder);
   if (!file) return;
@@ -96,7 +95,7 @@ function shown({ line, offset, bytes, cut }: RawLine, at?: number): Line {
 }
 
 /**
- * Lines with a text in them; letters of ASCII in either case.
+ * The lines that contain a text; ASCII letters match in either case.
  * @param from an offset, such as the last answer's `next`
  */
 export async function search(
@@ -133,26 +132,26 @@ async function searchFrom(
   return { hits, next: null };
 }
 
-/** A byte for each character, so that all of UTF-8 stays apart, with the letters of ASCII in lower case. */
+/** One character for each byte, so that UTF-8 sequences stay distinct, with ASCII letters in lower case. */
 function folded(bytes: Buffer): string {
   return bytes.toString("latin1").replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
 }
 
 interface RawLine extends Place {
-  /** Without its end; of a very long line only the beginning. */
+  /** Without the newline; of a very long line only the beginning. */
   readonly bytes: Buffer;
-  /** Bytes of the line that aren't there. */
+  /** Bytes of the line that are left out. */
   readonly cut: number;
   /** Where the next line begins. */
   readonly next: number;
 }
 
-/** What is kept of one line, in bytes. */
+/** How much of a line is kept. */
 const maxLineBytes = 16 * 1024;
 
 /**
  * @param start the beginning of a line
- * @param size how much of the file counts; a last line without an end is one
+ * @param size how much of the file is read; a last line without a newline counts
  */
 async function* readLines(file: FileHandle, start: Place, size: number): AsyncGenerator<RawLine> {
   let { line, offset } = start;

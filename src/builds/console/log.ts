@@ -1,8 +1,8 @@
 /**
- * The console of a build: `console.log` holds the bytes as they came, `console.times` when they came, in lines of
- * `OFFSET MILLISECONDS`: from this offset on, bytes came at this Unix time or up to 100 ms later. The time is the clock's
- * at the console's opening and what passed since, so it goes on evenly when someone sets the clock. Readers follow the
- * file, so none of them can slow the build.
+ * The console of a build: `console.log` has the bytes as they came, `console.times` when they came, in lines of
+ * `OFFSET MILLISECONDS`: from this offset on, bytes came at this Unix time or up to 100 ms later. The clock is read once, when
+ * the console is opened, so the times go on evenly when someone sets it. Readers follow the file, so none of them can slow
+ * down the build.
  */
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
@@ -12,18 +12,18 @@ export function consoleFile(folder: string): string {
   return join(folder, "console.log");
 }
 
-/** Between two lines of `console.times`, in milliseconds: a job that prints byte by byte costs 20 bytes each. */
-const timeStep = 100;
+/** Between two lines of `console.times`, which take 20 bytes each. */
+const timeStepMs = 100;
 
-/** Written by the build alone. */
+/** Only the build writes it. */
 export class ConsoleLog {
-  /** Wakes readers when the console has grown or is closed. */
+  /** Wakes when the console has grown or is closed. */
   readonly changed = new Condition();
   readonly file: string;
   readonly #log: FileHandle;
   readonly #times: FileHandle;
   readonly #max: number;
-  /** What performance.now() lacks to be Unix time. */
+  /** Add it to performance.now() for Unix time. */
   readonly #epoch = Date.now() - performance.now();
   #size = 0;
   #cut = 0;
@@ -31,7 +31,7 @@ export class ConsoleLog {
   #lastTime = Number.NEGATIVE_INFINITY;
   #closed = false;
   #closing: Promise<void> | undefined;
-  /** Writes go out one after the other; each waits for the one before. */
+  /** Each write waits for the one before. */
   #turn: Promise<void> = Promise.resolve();
 
   private constructor(file: string, log: FileHandle, times: FileHandle, max: number) {
@@ -43,7 +43,7 @@ export class ConsoleLog {
 
   /**
    * @param folder the build's
-   * @param max bytes kept; what comes after is counted and dropped
+   * @param max bytes that are kept; what comes after is counted and dropped
    */
   static async open(folder: string, max: number): Promise<ConsoleLog> {
     const file = consoleFile(folder);
@@ -61,7 +61,7 @@ export class ConsoleLog {
     return this.#size;
   }
 
-  /** Bytes that came after the file was full. */
+  /** Bytes that were dropped. */
   get cut(): number {
     return this.#cut;
   }
@@ -71,7 +71,7 @@ export class ConsoleLog {
   }
 
   /**
-   * Appends bytes; resolves when they are written, so that a producer who awaits it is held back by the disk.
+   * Appends bytes; resolves when they are written, so a producer that awaits it is as slow as the disk.
    * @throws the file system's error, ENOSPC first of all
    */
   write(chunk: Uint8Array): Promise<void> {
@@ -107,19 +107,19 @@ export class ConsoleLog {
         this.#size += bytesWritten;
       }
     } finally {
-      // Also after an error, which may come when a part is written.
+      // Also after an error: a part may be written.
       this.changed.wake();
     }
   }
 
   async #stamp(): Promise<void> {
     const now = Math.floor(this.#epoch + performance.now());
-    if (now < this.#lastTime + timeStep) return;
+    if (now < this.#lastTime + timeStepMs) return;
     const line = `${this.#size} ${now}\n`;
     try {
       await this.#times.appendFile(line);
     } catch (error) {
-      // What did find room is no whole line.
+      // A part of the line may be written.
       await this.#times.truncate(this.#timesSize).catch(() => {});
       throw error;
     }
@@ -127,7 +127,7 @@ export class ConsoleLog {
     this.#lastTime = now;
   }
 
-  /** Ends it after the writes under way; what is written later is dropped. Never rejects. */
+  /** Closes it after the writes so far; later ones are dropped. Never rejects. */
   close(): Promise<void> {
     this.#closing ??= this.#turn.then(async () => {
       this.#closed = true;
@@ -138,7 +138,7 @@ export class ConsoleLog {
   }
 }
 
-/** Closes a file with all of it on the disk, as the record will be that says how long it is. */
+/** Closes a file after syncing it: the record, which has its length, is synced too. */
 async function synced(file: FileHandle): Promise<void> {
   try {
     await file.datasync();

@@ -1,4 +1,4 @@
-/** When a console's bytes came: looked up in `console.times`, whose lines are `OFFSET MILLISECONDS`, both ascending. */
+/** Finds out when a console's bytes came, from `console.times`: lines of `OFFSET MILLISECONDS`, both ascending. */
 import type { FileHandle } from "node:fs/promises";
 
 export interface Mark {
@@ -8,9 +8,9 @@ export interface Mark {
 }
 
 /** Longer than any line. */
-const longest = 64;
+const maxLine = 64;
 
-/** The marks of a part of the console: the last at or before `from`, and all up to `to`. */
+/** The marks of a part of the console: the last one at or before `from`, and all before `to`. */
 export async function readMarks(file: FileHandle, from: number, to: number): Promise<Mark[]> {
   const { size } = await file.stat();
   const marks: Mark[] = [];
@@ -21,7 +21,7 @@ export async function readMarks(file: FileHandle, from: number, to: number): Pro
     if (bytesRead === 0) break;
     position += bytesRead;
     const lines = (rest + buffer.toString("latin1", 0, bytesRead)).split("\n");
-    rest = (lines.pop() ?? "").slice(0, longest);
+    rest = (lines.pop() ?? "").slice(0, maxLine);
     for (const line of lines) {
       const mark = parseMark(line);
       if (!mark) continue;
@@ -33,7 +33,7 @@ export async function readMarks(file: FileHandle, from: number, to: number): Pro
   return marks;
 }
 
-/** When the byte at an offset came, by marks around it. */
+/** When the byte at an offset came. */
 export function timeAt(marks: readonly Mark[], offset: number): number | undefined {
   let low = 0;
   let high = marks.length;
@@ -45,9 +45,9 @@ export function timeAt(marks: readonly Mark[], offset: number): number | undefin
   return marks[low - 1]?.at;
 }
 
-/** Where in the file a line begins that is at or before the last mark up to an offset. */
+/** The beginning of a line at or before the last mark up to an offset. */
 async function findMark(file: FileHandle, size: number, offset: number): Promise<number> {
-  const buffer = Buffer.alloc(2 * longest);
+  const buffer = Buffer.alloc(2 * maxLine);
   let low = 0;
   let high = size;
   while (high - low > buffer.length) {
@@ -57,7 +57,7 @@ async function findMark(file: FileHandle, size: number, offset: number): Promise
     const start = text.indexOf("\n") + 1;
     const end = text.indexOf("\n", start);
     const mark = start > 0 && end > 0 ? parseMark(text.slice(start, end)) : undefined;
-    // What can't be understood is passed over by going to the front.
+    // A damaged line is skipped by looking further in front.
     if (mark && mark.offset <= offset) low = middle + start;
     else high = middle;
   }

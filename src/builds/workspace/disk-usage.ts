@@ -1,15 +1,15 @@
-/** How much disk space a folder takes, and which builds can go to free some. */
+/** How much disk space a folder takes, and which builds can be removed to free some. */
 import { lstat, opendir } from "node:fs/promises";
 import { join } from "node:path";
 import type { BuildSummary } from "../record.ts";
 
-/** How many files are looked at together: as many as Node does at one time. */
+/** How many lstat() calls run at once. */
 const batchSize = 64;
 
 /**
- * Bytes on the disk below a folder, however many files there are; 0 when it isn't there. What can't be read doesn't count,
- * nor does what is mounted there from elsewhere.
- * @param signal ends the count: what was found until then is returned
+ * Bytes on the disk below a folder, for any number of files; 0 when it doesn't exist. What can't be read doesn't count, and
+ * neither do other file systems mounted there.
+ * @param signal its abort ends the count: the bytes found so far are returned
  */
 export async function diskUsage(folder: string, signal?: AbortSignal): Promise<number> {
   const device = (await lstat(folder).catch(() => undefined))?.dev;
@@ -33,7 +33,7 @@ export async function diskUsage(folder: string, signal?: AbortSignal): Promise<n
         if (signal?.aborted) break;
       }
     } catch {
-      // It went meanwhile, or its disk fails: the other folders still count.
+      // It was removed, or its disk fails: the other folders still count.
     }
     await count(paths);
   }
@@ -41,8 +41,8 @@ export async function diskUsage(folder: string, signal?: AbortSignal): Promise<n
 }
 
 /**
- * Finished builds that can be removed to free space, the oldest first: not each job's newest, and none whose ending a client
- * still lacks.
+ * Finished builds that can be removed to free space, the oldest first. Each job's newest stays, and so do those whose ending
+ * hasn't been delivered.
  * @param finished the newest first
  */
 export function dispensable(finished: readonly BuildSummary[]): BuildSummary[] {

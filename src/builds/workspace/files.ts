@@ -1,9 +1,9 @@
-/** Safe ways to the files below a folder that a job could have written anything to. */
+/** Safe access to the files below a folder in which a job could have left anything. */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
 import { chmod, type FileHandle, lstat, mkdir, open, readlink, realpath, unlink } from "node:fs/promises";
 import { dirname, isAbsolute, join, relative, sep } from "node:path";
 
-/** True for a name that is one part of a path and can be printed on one line. */
+/** Whether a name is one part of a path and can be printed on one line. */
 export function isName(name: string): boolean {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
   if (/[/\u0000-\u001f\u007f-\u009f\u2028\u2029]/.test(name)) return false;
@@ -11,10 +11,9 @@ export function isName(name: string): boolean {
 }
 
 /**
- * The path of something below a folder, by its words alone.
- * @param relative a path from outside, with "/" between names
- * @returns undefined when it is absolute, leads out, or has an odd part: an empty one, "." or "..", control
- * characters
+ * The path of something below a folder, without looking at the disk.
+ * @param relative an untrusted path, with "/" between names
+ * @returns undefined when it is absolute, leads out, or isName() doesn't hold for a part
  */
 export function secureJoin(base: string, relative: string): string | undefined {
   if (isAbsolute(relative) || relative.length > 4096) return undefined;
@@ -22,23 +21,22 @@ export function secureJoin(base: string, relative: string): string | undefined {
 }
 
 /**
- * Opens a regular file below a folder for reading. Links are followed as long as they end inside the folder.
- * What is opened is what was checked: devices, FIFOs and sockets are never opened, since that alone can do
- * things to them.
+ * Opens a regular file below a folder for reading. Links are followed if they end inside the folder. Devices, FIFOs and sockets
+ * are never opened, since opening them can have effects.
  * @param base the folder's real path
- * @param relative a path from outside
- * @returns the open file, or one line that says why not
+ * @param relative an untrusted path
+ * @returns the open file, or the reason why not, in a line
  */
 export async function openInside(base: string, relative: string): Promise<FileHandle | string> {
   const path = secureJoin(base, relative);
-  if (path === undefined) return "its name is odd or leads out of the folder";
+  if (path === undefined) return "its name is invalid or leads out of the folder";
   let file: FileHandle | undefined;
   try {
     const real = await realpath(path);
     if (!isInside(base, real)) return "it is a link that leads out of the folder";
     if (!(await lstat(real)).isFile()) return "it is not a regular file";
     file = await open(real, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    // Between the check and the opening a folder on the way may have become a link.
+    // Between the check and the opening, a folder on the way may have become a link.
     const opened = await readlink(`/proc/self/fd/${file.fd}`);
     if ((await file.stat()).isFile() && isInside(base, opened)) return file;
     await file.close();
@@ -50,9 +48,9 @@ export async function openInside(base: string, relative: string): Promise<FileHa
 }
 
 /**
- * Opens a file of a build's folder as openInside() does: a job may have put a link or a pipe in its place.
- * @param folder where the build is stored; it may be gone
- * @param within the folder below it that links may not lead out of
+ * Opens a file of a build's folder, see openInside(): a job may have put a link or a pipe in its place.
+ * @param folder it may be gone
+ * @param within a folder below it that links must not lead out of
  * @returns undefined: there is no such file
  */
 export async function openStored(
@@ -70,11 +68,10 @@ function isInside(base: string, path: string): boolean {
 }
 
 /**
- * Makes each folder of the path that isn't there. Whatever else is in the way is removed, a symbolic link
- * without following it.
+ * Creates the missing folders of a path. Anything else in the way is removed; a symbolic link isn't followed.
  * @param base a folder's real path, trusted
  * @param parts names for which isName() holds
- * @returns the path of the last one, which is real as well
+ * @returns the last folder's real path
  */
 export async function makeFolders(base: string, parts: readonly string[]): Promise<string> {
   let path = base;
@@ -89,7 +86,7 @@ export async function makeFolders(base: string, parts: readonly string[]): Promi
 async function makeFolder(path: string, tries = 3): Promise<void> {
   const there = await lstat(path).catch(ignoreMissing);
   if (there?.isDirectory()) {
-    // A job may have locked itself out, and us with it.
+    // A job may have taken away its own access, and ours with it.
     if ((there.mode & 0o700) !== 0o700) await chmod(path, (there.mode & 0o777) | 0o700);
     return;
   }
@@ -97,7 +94,7 @@ async function makeFolder(path: string, tries = 3): Promise<void> {
     if (there) await unlink(path);
     await mkdir(path, { mode: 0o755 });
   } catch (error) {
-    // Another executor's build was faster: the upper folders are shared.
+    // Another executor's build created it first: the upper folders are shared.
     const isRace = ["EEXIST", "ENOENT"].includes((error as NodeJS.ErrnoException).code ?? "");
     if (!isRace || tries <= 1) throw error;
     await makeFolder(path, tries - 1);
@@ -108,7 +105,7 @@ function ignoreMissing(error: NodeJS.ErrnoException): undefined {
   if (error.code !== "ENOENT") throw error;
 }
 
-/** A file that is read in pieces, anywhere. */
+/** A file of the workspace that goes to a board: pieces of it are read in any order. */
 export class SourceFile implements AsyncDisposable {
   /** Bytes. */
   readonly size: number;
@@ -124,7 +121,7 @@ export class SourceFile implements AsyncDisposable {
   /**
    * @param workspace its real path
    * @param path relative to it
-   * @returns the file, or one line that says why it can't be read
+   * @returns the file, or the reason why it can't be read, in a line
    */
   static async open(workspace: string, path: string): Promise<SourceFile | string> {
     const file = await openInside(workspace, path);
@@ -143,7 +140,7 @@ export class SourceFile implements AsyncDisposable {
   }
 }
 
-/** A file that grows, and whose beginning can be read again. */
+/** A file that comes from a board: it grows, and any part of it can be read again. */
 export class SinkFile implements Disposable {
   readonly #fd: number;
 
@@ -152,12 +149,13 @@ export class SinkFile implements Disposable {
   }
 
   /**
-   * Makes the file and the folders above it; what is there is emptied, and a link is refused, never followed.
-   * @returns the file, or one line that says why it can't be written
+   * Creates the file and the folders above it; an existing file is emptied, and a link refused.
+   * @returns the file, or the reason why it can't be written, in a line
    */
   static async open(workspace: string, path: string): Promise<SinkFile | string> {
     const full = secureJoin(workspace, path);
-    if (full === undefined) return `${path} can't be written: its name is odd or leads out of the workspace`;
+    if (full === undefined)
+      return `${path} can't be written: its name is invalid or leads out of the workspace`;
     try {
       const folder = relative(workspace, dirname(full));
       if (folder !== "") await makeFolders(workspace, folder.split("/"));
@@ -165,7 +163,7 @@ export class SinkFile implements Disposable {
       const fd = openSync(full, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK, 0o644);
       if (fstatSync(fd).isFile()) return new SinkFile(fd);
       closeSync(fd);
-      return `${path} can't be written: it is no regular file`;
+      return `${path} can't be written: it is not a regular file`;
     } catch (error) {
       return `${path} can't be written: ${(error as NodeJS.ErrnoException).code ?? String(error)}`;
     }

@@ -1,17 +1,17 @@
 /**
- * Finds files by globs below a folder that a job could fill with anything: in bounded memory, never out of
- * it.
+ * Finds files by globs below a folder in which a job could have left anything: in bounded memory, and never outside of the
+ * folder.
  */
 import { opendir, realpath } from "node:fs/promises";
 import { isAbsolute, matchesGlob } from "node:path";
 import { reason } from "#/lib/errors.ts";
 import { isName, secureJoin } from "./files.ts";
 
-/** Entries looked at for one glob, or in one walk. */
+/** For one walk. */
 const maxEntries = 500_000;
 const maxWarnings = 100;
 
-/** Lines for people, so many at most and then a count. */
+/** Lines for people: 100 at most, then how many more there were. */
 export class Warnings {
   readonly #lines: string[] = [];
   #more = 0;
@@ -21,21 +21,19 @@ export class Warnings {
     else this.#more += 1;
   }
 
-  /** All of them, each one line of printable text. */
   get lines(): string[] {
     return this.#more > 0 ? [...this.#lines, `and ${this.#more} more like these`] : [...this.#lines];
   }
 }
 
 /**
- * The files that match a glob, as `fs.glob` and shells mean it: `*` and `**` don't match names that start
- * with a dot. A glob that is the name of a folder means all that is in it. Folders that are links aren't gone
- * into. (`fs.glob` itself reads whole folders into memory: 60 MB for 300,000 files.)
+ * The files that match a glob, as in `fs.glob` and shells: `*` and `**` don't match names that start with a dot. A glob that
+ * names a folder means everything in it. Links to folders aren't followed. (`fs.glob` itself reads whole folders into memory:
+ * 60 MB for 300,000 files.)
  * @param base the folder's real path
- * @param warnings is told when the glob isn't a relative one, matches nothing, or there is too much to look
- * at
- * @param signal ends the search
- * @returns paths relative to base; of regular files, links and whatever else isn't a folder
+ * @param warnings gets a line when the glob isn't relative, matches nothing, or there are too many files
+ * @param signal its abort ends the search
+ * @returns paths relative to base, of everything that isn't a folder
  */
 export async function* findFiles(
   base: string,
@@ -45,7 +43,7 @@ export async function* findFiles(
 ): AsyncGenerator<string> {
   const parts = glob.split("/").filter((part) => part !== "" && part !== ".");
   if (isAbsolute(glob) || parts.length === 0 || parts.includes("..") || !parts.every(isName)) {
-    warnings.add(`${quote(glob)} is no glob inside the workspace`);
+    warnings.add(`${quote(glob)} is not a glob inside the workspace`);
     return;
   }
   const magic = parts.findIndex((part) => /[*?[\]{}()!@+\\]/.test(part));
@@ -64,9 +62,9 @@ export async function* findFiles(
 }
 
 /**
- * All that isn't a folder, below a folder.
- * @param from where to start, relative to base; "" for base itself
- * @param depth how many names a path may have
+ * Everything below a folder that isn't a folder.
+ * @param from where to start, relative to base; "": base itself
+ * @param depth the most names that a path has
  */
 export async function* walk(
   base: string,
@@ -84,7 +82,7 @@ export async function* walk(
         if (signal?.aborted) return;
         if (++looked > maxEntries) {
           warnings.add(
-            `more than ${maxEntries} files and folders in ${quote(from || ".")}: the rest is not looked at`,
+            `more than ${maxEntries} files and folders in ${quote(from || ".")}: the rest is skipped`,
           );
           return;
         }
@@ -98,7 +96,7 @@ export async function* walk(
   }
 }
 
-/** A name as text on one line, whatever is in it. */
+/** Any name as text on one line. */
 export function quote(name: string): string {
   const short = name.length > 200 ? `${name.slice(0, 200)}…` : name;
   return JSON.stringify(short).replace(
@@ -107,7 +105,7 @@ export function quote(name: string): string {
   );
 }
 
-/** True for a folder that is really inside, not for one behind a link on the way. */
+/** Whether it is a folder, without a link on the way to it. */
 async function isFolder(base: string, relative: string): Promise<boolean> {
   const path = secureJoin(base, relative);
   if (path === undefined || (await realpath(path).catch(() => "")) !== path) return false;

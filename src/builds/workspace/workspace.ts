@@ -1,18 +1,18 @@
-/** Workspaces: the folder that a job works in, kept between builds. */
+/** Workspaces: the folders that jobs work in, kept between builds. */
 import { renameSync } from "node:fs";
 import { chmod, lstat, opendir, readdir, realpath, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { BuildError } from "../errors.ts";
 import { isName, makeFolders } from "./files.ts";
 
-/** Where `STATE/workspaces/EXECUTOR/JOB` is; a device's executor is named after it: no number, and no path. */
+/** `STATE/workspaces/EXECUTOR/JOB`. */
 export interface Workspace {
+  /** The host executor's number, or `device-NAME`. */
   readonly executor: string;
   readonly job: string;
   readonly folder: string;
 }
 
-/** The workspace that a build works in. */
 export function workspaceOf(
   stateDir: string,
   build: { executor: number; device?: string; job: string },
@@ -23,10 +23,9 @@ export function workspaceOf(
 }
 
 /**
- * Makes `STATE/workspaces/EXECUTOR/JOB`, or finds it as the last build of the job on that executor left it.
- * The content is kept, so that a job can build incrementally; a checkout empties it. A link that a build
- * planted in the way is replaced, never followed. (A process that outlived its build could still race us
- * here; it is the same user, so that it gains nothing by it.)
+ * Creates `STATE/workspaces/EXECUTOR/JOB`, or finds it as the job's last build on that executor left it. The content stays, for
+ * incremental builds; a checkout empties it. A link that a build planted in the way is replaced, never followed. (A process
+ * that outlived its build could still race us here; it runs as the same user and gains nothing.)
  * @returns its real path
  * @throws BuildError WORKSPACE
  */
@@ -52,7 +51,7 @@ export async function prepareWorkspace(place: {
   }
 }
 
-/** All workspaces, the one that was longest left alone first; links aren't followed. */
+/** All workspaces, the least recently changed first; links aren't followed. */
 export async function listWorkspaces(stateDir: string): Promise<Workspace[]> {
   const base = join(stateDir, "workspaces");
   const found: (Workspace & { changed: number })[] = [];
@@ -67,8 +66,8 @@ export async function listWorkspaces(stateDir: string): Promise<Workspace[]> {
 }
 
 /**
- * Removes a workspace that nobody works in.
- * @param isUsed is asked in the moment before it goes; a build that comes later makes a new one
+ * Removes a workspace that no build uses.
+ * @param isUsed asked just before the removal; a build that comes later creates a new workspace
  * @returns false when it is in use
  * @throws the file system's error
  */
@@ -77,11 +76,11 @@ export async function removeWorkspace(
   workspace: Workspace,
   isUsed: () => boolean,
 ): Promise<boolean> {
-  // No executor has this name. One that a crash left is removed with the next.
+  // No executor has this name. If a crash leaves it behind, the next call removes it.
   const aside = join(stateDir, "workspaces", ".old");
   await removeTree(aside);
   if (isUsed()) return false;
-  // In the same turn as the question: between them no build can begin.
+  // In the same turn as isUsed(): no build can begin in between.
   try {
     renameSync(workspace.folder, aside);
   } catch (error) {
@@ -97,8 +96,7 @@ async function folders(path: string): Promise<string[]> {
 }
 
 /**
- * Removes a file, a link or a whole folder, also one in which the job made folders read-only, as Go's module
- * cache does.
+ * Removes a file, a link or a whole folder, even with read-only folders in it, as in Go's module cache.
  */
 export async function removeTree(path: string): Promise<void> {
   try {

@@ -6,7 +6,13 @@ import type { TestCase } from "#/runners/harness/convention.ts";
 import { junitReport } from "#/runners/harness/run.ts";
 
 function readBack(xml: string) {
-  const reader = new JunitReader({ files: 1, fileBytes: 1e6, cases: 100, details: 1000, text: 1e6 });
+  const reader = new JunitReader({
+    maxFiles: 1,
+    maxFileBytes: 1e6,
+    maxCases: 100,
+    maxDetails: 1000,
+    maxText: 1e6,
+  });
   const document = reader.document();
   document.write(xml);
   assert.equal(document.end(), undefined);

@@ -4,9 +4,11 @@ import { readConsole } from "#/builds/console/follow.ts";
 import type { ConsoleLog } from "#/builds/console/log.ts";
 import type { BuildRecord, BuildSummary } from "#/builds/record.ts";
 import type { Selector } from "#/builds/store.ts";
+import { openStored } from "#/builds/workspace/files.ts";
 import { ConfigError } from "#/config/errors.ts";
 import { ControlError } from "#/control/errors.ts";
 import type { ControlAnswer, ControlRequest, ControlRoutes } from "#/control/server.ts";
+import { captureFile } from "#/lib/capture.ts";
 import type { Agent } from "./agent.ts";
 import { deviceRoutes } from "./device-routes.ts";
 import { agentStatus } from "./status.ts";
@@ -22,6 +24,7 @@ export function controlRoutes(agent: Agent): ControlRoutes {
     ...deviceRoutes(agent),
     "GET /status": async () => ({ json: agentStatus(agent) }),
     "GET /builds": async (request) => ({ json: buildList(agent, request) }),
+    "GET /serial": async (request) => ({ bytes: await serialBytes(agent, request) }),
     "GET /console": async (request) => ({ bytes: await consoleBytes(agent, request) }),
     "POST /pause": order(agent, (request) =>
       agent.pause(
@@ -100,6 +103,16 @@ async function consoleBytes(agent: Agent, { query, signal }: ControlRequest): Pr
   const build = findBuild(agent, query.get("build") ?? "");
   const live = query.has("follow") ? await liveConsole(agent, build, signal) : undefined;
   return withoutMissing(readConsole(agent.builds.folder(build.job, build.number), { live, signal }));
+}
+
+async function serialBytes(agent: Agent, { query }: ControlRequest): Promise<AsyncIterable<Buffer>> {
+  const { job, number } = findBuild(agent, query.get("build") ?? "");
+  const file = await openStored(agent.builds.folder(job, number), captureFile);
+  if (file) return file.createReadStream();
+  throw new ControlError(
+    "NOT_FOUND",
+    `${job}#${number} has no serial capture: only builds on a device have one`,
+  );
 }
 
 /** The console of a build that runs, as soon as it is there. */

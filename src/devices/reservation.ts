@@ -148,8 +148,8 @@ export class PortLine {
   }
 
   /** @throws DeviceError */
-  write(bytes: Uint8Array): Promise<void> {
-    return this.#writer.write(bytes);
+  write(bytes: Uint8Array, _signal: AbortSignal, secret?: boolean): Promise<void> {
+    return this.#writer.write(bytes, secret);
   }
 
   /** Lets go of what came until now. */

@@ -1,4 +1,4 @@
-/** The files of a build: its console as plain text, and its artifacts as downloads. */
+/** The files of a build: its console as plain text; its artifacts, and what went over the serial line, as downloads. */
 import { once } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Context, Hono } from "hono";
@@ -6,6 +6,7 @@ import type { Build } from "#/builds/build.ts";
 import { consoleSize, openConsole, readConsole } from "#/builds/console/follow.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import { openStored } from "#/builds/workspace/files.ts";
+import { captureFile } from "#/lib/capture.ts";
 import type { Env } from "./env.ts";
 import { RequestError } from "./errors.ts";
 import { untrusted } from "./headers.ts";
@@ -19,6 +20,8 @@ const consoleHeaders = {
   "content-type": "text/plain; charset=utf-8",
   "content-disposition": "inline",
 } as const;
+
+export const noCapture = "this build has no serial capture: only builds on a device have one";
 
 /** How long a client that follows a console may go without reading anything. */
 const stallTimeoutMs = 60_000;
@@ -50,6 +53,22 @@ export function fileRoutes({ agent }: Services): Hono<Env> {
         ...untrusted,
         "content-type": artifactType(path),
         "content-disposition": attachment(path),
+      },
+    });
+  });
+  routes.get("/builds/:job/:number/serial", async (c) => {
+    const { job, number } = c.req.param();
+    const { folder, running } = findBuild(agent, job, number);
+    const file = await openStored(folder, captureFile);
+    if (!file) throw new RequestError(404, noCapture);
+    const { size, mtimeMs } = await file.stat();
+    return sendFile(c, file, {
+      size,
+      etag: running ? undefined : `"${size}-${Math.round(mtimeMs)}"`,
+      headers: {
+        ...untrusted,
+        "content-type": "application/octet-stream",
+        "content-disposition": attachment(`${job}-${number}.capture`),
       },
     });
   });

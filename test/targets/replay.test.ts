@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { type CaptureRecord, encodeHead, encodeRecord } from "#/devices/port/capture.ts";
+import { type CaptureRecord, encodeHead, encodeRecord } from "#/lib/capture.ts";
 import { temporaryFolder } from "../support/servers.ts";
 import { startReplay } from "./replay.ts";
 import { lacksTarget } from "./target.ts";

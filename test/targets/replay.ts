@@ -1,8 +1,8 @@
 /** Plays a capture's board back through a pty: what came from the board comes again, at the same times or as fast as it goes. */
+import { createReadStream } from "node:fs";
 import { Duplex } from "node:stream";
 import { setTimeout as wait } from "node:timers/promises";
-import type { CaptureRecord } from "#/devices/port/capture.ts";
-import { readCapture } from "#/devices/port/capture.ts";
+import { type CaptureRecord, readCapture } from "#/lib/capture.ts";
 import type { Broker } from "./broker.ts";
 import { type Board, startTarget, type Target, type TargetOptions } from "./target.ts";
 
@@ -23,7 +23,7 @@ export interface Replay extends Target {
 /** @param path of the capture; it begins again with each power on */
 export async function startReplay(path: string, options: ReplayOptions = {}): Promise<Replay> {
   const records: CaptureRecord[] = [];
-  for await (const record of readCapture(path)) records.push(record);
+  for await (const record of readCapture(createReadStream(path))) records.push(record);
   let player: Player | undefined;
   const target = await startTarget({ name: "Replay", ...options }, (_, broker) => {
     player = new Player(broker, records, options);

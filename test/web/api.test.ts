@@ -82,7 +82,7 @@ test("each answer of the API matches its description", {
     ["/api/devices/{name}", ["/api/devices/board-1"]],
     ["/api/openapi.json", ["/api/openapi.json"]],
   ]);
-  for (const { path, answer, errors = [] } of operations.filter(({ path }) => path.startsWith("/api/"))) {
+  for (const { path, answer, errors = [] } of operations.filter(({ answer }) => answer !== undefined)) {
     await t.test(path, async () => {
       const paths = requests.get(path);
       assert.ok(paths, `${path} is requested here`);

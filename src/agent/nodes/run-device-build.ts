@@ -8,6 +8,7 @@ import { BoardFailure, DeviceError } from "#/devices/errors.ts";
 import { openCapture } from "#/devices/port/capture.ts";
 import { serverUrl } from "#/devices/port/source.ts";
 import type { Outcome, Reservation } from "#/devices/reservation.ts";
+import { captureFile } from "#/lib/capture.ts";
 import type { BoardRun, BoardVerdict } from "#/runners/board/board.ts";
 import { runFirmware } from "#/runners/board/firmware.ts";
 import { runShell } from "#/runners/board/shell.ts";
@@ -36,7 +37,7 @@ export async function reserveBoard(device: Device, { build, job }: BuildRequest)
   await using resources = new AsyncDisposableStack();
   const reservation = resources.use(await device.reserve(build.title, job.name, build.signal));
   const { port, from } = reservation;
-  resources.use(await openCapture(join(build.folder, "serial.capture"), port, from));
+  resources.use(await openCapture(join(build.folder, captureFile), port, from));
   const held = resources.move();
   let outcome: Outcome | undefined;
   return {

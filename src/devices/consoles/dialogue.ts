@@ -5,7 +5,11 @@
 
 export type Step =
   /** Bytes to the board. */
-  | { readonly kind: "write"; readonly bytes: Uint8Array }
+  | {
+      readonly kind: "write";
+      readonly bytes: Uint8Array /** Such as a password. */;
+      readonly secret?: boolean;
+    }
   /** Answered as soon as any bytes arrive, or with none after `timeoutMs` of silence. */
   | { readonly kind: "read"; readonly timeoutMs: number }
   /** Bytes of the job's output, exact and in order. */
@@ -37,9 +41,10 @@ export interface ConsoleLine {
   read(timeoutMs: number, signal: AbortSignal): Promise<Uint8Array>;
   /**
    * Resolves when the bytes are on their way.
+   * @param secret such as a password: a capture doesn't show it
    * @throws DeviceError PORT_LOST, PORT_STUCK
    */
-  write(bytes: Uint8Array, signal: AbortSignal): Promise<void>;
+  write(bytes: Uint8Array, signal: AbortSignal, secret?: boolean): Promise<void>;
 }
 
 export interface DialogueOptions {
@@ -88,7 +93,7 @@ async function takeStep(
     case "read":
       return line.read(step.timeoutMs, signal);
     case "write":
-      await line.write(step.bytes, signal);
+      await line.write(step.bytes, signal, step.secret);
       return undefined;
     case "output":
       await onOutput?.(step.bytes);

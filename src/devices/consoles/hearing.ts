@@ -62,8 +62,8 @@ export class Hearing {
     }
   }
 
-  *write(text: string): Dialogue<void> {
-    const { now } = yield { kind: "write", bytes: Buffer.from(text, "latin1") };
+  *write(text: string, secret = false): Dialogue<void> {
+    const { now } = yield { kind: "write", bytes: Buffer.from(text, "latin1"), ...(secret && { secret }) };
     this.now = now;
   }
 

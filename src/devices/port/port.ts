@@ -27,6 +27,9 @@ export interface PortOptions {
   readonly ringSize?: number;
 }
 
+/** Stands for a secret in what viewers and captures see. */
+const masked = "[masked]\n";
+
 interface PortEvents {
   state: [PortState];
   /** Bytes that came. */
@@ -124,7 +127,7 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
         if (line) return line;
         throw new DeviceError("PORT_LOST", `${this.name}'s port is lent to another program`);
       },
-      sent: (bytes) => this.#sent(bytes),
+      sent: (bytes, secret) => this.#sent(bytes, secret),
       lend: () => this.#lend(),
       release: () => {
         if (this.#writer === writer) this.#writer = undefined;
@@ -178,11 +181,11 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
     this.#changes.wake();
   }
 
-  #sent(bytes: Uint8Array): void {
+  #sent(bytes: Uint8Array, secret: boolean): void {
     const offset = this.counters.sent;
     this.counters.sent += bytes.length;
     if (this.listenerCount("sent") > 0)
-      this.emit("sent", { offset, at: Date.now(), bytes: Buffer.from(bytes) });
+      this.emit("sent", { offset, at: Date.now(), bytes: Buffer.from(secret ? masked : bytes) });
   }
 }
 

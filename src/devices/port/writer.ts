@@ -13,8 +13,11 @@ export interface PortWriter extends Disposable {
   readonly who: string;
   /** Aborts with a DeviceError PORT_LOST when the line is gone, also when it comes back later: then a new writer is needed. */
   readonly lost: AbortSignal;
-  /** @throws DeviceError PORT_LOST, PORT_STUCK */
-  write(bytes: Uint8Array): Promise<void>;
+  /**
+   * @param secret such as a password: a capture doesn't show it
+   * @throws DeviceError PORT_LOST, PORT_STUCK
+   */
+  write(bytes: Uint8Array, secret?: boolean): Promise<void>;
   /** @throws DeviceError PORT_LOST, PORT_REFUSED */
   setControl(control: Control): Promise<void>;
   /** @throws DeviceError PORT_LOST, PORT_REFUSED */
@@ -32,7 +35,7 @@ export interface WriterOptions {
   readonly who: string;
   /** The line at this moment. @throws DeviceError PORT_LOST when there is none */
   readonly line: () => Line;
-  readonly sent: (bytes: Uint8Array) => void;
+  readonly sent: (bytes: Uint8Array, secret: boolean) => void;
   readonly lend: () => Promise<Loan>;
   readonly release: () => void;
 }
@@ -51,9 +54,9 @@ export class Writer implements PortWriter {
     return this.#lost.signal;
   }
 
-  async write(bytes: Uint8Array): Promise<void> {
+  async write(bytes: Uint8Array, secret = false): Promise<void> {
     const line = this.#line();
-    this.#options.sent(bytes);
+    this.#options.sent(bytes, secret);
     await line.write(bytes);
   }
 

@@ -113,6 +113,15 @@ export const operations: readonly Operation[] = [
     errors: [400, 404],
   },
   {
+    path: "/api/builds/{job}/{number}/serial",
+    id: "serial",
+    summary:
+      "What went over the serial line during a build on a device, as JSON lines: {at, kind: received, sent or note, text or base64}.",
+    parameters: { job, number },
+    type: "application/jsonl",
+    errors: [404],
+  },
+  {
     path: "/api/jobs",
     id: "jobs",
     summary: "Jobs that are configured or have builds.",
@@ -145,6 +154,15 @@ export const operations: readonly Operation[] = [
       follow: inQuery("follow", "Keep sending output until the build ends.", { type: "string" }),
     },
     type: "text/plain",
+  },
+  {
+    path: "/builds/{job}/{number}/serial",
+    id: "capture",
+    summary:
+      "The same as a file, byte for byte; its first lines describe the format. Range requests are supported.",
+    parameters: { job, number },
+    type: "application/octet-stream",
+    errors: [404],
   },
   {
     path: "/builds/{job}/{number}/events",

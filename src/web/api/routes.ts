@@ -1,9 +1,14 @@
 /** The API: what the pages show, as JSON. schemas.ts describes the answers. */
+import { Readable } from "node:stream";
 import { Hono } from "hono";
 import { type ConsolePlace, countLines, linesOf, search } from "#/builds/console/lines.ts";
 import type { FoundBuild } from "#/builds/store.ts";
+import { openStored } from "#/builds/workspace/files.ts";
+import { captureFile, readCapture } from "#/lib/capture.ts";
 import type { Env } from "../env.ts";
 import { RequestError } from "../errors.ts";
+import { textOrBase64 } from "../events/frames.ts";
+import { noCapture } from "../files.ts";
 import { findBuild, wholeNumber } from "../request.ts";
 import type { Services } from "../services.ts";
 import { readTestReport } from "../test-report.ts";
@@ -40,6 +45,13 @@ export function apiRoutes(services: Services): Hono<Env> {
     if (!report) throw new RequestError(404, "this build has no test reports");
     return c.json(report);
   });
+  routes.get("/builds/:job/:number/serial", async (c) => {
+    const { job, number } = c.req.param();
+    const file = await openStored(findBuild(agent, job, number).folder, captureFile);
+    if (!file) throw new RequestError(404, noCapture);
+    const lines = Readable.from(serialLines(file.createReadStream()));
+    return c.body(Readable.toWeb(lines) as ReadableStream, 200, { "content-type": "application/jsonl" });
+  });
   routes.get("/jobs", (c) => c.json({ jobs: jobViews(agent) }));
   routes.get("/jobs/:job", (c) => {
     const job = jobViews(agent).find(({ name }) => name === c.req.param("job"));
@@ -49,6 +61,11 @@ export function apiRoutes(services: Services): Hono<Env> {
   routes.get("/devices", (c) => c.json({ devices: agent.devices() }));
   routes.get("/devices/:name", (c) => c.json(deviceView(agent, c.req.param("name"))));
   return routes.route("/", lineRoutes(services));
+}
+
+async function* serialLines(capture: AsyncIterable<Buffer>): AsyncGenerator<string> {
+  for await (const { time, kind, bytes } of readCapture(capture))
+    yield `${JSON.stringify({ at: time, kind, ...textOrBase64(bytes) })}\n`;
 }
 
 function lineRoutes({ agent, indexes, searchLimit, onFault }: Services): Hono<Env> {

@@ -54,9 +54,12 @@ export function event(name: string, data: unknown, id?: number): Frame {
 
 /** A piece as text, or as base64 if it is not UTF-8. The id is the offset to continue from. */
 export function outputEvent({ offset, at, bytes }: Piece): Frame {
+  return event("output", { offset, at, ...textOrBase64(bytes) }, offset + bytes.length);
+}
+
+export function textOrBase64(bytes: Uint8Array): { text: string } | { base64: string } {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const content = isUtf8(bytes) ? { text: buffer.toString("utf8") } : { base64: buffer.toString("base64") };
-  return event("output", { offset, at, ...content }, offset + bytes.length);
+  return isUtf8(bytes) ? { text: buffer.toString("utf8") } : { base64: buffer.toString("base64") };
 }
 
 /** Bytes that a viewer missed. */

@@ -1,7 +1,10 @@
 /** The page of a build: its result and why, test reports, artifacts, console, parameters. */
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
 import type { TestCase, TestReport, TestStatus } from "#/builds/junit.ts";
 import { durationOf } from "#/builds/record.ts";
 import type { FoundBuild } from "#/builds/store.ts";
+import { captureFile } from "#/lib/capture.ts";
 import type { AgentView } from "../agent-view.ts";
 import { type Artifact, type BuildView, buildView } from "../api/views.ts";
 import { readTestReport } from "../test-report.ts";
@@ -27,7 +30,7 @@ ${neighbours(agent, build)}
 </header>
 ${running ? html`<p>${progress(running, now)}</p>` : html`<p class="cause">${build.ending?.reason}</p>`}
 ${description !== undefined && html`<div class="description">${trusted(description)}</div>`}
-${facts(build)}
+${facts(build, await captureSize(found))}
 </div>
 ${tests && testsSection(tests)}
 ${artifacts.length > 0 && artifactsSection(url, artifacts)}
@@ -54,10 +57,17 @@ function neighbours({ builds }: AgentView, { job, number }: BuildView): Html {
   return html`<nav aria-label="Builds of this job">${Number.isFinite(older) && html`<a rel="prev" href="${buildUrl(job, older)}">#${older}</a>`} ${Number.isFinite(newer) && html`<a rel="next" href="${buildUrl(job, newer)}">#${newer}</a>`}</nav>`;
 }
 
-function facts(build: BuildView): Html {
+async function captureSize({ folder }: FoundBuild): Promise<number | undefined> {
+  return stat(join(folder, captureFile)).then(
+    (found) => found.size,
+    () => undefined,
+  );
+}
+
+function facts(build: BuildView, capture: number | undefined): Html {
   const took = durationOf(build);
   const { exitCode, signal, cause } = build.ending ?? {};
-  const rows: [string, Html | string | undefined][] = [
+  const rows: [string, Html | string | false | undefined][] = [
     ["Duration", took === undefined ? undefined : span(took)],
     ["Node", build.device ? html`<a href="${deviceUrl(build.device)}">${build.device}</a>` : build.node],
     ["Requested", build.target],
@@ -71,6 +81,11 @@ function facts(build: BuildView): Html {
     ["Ended", build.ended && time(build.ended)],
     ["Job server", build.server],
     ["Executor", `${build.executor}`],
+    [
+      "Serial line",
+      capture !== undefined &&
+        html`<a href="${buildUrl(build.job, build.number)}/serial">capture</a>, ${size(capture)}`,
+    ],
     ["UUID", html`<code>${build.uuid}</code>`],
   ];
   return html`<dl class="facts">${rows.map(([name, value]) => value && html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>

@@ -1,8 +1,16 @@
 import assert from "node:assert/strict";
-import { appendFileSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  createReadStream,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { CaptureParser, encodeHead, encodeRecord, openCapture, readCapture } from "#/devices/port/capture.ts";
+import { openCapture } from "#/devices/port/capture.ts";
+import { CaptureParser, encodeHead, encodeRecord, readCapture } from "#/lib/capture.ts";
 import { testFolder } from "../../support/folders.ts";
 import { lacks } from "../../support/parts.ts";
 import { seeded, seededBytes } from "../../support/random.ts";
@@ -13,7 +21,7 @@ const skip = lacks("socat");
 
 async function records(path: string) {
   const found: { kind: string; text: string; at: number }[] = [];
-  for await (const { kind, bytes, at } of readCapture(path))
+  for await (const { kind, bytes, at } of readCapture(createReadStream(path)))
     found.push({ kind, text: Buffer.from(bytes).toString("latin1"), at });
   return found;
 }
@@ -100,7 +108,7 @@ test("a capture ends at its size, and says so", { skip }, async () => {
   await using port = portAt(pty.path);
   await reaches(port, "open");
   {
-    await using _ = await openCapture(path, port, undefined, { most: 20_000 });
+    await using _ = await openCapture(path, port, undefined, { maxBytes: 20_000 });
     await pty.say(Buffer.alloc(100_000, "x"));
     await until(() => port.counters.received === 100_000, "read");
   }

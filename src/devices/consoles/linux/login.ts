@@ -86,7 +86,7 @@ export function* logIn(options: {
     before = text === "" ? before : text;
     text = "";
     wait = patience;
-    yield* hearing.write(said);
+    yield* hearing.write(said, what === "password");
     sent = hearing.now;
   };
   const booting = () => hearing.boot.size > 0 && hearing.now - words < bootSilence;

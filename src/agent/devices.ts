@@ -203,7 +203,7 @@ function hostCommand(name: string, folder: string, { trees }: NodeContext): Host
       scriptFile: join(folder, "command"),
       cwd: folder,
       env: { ...baseEnvironment(), LABGEAR_DEVICE: name },
-      grace: 1000,
+      graceMs: 1000,
       limits: {},
       name: `device.${encodeURIComponent(name)}`,
       trees,

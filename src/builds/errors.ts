@@ -14,7 +14,7 @@ export type BuildErrorCode =
   | "CHECKOUT"
   /** The build's signal was aborted; its reason is the cause. */
   | "STOPPED"
-  /** The workspace can't be made. Infrastructure: no result. */
+  /** The workspace can't be created. Infrastructure: no result. */
   | "WORKSPACE"
   /** The artifacts can't be stored, e.g. the disk is full. Infrastructure: no result. */
   | "ARTIFACTS"

@@ -4,7 +4,7 @@ import { startAgent } from "#/agent/compose.ts";
 import { defaultConfigFile, loadConfig } from "#/config/load.ts";
 import { ControlClient, defaultControl } from "#/control/client.ts";
 import { ownCommandLine } from "#/host/executable.ts";
-import { giveBackMemory } from "#/host/memory.ts";
+import { releaseMemory } from "#/host/memory.ts";
 import { loadSystemCalls } from "#/host/syscalls.ts";
 import type { Log } from "#/lib/log.ts";
 import { createLog, type LogLevel, logLevels } from "#/lib/log.ts";
@@ -60,7 +60,7 @@ async function run(options: AgentCommandOptions): Promise<void> {
     );
   followSystem(agent, log, isHealthy);
   const calls = loadSystemCalls();
-  if (calls) setTimeout(() => giveBackMemory(calls), settled).unref();
+  if (calls) setTimeout(() => releaseMemory(calls), settled).unref();
   if ((await agent.stopped) === "restart") {
     log.info({}, "labgear starts again");
     // Under a unit that says how, systemd does it: then a changed unit counts as well.

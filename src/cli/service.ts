@@ -17,7 +17,7 @@ export function followSystem(agent: Agent, log: Log, isHealthy = async () => tru
   onSignals(["SIGTERM", "SIGINT"], endOnSignal(agent, log, notifier));
   onSignals(["SIGHUP"], () => void reload(agent, log, notifier));
   notifier.ready();
-  if (notifier.watchdogInterval === undefined) return;
+  if (notifier.watchdogIntervalMs === undefined) return;
   // Half of the interval, as sd_watchdog_enabled(3) advises. A stuck event loop doesn't come here, and is restarted; so is an
   // agent that can't be spoken to any more.
   const look = async () => {
@@ -25,7 +25,7 @@ export function followSystem(agent: Agent, log: Log, isHealthy = async () => tru
     else
       log.error({}, "the agent doesn't answer over its own control socket: systemd isn't told that it lives");
   };
-  const timer = setInterval(() => void look(), notifier.watchdogInterval / 2);
+  const timer = setInterval(() => void look(), notifier.watchdogIntervalMs / 2);
   void agent.stopped.then(() => clearInterval(timer));
 }
 

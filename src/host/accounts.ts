@@ -1,20 +1,20 @@
-/** The users that builds run as, and whether this process may start anything as another user. */
+/** The users that builds run as, and the capabilities it takes to start something as another user. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
-/** The group whose members builds run as, one for each build that runs at the same time. */
+/** Builds run as the members of this group, each running build as another one. */
 export const buildGroup = "labgear-build";
 
 export interface Account {
   readonly name: string;
   readonly uid: number;
-  /** Of its own group, which no other user is in. */
+  /** The account's own group, without other members. */
   readonly gid: number;
   readonly home: string;
 }
 
-/** What it takes to start builds as other users, to hand them their files, and to end and clear them up. Source: capabilities(7). */
-const needed = {
+/** To start builds as other users, give them their files, kill them, and clean up. Source: capabilities(7). */
+const neededCapabilities = {
   CAP_CHOWN: 0,
   CAP_DAC_OVERRIDE: 1,
   CAP_FOWNER: 3,
@@ -23,20 +23,17 @@ const needed = {
   CAP_SETUID: 7,
 } as const;
 
-/**
- * Names the capabilities that a process lacks for that.
- * @param status the text of its /proc/PID/status
- */
+/** @param status the text of a process's /proc/PID/status */
 export function lackingCapabilities(status: string): string[] {
   const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? "0"}`);
-  return Object.entries(needed)
+  return Object.entries(neededCapabilities)
     .filter(([, bit]) => ((effective >> BigInt(bit)) & 1n) === 0n)
     .map(([name]) => name);
 }
 
 /**
- * The members of the build group that have a group of their own, in the order of their numbers.
- * @param root "/" but for other trees
+ * The members of the build group that have a group of their own, in numerical order.
+ * @param root another root than "/", as for a disk image
  */
 export async function buildAccounts(root = "/"): Promise<Account[]> {
   const read = async (path: string) =>

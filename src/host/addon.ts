@@ -1,5 +1,5 @@
 /**
- * Loads serialport's native addon in the packaged program, in the place of node-gyp-build, which looks for it in a
+ * Loads serialport's native addon in the packaged program; it replaces node-gyp-build, which looks for the addon in a
  * node_modules folder.
  */
 import { closeSync, mkdtempSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
@@ -8,18 +8,18 @@ import { join } from "node:path";
 import { HostError } from "./errors.ts";
 import { carriedFile, isExecutable } from "./executable.ts";
 
-/** Where the Debian package has it, as a file that the whole system shares. */
+/** Where the Debian package installs it. */
 const installed = "/usr/lib/labgear/serialport.node";
 
 const mfdCloexec = 1;
 
-/** The name by which the executable carries it. */
+/** Its name among the executable's assets. */
 const carried = "serialport.node";
 
 /**
- * The addon's exports: from the package's file, else from memory, else from a private folder that is gone at once. The
- * loader wants a file, but not one that lasts: neither a noexec /tmp nor a missing HOME is in the way.
- * @returns where none of it works, functions that throw a HostError ADDON: a box without boards doesn't need them
+ * The addon's exports: loaded from the package's file, else from memory, else from a folder that is removed at once. The loader
+ * needs a file, but not for long: a noexec /tmp or a missing HOME does no harm.
+ * @returns if nothing works, functions that throw a HostError ADDON: a box without boards doesn't need the addon
  */
 export default function loadAddon(): unknown {
   try {
@@ -32,14 +32,14 @@ export default function loadAddon(): unknown {
   }
 }
 
-/** Where the addon comes from, for people: "from …". @throws HostError ADDON, or Node's error outside of the executable */
+/** Where the addon comes from: "from …". @throws HostError ADDON, or Node's error outside of the executable */
 export async function addonOrigin(): Promise<string> {
   if (isExecutable()) return load().origin;
   await import("serialport");
   return "from node_modules";
 }
 
-/** @throws HostError ADDON, with what each way said */
+/** @throws HostError ADDON with the reason of each attempt */
 function load(): { addon: unknown; origin: string } {
   const refused: string[] = [];
   for (const [origin, way] of ways) {
@@ -58,21 +58,19 @@ const ways: readonly [string, (bytes: Buffer) => unknown][] = [
   ["from a temporary folder", fromFolder],
 ];
 
-/** @param refused what each way said */
 function refusal(refused: readonly string[]): HostError {
-  const advice =
-    "serial ports can't be used; see that libstdc++6 is installed and some folder isn't mounted noexec";
+  const advice = "serial ports can't be used; install libstdc++6, and mount some folder without noexec";
   const reasons = [...new Set(refused)].join("; ");
   return new HostError("ADDON", `the addon for serial ports can't be loaded (${reasons}): ${advice}`);
 }
 
-/** Only when it is the very same: another version's may be installed, or be about to be. */
+/** Only if it is identical: another version may be installed, or about to be. */
 function fromPackage(bytes: Buffer): unknown {
   if (!readFileSync(installed).equals(bytes)) throw new Error(`${installed} is another version's`);
   return open(installed);
 }
 
-/** A file without a name or a place. Source: memfd_create(2). */
+/** From an anonymous file. Source: memfd_create(2). */
 function fromMemory(bytes: Buffer): unknown {
   const { functions } = process.getBuiltinModule("node:ffi").dlopen(null, {
     memfd_create: { arguments: ["string", "u32"], return: "i32" },

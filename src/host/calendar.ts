@@ -1,31 +1,31 @@
-/** Whether the clock can be gone by, where age decides that something is removed. */
+/** Decides whether the clock can be trusted when things are removed by age. */
 
-/** More than this, in milliseconds, and the clock was set, or the box slept. */
-const jump = 60 * 60 * 1000;
-/** How long the clock has to have run evenly after a doubt, in milliseconds. */
-const probation = 24 * 60 * 60 * 1000;
+/** A larger step means that the clock was set, or the box slept. */
+const maxStepMs = 60 * 60 * 1000;
+/** How long a clock in doubt must run evenly to be trusted again. */
+const probationMs = 24 * 60 * 60 * 1000;
 
 export interface Clocks {
-  /** Unix time in milliseconds: the clock that people and time servers set. */
+  /** Unix time in milliseconds, which people and time servers set. */
   readonly wall: () => number;
-  /** Milliseconds of a clock that nobody sets. */
-  readonly steady: () => number;
+  /** Milliseconds of a clock that can't be set. */
+  readonly monotonic: () => number;
 }
 
-const systemClocks: Clocks = { wall: () => Date.now(), steady: () => performance.now() };
+const systemClocks: Clocks = { wall: () => Date.now(), monotonic: () => performance.now() };
 
 /**
- * A box without a battery for its clock starts in the past and jumps to the present; one whose clock is wrong by years
- * finds all that it has too old. So a clock that jumped, or by which everything is too old or still to come, is gone by
- * only when it has run evenly for a day from then on.
+ * A box without a battery for its clock starts in the past and jumps to the present; if the clock is wrong by years, everything
+ * looks too old. So a clock that jumped, or by which everything is too old or in the future, is only trusted after it has run
+ * evenly for a day.
  *
- *     trusted ──it jumped, or what it says is odd──▶ doubted ──a day without a jump──▶ trusted
+ *     trusted ──it jumped, or it is implausible──▶ doubted ──a day without a jump──▶ trusted
  */
 export class Calendar {
   readonly #clocks: Clocks;
-  /** What the wall clock was ahead of the steady one. */
+  /** The wall clock's lead over the monotonic one. */
   #ahead: number | undefined;
-  /** By the steady clock; undefined while it is trusted. */
+  /** By the monotonic clock; undefined: the wall clock is trusted. */
   #doubtedUntil: number | undefined;
   #started = false;
 
@@ -34,21 +34,22 @@ export class Calendar {
   }
 
   /**
-   * The Unix time in milliseconds, or undefined while the clock is in doubt.
-   * @param newest the time of the newest thing there is; -Infinity when there is none
-   * @param age how old things may be, in milliseconds
+   * The Unix time in milliseconds; undefined while the clock is in doubt.
+   * @param newest the newest thing's time; -Infinity when there is none
+   * @param maxAgeMs how old things may become
    */
-  now(newest: number, age: number): number | undefined {
+  now(newest: number, maxAgeMs: number): number | undefined {
     const wall = this.#clocks.wall();
-    const steady = this.#clocks.steady();
-    const ahead = wall - steady;
-    const jumped = this.#ahead !== undefined && Math.abs(ahead - this.#ahead) > jump;
-    // A slow drift, or the clock's slewing, is no jump.
+    const monotonic = this.#clocks.monotonic();
+    const ahead = wall - monotonic;
+    const jumped = this.#ahead !== undefined && Math.abs(ahead - this.#ahead) > maxStepMs;
+    // Compared with the last call: slow drift and slewing are no jumps.
     this.#ahead = ahead;
-    const odd = !this.#started && Number.isFinite(newest) && (newest > wall + jump || newest < wall - age);
+    const implausible =
+      !this.#started && Number.isFinite(newest) && (newest > wall + maxStepMs || newest < wall - maxAgeMs);
     this.#started = true;
-    if (jumped || odd) this.#doubtedUntil = steady + probation;
-    if (this.#doubtedUntil !== undefined && steady < this.#doubtedUntil) return undefined;
+    if (jumped || implausible) this.#doubtedUntil = monotonic + probationMs;
+    if (this.#doubtedUntil !== undefined && monotonic < this.#doubtedUntil) return undefined;
     this.#doubtedUntil = undefined;
     return wall;
   }

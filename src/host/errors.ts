@@ -1,4 +1,4 @@
-/** What can go wrong between us and the box we run on. */
+/** What can go wrong with the box we run on. */
 import { CodedError } from "#/lib/errors.ts";
 
 export type HostErrorCode =
@@ -8,7 +8,7 @@ export type HostErrorCode =
   | "BUSY"
   /** Another living agent uses the same state directory. */
   | "LOCKED"
-  /** The state directory can't be made or locked. */
+  /** The state directory can't be created or locked. */
   | "UNUSABLE"
   /** The native addon for serial ports can't be loaded. */
   | "ADDON";

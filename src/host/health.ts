@@ -1,4 +1,4 @@
-/** Errors of the system that mean that the box itself can't go on, as people understand them. */
+/** Recognizes when the box itself, not the job, is the problem: a full disk, no file descriptors, no memory. */
 import { access, constants, type FileHandle, open, rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -13,9 +13,9 @@ const failures: Readonly<Record<string, string>> = {
 };
 
 /**
- * What of it is the box's trouble, and not that of what was tried.
- * @param error or one that it causes, by the errno name in `code`
- * @returns one line with the system's own words; undefined when it is anything else
+ * Whether an error is the box's fault.
+ * @param error its errno name is in `code`, or in that of one of its causes
+ * @returns a line with the system's message; undefined: it is another error
  */
 export function boxFailure(error: unknown): string | undefined {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
@@ -27,23 +27,23 @@ export function boxFailure(error: unknown): string | undefined {
 }
 
 /**
- * As many descriptors as a build needs at most at one time, and some more. (Node 26 never closes its ends of a child's pipes
- * when there are none left for the child itself.)
+ * What a build needs at one time, and some more. (Node 26 never closes its ends of a child's pipes when the child gets no
+ * descriptors.)
  */
-const descriptors = 24;
+const neededDescriptors = 24;
 
-/** What a build of few words writes, in bytes. */
+/** What a build with little output writes, in bytes. */
 const trialSize = 1024 * 1024;
 
 /**
- * Tries what a build needs first of all.
- * @param write whether to write something, too; a disk that sleeps is left asleep otherwise
+ * Tries what every build needs first.
+ * @param write whether to write to the disk, too, which wakes it up
  * @throws the system's error
  */
 export async function tryFolder(folder: string, write: boolean): Promise<void> {
   await access(folder, constants.W_OK);
   await using opened = new AsyncDisposableStack();
-  for (let count = 0; count < descriptors; count++) opened.use(await open("/dev/null"));
+  for (let count = 0; count < neededDescriptors; count++) opened.use(await open("/dev/null"));
   if (!write) return;
   const file = join(folder, ".trial");
   try {
@@ -55,7 +55,7 @@ export async function tryFolder(folder: string, write: boolean): Promise<void> {
   }
 }
 
-/** Bytes that this process may still write where the path is; what is reserved for root doesn't count. */
+/** Bytes that this process can still write on the path's file system; what is reserved for root doesn't count. */
 export async function freeSpace(path: string): Promise<number> {
   const { bavail, bsize } = await statfs(path);
   return bavail * bsize;

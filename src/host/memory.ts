@@ -1,19 +1,19 @@
-/** Gives back to the system what only the start of a program needed: most of what is in memory then. */
+/** Returns the memory to the system that only the program's start needed, which is most of it. */
 import { readFileSync } from "node:fs";
 import { execPath } from "node:process";
 import type { SystemCalls } from "./syscalls.ts";
 
 /**
- * Returns what the C library keeps of freed memory, and lets go of the pages of the executable: the kernel keeps those in its
- * cache, and gives back each that is used again. It takes some 15 ms. (Collecting V8's garbage as well takes longer, and
- * gains next to nothing.)
+ * Returns the memory that the C library keeps after it was freed, and drops the executable's pages: the kernel has them in its
+ * cache, and maps those again that are used. It takes some 15 ms. (Collecting V8's garbage takes longer and gains next to
+ * nothing.)
  */
-export function giveBackMemory(calls: SystemCalls): void {
+export function releaseMemory(calls: SystemCalls): void {
   calls.trimHeap();
   for (const { start, length } of cleanMappings(ownMappings(), execPath)) calls.forgetPages(start, length);
 }
 
-/** Empty where the system doesn't tell. */
+/** Empty without /proc. */
 function ownMappings(): string {
   try {
     return readFileSync("/proc/self/smaps", "latin1");
@@ -23,8 +23,8 @@ function ownMappings(): string {
 }
 
 /**
- * Those parts of a file in memory that can't be written and have no page that differs from the file; only they can be read
- * again from there. Source: proc_pid_smaps(5).
+ * A file's mappings that are read-only and have no page that differs from the file: only those can be dropped and read again.
+ * Source: proc_pid_smaps(5).
  */
 export function cleanMappings(smaps: string, file: string): { start: bigint; length: bigint }[] {
   const mappings = smaps.split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m);

@@ -1,4 +1,4 @@
-/** How this host is known on the network. */
+/** This host's names and addresses on the network. */
 import { execFile } from "node:child_process";
 import { hostname, networkInterfaces } from "node:os";
 import { promisify } from "node:util";
@@ -6,11 +6,11 @@ import { promisify } from "node:util";
 export interface HostFacts {
   readonly hostname: string;
   readonly fqdn: string;
-  /** Those that others can reach: no loopback, no link-local. */
+  /** Without loopback and link-local ones. */
   readonly ips: readonly string[];
 }
 
-/** Asks the system; the resolver is given two seconds for the full name, then the short one stands for it. */
+/** The resolver has two seconds for the full name; after that the short one is used. */
 export async function hostFacts(): Promise<HostFacts> {
   const asked = await promisify(execFile)("hostname", ["--fqdn"], { timeout: 2000 }).catch(() => undefined);
   const name = asked?.stdout.trimEnd() ?? "";

@@ -1,11 +1,11 @@
-/** Reads processes out of /proc; a process that is gone, or isn't ours to look at, is simply not there. Source: proc(5). */
+/** Reads processes from /proc. A process that is gone, or that we can't read, counts as absent. Source: proc(5). */
 import { readdir, readFile, readlink } from "node:fs/promises";
 import { reason } from "#/lib/errors.ts";
 
-/** A process as a person wants it named. */
+/** A process, for people. */
 export interface FoundProcess {
   readonly pid: number;
-  /** The command line, printable and cut to 200 characters; in brackets the bare name where there is none. */
+  /** The command line, printable, 200 characters at most; without one, the name in brackets. */
   readonly command: string;
   /** When it started. */
   readonly since: Date;
@@ -20,14 +20,14 @@ export interface ProcessStat {
   /** The process group. */
   readonly group: number;
   readonly session: number;
-  /** Clock ticks from boot to the start: with the pid it names a process for ever, since pids are reused. */
+  /** Clock ticks from boot to the start: pids are reused, but pid and start together are unique. */
   readonly started: number;
 }
 
-/** USER_HZ: 100 on every Linux that Node runs on. */
+/** USER_HZ is 100 on every Linux that Node runs on. */
 const ticksPerSecond = 100;
 
-/** The text of /proc/PID/stat; the name in it may contain blanks and parentheses. Undefined: not such a text. */
+/** @param text of /proc/PID/stat; the name in it can contain blanks and parentheses. Undefined: it is another text. */
 export function parseStat(text: string): ProcessStat | undefined {
   const open = text.indexOf("(");
   const close = text.lastIndexOf(")");
@@ -46,13 +46,13 @@ export function parseStat(text: string): ProcessStat | undefined {
   };
 }
 
-/** One process; undefined when there is none (any more). A zombie is still there. */
+/** Undefined: there is no such process (any more). A zombie still counts. */
 export async function readStat(pid: number): Promise<ProcessStat | undefined> {
   const text = await readText(`/proc/${pid}/stat`);
   return text === undefined ? undefined : parseStat(text);
 }
 
-/** Every process of the system that may be seen. */
+/** Every visible process of the system. */
 export async function listProcesses(): Promise<ProcessStat[]> {
   const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
   const stats = await fewAtATime(pids, (pid) => readStat(Number(pid)));
@@ -60,8 +60,8 @@ export async function listProcesses(): Promise<ProcessStat[]> {
 }
 
 /**
- * The text of a file of a process; undefined when it is gone, or not ours to look at.
- * @throws the system's error when we have no file descriptor to look with: that says nothing of the process
+ * The text of a process's file; undefined when the process is gone, or we can't read it.
+ * @throws the system's error when there is no file descriptor left: that says nothing about the process
  */
 async function readText(path: string): Promise<string | undefined> {
   try {
@@ -72,22 +72,20 @@ async function readText(path: string): Promise<string | undefined> {
   }
 }
 
-/** How many files are open at one time. */
-const few = 8;
+const maxOpenFiles = 8;
 
 async function fewAtATime<Item, Result>(items: readonly Item[], read: (item: Item) => Promise<Result>) {
   const results: Result[] = [];
-  for (let at = 0; at < items.length; at += few)
-    results.push(...(await Promise.all(items.slice(at, at + few).map(read))));
+  for (let at = 0; at < items.length; at += maxOpenFiles)
+    results.push(...(await Promise.all(items.slice(at, at + maxOpenFiles).map(read))));
   return results;
 }
 
-/** Whether a process has ended, though its parent may not have looked yet. */
+/** Whether a process has ended, even if its parent hasn't waited for it. */
 export const isDead = (stat: ProcessStat): boolean => stat.state === "Z" || stat.state === "X";
 
 /**
- * The value of a variable in the environment a process was started with; undefined: not set, or not to be seen.
- * What the process changed since isn't there.
+ * The value of a variable in the environment that a process was started with; undefined: not set, or not readable.
  */
 export async function environmentValue(pid: number, name: string): Promise<string | undefined> {
   const text = (await readText(`/proc/${pid}/environ`)) ?? "";
@@ -95,12 +93,12 @@ export async function environmentValue(pid: number, name: string): Promise<strin
   return entry?.slice(name.length + 1);
 }
 
-/** Where a process stands; undefined when that can't be seen. */
+/** Undefined: not readable. */
 export async function workingDirectory(pid: number): Promise<string | undefined> {
   return await readlink(`/proc/${pid}/cwd`).catch(() => undefined);
 }
 
-/** What a process has open as its stdout and stderr, as far as that can be seen. */
+/** What a process has open as its stdout and stderr, as far as we can read it. */
 export async function outputsOf(pid: number): Promise<string[]> {
   const links = await Promise.all(
     [1, 2].map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => undefined)),
@@ -108,7 +106,7 @@ export async function outputsOf(pid: number): Promise<string[]> {
   return links.filter((link) => link !== undefined);
 }
 
-/** Names a process for a record. Control characters become "?": a command line is text from outside. */
+/** Describes a process for a record. Control characters become "?": a command line is untrusted text. */
 export async function describeProcess(stat: ProcessStat): Promise<FoundProcess> {
   const line = await readFile(`/proc/${stat.pid}/cmdline`, "utf8").catch(() => "");
   const words = line.slice(0, 1000).replace(/\0+$/, "").replaceAll("\0", " ");
@@ -117,14 +115,14 @@ export async function describeProcess(stat: ProcessStat): Promise<FoundProcess> 
   return { pid: stat.pid, command, since };
 }
 
-/** Names those of the pids that still live. */
+/** Describes the processes that are still alive. */
 export async function describePids(pids: Iterable<number>): Promise<FoundProcess[]> {
   const stats = await fewAtATime([...pids], readStat);
   const living = stats.filter((stat) => stat !== undefined).filter((stat) => !isDead(stat));
   return await fewAtATime(living, describeProcess);
 }
 
-/** Clock ticks since boot, as of now. */
+/** Clock ticks since boot. */
 export async function ticksNow(): Promise<number> {
   const text = await readFile("/proc/uptime", "latin1");
   return Math.floor(Number.parseFloat(text) * ticksPerSecond);
@@ -135,7 +133,7 @@ async function bootTime(): Promise<number> {
   return Number(/^btime (\d+)$/m.exec(text)?.[1] ?? 0) * 1000;
 }
 
-/** Signals a process, unless its pid has passed to another one meanwhile. False: it is gone, or not ours to signal. */
+/** Signals a process, unless its pid now belongs to another one. False: it is gone, or we aren't allowed to. */
 export async function signalProcess(
   target: Pick<ProcessStat, "pid" | "started">,
   signal: NodeJS.Signals,

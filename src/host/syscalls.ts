@@ -1,4 +1,4 @@
-/** The few system calls that Node has no function for, by node:ffi; undefined where that isn't to be had. */
+/** The few system calls that Node has no function for, through node:ffi. */
 
 export interface SystemCalls {
   /** Makes orphans below this process its children (prctl(2), PR_SET_CHILD_SUBREAPER). False: refused. */
@@ -7,13 +7,13 @@ export interface SystemCalls {
   reap(pid: number): boolean;
   /** Sends one datagram to a UNIX socket, path or abstract ("@name"); it never blocks. False: not delivered. */
   sendDatagram(address: string, text: string): boolean;
-  /** Asks a device's driver (ioctl(2)); what it answers goes into the argument. -1: refused. */
+  /** Controls a device (ioctl(2)); the driver's answer goes into the argument. -1: refused. */
   ioctl(descriptor: number, request: number, argument: Buffer): number;
-  /** Returns the memory that was freed to the system (malloc_trim(3)). */
+  /** Returns freed memory to the system (malloc_trim(3)). */
   trimHeap(): void;
   /**
-   * Takes pages out of this process's memory (madvise(2), MADV_DONTNEED). Only for pages of a file that can't be written and
-   * weren't changed: they are read again when they are used again; others would be lost.
+   * Drops pages of this process's memory (madvise(2), MADV_DONTNEED). Only for unchanged read-only pages of a file, which are
+   * read again on use; others would be lost.
    */
   forgetPages(start: bigint, length: bigint): void;
 }
@@ -27,7 +27,7 @@ const msgDontWait = 0x40;
 const msgNoSignal = 0x4000;
 const madvDontNeed = 4;
 
-/** The calls of this process's C library. node:ffi is experimental: whoever uses it has a plain fallback. */
+/** The C library's calls; undefined without node:ffi, which is experimental: every caller has a fallback. */
 export function loadSystemCalls(): SystemCalls | undefined {
   try {
     const { functions } = process.getBuiltinModule("node:ffi").dlopen(null, {

@@ -1,10 +1,10 @@
-/** What can go wrong in carrying out a job that is the box's fault, not the job's. */
+/** What can go wrong when a job runs that is the box's fault, not the job's. */
 import { CodedError } from "#/lib/errors.ts";
 
 export type RunnerErrorCode =
   /** The script couldn't be written: disk full, no permission. */
   | "SCRIPT"
-  /** The interpreter that the script names isn't there, or can't be run. */
+  /** The script's interpreter is missing, or can't be run. */
   | "INTERPRETER"
   /** The kernel refused to start it: environment too large, no more processes, no such directory. */
   | "START";

@@ -381,7 +381,7 @@ describe("a state directory that can't be written", { skip }, () => {
     [
       "a file in its place",
       (path: string) => writeFileSync(path, ""),
-      /state directory .*state can't be made: .*EEXIST/,
+      /state directory .*state can't be created: .*EEXIST/,
     ],
     ["a disk that is read-only", (path: string) => readOnlyDisk(path), /read-only|EROFS/],
   ] as const) {

@@ -93,7 +93,7 @@ test("a state directory that isn't there is said on one line", async () => {
   const stateDir = join(state.path, "gone");
   await assert.rejects(prepareWorkspace({ stateDir, executor: "1", job: "j" }), {
     code: "WORKSPACE",
-    message: /^the workspace of j can't be made: ENOENT.*gone/,
+    message: /^the workspace of j can't be created: ENOENT.*gone/,
   });
 });
 

@@ -30,7 +30,7 @@ describe("an agent that can't start", () => {
       [`${at("broken.yaml")}:1`, `${at("broken.yaml")}:2`],
     );
     for (const [stateDir, control, expected] of [
-      ["file/state", "c.sock", /^labgear: the state directory .* can't be made: ENOTDIR.*--state-dir/],
+      ["file/state", "c.sock", /^labgear: the state directory .* can't be created: ENOTDIR.*--state-dir/],
       ["state", "file/c.sock", /^labgear: the control socket .* can't be created: .*--control$/],
       ["state", "file", /^labgear: the control socket .* another file is in its place.*--control$/],
     ] as const) {

@@ -10,11 +10,11 @@ const month = 30 * day;
 
 /** A calendar over two clocks, and a hand on each. */
 function box(wall = Date.UTC(2026, 0, 1)) {
-  const time = { wall, steady: 1000 };
-  const calendar = new Calendar({ wall: () => time.wall, steady: () => time.steady });
+  const time = { wall, monotonic: 1000 };
+  const calendar = new Calendar({ wall: () => time.wall, monotonic: () => time.monotonic });
   const pass = (milliseconds: number) => {
     time.wall += milliseconds;
-    time.steady += milliseconds;
+    time.monotonic += milliseconds;
   };
   return { time, calendar, pass };
 }

@@ -33,7 +33,10 @@ async function holder(folder: string, cwd = process.cwd()) {
 const locked = (error: unknown) => {
   assert.ok(error instanceof HostError);
   assert.equal(error.code, "LOCKED");
-  assert.match(error.message, /^another labgear agent uses .*: end it first, or choose another --state-dir$/);
+  assert.match(
+    error.message,
+    /^another labgear agent uses .*: stop it first, or choose another --state-dir$/,
+  );
   return true;
 };
 
@@ -88,7 +91,7 @@ test("the folder is made, with those above it", async () => {
   await using __ = await lockFolder(join(folder.path, "a/b"));
 });
 
-test("a folder that can't be made is said, with what to do", async () => {
+test("a folder that can't be created is reported, with what to do", async () => {
   using folder = testFolder();
   writeFileSync(join(folder.path, "file"), "");
   symlinkSync("loop", join(folder.path, "loop"));
@@ -98,7 +101,7 @@ test("a folder that can't be made is said, with what to do", async () => {
       assert.equal(error.code, "UNUSABLE");
       assert.match(
         error.message,
-        /^the state directory .* can't be made: .*; choose another with --state-dir, or run as/s,
+        /^the state directory .* can't be created: .*; choose another with --state-dir, or run as/s,
       );
       return true;
     });

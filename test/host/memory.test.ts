@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { execPath } from "node:process";
 import { test } from "node:test";
-import { cleanMappings, giveBackMemory } from "#/host/memory.ts";
+import { cleanMappings, releaseMemory } from "#/host/memory.ts";
 import { loadSystemCalls } from "#/host/syscalls.ts";
 
 const filePages = () =>
@@ -13,7 +13,7 @@ test("the executable's pages go, and come back as they are used", () => {
   const calls = loadSystemCalls();
   assert.ok(calls, "node:ffi works here");
   const before = filePages();
-  giveBackMemory(calls);
+  releaseMemory(calls);
   const after = filePages();
   assert.ok(after < before - 10_000, `${before} kB, then ${after} kB`);
   assert.equal([..."abcdef"].sort().reverse().join(""), "fedcba");

@@ -84,7 +84,7 @@ test("without systemd, or with an address of another kind, nothing happens", () 
 
 test("the watchdog's interval is meant for one process", () => {
   const interval = (env: NodeJS.ProcessEnv) =>
-    createNotifier({ NOTIFY_SOCKET: "@x", ...env }, undefined).watchdogInterval;
+    createNotifier({ NOTIFY_SOCKET: "@x", ...env }, undefined).watchdogIntervalMs;
   assert.equal(interval({ WATCHDOG_USEC: "30000000" }), 30_000);
   assert.equal(interval({ WATCHDOG_USEC: "30000000", WATCHDOG_PID: String(process.pid) }), 30_000);
   assert.equal(interval({ WATCHDOG_USEC: "30000000", WATCHDOG_PID: "1" }), undefined);

@@ -23,7 +23,7 @@ for (const kind of ["cgroup", "sweep"] as const) {
   test(`${kind}: after a stop nothing is left of any of them`, options, async () => {
     await using lab = await Lab.open(kind);
     const stop = stopAt("ready");
-    const ending = await lab.run(`${all}\necho ready; sleep 3600`, { ...stop, grace: 300 }).ending;
+    const ending = await lab.run(`${all}\necho ready; sleep 3600`, { ...stop, graceMs: 300 }).ending;
     lab.assertNothingLeft();
     assert.equal(ending.stopped, true);
     assert.equal(ending.code, null);

@@ -133,9 +133,9 @@ echo again >/dev/stderr; echo again >/dev/stdout`);
         return true;
       });
     await fails("INTERPRETER", /\/no\/such/, "#!/no/such\n");
-    await fails("INTERPRETER", /is no absolute path/, "#!perl\n");
-    await fails("INTERPRETER", /is no absolute path/, "#!\n");
-    await fails("INTERPRETER", /is no program/, "#!/usr\n");
+    await fails("INTERPRETER", /is not an absolute path/, "#!perl\n");
+    await fails("INTERPRETER", /is not an absolute path/, "#!\n");
+    await fails("INTERPRETER", /is not a program/, "#!/usr\n");
     await fails("SCRIPT", /ENOENT/, "true", { scriptFile: join(lab.folder, "none", "script") });
     await fails("START", /E2BIG.*too large/, "true", { env: { BIG: "x".repeat(200_000) } });
     await fails("START", /no\/where/, "true", { cwd: join(lab.folder, "no", "where") });
@@ -183,7 +183,7 @@ echo again >/dev/stderr; echo again >/dev/stdout`);
     const storm = `#!/usr/bin/perl
 $| = 1; for (1..2) { next if fork; for (1..3000) { exit if fork; } exit; }
 print "ready\\n"; sleep 60;`;
-    const ending = await lab.run(storm, { ...stop, grace: 50 }).ending;
+    const ending = await lab.run(storm, { ...stop, graceMs: 50 }).ending;
     assert.equal(ending.stopped, true);
     assert.deepEqual(ending.survivors, []);
     lab.assertNothingLeft();

@@ -63,7 +63,7 @@ export class Lab implements AsyncDisposable {
       scriptFile: join(this.folder, "script"),
       cwd: this.folder,
       env: { PATH: "/usr/bin:/bin", MARKER: this.marker },
-      grace: 10_000,
+      graceMs: 10_000,
       limits: {},
       name: "test",
       trees: this.trees,

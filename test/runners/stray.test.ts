@@ -15,7 +15,7 @@ test("sweep without subreaper: what can't be reached is named in the record", as
     assert.deepEqual(ending.survivors, []);
     assert.match(
       ending.warnings.join("\n"),
-      new RegExp(`process ${pid} \\(/usr/bin/perl .*stands in the workspace`),
+      new RegExp(`process ${pid} \\(/usr/bin/perl .*works in the workspace`),
     );
   } finally {
     for (const line of stray) process.kill(Number.parseInt(line, 10), "SIGKILL");

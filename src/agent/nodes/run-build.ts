@@ -262,7 +262,7 @@ function scriptRunner(
       cwd: workspace,
       belongings: [LABGEAR_PARAMETERS, LABGEAR_ARTIFACTS],
       env,
-      grace,
+      graceMs: grace,
       limits: job.limits,
       name: `${job.name}.${record.number}${suffix}`,
       trees,

@@ -47,7 +47,7 @@ export async function prepareWorkspace(place: {
     return await makeFolders(await realpath(place.stateDir), parts);
   } catch (cause) {
     const why = (cause as Error).message;
-    throw new BuildError("WORKSPACE", `the workspace of ${place.job} can't be made: ${why}`, { cause });
+    throw new BuildError("WORKSPACE", `the workspace of ${place.job} can't be created: ${why}`, { cause });
   }
 }
 

@@ -1,23 +1,23 @@
-/** The one pipe that a job's stdout and stderr share, read no faster than its consumer takes it. */
+/** The pipe that a job's stdout and stderr share. It is read no faster than its consumer takes the output. */
 import { closeSync, constants, openSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { Socket } from "node:net";
 import { execa } from "execa";
 import { RunnerError } from "../errors.ts";
 
-/** Takes output as it comes; the bytes change once it is done. What it returns is awaited before more is read; what it throws ends the run and is passed on. */
+/** Takes output as it comes; the buffer is reused afterwards. Its promise is awaited before more is read; an error ends the run. */
 export type Output = (chunk: Buffer) => void | Promise<void>;
 
-/** What a pipe of Linux holds. */
+/** The capacity of a pipe on Linux. */
 const bufferSize = 64 * 1024;
 
-/** How long a writer that couldn't be killed may keep silent before the pipe is given up, in milliseconds. */
-const silenceBound = 1000;
+/** How long a writer that couldn't be killed may be silent. */
+const maxSilenceMs = 1000;
 
-/** What is read at most after the kill, in bytes: more than any pipe holds (pipe-max-size is 1 MiB). */
-const remainderBound = 2 * 1024 * 1024;
+/** How much is read after the kill, in bytes: more than any pipe holds (pipe-max-size is 1 MiB). */
+const maxRemainder = 2 * 1024 * 1024;
 
-const gaveUp = new Error("nothing more came from a process that couldn't be killed");
+const gaveUp = new Error("a process that couldn't be killed keeps the pipe open");
 
 /**
  *     reading ──finish()──> finishing ──end of file, silence, or too much──> done
@@ -27,12 +27,12 @@ const gaveUp = new Error("nothing more came from a process that couldn't be kill
 type State = "reading" | "finishing" | "done";
 
 export class OutputPipe implements Disposable {
-  /** What /proc/PID/fd shows for whoever has it open. */
+  /** How /proc/PID/fd shows it. */
   readonly link: string;
   readonly #reader: Socket;
-  /** One for all reads: a new one for each would be 64 MiB of garbage before Node collects any. */
+  /** One for all reads: with a new one for each, 64 MiB of garbage pile up before Node collects any. */
   readonly #buffer = Buffer.allocUnsafeSlow(bufferSize);
-  /** So many bytes came; 0: no more will. */
+  /** Called with the number of bytes that came; 0: no more will come. */
   #came: (length: number) => void = () => {};
   #writer: number | undefined;
   #state: State = "reading";
@@ -44,33 +44,37 @@ export class OutputPipe implements Disposable {
       buffer: this.#buffer,
       callback: (length: number) => {
         this.#came(length);
-        // Nothing more is read until the next call of resume().
+        // Reads nothing more until the next resume().
         return false;
       },
     };
     this.#reader = new Socket({ fd: reader, readable: true, writable: false, onread });
-    // The reason is kept for whoever reads on.
+    // The error is kept in `errored`.
     this.#reader.on("error", () => {}).on("close", () => this.#came(0));
     this.#writer = writer;
   }
 
   /**
-   * A real pipe: Node's own are sockets, on which `echo >/dev/stderr` fails.
+   * A real pipe: Node's own pipes are sockets, on which `echo >/dev/stderr` fails.
    *
-   * @param path where it may stand for the moment that it needs a name
-   * @param hand gives it to whoever is to open it by /dev/stderr
+   * @param path its name while it needs one
+   * @param hand makes the path accessible to the job's user, who opens it as /dev/stderr
    * @throws RunnerError START
    */
   static async open(path: string, hand: (path: string) => Promise<void>): Promise<OutputPipe> {
     try {
       await execa("mkfifo", ["-m", "600", path]);
       await hand(path);
-      // In this order neither waits for the other.
+      // In this order neither open() blocks.
       const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
       const writer = openSync(path, "w");
       return new OutputPipe(path, reader, writer);
     } catch (cause) {
-      throw new RunnerError("START", `no pipe for the output: ${(cause as Error).message}`, { cause });
+      throw new RunnerError(
+        "START",
+        `the pipe for the output can't be created: ${(cause as Error).message}`,
+        { cause },
+      );
     } finally {
       await rm(path, { force: true });
     }
@@ -82,15 +86,15 @@ export class OutputPipe implements Disposable {
     return this.#writer;
   }
 
-  /** Closes our copy of the writing end, so that the last process to end ends the pipe. */
+  /** Closes our copy of the writing end: the pipe then ends with its last process. */
   closeWriter(): void {
     if (this.#writer !== undefined) closeSync(this.#writer);
     this.#writer = undefined;
   }
 
-  /** Reads to the end of the pipe, or what finish() takes for it. @throws what the consumer throws */
+  /** Reads to the end of the pipe, or until finish() gives up on it. @throws the consumer's error */
   async read(output: Output): Promise<void> {
-    let remainder = remainderBound;
+    let remainder = maxRemainder;
     try {
       for (let chunk = await this.#next(); chunk; chunk = await this.#next()) {
         this.#consuming = true;
@@ -106,7 +110,7 @@ export class OutputPipe implements Disposable {
     }
   }
 
-  /** The next bytes, which are good until it is called again; undefined at the end. */
+  /** The next bytes, valid until the next call; undefined at the end. */
   #next(): Promise<Buffer | undefined> {
     return new Promise((resolve, reject) => {
       const reader = this.#reader;
@@ -120,13 +124,13 @@ export class OutputPipe implements Disposable {
     });
   }
 
-  /** All writers are dead, or can't be killed: what is in the pipe is still read, but nobody waited for any longer. */
+  /** Call it when all writers are dead, or can't be killed: what is in the pipe is read, but a silent writer isn't waited for. */
   finish(): void {
     if (this.#state !== "reading") return;
     this.#state = "finishing";
-    this.#reader.setTimeout(silenceBound, () => {
-      // A slow consumer also makes the pipe silent.
-      if (this.#consuming) this.#reader.setTimeout(silenceBound);
+    this.#reader.setTimeout(maxSilenceMs, () => {
+      // The silence may be the consumer's fault.
+      if (this.#consuming) this.#reader.setTimeout(maxSilenceMs);
       else this.#reader.destroy(gaveUp);
     });
   }

@@ -1,4 +1,4 @@
-/** Runs a script on this box: its whole process tree, its output, and its end. */
+/** Runs a script on this box, with its whole process tree and its output, to its end. */
 import { access, constants, rm, stat, writeFile } from "node:fs/promises";
 import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
@@ -10,40 +10,40 @@ import type { Killed, Launch, Limits, ProcessTree, ProcessTrees, TreeOwner } fro
 import { type Output, OutputPipe } from "./output.ts";
 
 export interface HostRun {
-  /** Run as it is when it starts with "#!", else by /bin/sh -e. */
+  /** Runs by its interpreter if it starts with "#!", else by /bin/sh -e. */
   readonly script: string;
-  /** Where it is written to, with mode 0700; what is there is replaced. */
+  /** Where it is written to, with mode 0700; an existing file is replaced. */
   readonly scriptFile: string;
   readonly cwd: string;
-  /** Files and folders that the script has to itself meanwhile, where it runs as another user. */
+  /** Files and folders that belong to the script's user while it runs. */
   readonly belongings?: readonly string[];
-  /** The complete environment: nothing is inherited. */
+  /** The complete environment; nothing is inherited. */
   readonly env: Readonly<Record<string, string>>;
-  /** Milliseconds between SIGTERM and the kill. */
-  readonly grace: number;
+  /** Between SIGTERM and SIGKILL. */
+  readonly graceMs: number;
   readonly limits: Limits;
-  /** For people: names the control group. */
+  /** Names the control group, for people. */
   readonly name: string;
   readonly trees: ProcessTrees;
-  /** Whose the script is; default: a build's. */
+  /** Default: a build. */
   readonly owner?: TreeOwner;
   readonly output: Output;
-  /** Its abort stops the run: SIGTERM to every process, the grace, the kill. */
+  /** Its abort stops the run: SIGTERM to every process, then SIGKILL after the grace. */
   readonly signal: AbortSignal;
 }
 
-/** A passed, failed and stopped run have this one shape; what is the box's fault is thrown as a RunnerError. */
+/** Passed, failed and stopped runs all end like this; what is the box's fault is thrown as a RunnerError. */
 export interface HostEnding {
-  /** The script's exit code; null when a signal ended it, or when it was stopped before it began. */
+  /** The script's exit code; null: a signal ended it, or it was stopped before it started. */
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
-  /** The kernel killed a process because the memory limit was reached. */
+  /** The kernel killed a process at the memory limit. */
   readonly oom: boolean;
-  /** It was told to stop before the script had ended. */
+  /** It was stopped before the script ended. */
   readonly stopped: boolean;
-  /** Alive when the script had ended, or when the grace had; then killed. */
+  /** Processes that outlived the script, or the grace, and were killed. */
   readonly leftovers: readonly FoundProcess[];
-  /** Alive even after the kill. */
+  /** Processes that outlived SIGKILL. */
   readonly survivors: readonly FoundProcess[];
   /** One line each. */
   readonly warnings: readonly string[];
@@ -52,10 +52,10 @@ export interface HostEnding {
 type Child = ReturnType<typeof start>;
 
 /**
- * The run ends when the script's own process does; what else of the tree then lives is killed at once. When stopped
- * it ends as soon as the tree is empty, or the grace is over.
+ * The run ends with the script's own process; the rest of the tree is killed at once. A stopped run ends when the tree is empty,
+ * or the grace is over.
  *
- * @throws RunnerError when the script can't be started; what the output's consumer threw, after the kill
+ * @throws RunnerError when the script can't be started; the error of the output's consumer, after the kill
  */
 export async function runHost(run: HostRun): Promise<HostEnding> {
   const argv = await prepareScript(run.script, run.scriptFile);
@@ -67,20 +67,20 @@ export async function runHost(run: HostRun): Promise<HostEnding> {
   const child = start(tree.launch(argv), run, pipe.writer);
   pipe.closeWriter();
   if (child.pid !== undefined) tree.attach(child.pid, pipe.link);
-  const complaint = readComplaint(child);
+  const failure = readFailure(child);
   const lost = new AbortController();
   const reading = pipe.read(run.output).catch((error: unknown) => lost.abort(error));
 
   const how = await firstOf(child, run.signal, lost.signal);
-  // Whom no SIGTERM reaches is killed all the same.
-  if (how === "stopped") await stop(tree, run.grace, complaint, lost.signal).catch(() => {});
+  // Whatever happens to the SIGTERM, the kill follows.
+  if (how === "stopped") await stop(tree, run.graceMs, failure, lost.signal).catch(() => {});
   const { found: leftovers, survivors } = await kill(tree, child);
   pipe.finish();
-  // A survivor may be the script's own process, whose end nobody can wait for.
+  // A survivor can be the script's own process, which never ends.
   const result = how === "ended" || survivors.length === 0 ? await child : undefined;
   await reading;
   if (lost.signal.aborted) throw lost.signal.reason;
-  refuseUnstarted(result, await complaint);
+  refuseUnstarted(result, await failure);
   return {
     code: result?.exitCode ?? null,
     signal: result?.signal ?? null,
@@ -102,14 +102,14 @@ const notStarted: Omit<HostEnding, "warnings"> = {
 };
 
 /**
- * Writes the script with mode 0700 and returns the command line. "#!" is followed here as the kernel would, execve(2):
- * so it also works on file systems mounted noexec, and an interpreter that isn't there is known before the start.
+ * Writes the script with mode 0700 and returns the command line. "#!" is interpreted here, as in execve(2): it then works on
+ * file systems mounted noexec, and a missing interpreter is noticed before the start.
  *
  * @throws RunnerError SCRIPT, INTERPRETER
  */
 async function prepareScript(script: string, file: string): Promise<[string, ...string[]]> {
   try {
-    // Never through a link that a job has put there.
+    // A job may have put a link there.
     await rm(file, { force: true });
     await writeFile(file, script, { mode: 0o700, flag: "wx" });
   } catch (error) {
@@ -125,9 +125,12 @@ async function prepareScript(script: string, file: string): Promise<[string, ...
 }
 
 async function checkInterpreter(path: string): Promise<void> {
-  const fix = "install it on this box, or mend the first line of the job's script";
+  const fix = "install it on this box, or change the first line of the job's script";
   if (!path.startsWith("/")) {
-    throw new RunnerError("INTERPRETER", `the script's interpreter "${path}" is no absolute path; ${fix}`);
+    throw new RunnerError(
+      "INTERPRETER",
+      `the script's interpreter "${path}" is not an absolute path; ${fix}`,
+    );
   }
   try {
     await access(path, constants.X_OK);
@@ -141,27 +144,27 @@ async function checkInterpreter(path: string): Promise<void> {
       },
     );
   }
-  throw new RunnerError("INTERPRETER", `the script's interpreter ${path} is no program; ${fix}`);
+  throw new RunnerError("INTERPRETER", `the script's interpreter ${path} is not a program; ${fix}`);
 }
 
 function start(launch: Launch, run: HostRun, writer: number) {
-  // execa takes any descriptor, but its types know the small ones only.
+  // execa takes any descriptor, but its types only allow small ones.
   const output = writer as 3;
   return execa(launch.file, [...launch.args], {
     cwd: run.cwd,
     env: { ...run.env, ...launch.env },
     extendEnv: false,
-    // The fourth is the launcher's, for what it can't do.
+    // The launcher reports its failures on descriptor 3.
     stdio: ["ignore", output, output, "pipe"],
     buffer: false,
     reject: false,
-    // A session of its own. Ending it is the tree's business, not execa's.
+    // In a session of its own. The tree ends it, not execa.
     detached: true,
     cleanup: false,
   });
 }
 
-/** What happened first: the script's process ended, somebody told it to stop, or its output has no taker any more. */
+/** What happened first: the script's process ended, the run was stopped, or the output's consumer failed. */
 async function firstOf(
   child: Child,
   stop: AbortSignal,
@@ -181,31 +184,30 @@ async function firstOf(
   }
 }
 
-/** SIGTERM to everybody, then up to the grace for their cleaning up; nobody is left to wait for when the output is lost. */
+/** Sends SIGTERM to all processes, then waits until they are gone, the grace is over, or the output is lost. */
 async function stop(
   tree: ProcessTree,
-  grace: number,
+  graceMs: number,
   inside: Promise<string>,
   lost: AbortSignal,
 ): Promise<void> {
-  // Before that the launcher may not be in the tree yet, and would slip through.
+  // Until then the launcher may be outside of the tree, and would get no signal.
   await inside;
   await tree.terminate();
-  await tree.emptied(grace, lost);
+  await tree.emptied(graceMs, lost);
 }
 
-/** How long the kill is tried, in milliseconds, and how often. */
-const killBound = 5000;
-const killInterval = 100;
+const killTimeoutMs = 5000;
+const killIntervalMs = 100;
 
 /**
- * Kills the tree. To look for its processes takes file descriptors: while there are none, the script's own group is killed
- * blindly, which may free some, and the kill is tried again.
+ * Kills the tree. It takes file descriptors to find its processes: while there are none, only the script's own process group is
+ * killed, which may free some, and then the tree again.
  *
  * @throws the system's error when that doesn't help
  */
 async function kill(tree: ProcessTree, child: Child): Promise<Killed> {
-  const until = performance.now() + killBound;
+  const until = performance.now() + killTimeoutMs;
   let ended = false;
   void child.then(() => {
     ended = true;
@@ -214,16 +216,16 @@ async function kill(tree: ProcessTree, child: Child): Promise<Killed> {
     try {
       return await tree.kill();
     } catch (error) {
-      // After the script's end the group's number may be another's.
+      // After the script's end the group's id can belong to another one.
       if (child.pid !== undefined && !ended) signalGroup(child.pid, "SIGKILL");
       if (performance.now() > until) throw error;
-      await delay(killInterval);
+      await delay(killIntervalMs);
     }
   }
 }
 
-/** What the launcher says on its descriptor 3; it is closed when the launcher is inside the tree, or dead. */
-async function readComplaint(child: Child): Promise<string> {
+/** What the launcher writes to descriptor 3, which it closes inside the tree. */
+async function readFailure(child: Child): Promise<string> {
   const stream = child.stdio[3] as Readable | undefined;
   let text = "";
   if (!stream || child.pid === undefined) return text;
@@ -231,8 +233,8 @@ async function readComplaint(child: Child): Promise<string> {
   return text.trim();
 }
 
-function refuseUnstarted(result: Awaited<Child> | undefined, complaint: string): void {
-  if (complaint) throw new RunnerError("START", `the job can't be put into its control group: ${complaint}`);
+function refuseUnstarted(result: Awaited<Child> | undefined, failure: string): void {
+  if (failure) throw new RunnerError("START", `the job can't be put into its control group: ${failure}`);
   if (!result?.failed || result.exitCode !== undefined || result.signal !== undefined) return;
   const advice =
     result.code === "E2BIG" ? "; its environment is too large, shorten the build's parameters" : "";

@@ -1,4 +1,4 @@
-/** The agent's own part of the control groups: one group below it for each build, and nothing left at the end. */
+/** The agent's own control group, with one below it for each build; in the end all are removed. */
 import { randomBytes } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { basename } from "node:path";
@@ -7,23 +7,23 @@ import type { FoundProcess } from "#/host/proc.ts";
 import { reason } from "#/lib/errors.ts";
 import { Cgroup, type CgroupHome, readWords, subgroups } from "./cgroup.ts";
 
-/** What limits of a build need. */
+/** The controllers that a build's limits need. */
 const wanted = ["cpu", "memory", "pids"] as const;
 
 export type Controller = (typeof wanted)[number];
 
 /**
  *     HOME                      the group we were started in
- *       labgear-ID              controllers are handed on through this one
- *         main                  the agent itself, only when it had to leave HOME to enable controllers there:
- *                               a group with processes of its own can't hand controllers on
+ *       labgear-ID              delegates controllers to the builds' groups
+ *         main                  the agent itself, if it had to leave HOME to enable controllers there:
+ *                               a group that has processes can't delegate controllers
  *         BUILD-1f2e3d4c        a build
  */
 export class CgroupBase implements AsyncDisposable {
   readonly directory: string;
-  /** What is enforced in the builds' groups. */
+  /** The controllers that work in the builds' groups. */
   readonly enforced: ReadonlySet<Controller>;
-  /** For each other controller the reason, in half a line. */
+  /** For the other controllers the reason. */
   readonly lacking: ReadonlyMap<Controller, string>;
   readonly #home: CgroupHome;
   readonly #enabledAtHome: readonly Controller[];
@@ -41,34 +41,34 @@ export class CgroupBase implements AsyncDisposable {
   }
 
   /**
-   * Makes (or takes over) the agent's group.
+   * Creates the agent's group, or takes over an old one.
    *
-   * @param id tells this agent from others on the box and is the same at each start, so that what a killed agent left
-   *   can be found; letters, digits, "_", "." and "-", 64 at most
-   * @throws HostError CGROUP when the kernel refuses, BUSY when another living agent has the same id
+   * @param id unique on the box and the same at each start, to find what a killed agent left; letters, digits, "_", "." and
+   *   "-", 64 at most
+   * @throws HostError CGROUP when the kernel refuses, BUSY when another living agent has this id
    */
   static async open(home: CgroupHome, id: string): Promise<CgroupBase> {
     const directory = `${home.directory}/${groupName(id)}`;
     try {
       await mkdir(directory, { recursive: true });
       await refuseOtherAgent(directory);
-      return new CgroupBase(home, directory, await handOnControllers(home, directory));
+      return new CgroupBase(home, directory, await delegateControllers(home, directory));
     } catch (error) {
       if (error instanceof HostError) throw error;
-      throw new HostError("CGROUP", `the control group ${directory} can't be made: ${reason(error)}`, {
+      throw new HostError("CGROUP", `the control group ${directory} can't be created: ${reason(error)}`, {
         cause: error,
       });
     }
   }
 
-  /** A fresh group for one build. */
+  /** A new group for a build. */
   async create(name: string): Promise<Cgroup> {
     const clean = name.replace(/[^A-Za-z0-9._-]/g, "_").slice(0, 100);
     const directory = `${this.directory}/build-${clean}-${randomBytes(4).toString("hex")}`;
     try {
       await mkdir(directory);
     } catch (error) {
-      throw new HostError("CGROUP", `the control group ${directory} can't be made: ${reason(error)}`, {
+      throw new HostError("CGROUP", `the control group ${directory} can't be created: ${reason(error)}`, {
         cause: error,
       });
     }
@@ -76,8 +76,8 @@ export class CgroupBase implements AsyncDisposable {
   }
 
   /**
-   * Kills and removes what an earlier agent with this id left, here or in a group it was started in.
-   * To be called before the first build. Returns the processes that were found.
+   * Kills and removes what an earlier agent with this id left, here or in the group that it was started in.
+   * Call it before the first build. Returns the processes that were found.
    */
   async sweepStale(): Promise<FoundProcess[]> {
     const found: FoundProcess[] = [];
@@ -95,7 +95,7 @@ export class CgroupBase implements AsyncDisposable {
     return found;
   }
 
-  /** Ends every build's group, goes back to where we were started, and removes what was made. */
+  /** Kills every build's group, moves the agent back to where it was started, and removes all that was created. */
   async [Symbol.asyncDispose](): Promise<void> {
     for (const directory of await subgroups(this.directory)) {
       if (basename(directory) !== "main") await new Cgroup(directory).kill();
@@ -112,8 +112,8 @@ export class CgroupBase implements AsyncDisposable {
   }
 }
 
-/** Enables the wanted controllers in our group and in the base below it, as far as the kernel lets us. */
-async function handOnControllers(home: CgroupHome, directory: string) {
+/** Enables the wanted controllers in our home and in the base below it, as far as the kernel lets us. */
+async function delegateControllers(home: CgroupHome, directory: string) {
   const lacking = new Map<Controller, string>();
   const enabledAtHome: Controller[] = [];
   const enforced = new Set<Controller>();
@@ -121,7 +121,8 @@ async function handOnControllers(home: CgroupHome, directory: string) {
   const enabled = await readWords(`${home.directory}/cgroup.subtree_control`);
   const missing = offered.filter((one) => !enabled.includes(one));
   for (const one of wanted) {
-    if (!offered.includes(one)) lacking.set(one, `the ${one} controller isn't offered in ${home.directory}`);
+    if (!offered.includes(one))
+      lacking.set(one, `the ${one} controller isn't available in ${home.directory}`);
   }
   if (missing.length > 0) await leaveHome(home, directory);
   for (const one of missing) {
@@ -139,7 +140,7 @@ async function handOnControllers(home: CgroupHome, directory: string) {
   return { enforced, lacking, enabledAtHome };
 }
 
-/** Moves this process into the leaf, if it is alone: others, such as a login shell, are not ours to move. */
+/** Moves this process into the leaf, unless it shares its group with others, such as a login shell: we don't move those. */
 async function leaveHome(home: CgroupHome, directory: string): Promise<void> {
   const isRoot = (await readFile(`${home.directory}/cgroup.type`).catch(() => undefined)) === undefined;
   const alone = (await readPids(home.directory)).every((pid) => pid === process.pid);
@@ -153,7 +154,7 @@ async function refuseOtherAgent(base: string): Promise<void> {
   if (other === undefined) return;
   throw new HostError(
     "BUSY",
-    `process ${other} in ${base}/main is another agent with this state directory; stop it first`,
+    `process ${other} in ${base}/main is another agent with this state directory: stop it first`,
   );
 }
 
@@ -165,7 +166,7 @@ async function readPids(directory: string): Promise<number[]> {
     .filter((pid) => pid > 0);
 }
 
-/** Every group of that name; it looks at 10 000 groups at most. */
+/** Every group of that name, among 10 000 groups at most. */
 async function findGroups(mount: string, name: string): Promise<string[]> {
   const found: string[] = [];
   const queue = [mount];

@@ -1,4 +1,4 @@
-/** Process trees in control groups: nothing a job starts gets out, whatever it does to its session or environment. */
+/** Process trees in control groups: no process escapes, whatever it does to its session or environment. */
 
 import type { FoundProcess } from "#/host/proc.ts";
 import type { Cgroup } from "./cgroup.ts";
@@ -14,8 +14,8 @@ import {
 } from "./tree.ts";
 import type { BuildUsers, Lease } from "./users.ts";
 
-/** The period in which cpu.max counts, in microseconds: the kernel's default. */
-const cpuPeriod = 100_000;
+/** The period of cpu.max: the kernel's default. */
+const cpuPeriodUs = 100_000;
 
 export class CgroupTrees implements ProcessTrees {
   readonly kind = "cgroup";
@@ -23,8 +23,8 @@ export class CgroupTrees implements ProcessTrees {
   readonly #users: BuildUsers | undefined;
 
   /**
-   * @param base stays its owner's, who ends it after the last build
-   * @param users whom builds run as; absent: this process's own user
+   * @param base the caller disposes it after the last build
+   * @param users that builds run as; absent: this process's own user
    */
   constructor(base: CgroupBase, users?: BuildUsers) {
     this.#base = base;
@@ -42,7 +42,12 @@ export class CgroupTrees implements ProcessTrees {
     const settings: [keyof Limits, Controller, string, string][] = [
       ["memory", "memory", "memory.max", String(Math.floor(limits.memory ?? 0))],
       ["processes", "pids", "pids.max", String(Math.floor(limits.processes ?? 0))],
-      ["cpu", "cpu", "cpu.max", `${Math.max(1000, Math.round((limits.cpu ?? 0) * cpuPeriod))} ${cpuPeriod}`],
+      [
+        "cpu",
+        "cpu",
+        "cpu.max",
+        `${Math.max(1000, Math.round((limits.cpu ?? 0) * cpuPeriodUs))} ${cpuPeriodUs}`,
+      ],
     ];
     for (const [limit, controller, file, value] of settings) {
       if (limits[limit] === undefined) continue;
@@ -94,8 +99,8 @@ class CgroupTree implements ProcessTree {
     await this.#group.signal("SIGTERM");
   }
 
-  async emptied(milliseconds: number, signal?: AbortSignal): Promise<boolean> {
-    return await this.#group.emptied(milliseconds, signal);
+  async emptied(timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
+    return await this.#group.emptied(timeoutMs, signal);
   }
 
   async kill(): Promise<Killed> {
@@ -108,7 +113,7 @@ class CgroupTree implements ProcessTree {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // After a kill nobody is left; when that failed, it was said, and an agent that starts anew tries again.
+    // Normally kill() was called before; if it failed, the caller knows, and the next agent's start tries again.
     await this.kill().catch(() => {});
     await this.#group.remove();
     await this.#lease?.[Symbol.asyncDispose]();

@@ -1,4 +1,4 @@
-/** Finds out whether this agent may keep its builds in control groups of version 2. Source: cgroups(7), cgroup-v2.rst. */
+/** Control groups of version 2: whether this agent can use them, and one group with a process tree. Source: cgroups(7), cgroup-v2.rst. */
 import { on } from "node:events";
 import { watch } from "node:fs";
 import { access, constants, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
@@ -6,24 +6,24 @@ import { posix } from "node:path";
 import { describePids, type FoundProcess, isDead, readStat, signalProcess } from "#/host/proc.ts";
 import { reason } from "#/lib/errors.ts";
 
-/** The group this process is in, and what can be done there. */
+/** The group that this process is in. */
 export interface CgroupHome {
-  /** Where the hierarchy is mounted, such as /sys/fs/cgroup, or /sys/fs/cgroup/unified on a hybrid system. */
+  /** Where the hierarchy is mounted: /sys/fs/cgroup, or /sys/fs/cgroup/unified on a hybrid system. */
   readonly mount: string;
   /** The directory of our group. */
   readonly directory: string;
-  /** The controllers offered there; a hybrid system keeps most of them in version 1. */
+  /** The controllers available there; a hybrid system has most of them in version 1. */
   readonly controllers: readonly string[];
 }
 
-/** Why there are no control groups, in one line. */
+/** Why there are no control groups, in a line. */
 export interface Unavailable {
   readonly unavailable: string;
 }
 
 /**
- * Our group's directory, from the texts of /proc/self/mountinfo and /proc/self/cgroup. In a container the mount may
- * show only a part of the hierarchy; a group outside of that part can't be reached.
+ * Our group's directory, from the texts of /proc/self/mountinfo and /proc/self/cgroup. In a container the mount can show a part
+ * of the hierarchy; a group outside of it can't be reached.
  */
 export function locateCgroup(
   mountinfo: string,
@@ -38,7 +38,7 @@ export function locateCgroup(
     const [, , , root, mount] = front.split(" ").map(unescapeOctal);
     if (!back.startsWith("cgroup2 ") || !root || !mount) continue;
     const below = posix.relative(root, group);
-    // A group above the root of our namespace is shown as /.. by the kernel; relative() would lose that.
+    // The kernel shows a group above our namespace's root as /..; relative() would lose that.
     if (/^\.\.(\/|$)/.test(below) || /^\/\.\.(\/|$)/.test(group)) {
       return {
         unavailable: `this process's control group ${group} is outside of what is mounted at ${mount}`,
@@ -49,7 +49,7 @@ export function locateCgroup(
   return { unavailable: "control groups of version 2 aren't mounted (no cgroup2 in /proc/self/mountinfo)" };
 }
 
-/** Looks at the system this process is in. Never throws: what is in the way is the reason, one line for the doctor. */
+/** Finds this process's group. Never throws: an error becomes the reason why there are no control groups. */
 export async function detectCgroups(): Promise<CgroupHome | Unavailable> {
   try {
     const located = locateCgroup(
@@ -85,8 +85,8 @@ function unescapeOctal(field: string): string {
   );
 }
 
-/** How long a killed group may take to be empty, in milliseconds; measured: under 20. */
-const killBound = 5000;
+/** How long a killed group may take to become empty; measured: under 20 ms. */
+const killTimeoutMs = 5000;
 
 export class Cgroup {
   readonly directory: string;
@@ -95,30 +95,30 @@ export class Cgroup {
     this.directory = directory;
   }
 
-  /** Sets a limit, such as ("pids.max", "100"). Undefined: done; else the reason why not. */
+  /** Writes a file of the group, such as ("pids.max", "100"). Returns the reason of a failure. */
   async set(file: string, value: string): Promise<string | undefined> {
     return await writeFile(`${this.directory}/${file}`, value).then(() => undefined, reason);
   }
 
-  /** How often the kernel killed a process here because the memory limit was reached. */
+  /** How often the kernel killed a process here at the memory limit. */
   async oomKills(): Promise<number> {
     const text = await readFile(`${this.directory}/memory.events`, "utf8").catch(() => "");
     return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0);
   }
 
-  /** The living processes here and in the groups below, which a job may have made. */
+  /** The living processes here and in the groups below, which a job can create. */
   async processes(): Promise<FoundProcess[]> {
     for (let look = 0; look < 20; look++) {
       const found = await describePids(await this.#pids());
-      // Who forks and exits between listing and describing is missed: somebody is there, so look again.
+      // A process that forks and exits between listing and describing is missed: look again.
       if (found.length > 0 || !(await this.#populated())) return found;
     }
     return [];
   }
 
   /**
-   * Sends a signal to every process that is here now, and not to those that they start because of it, such as the
-   * commands of a shell's trap.
+   * Signals every process that is here now, and not those that they start because of it, such as the commands of a shell's
+   * trap.
    */
   async signal(signal: NodeJS.Signals): Promise<void> {
     const stats = await Promise.all((await this.#pids()).map((pid) => readStat(pid)));
@@ -127,19 +127,19 @@ export class Cgroup {
     }
   }
 
-  /** Kills every process at once and waits until they are gone. Returns those that aren't after 5 s, normally none. */
+  /** Kills every process and waits until they are gone. Returns those that are still alive after 5 s, normally none. */
   async kill(): Promise<FoundProcess[]> {
     const refused = await this.set("cgroup.kill", "1");
-    // Linux before 5.14 has no cgroup.kill; whoever forks meanwhile is caught in the next round.
+    // Linux before 5.14 has no cgroup.kill; the next round catches processes that were forked meanwhile.
     for (let round = 0; refused && round < 100 && (await this.#populated()); round++)
       await this.signal("SIGKILL");
-    return (await this.emptied(killBound)) ? [] : await this.processes();
+    return (await this.emptied(killTimeoutMs)) ? [] : await this.processes();
   }
 
-  /** Waits until no process is left, woken by the kernel. False: milliseconds have passed before. */
-  async emptied(milliseconds: number, signal?: AbortSignal): Promise<boolean> {
+  /** Waits until no process is left; the kernel notifies us. False: the time is over, or the signal aborted. */
+  async emptied(timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
     if (!(await this.#populated())) return true;
-    const bound = AbortSignal.timeout(Math.min(milliseconds, 0x7fffffff));
+    const bound = AbortSignal.timeout(Math.min(timeoutMs, 0x7fffffff));
     const watcher = watch(`${this.directory}/cgroup.events`);
     try {
       const changes = on(watcher, "change", { signal: signal ? AbortSignal.any([bound, signal]) : bound });
@@ -155,7 +155,7 @@ export class Cgroup {
     return !(await this.#populated());
   }
 
-  /** Removes the group and those below it. Undefined: gone; else the reason why not (EBUSY: somebody lives there). */
+  /** Removes the group and those below it. Returns the reason of a failure (EBUSY: a process lives there). */
   async remove(): Promise<string | undefined> {
     for (const below of await subgroups(this.directory)) await new Cgroup(below).remove();
     const refused = await rmdir(this.directory).then(() => undefined, reason);
@@ -181,7 +181,7 @@ export class Cgroup {
   }
 }
 
-/** The directories of the groups directly below. */
+/** The directories of a group's direct subgroups. */
 export async function subgroups(directory: string): Promise<string[]> {
   const entries = await readdir(directory, { withFileTypes: true }).catch(() => []);
   return entries.filter((entry) => entry.isDirectory()).map((entry) => `${directory}/${entry.name}`);

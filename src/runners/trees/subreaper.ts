@@ -1,4 +1,4 @@
-/** Makes the agent the parent of every orphan below it, so that a daemon that scrubbed its traces is still found. */
+/** Makes the agent the new parent of every orphan below it: this finds daemons that removed their traces. */
 import type { ChildProcess } from "node:child_process";
 import { tracingChannel } from "node:diagnostics_channel";
 import { isDead, listProcesses, type ProcessStat } from "#/host/proc.ts";
@@ -7,8 +7,8 @@ import type { SystemCalls } from "#/host/syscalls.ts";
 const spawns = tracingChannel<object, object>("child_process.spawn");
 
 /**
- * Adopted orphans are the children of this process that Node didn't start. Their zombies are reaped here, since Node
- * waits for its own children only. Source: prctl(2), PR_SET_CHILD_SUBREAPER.
+ * Adopted orphans are the children that Node didn't start. They are reaped here, since Node only waits for its own children.
+ * Source: prctl(2), PR_SET_CHILD_SUBREAPER.
  */
 export class Subreaper implements Disposable {
   readonly #calls: SystemCalls;
@@ -20,7 +20,7 @@ export class Subreaper implements Disposable {
    */
   #state: "idle" | "looking" | "again" | "off" = "idle";
 
-  /** @param children the pids of what this process had already started */
+  /** @param children the pids that this process has already started */
   private constructor(calls: SystemCalls, children: Iterable<number>) {
     this.#calls = calls;
     for (const pid of children) this.#own.add(pid);
@@ -28,7 +28,7 @@ export class Subreaper implements Disposable {
     process.on("SIGCHLD", this.#onChild);
   }
 
-  /** Undefined where the kernel or node:ffi doesn't let us. Called once, at the start of the agent. */
+  /** Undefined: the kernel or node:ffi doesn't allow it. Call it once, when the agent starts. */
   static async become(calls: SystemCalls | undefined): Promise<Subreaper | undefined> {
     if (!calls?.becomeSubreaper()) return undefined;
     const all = await listProcesses();
@@ -38,20 +38,20 @@ export class Subreaper implements Disposable {
     );
   }
 
-  /** Whether this process is an orphan that was handed to us. */
+  /** Whether a process is an orphan that we adopted. */
   isAdopted(stat: ProcessStat): boolean {
-    // Once off, it doesn't hear any more which children are Node's.
+    // Once off, it no longer knows which children are Node's.
     return this.#state !== "off" && stat.parent === process.pid && !this.#own.has(stat.pid);
   }
 
-  /** The orphans stay ours until this process ends; only the watching stops. */
+  /** Stops the watching; orphans are adopted until this process ends. */
   [Symbol.dispose](): void {
     this.#state = "off";
     spawns.unsubscribe(this.#watcher);
     process.off("SIGCHLD", this.#onChild);
   }
 
-  /** Node tells of each child in the turn in which it is started, just before it knows the pid. */
+  /** Node publishes each child in the turn in which it starts, just before it has a pid. */
   readonly #watcher = {
     end: (message: unknown): void => {
       const { process: child } = message as { process: ChildProcess };

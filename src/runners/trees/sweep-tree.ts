@@ -1,6 +1,7 @@
 /**
- * Process trees where there are no control groups: found again through /proc, by session, ancestry, a cookie in the
- * environment, the output they hold, and as orphans that the kernel handed to us. What none of these sees is named if it stands in the workspace.
+ * Process trees without control groups. Their processes are found in /proc: by session, ancestry, a cookie in the environment,
+ * the output pipe they hold, and as orphans that the kernel gave us as their new parent. A process that none of this finds is
+ * reported if its working directory is in the workspace.
  */
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
@@ -30,25 +31,24 @@ import {
 
 const cookieName = "LABGEAR_COOKIE";
 
-/** How long killed processes may take to be gone, in milliseconds. */
-const killBound = 5000;
+const killTimeoutMs = 5000;
 
-/** The kernel tells nobody but the parent of a process's end: between two looks we wait so many milliseconds. */
-const lookInterval = 50;
+/** The kernel notifies only the parent of a process's end, so we poll. */
+const pollIntervalMs = 50;
 
 export interface SweepOptions {
-  /** Tells this agent from others on the box, the same at each start; without a dot. */
+  /** Unique on the box and the same at each start; without a dot. */
   readonly id: string;
-  /** Why there are no control groups, one line. */
+  /** Why there are no control groups, in a line. */
   readonly reason: string;
-  /** Absent: orphans go to init, and those without a trace are out of reach. */
+  /** Absent: init becomes the parent of orphans, and those without a trace can't be found. */
   readonly subreaper?: Subreaper | undefined;
 }
 
 export class SweepTrees implements ProcessTrees {
   readonly kind = "sweep";
   readonly options: SweepOptions;
-  /** The trees under way. */
+  /** The trees in use. */
   readonly live = new Set<SweepTree>();
 
   constructor(options: SweepOptions) {
@@ -84,9 +84,9 @@ class SweepTree implements ProcessTree {
   readonly workspace: string;
   readonly #trees: SweepTrees;
   readonly #cookie: string;
-  /** Clock ticks since boot: what is older isn't ours. */
+  /** Clock ticks since boot: older processes aren't ours. */
   readonly #created: number;
-  /** Sessions of ours. Only those that still have a process are kept: after that the number may pass to another one. */
+  /** Our sessions, as long as they have a process: after that the id can be reused. */
   readonly #sessions = new Set<number>();
   readonly #members = new Set<string>();
   #output: string | undefined;
@@ -109,7 +109,7 @@ class SweepTree implements ProcessTree {
   }
 
   async hand(): Promise<void> {
-    // Only who lives in a control group runs as another user.
+    // Without control groups builds run as the agent's user.
   }
 
   async processes(): Promise<FoundProcess[]> {
@@ -120,19 +120,19 @@ class SweepTree implements ProcessTree {
     for (const stat of await this.#find()) await signalProcess(stat, "SIGTERM");
   }
 
-  async emptied(milliseconds: number, signal?: AbortSignal): Promise<boolean> {
-    const until = performance.now() + milliseconds;
+  async emptied(timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
+    const until = performance.now() + timeoutMs;
     while ((await this.#find()).length > 0) {
       const left = until - performance.now();
       if (left <= 0 || signal?.aborted) return false;
-      await delay(Math.min(lookInterval, left), undefined, signal ? { signal } : {}).catch(() => undefined);
+      await delay(Math.min(pollIntervalMs, left), undefined, signal ? { signal } : {}).catch(() => undefined);
     }
     return true;
   }
 
   async kill(): Promise<Killed> {
     const killed = await killAll(() => this.#find());
-    await this.#nameStrangers();
+    await this.#reportStrangers();
     return killed;
   }
 
@@ -141,12 +141,12 @@ class SweepTree implements ProcessTree {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // After a kill nobody is left; when that failed, it was said, and an agent that starts anew tries again.
+    // Normally kill() was called before; if it failed, the caller knows, and the next agent's start tries again.
     await killAll(() => this.#find()).catch(() => {});
     this.#trees.live.delete(this);
   }
 
-  /** The living members: what was known, and what the other traces add to it. */
+  /** The living members: those known before, and those that the other traces add. */
   async #find(): Promise<ProcessStat[]> {
     const all = await listProcesses();
     const ownSession = all.find((stat) => stat.pid === process.pid)?.session;
@@ -178,37 +178,37 @@ class SweepTree implements ProcessTree {
     return this.#trees.options.subreaper?.isAdopted(stat) === true && (await this.#isMyOrphan(stat));
   }
 
-  /** An orphan without a trace belongs to the tree in whose workspace it stands, and else to the last one under way. */
+  /** An orphan without a trace belongs to the tree whose workspace it is in, or to the only one in use. */
   async #isMyOrphan(stat: ProcessStat): Promise<boolean> {
     const directory = await workingDirectory(stat.pid);
     const owner = [...this.#trees.live].find((tree) => isInside(directory, tree.workspace));
     return owner ? owner === this : this.#trees.live.size === 1;
   }
 
-  /** What stands in the workspace and isn't known to be ours may be a person's shell: it is named, not killed. */
-  async #nameStrangers(): Promise<void> {
+  /** A process in the workspace that isn't known to be ours can be a person's shell: it is reported, not killed. */
+  async #reportStrangers(): Promise<void> {
     for (const stat of await listProcesses()) {
       if (stat.started < this.#created || isDead(stat)) continue;
-      // Ourselves, and what another part of the agent does there.
+      // Skips the agent itself and its own children.
       if (stat.pid === process.pid || stat.parent === process.pid) continue;
       if (this.#members.has(identity(stat)) || !isInside(await workingDirectory(stat.pid), this.workspace))
         continue;
       const { pid, command } = await describeProcess(stat);
-      const line = `process ${pid} (${command}) stands in the workspace, may be of this build, and was left running`;
+      const line = `process ${pid} (${command}) works in the workspace, may belong to this build, and was left running`;
       if (!this.warnings.includes(line)) this.warnings.push(line);
     }
   }
 }
 
-/** How many processes a record names. */
+/** How many processes a record lists. */
 const maxFound = 1000;
 
-/** How often in a row nothing must be found: who forks and exits all the time can be missed by one look. */
+/** How often in a row nothing must be found: a process that forks and exits all the time can escape one look. */
 const quietLooks = 3;
 
-/** Kills what find() finds until it finds nothing, 5 s at most. */
+/** Kills what find() finds until it finds nothing, for 5 s at most. */
 async function killAll(find: () => Promise<ProcessStat[]>) {
-  const until = performance.now() + killBound;
+  const until = performance.now() + killTimeoutMs;
   const found = new Map<string, FoundProcess>();
   for (let quiet = 0; quiet < quietLooks; ) {
     const stats = await find();
@@ -220,7 +220,7 @@ async function killAll(find: () => Promise<ProcessStat[]>) {
       if (found.size < maxFound && !found.has(identity(stat)))
         found.set(identity(stat), await describeProcess(stat));
     }
-    // A group is signalled in one go, which nobody in it can outrun by forking; a session's groups are all its own.
+    // A group gets the signal atomically: no fork can outrun it. All groups of a session are the build's.
     for (const group of new Set(stats.map((stat) => stat.group))) signalGroup(group, "SIGKILL");
     for (const stat of stats) await signalProcess(stat, "SIGKILL");
   }

@@ -1,4 +1,4 @@
-/** What holds all processes of a build together: a control group, or where there is none a search through /proc. */
+/** A process tree: all processes of a build, held by a control group, or without one found by a search through /proc. */
 import type { Account } from "#/host/accounts.ts";
 import type { FoundProcess } from "#/host/proc.ts";
 
@@ -6,89 +6,90 @@ export interface Limits {
   /** Bytes. */
   readonly memory?: number;
   readonly processes?: number;
-  /** Share of one processor: 2 is two whole ones. */
+  /** In processors. */
   readonly cpu?: number;
 }
 
-/** A command line that starts something inside a tree. */
+/** How to start something inside a tree. */
 export interface Launch {
   readonly file: string;
   readonly args: readonly string[];
-  /** Variables to be added to the command's environment. */
+  /** Added to the command's environment. */
   readonly env: Readonly<Record<string, string>>;
 }
 
 export type TreeOwner = "build" | "operator";
 
 export interface ProcessTrees {
-  /** How processes are held: "cgroup" loses none; "sweep" names what it could not hold. */
+  /** How processes are found: a cgroup misses none; a sweep can miss some, and reports what it suspects. */
   readonly kind: "cgroup" | "sweep";
 
   /**
    * An empty tree.
    *
    * @param name for people; it need not be unique
-   * @param limits what isn't enforceable here becomes a warning of the tree
-   * @param workspace the directory the build works in: tells whose an orphan is where nothing else does
-   * @param owner whose it is: a build's, or the operator's own, which runs as the agent does
+   * @param limits one that can't be enforced here becomes a warning of the tree
+   * @param workspace the build's directory: an orphan in it belongs to the tree
+   * @param owner a build, or the operator, whose scripts run as the agent's user
    */
   create(name: string, limits: Limits, workspace: string, owner?: TreeOwner): Promise<ProcessTree>;
 
-  /** Kills what an earlier agent, killed itself, left running. Before the first build. Returns what was found. */
+  /** Kills what an earlier agent that was killed left running. Call it before the first build. Returns what was found. */
   sweepStale(): Promise<FoundProcess[]>;
 }
 
 export interface Killed {
-  /** Who lived in the tree, by the names they had then. */
+  /** The processes that were alive before the kill. */
   readonly found: readonly FoundProcess[];
-  /** Who still does; normally nobody. */
+  /** Those that still are; normally none. */
   readonly survivors: readonly FoundProcess[];
 }
 
 export interface ProcessTree extends AsyncDisposable {
-  /** One line each, such as a limit that isn't enforced; complete after kill(). */
+  /** One line each, such as a limit that isn't enforced. Complete after kill(). */
   readonly warnings: readonly string[];
 
   /**
-   * How to start argv inside the tree, with a file by its absolute path. The launcher closes file descriptor 3 when
-   * it is inside and about to become the command; what it can't do it writes there, and exits.
+   * How to start argv inside the tree. The launcher closes file descriptor 3 when it is inside and about to become the
+   * command; if it fails, it writes the reason there and exits.
    */
   launch(argv: readonly [string, ...string[]]): Launch;
 
   /**
-   * Tells of the process that was started so, in the same turn.
+   * Adds the process that was started with launch(); call it in the same turn.
    *
-   * @param pid leads a session of its own
-   * @param output what /proc shows its output descriptors as
+   * @param pid it leads a session of its own
+   * @param output how /proc/PID/fd shows its output
    */
   attach(pid: number, output: string): void;
 
-  /** Makes a file or folder, not what is in it, its own until it is disposed of, where the tree runs as another user. */
+  /** Gives a file or folder (not its content) to the tree's user until the tree is disposed. */
   hand(path: string): Promise<void>;
 
-  /** Who lives in the tree. */
+  /** The living processes. */
   processes(): Promise<FoundProcess[]>;
 
-  /** Sends SIGTERM to every process there is now; what they start to clean up with is spared. */
+  /** Sends SIGTERM to every process that exists now, and not to those that they start to clean up. */
   terminate(): Promise<void>;
 
-  /** Waits until none is left. False: the milliseconds have passed, or the signal was aborted, before. */
-  emptied(milliseconds: number, signal?: AbortSignal): Promise<boolean>;
+  /** Waits until no process is left. False: the time is over, or the signal aborted. */
+  emptied(timeoutMs: number, signal?: AbortSignal): Promise<boolean>;
 
-  /** Kills every process and waits until they are gone, 5 s at most. */
+  /** Kills every process and waits until they are gone, for 5 s at most. */
   kill(): Promise<Killed>;
 
-  /** Whether the kernel killed one of its processes because the memory limit was reached. */
+  /** Whether the kernel killed a process at the memory limit. */
   outOfMemory(): Promise<boolean>;
 }
 
 /**
- * $1 is the control group's directory, or empty; $2 to $5 name, number, group and home of the user to become, or are empty.
- * Arguments, not variables, carry what it needs, so that the job's
- * environment stays as given; PWD is what a shell would add of itself, and may be wrong. Builds are the first to go when memory runs out, and leave no core files unless they ask for them.
- * What setpriv(1) says is the launcher's complaint, until it has become the user, for good and without any capability.
+ * The launcher: a small shell program that runs before each job, enters the tree and becomes the command. $1 is the control
+ * group's directory; $2 to $5 are name, uid, gid and home of the user to become; all can be empty. They are arguments, not
+ * variables, to keep the job's environment as given; PWD is unset since the shell adds it, and it can be wrong. When memory runs
+ * out, builds are killed first; they leave no core files unless they ask for them. setpriv(1) gives up all capabilities for
+ * good; its error messages go to descriptor 3.
  */
-const program = `
+const launcherScript = `
 if [ -n "$1" ]; then
   { echo 0 > "$1/cgroup.procs"; } 2>&3 || exit 125
 fi
@@ -107,13 +108,14 @@ exec setpriv --reuid="$user" --regid="$group" --init-groups --inh-caps=-all --am
   /bin/sh -c 'exec "$@" 2>&4 3>&- 4>&-' labgear-launch "$@" 4>&2 2>&3
 `;
 
-/** Wraps argv. The group is the directory of a control group, the account the user to become; undefined: none. */
+/** @param options.group the directory of a control group
+ * @param options.account the user to become */
 export function launcher(
   argv: readonly [string, ...string[]],
   options: { group?: string; account?: Account | undefined; env?: Record<string, string> } = {},
 ): Launch {
   const { account } = options;
   const user = account ? [account.name, `${account.uid}`, `${account.gid}`, account.home] : ["", "", "", ""];
-  const args = ["-c", program, "labgear-launch", options.group ?? "", ...user, ...argv];
+  const args = ["-c", launcherScript, "labgear-launch", options.group ?? "", ...user, ...argv];
   return { file: "/bin/sh", args, env: options.env ?? {} };
 }

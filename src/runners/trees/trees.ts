@@ -1,4 +1,4 @@
-/** Chooses how this agent holds its builds' processes. */
+/** Chooses how this agent finds its builds' processes. */
 import { createHash } from "node:crypto";
 import { HostError } from "#/host/errors.ts";
 import { loadSystemCalls } from "#/host/syscalls.ts";
@@ -18,9 +18,9 @@ export interface OpenTrees extends ProcessTrees, AsyncDisposable {
 }
 
 /**
- * Control groups where this process may use them, else the sweep. Disposing ends every build and leaves no group behind.
+ * Control groups if this process may use them, else the sweep. Disposing ends every build and removes all groups.
  *
- * @param options.id any text that is this agent's alone and the same at each start, such as its state directory
+ * @param options.id any text that only this agent has, and has at each start, such as its state directory
  * @throws HostError BUSY when another living agent has our control group
  */
 export async function openTrees(options: { id: string }): Promise<OpenTrees> {
@@ -31,7 +31,7 @@ export async function openTrees(options: { id: string }): Promise<OpenTrees> {
   let trees: ProcessTrees;
   const subreaper = base instanceof CgroupBase ? undefined : await Subreaper.become(loadSystemCalls());
   const reason = base instanceof CgroupBase ? "" : base.unavailable;
-  // Also beside control groups: an earlier agent may have had none.
+  // Also with control groups: an earlier agent may have had none.
   const sweep = new SweepTrees({ id, reason, subreaper });
   if (base instanceof CgroupBase) {
     resources.use(base);
@@ -39,7 +39,7 @@ export async function openTrees(options: { id: string }): Promise<OpenTrees> {
   } else {
     resources.use(subreaper);
     trees = sweep;
-    const how = "builds are searched for through /proc, where a process that hides well may be missed";
+    const how = "a build's processes are searched in /proc, which can miss one that hides well";
     warnings.push(`no control groups: ${reason}; ${how}`);
   }
   const owned = resources.move();

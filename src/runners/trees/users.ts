@@ -1,24 +1,24 @@
-/** Lends builds a user each: which one, and what of the file system is its own meanwhile. */
+/** Lends each build a user, with the files and folders that belong to the user meanwhile. */
 import { chmod, chown, lstat, readdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type Account, buildAccounts, lackingCapabilities } from "#/host/accounts.ts";
 import { RunnerError } from "../errors.ts";
 
-/** A build's user, for as long as one of its process trees is there. */
+/** A build's user, while one of its process trees exists. */
 export interface Lease extends AsyncDisposable {
   readonly account: Account;
-  /** Makes a file or folder, not what is in it, the user's own until the end of the lease. */
+  /** Gives a file or folder (not its content) to the user until the lease ends. */
   hand(path: string): Promise<void>;
 }
 
 /**
- * Builds of different executors don't share a user, and an executor has the same one each time, so that what a build leaves
- * in its workspace is the next one's. The group of the executor's folder says which: nobody else gets through it. A
- * workspace is its user's own only while a build works in it, which keeps other jobs out that run as the same user later.
+ * Executors don't share a user. An executor keeps its user, so the next build can change what the last one left in the
+ * workspace. The group of the executor's folder names the user, and no other user gets into it. A workspace belongs to the user
+ * only while a build works in it: that keeps out other jobs that run as the same user later.
  */
 export class BuildUsers {
   readonly #accounts: readonly Account[];
-  /** The folders of executors, and how many leases each has. */
+  /** By the executor's folder. */
   readonly #inUse = new Map<string, { account: Account; leases: number }>();
   readonly #agent = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
 
@@ -26,9 +26,9 @@ export class BuildUsers {
     this.#accounts = accounts;
   }
 
-  /** Undefined where builds run as the agent's own user: it was started by hand, or there are no build users. */
+  /** Undefined: builds run as the agent's own user, since it was started by hand, or there are no build users. */
   static async find(): Promise<BuildUsers | undefined> {
-    // For root every folder is accessible, and the ones that it is started with by hand wouldn't be for others.
+    // root was started by hand, with folders that others can't reach.
     if (process.getuid?.() === 0) return undefined;
     if (lackingCapabilities(await readFile("/proc/self/status", "latin1")).length > 0) return undefined;
     const accounts = await buildAccounts();
@@ -59,7 +59,7 @@ export class BuildUsers {
     try {
       await chown(folder, this.#agent.uid, account.gid);
       await chmod(folder, 0o710);
-      // Made by another user, or before there were any.
+      // Created by another user, or before there were build users.
       if ((await lstat(workspace)).gid !== account.gid) {
         const { execa } = await import("execa");
         await execa("chown", ["-R", "--no-dereference", `${account.uid}:${account.gid}`, workspace]);
@@ -68,19 +68,19 @@ export class BuildUsers {
       await chmod(workspace, 0o755);
     } catch (cause) {
       await giveBack();
-      const message = `the workspace can't be handed to ${account.name}: ${(cause as Error).message}`;
+      const message = `the workspace can't be given to ${account.name}: ${(cause as Error).message}`;
       throw new RunnerError("START", message, { cause });
     }
     return { account, hand, [Symbol.asyncDispose]: giveBack };
   }
 
-  /** The user of the executor's last build, else one that no executor has. */
+  /** The user of the executor's last build, else one that no executor has, else any free one. */
   async #choose(folder: string): Promise<Account> {
     const others = (await readdir(dirname(folder))).map((name) => join(dirname(folder), name));
     const groups = new Set<number>();
     for (const other of others) if (other !== folder) groups.add((await lstat(other)).gid);
     const last = (await lstat(folder)).gid;
-    // Asked after the last wait: from here on nobody else chooses in between.
+    // After the last await: no other choice can come in between.
     const taken = new Set([...this.#inUse.values()].map(({ account }) => account));
     const free = this.#accounts.filter((account) => !taken.has(account));
     const found = free.find(({ gid }) => gid === last) ?? free.find(({ gid }) => !groups.has(gid)) ?? free[0];
@@ -88,14 +88,14 @@ export class BuildUsers {
       this.#inUse.set(folder, { account: found, leases: 0 });
       return found;
     }
-    const advice = "add some as /usr/lib/sysusers.d/labgear.conf says, or take away executors";
+    const advice = "add some as /usr/lib/sysusers.d/labgear.conf says, or remove executors";
     throw new RunnerError(
       "START",
-      `more builds run than the ${this.#accounts.length} build users; ${advice}`,
+      `there are more builds than the ${this.#accounts.length} build users; ${advice}`,
     );
   }
 
-  /** What lies in it may stay the user's: nobody but the agent gets there any more. */
+  /** The content may stay the user's: only the agent can reach it now. */
   async #takeBack(path: string): Promise<void> {
     try {
       await chown(path, this.#agent.uid, (await lstat(path)).gid);

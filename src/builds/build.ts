@@ -60,15 +60,6 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     return this.#stop.signal;
   }
 
-  /** A signal that aborts so long after the stop, or after this call when the stop was before it. */
-  stoppedFor(ms: number): AbortSignal {
-    const over = new AbortController();
-    const begin = () => setTimeout(() => over.abort(), ms).unref();
-    if (this.signal.aborted) begin();
-    else this.signal.addEventListener("abort", begin, { once: true });
-    return over.signal;
-  }
-
   /** Absent until the folder exists. */
   get console(): ConsoleLog | undefined {
     return this.#console;

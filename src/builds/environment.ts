@@ -4,6 +4,7 @@
  */
 import { userInfo } from "node:os";
 import { isVariableName, variableProblem } from "#/lib/environment.ts";
+import { shown } from "#/lib/text.ts";
 
 export interface JobEnvironment {
   readonly env: Record<string, string>;
@@ -87,7 +88,8 @@ export function jobEnvironment(parts: {
     if (!why) {
       env[name] = value;
       total += size(name, value);
-    } else if (refused.length < maxRefusedNames) refused.push(`${printable(name)} (${why})`);
+    } else if (refused.length < maxRefusedNames)
+      refused.push(`${isVariableName(name) ? name.slice(0, 100) : shown(name, 100)} (${why})`);
     else left += 1;
   }
   if (left > 0) refused.push(`${left} more`);
@@ -107,10 +109,6 @@ function reason(name: string, value: string, own: Readonly<Record<string, string
 /** Bytes that a variable takes: name, "=", value, NUL and a pointer. */
 function size(name: string, value: string): number {
   return Buffer.byteLength(name) + Buffer.byteLength(value) + 10;
-}
-
-function printable(name: string): string {
-  return isVariableName(name) && name.length <= 100 ? name : JSON.stringify(name.slice(0, 100));
 }
 
 const secretName = /secret|token|passw|passphrase|(^|_)pass($|_)|hmac|credential|private|(api|access)_?key/i;

@@ -8,14 +8,14 @@ export function printable(text: string): string {
   return text.replace(unfit, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);
 }
 
-/** @returns a value from a file as a message shows it, on one line and not longer than some 60 characters */
-export function shown(value: unknown): string {
+/** @returns a value from outside as a message shows it, on one line, with so many characters of a text */
+export function shown(value: unknown, maxLength = 60): string {
   if (value === null || value === undefined) return "nothing";
   if (Array.isArray(value)) return "a list";
   if (typeof value === "object") return "a mapping";
   if (typeof value !== "string") return String(value);
   const characters = [...value];
-  const cut = characters.length > 60 ? `${characters.slice(0, 60).join("")}…` : value;
+  const cut = characters.length > maxLength ? `${characters.slice(0, maxLength).join("")}…` : value;
   return `"${printable(cut)}"`;
 }
 

@@ -182,19 +182,3 @@ test("a build whose console can't be opened has its end on disk all the same", a
   await build.end(broken, kindOf);
   assert.deepEqual((await readRecord(build.folder)).ending, broken);
 });
-
-test("time is left after a stop, counted from when it is asked for", async (t) => {
-  t.mock.timers.enable({ apis: ["setTimeout"] });
-  using folder = testFolder();
-  const { build } = newBuild(folder.path);
-  const before = build.stoppedFor(500);
-  t.mock.timers.tick(10_000);
-  build.stop(stopped);
-  t.mock.timers.tick(499);
-  assert.equal(before.aborted, false);
-  const after = build.stoppedFor(500);
-  t.mock.timers.tick(1);
-  assert.deepEqual([before.aborted, after.aborted], [true, false]);
-  t.mock.timers.tick(499);
-  assert.equal(after.aborted, true);
-});

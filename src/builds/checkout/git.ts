@@ -5,6 +5,7 @@
 import { dirname } from "node:path";
 import { execa } from "execa";
 import { signalGroup } from "#/lib/process-group.ts";
+import { printable } from "#/lib/text.ts";
 import { baseEnvironment } from "../environment.ts";
 import { BuildError } from "../errors.ts";
 import type { Source } from "./source.ts";
@@ -157,18 +158,18 @@ async function* linesOf(stream: AsyncIterable<Buffer | string>): AsyncGenerator<
       const text = typeof chunk === "string" ? chunk : decoder.decode(chunk, { stream: true });
       const parts = (open + text).split(/[\r\n]+/);
       open = (parts.pop() ?? "").slice(0, maxLineLength);
-      for (const part of parts) if (part.trim()) yield printable(part.slice(0, maxLineLength));
+      for (const part of parts) if (part.trim()) yield shown(part.slice(0, maxLineLength));
     }
   } catch (error) {
     // We gave up on a pipe that is held open.
     if ((error as NodeJS.ErrnoException).code !== "ERR_STREAM_PREMATURE_CLOSE") throw error;
   }
-  if (open.trim()) yield printable(open);
+  if (open.trim()) yield shown(open);
 }
 
-function printable(line: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: a server's words must not steer a terminal
-  return line.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "?").trimEnd();
+/** A server's words must not control a terminal. */
+function shown(line: string): string {
+  return printable(line.trimEnd().replaceAll("\t", "    "));
 }
 
 function decode(text: string): string {

@@ -1,4 +1,5 @@
 /** What a launch asks to check out; each part is checked before git sees it. */
+import { shown } from "#/lib/text.ts";
 import { BuildError } from "../errors.ts";
 
 export interface Source {
@@ -89,8 +90,7 @@ function checkProject(project: string): void {
 
 /** The rules of git-check-ref-format(1) with --allow-onelevel; and nothing that could be an option. */
 export function isRef(ref: string): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  if (/[\u0000- \u007f~^:?*[\\]|\.\.|@\{|\/\/|^[-/]|[/.]$|^@$/.test(ref) || ref === "" || ref.length > 1024)
+  if (/[\p{Cc} ~^:?*[\\]|\.\.|@\{|\/\/|^[-/]|[/.]$|^@$/u.test(ref) || ref === "" || ref.length > 1024)
     return false;
   return ref.split("/").every((part) => !part.startsWith(".") && !part.endsWith(".lock"));
 }
@@ -99,13 +99,7 @@ export function isRef(ref: string): boolean {
  * Without white space, control characters, backslashes and quotes: a layer below could interpret them.
  */
 function isPlain(text: string): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  return !/[\s\u0000-\u001f\u007f-\u009f\\"'`]/.test(text);
-}
-
-function shown(text: string): string {
-  const short = JSON.stringify(text.length > 100 ? `${text.slice(0, 100)}...` : text);
-  return short.replace(/[^\x20-\x7e]/g, (odd) => `\\u${odd.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return !/[\s\p{Cc}\\"'`]/u.test(text);
 }
 
 function refused(message: string): BuildError {

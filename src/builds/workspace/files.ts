@@ -5,8 +5,7 @@ import { dirname, isAbsolute, join, relative, sep } from "node:path";
 
 /** Whether a name is one part of a path and can be printed on one line. */
 export function isName(name: string): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  if (/[/\u0000-\u001f\u007f-\u009f\u2028\u2029]/.test(name)) return false;
+  if (/[/\p{Cc}\u2028\u2029]/u.test(name)) return false;
   return name !== "" && name !== "." && name !== ".." && Buffer.byteLength(name) <= 255;
 }
 

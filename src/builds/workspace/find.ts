@@ -5,6 +5,7 @@
 import { opendir, realpath } from "node:fs/promises";
 import { isAbsolute, matchesGlob } from "node:path";
 import { reason } from "#/lib/errors.ts";
+import { shown } from "#/lib/text.ts";
 import { isName, secureJoin } from "./files.ts";
 
 /** For one walk. */
@@ -98,11 +99,7 @@ export async function* walk(
 
 /** Any name as text on one line. */
 export function quote(name: string): string {
-  const short = name.length > 200 ? `${name.slice(0, 200)}…` : name;
-  return JSON.stringify(short).replace(
-    /[\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
-    (odd) => `\\u${odd.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  return shown(name, 200);
 }
 
 /** Whether it is a folder, without a link on the way to it. */

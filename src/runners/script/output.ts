@@ -58,13 +58,13 @@ export class OutputPipe implements Disposable {
    * A real pipe: Node's own pipes are sockets, on which `echo >/dev/stderr` fails.
    *
    * @param path its name while it needs one
-   * @param hand makes the path accessible to the job's user, who opens it as /dev/stderr
+   * @param give makes the path accessible to the job's user, who opens it as /dev/stderr
    * @throws RunnerError START
    */
-  static async open(path: string, hand: (path: string) => Promise<void>): Promise<OutputPipe> {
+  static async open(path: string, give: (path: string) => Promise<void>): Promise<OutputPipe> {
     try {
       await execa("mkfifo", ["-m", "600", path]);
-      await hand(path);
+      await give(path);
       // In this order neither open() blocks.
       const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
       const writer = openSync(path, "w");

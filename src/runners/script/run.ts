@@ -60,8 +60,8 @@ type Child = ReturnType<typeof start>;
 export async function runHost(run: HostRun): Promise<HostEnding> {
   const argv = await prepareScript(run.script, run.scriptFile);
   await using tree = await run.trees.create(run.name, run.limits, run.cwd, run.owner);
-  for (const path of [run.scriptFile, ...(run.belongings ?? [])]) await tree.hand(path);
-  using pipe = await OutputPipe.open(`${run.scriptFile}.output`, (path) => tree.hand(path));
+  for (const path of [run.scriptFile, ...(run.belongings ?? [])]) await tree.give(path);
+  using pipe = await OutputPipe.open(`${run.scriptFile}.output`, (path) => tree.give(path));
   if (run.signal.aborted) return { ...notStarted, warnings: tree.warnings };
 
   const child = start(tree.launch(argv), run, pipe.writer);

@@ -12,7 +12,7 @@ import {
   type ProcessTrees,
   type TreeOwner,
 } from "./tree.ts";
-import type { BuildUsers, Lease } from "./users.ts";
+import type { BuildUser, BuildUsers } from "./users.ts";
 
 /** The period of cpu.max: the kernel's default. */
 const cpuPeriodUs = 100_000;
@@ -55,8 +55,8 @@ export class CgroupTrees implements ProcessTrees {
       if (lack) warnings.push(`the limit of ${limit} isn't enforced: ${lack}`);
     }
     try {
-      const lease = owner === "build" ? await this.#users?.lend(workspace) : undefined;
-      return new CgroupTree(group, warnings, lease);
+      const user = owner === "build" ? await this.#users?.acquire(workspace) : undefined;
+      return new CgroupTree(group, warnings, user);
     } catch (error) {
       await group.remove();
       throw error;
@@ -71,24 +71,24 @@ export class CgroupTrees implements ProcessTrees {
 class CgroupTree implements ProcessTree {
   readonly warnings: string[];
   readonly #group: Cgroup;
-  readonly #lease: Lease | undefined;
+  readonly #user: BuildUser | undefined;
 
-  constructor(group: Cgroup, warnings: string[], lease: Lease | undefined) {
+  constructor(group: Cgroup, warnings: string[], user: BuildUser | undefined) {
     this.#group = group;
     this.warnings = warnings;
-    this.#lease = lease;
+    this.#user = user;
   }
 
   launch(argv: readonly [string, ...string[]]): Launch {
-    return launcher(argv, { group: this.#group.directory, account: this.#lease?.account });
+    return launcher(argv, { group: this.#group.directory, account: this.#user?.account });
   }
 
   attach(): void {
     // The launcher enters the group by itself.
   }
 
-  async hand(path: string): Promise<void> {
-    await this.#lease?.hand(path);
+  async give(path: string): Promise<void> {
+    await this.#user?.give(path);
   }
 
   async processes(): Promise<FoundProcess[]> {
@@ -116,6 +116,6 @@ class CgroupTree implements ProcessTree {
     // Normally kill() was called before; if it failed, the caller knows, and the next agent's start tries again.
     await this.kill().catch(() => {});
     await this.#group.remove();
-    await this.#lease?.[Symbol.asyncDispose]();
+    await this.#user?.[Symbol.asyncDispose]();
   }
 }

@@ -108,7 +108,7 @@ class SweepTree implements ProcessTree {
     this.#output = output;
   }
 
-  async hand(): Promise<void> {
+  async give(): Promise<void> {
     // Without control groups builds run as the agent's user.
   }
 

@@ -64,7 +64,7 @@ export interface ProcessTree extends AsyncDisposable {
   attach(pid: number, output: string): void;
 
   /** Gives a file or folder (not its content) to the tree's user until the tree is disposed. */
-  hand(path: string): Promise<void>;
+  give(path: string): Promise<void>;
 
   /** The living processes. */
   processes(): Promise<FoundProcess[]>;

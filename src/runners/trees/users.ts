@@ -1,14 +1,14 @@
-/** Lends each build a user, with the files and folders that belong to the user meanwhile. */
+/** Gives each build a user, with the files and folders that belong to the user meanwhile. */
 import { chmod, chown, lstat, readdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type Account, buildAccounts, lackingCapabilities } from "#/host/accounts.ts";
 import { RunnerError } from "../errors.ts";
 
 /** A build's user, while one of its process trees exists. */
-export interface Lease extends AsyncDisposable {
+export interface BuildUser extends AsyncDisposable {
   readonly account: Account;
-  /** Gives a file or folder (not its content) to the user until the lease ends. */
-  hand(path: string): Promise<void>;
+  /** Gives a file or folder (not its content) to the user until it is disposed. */
+  give(path: string): Promise<void>;
 }
 
 /**
@@ -19,7 +19,7 @@ export interface Lease extends AsyncDisposable {
 export class BuildUsers {
   readonly #accounts: readonly Account[];
   /** By the executor's folder. */
-  readonly #inUse = new Map<string, { account: Account; leases: number }>();
+  readonly #inUse = new Map<string, { account: Account; trees: number }>();
   readonly #agent = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
 
   private constructor(accounts: readonly Account[]) {
@@ -39,22 +39,22 @@ export class BuildUsers {
    * @param workspace STATE/workspaces/EXECUTOR/JOB
    * @throws RunnerError START when more builds run than there are users
    */
-  async lend(workspace: string): Promise<Lease> {
+  async acquire(workspace: string): Promise<BuildUser> {
     const folder = dirname(workspace);
     const account = this.#inUse.get(folder)?.account ?? (await this.#choose(folder));
-    const use = this.#inUse.get(folder) ?? { account, leases: 0 };
+    const use = this.#inUse.get(folder) ?? { account, trees: 0 };
     this.#inUse.set(folder, use);
-    use.leases += 1;
-    const handed: string[] = [];
-    const hand = async (path: string) => {
+    use.trees += 1;
+    const given: string[] = [];
+    const give = async (path: string) => {
       await chown(path, account.uid, account.gid);
-      handed.push(path);
+      given.push(path);
     };
     const giveBack = async () => {
-      use.leases -= 1;
-      if (use.leases === 0) this.#inUse.delete(folder);
-      else handed.splice(handed.indexOf(workspace), 1);
-      for (const path of handed) await this.#takeBack(path);
+      use.trees -= 1;
+      if (use.trees === 0) this.#inUse.delete(folder);
+      else given.splice(given.indexOf(workspace), 1);
+      for (const path of given) await this.#takeBack(path);
     };
     try {
       await chown(folder, this.#agent.uid, account.gid);
@@ -64,14 +64,14 @@ export class BuildUsers {
         const { execa } = await import("execa");
         await execa("chown", ["-R", "--no-dereference", `${account.uid}:${account.gid}`, workspace]);
       }
-      await hand(workspace);
+      await give(workspace);
       await chmod(workspace, 0o755);
     } catch (cause) {
       await giveBack();
       const message = `the workspace can't be given to ${account.name}: ${(cause as Error).message}`;
       throw new RunnerError("START", message, { cause });
     }
-    return { account, hand, [Symbol.asyncDispose]: giveBack };
+    return { account, give, [Symbol.asyncDispose]: giveBack };
   }
 
   /** The user of the executor's last build, else one that no executor has, else any free one. */
@@ -85,7 +85,7 @@ export class BuildUsers {
     const free = this.#accounts.filter((account) => !taken.has(account));
     const found = free.find(({ gid }) => gid === last) ?? free.find(({ gid }) => !groups.has(gid)) ?? free[0];
     if (found) {
-      this.#inUse.set(folder, { account: found, leases: 0 });
+      this.#inUse.set(folder, { account: found, trees: 0 });
       return found;
     }
     const advice = "add some as /usr/lib/sysusers.d/labgear.conf says, or remove executors";

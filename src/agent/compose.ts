@@ -7,6 +7,7 @@ import type { Config } from "#/config/model.ts";
 import { ControlServer } from "#/control/server.ts";
 import { lockFolder } from "#/host/lock.ts";
 import { type HostFacts, hostFacts } from "#/host/network.ts";
+import { type BuildCheck, newBuildCheck } from "#/host/peers.ts";
 import type { Log } from "#/lib/log.ts";
 import { version } from "#/lib/version.ts";
 import { openTrees } from "#/runners/trees/trees.ts";
@@ -61,7 +62,8 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   const stateDir = await realpath(options.stateDir);
   const state = await openStore(stateDir);
   const trees = resources.use(await openTrees({ id: stateDir }));
-  const pages = new Pages(log);
+  const isBuild = await newBuildCheck(log);
+  const pages = new Pages(log, isBuild);
   const opened = await BuildStore.open({
     folder: join(stateDir, "builds"),
     nextNumber: (job, floor) => state.nextBuildNumber(job, floor),
@@ -73,7 +75,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
     log.warn({ job, number, uuid }, `${job}#${number} is lost: the agent ended while it ran`);
   }
 
-  if (config.servers.length === 0) resources.use(await startEmbeddedServer(log));
+  if (config.servers.length === 0) resources.use(await startEmbeddedServer(log, isBuild));
   const servers = await serverAddresses(config);
   let host: HostFacts;
   const worker = () => ({ manager: config.name, version, ...host });
@@ -127,12 +129,13 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
  * @returns undefined when another one listens there already, which is then used
  * @throws the system's error
  */
-async function startEmbeddedServer(log: Log): Promise<AsyncDisposable | undefined> {
+async function startEmbeddedServer(log: Log, refuses: BuildCheck): Promise<AsyncDisposable | undefined> {
   const { host, port } = defaultServer;
   // Most boxes have job servers configured, and never load this.
   const { JobServer } = await import("#/gearman/server/server.ts");
   const server = new JobServer({
     software: `labgear ${version}`,
+    refuses,
     log: ({ kind, address, message }) => log.warn({ kind, address }, `embedded job server: ${message}`),
   });
   try {

@@ -1,6 +1,7 @@
 /** The web server of an agent: started where the configuration says, and started anew when that changes. */
 import { isDeepStrictEqual } from "node:util";
 import type { Config } from "#/config/model.ts";
+import type { BuildCheck } from "#/host/peers.ts";
 import type { Log } from "#/lib/log.ts";
 import type { AgentView } from "#/web/agent-view.ts";
 import { ListenError } from "#/web/errors.ts";
@@ -8,12 +9,14 @@ import type { WebServer } from "#/web/server.ts";
 
 export class Pages implements AsyncDisposable {
   readonly #log: Log;
+  readonly #isBuild: BuildCheck;
   #server: WebServer | undefined;
   /** The `http:` of the last call of serve(). */
   #wanted: Config["http"] | undefined;
 
-  constructor(log: Log) {
+  constructor(log: Log, isBuild: BuildCheck) {
     this.#log = log;
+    this.#isBuild = isBuild;
   }
 
   /** Where users reach the pages: the configured address, with the real port when the configured one is 0. */
@@ -30,7 +33,7 @@ export class Pages implements AsyncDisposable {
     try {
       // Loaded only here: registration at the job servers doesn't wait for it.
       const { startWeb } = await import("#/web/server.ts");
-      this.#server = await startWeb(agent, { ...http, log: this.#log });
+      this.#server = await startWeb(agent, { ...http, refuses: this.#isBuild, log: this.#log });
       const url = this.url(http);
       this.#log.info({ ...this.#server.address, url }, `the pages are at ${url}`);
     } catch (error) {

@@ -7,6 +7,8 @@ export interface SystemCalls {
   reap(pid: number): boolean;
   /** Sends one datagram to a UNIX socket, path or abstract ("@name"); it never blocks. False: not delivered. */
   sendDatagram(address: string, text: string): boolean;
+  /** Sends one request to a netlink family of the kernel (netlink(7)). The answer, or undefined if there is none at once. */
+  askNetlink(family: number, request: Buffer): Buffer | undefined;
   /** Controls a device (ioctl(2)); the driver's answer goes into the argument. -1: refused. */
   ioctl(descriptor: number, request: number, argument: Buffer): number;
   /** Returns freed memory to the system (malloc_trim(3)). */
@@ -21,7 +23,9 @@ export interface SystemCalls {
 const prSetChildSubreaper = 36;
 const wNoHang = 1;
 const afUnix = 1;
+const afNetlink = 16;
 const sockDgram = 2;
+const sockRaw = 3;
 const sockCloexec = 0o2000000;
 const msgDontWait = 0x40;
 const msgNoSignal = 0x4000;
@@ -35,6 +39,7 @@ export function loadSystemCalls(): SystemCalls | undefined {
       waitpid: { arguments: ["i32", "buffer", "i32"], return: "i32" },
       socket: { arguments: ["i32", "i32", "i32"], return: "i32" },
       sendto: { arguments: ["i32", "buffer", "u64", "i32", "buffer", "u32"], return: "i64" },
+      recv: { arguments: ["i32", "buffer", "u64", "i32"], return: "i64" },
       close: { arguments: ["i32"], return: "i32" },
       ioctl: { arguments: ["i32", "u64", "buffer"], return: "i32" },
       malloc_trim: { arguments: ["u64"], return: "i32" },
@@ -53,6 +58,18 @@ export function loadSystemCalls(): SystemCalls | undefined {
         const sent = functions.sendto(socket, bytes, BigInt(bytes.length), flags, name, name.length);
         functions.close(socket);
         return sent === BigInt(bytes.length);
+      },
+      askNetlink(family, request) {
+        const socket = functions.socket(afNetlink, sockRaw | sockCloexec, family);
+        if (socket < 0) return undefined;
+        // struct sockaddr_nl: the kernel is port 0.
+        const kernel = Buffer.alloc(12);
+        kernel.writeUInt16LE(afNetlink);
+        const answer = Buffer.alloc(8192);
+        functions.sendto(socket, request, BigInt(request.length), msgDontWait, kernel, kernel.length);
+        const length = functions.recv(socket, answer, BigInt(answer.length), msgDontWait);
+        functions.close(socket);
+        return length > 0n ? answer.subarray(0, Number(length)) : undefined;
       },
       ioctl: (descriptor, request, argument) => functions.ioctl(descriptor, BigInt(request), argument),
       trimHeap: () => void functions.malloc_trim(0n),

@@ -1,7 +1,7 @@
 /** The HTTP server of the pages: listens, checks who asks, and limits what slow or greedy clients can use up. */
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { getRequestListener } from "@hono/node-server";
 import pLimit from "p-limit";
 import { LineIndexes } from "#/builds/console/line-index.ts";
@@ -23,6 +23,8 @@ export interface WebOptions {
   readonly url?: string;
   /** Absent if the pages are open to everyone. */
   readonly auth?: HttpAuth;
+  /** Whether a connection is refused before anything of it is read; absent: none is. */
+  readonly refuses?: (socket: Socket) => boolean;
   readonly log: Log;
 }
 
@@ -47,6 +49,8 @@ const idleTimeoutMs = 120_000;
 const maxSearches = 2;
 /** How long viewers have to read the rest when the server closes. */
 const closeTimeoutMs = 500;
+const refusal =
+  "HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\nbuilds may not use these pages\n";
 
 /**
  * Serves the pages, the API and the metrics of an agent, read only.
@@ -80,6 +84,12 @@ export async function startWeb(agent: AgentView, options: WebOptions): Promise<W
         refuse(response, 503, "the agent can't read its password or token; see its log");
       },
     );
+  });
+  server.on("connection", (socket: Socket) => {
+    if (!options.refuses?.(socket)) return;
+    // Not when it asks: a client that asks nothing would hold the connection until then.
+    socket.write(refusal);
+    socket.destroySoon();
   });
   server.maxConnections = maxConnections;
   server.timeout = idleTimeoutMs;

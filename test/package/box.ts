@@ -32,14 +32,19 @@ export type Release = keyof typeof releases;
 
 /** What the package wants of a bare system, and git for builds. */
 const include = "systemd,systemd-sysv,udev,libatomic1,libstdc++6,git,man-db,util-linux";
+/** What a desktop or a server has besides: the ways by which a user starts things that outlive a session. */
+const sessions = "dbus,polkitd,libpam-systemd,cron,at,openssh-server,python3,curl,keyutils";
+
+export type Kind = "bare" | "sessions";
 
 /** Makes a release's root, once; a box lays its own changes over it. */
-async function makeRoot(release: Release): Promise<string> {
-  const root = join(roots, release);
+async function makeRoot(release: Release, kind: Kind): Promise<string> {
+  const root = join(roots, kind === "bare" ? release : `${release}-${kind}`);
   if (existsSync(root)) return root;
   mkdirSync(roots, { recursive: true });
   const fresh = `${root}.${process.pid}`;
-  const args = ["--variant=apt", `--include=${include}`, release, fresh, releases[release]];
+  const packages = kind === "bare" ? include : `${include},${sessions}`;
+  const args = ["--variant=apt", `--include=${packages}`, release, fresh, releases[release]];
   await execa("mmdebstrap", args, { timeout: patience * 2 });
   // Two tests may have made it at the same time.
   await execa("mv", ["--no-target-directory", fresh, root], { reject: false });
@@ -77,8 +82,8 @@ export class Box implements AsyncDisposable {
   }
 
   /** Boots a box; resolves when everything in it is up. */
-  static async boot(release: Release): Promise<Box> {
-    const box = new Box(await makeRoot(release));
+  static async boot(release: Release, kind: Kind = "bare"): Promise<Box> {
+    const box = new Box(await makeRoot(release, kind));
     try {
       await box.#findInit();
       await box.sh("timeout 120 systemctl is-system-running --wait");

@@ -31,6 +31,8 @@ export interface JobServerOptions {
   readonly maxMemory?: number;
   /** What happens to a job whose worker's connection ended; by default it is requeued, and fails at the third loss. */
   readonly onWorkerLoss?: "requeue" | "fail";
+  /** Whether a connection is refused before anything of it is read; default: none is. */
+  readonly refuses?: (socket: Socket) => boolean;
   readonly log?: (event: ServerEvent) => void;
   /** Measures the timeouts of CAN_DO_TIMEOUT. */
   readonly clock?: Clock;
@@ -44,8 +46,8 @@ const maxTimerMs = 2 ** 31 - 1;
 const maxRefusals = 16;
 
 /**
- * A server that listens once. Any connection can be client, worker and administrator; the protocol has no passwords, so
- * it listens on loopback by default.
+ * A server that listens once. Any connection that isn't refused can be client, worker and administrator; the protocol has no
+ * passwords, so it listens on loopback by default.
  */
 export class JobServer implements AsyncDisposable {
   readonly #queue: JobQueue;
@@ -56,6 +58,7 @@ export class JobServer implements AsyncDisposable {
   readonly #maxConnections: number;
   readonly #maxMemory: number;
   readonly #software: string;
+  readonly #refuses: (socket: Socket) => boolean;
   readonly #log: (event: ServerEvent) => void;
   readonly #clock: Clock;
   readonly #server: Server;
@@ -67,6 +70,7 @@ export class JobServer implements AsyncDisposable {
     this.#maxMemory = options.maxMemory ?? 256 * 1024 * 1024;
     this.#limits = { maxPacket, maxOutput: 2 * maxPacket, onLoad: () => this.#freeMemory() };
     this.#software = options.software ?? "labgear";
+    this.#refuses = options.refuses ?? (() => false);
     this.#log = options.log ?? (() => {});
     this.#clock = options.clock ?? systemClock;
     this.#queue = new JobQueue({
@@ -113,6 +117,10 @@ export class JobServer implements AsyncDisposable {
     socket.on("error", () => {});
     this.#sockets.add(socket);
     socket.once("close", () => this.#sockets.delete(socket));
+    if (this.#refuses(socket)) {
+      closeSoon(socket, encode("RES", "ERROR", "NOT_ALLOWED", "Builds may not use this server"));
+      return;
+    }
     if (this.#connections.size >= this.#maxConnections) {
       const text = `This server takes ${this.#maxConnections} connections, and has them`;
       closeSoon(socket, encode("RES", "ERROR", "TOO_MANY_CONNECTIONS", text));

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, before, test } from "node:test";
-import { folder, Repository } from "../builds/git-parts.ts";
+import { folder, Repository } from "../builds/checkout/git-parts.ts";
 import { TestAgent } from "../support/agent.ts";
 import { object, submit } from "../support/clients.ts";
 import { lacks } from "../support/parts.ts";

@@ -6,7 +6,7 @@ import { mkdir, readdir, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { folder as gitFolder, Repository } from "../builds/git-parts.ts";
+import { folder as gitFolder, Repository } from "../builds/checkout/git-parts.ts";
 import { TestAgent } from "../support/agent.ts";
 import { audit, readRecords, runsOf, witness } from "../support/audit.ts";
 import { object, submit, type Watched } from "../support/clients.ts";

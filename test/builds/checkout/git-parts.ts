@@ -8,7 +8,7 @@ import { type AddressInfo, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
-import { part, partsEnv } from "../support/parts.ts";
+import { part, partsEnv } from "../../support/parts.ts";
 
 /**
  * git's environment in the tests: the real part, wherever it is, and nothing of the developer's own

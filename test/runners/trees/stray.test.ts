@@ -1,7 +1,7 @@
 /** Where nothing helps, neither a control group nor the kernel's adoption, a stray process is at least named. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { processesMarked } from "../support/processes.ts";
+import { processesMarked } from "../../support/processes.ts";
 import { all } from "./artists.ts";
 import { Lab } from "./lab.ts";
 

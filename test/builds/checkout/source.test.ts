@@ -164,7 +164,7 @@ test("refs by git's own rules", () => {
 
 for (const version of ["2013", "2.1", "2.6.0"]) {
   test(`every launch that Zuul ${version} sent is understood`, () => {
-    const capture = new URL(`../zuul/captures/zuul-${version}.jsonl`, import.meta.url);
+    const capture = new URL(`../../zuul/captures/zuul-${version}.jsonl`, import.meta.url);
     const packets = readFileSync(capture, "utf8")
       .trim()
       .split("\n")

@@ -12,7 +12,7 @@ import { CgroupTrees } from "#/runners/trees/cgroup-tree.ts";
 import { Subreaper } from "#/runners/trees/subreaper.ts";
 import { SweepTrees } from "#/runners/trees/sweep-tree.ts";
 import type { ProcessTrees } from "#/runners/trees/tree.ts";
-import { processesMarked } from "../support/processes.ts";
+import { processesMarked } from "../../support/processes.ts";
 
 export type Kind = "cgroup" | "sweep" | "sweep without subreaper";
 

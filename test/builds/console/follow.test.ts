@@ -5,8 +5,8 @@ import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { readConsole } from "#/builds/console/follow.ts";
 import { ConsoleLog, consoleFile } from "#/builds/console/log.ts";
-import { testFolder } from "../support/folders.ts";
-import { seeded, seededBytes } from "../support/random.ts";
+import { testFolder } from "../../support/folders.ts";
+import { seeded, seededBytes } from "../../support/random.ts";
 
 const plenty = 1024 ** 3;
 

@@ -12,8 +12,8 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { ConsoleLog, consoleFile } from "#/builds/console/log.ts";
-import { lacksMount, smallDisk, testFolder } from "../support/folders.ts";
-import { seeded, seededBytes } from "../support/random.ts";
+import { lacksMount, smallDisk, testFolder } from "../../support/folders.ts";
+import { seeded, seededBytes } from "../../support/random.ts";
 
 const plenty = 1024 ** 3;
 

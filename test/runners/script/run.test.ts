@@ -5,7 +5,7 @@ import { readFile, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { RunnerError } from "#/runners/errors.ts";
-import { Lab, lacksKind, stopAt } from "./lab.ts";
+import { Lab, lacksKind, stopAt } from "../trees/lab.ts";
 
 for (const kind of ["cgroup", "sweep"] as const) {
   const options = { skip: lacksKind(kind) };

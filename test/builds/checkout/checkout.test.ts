@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { type CheckoutOptions, checkout } from "#/builds/checkout/checkout.ts";
 import { BuildError } from "#/builds/errors.ts";
-import { lacks } from "../support/parts.ts";
+import { lacks } from "../../support/parts.ts";
 import {
   folder,
   freePort,

@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { diskUsage } from "#/builds/workspace/disk-usage.ts";
-import { lacksMount, smallDisk, testFolder } from "../support/folders.ts";
+import { lacksMount, smallDisk, testFolder } from "../../support/folders.ts";
 
 test("what is below a folder counts, and nothing counts for one that isn't there", async () => {
   using folder = testFolder();

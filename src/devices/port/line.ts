@@ -1,4 +1,4 @@
-/** One opened connection to a port: bytes and control lines, whatever carries them. */
+/** An open connection to a port: bytes and control lines, over a tty or a network. */
 import type { DeviceError } from "../errors.ts";
 
 export interface Control {
@@ -6,29 +6,29 @@ export interface Control {
   readonly rts?: boolean;
 }
 
-/** What a driver counted since the line was opened. */
+/** Counted by the driver since the line was opened. */
 export interface LineErrors {
-  /** Characters that came broken: framing and parity. Many of them: the speed is wrong. */
+  /** Characters with framing or parity errors. Many of them mean a wrong speed. */
   readonly broken: number;
-  /** Characters that came and were lost before they could be read. */
+  /** Characters lost before they could be read. */
   readonly overrun: number;
 }
 
-/** Disposing closes it; that is bounded in time even when the other side takes nothing. */
+/** Disposing closes it, in bounded time even if the other side accepts no bytes. */
 export interface Line extends AsyncDisposable {
-  /** Resolves when all of it is with the system. @throws DeviceError PORT_STUCK, PORT_LOST */
+  /** Resolves when the system has all of the bytes. @throws DeviceError PORT_STUCK, PORT_LOST */
   write(bytes: Uint8Array): Promise<void>;
-  /** Lines that aren't named stay as they are. @throws DeviceError PORT_REFUSED where there are none */
+  /** Lines that aren't named stay as they are. @throws DeviceError PORT_REFUSED if the port has none */
   setControl(control: Control): Promise<void>;
-  /** A break of that many milliseconds. @throws DeviceError PORT_REFUSED where that can't be */
-  sendBreak(milliseconds: number): Promise<void>;
-  /** @throws DeviceError PORT_REFUSED for a speed that can't be */
+  /** @throws DeviceError PORT_REFUSED if the port can't */
+  sendBreak(durationMs: number): Promise<void>;
+  /** @throws DeviceError PORT_REFUSED if the port can't */
   setBaud(baud: number): Promise<void>;
-  /** What the driver counted; undefined where it doesn't say. */
+  /** Undefined if the driver doesn't count. */
   errors(): LineErrors | undefined;
-  /** Settles once: with why it was lost, or with undefined after it was disposed. */
+  /** Resolves with the reason if the line is lost, with undefined once it is disposed of. */
   readonly closed: Promise<DeviceError | undefined>;
 }
 
-/** Called with the bytes that came. They are the receiver's only until it returns. */
+/** Takes received bytes, which are valid only until it returns. */
 export type Receive = (bytes: Uint8Array) => void;

@@ -1,4 +1,4 @@
-/** A device's port and its one owner: read for as long as it is there, for any number of viewers, and written to by one. */
+/** A device's port, owned by the agent: always read while it is there, for any number of viewers, and written to by one. */
 import { EventEmitter } from "node:events";
 import type { PortConfig } from "#/config/model.ts";
 import type { SystemCalls } from "#/host/syscalls.ts";
@@ -17,13 +17,13 @@ export type { Chunk } from "./ring.ts";
 export type { Loan, PortWriter } from "./writer.ts";
 
 export interface PortOptions {
-  /** The device's name, for those who ask who has the port. */
+  /** The device's name, which other programs see as the port's holder. */
   readonly name: string;
   readonly config: PortConfig;
   readonly discovery: Discovery;
-  /** For locks and counters that only the system's own calls give. */
+  /** For locks and error counters that need ioctl(2). */
   readonly calls: SystemCalls | undefined;
-  /** Bytes that are kept for viewers. */
+  /** Bytes kept for viewers. */
   readonly ringSize?: number;
 }
 
@@ -32,9 +32,9 @@ const masked = "[masked]\n";
 
 interface PortEvents {
   state: [PortState];
-  /** Bytes that came. */
+  /** Received bytes. */
   data: [Chunk];
-  /** Bytes on their way to the board; the offset counts those. */
+  /** Bytes on their way to the board. The offset counts sent bytes. */
   sent: [Chunk];
 }
 
@@ -47,7 +47,7 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
   readonly #changes = new Condition();
   #writer: Writer | undefined;
 
-  /** Begins to look for the port at once. */
+  /** Starts to look for the port at once. */
   constructor({ name, config, discovery, calls, ringSize }: PortOptions) {
     super();
     this.name = name;
@@ -73,24 +73,24 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
     return this.#connection.state;
   }
 
-  /** The device file, as /dev/ttyUSB0, or address at this moment; also while it is lent. */
+  /** The current device file, such as /dev/ttyUSB0, or address; also while the port is lent. */
   get path(): string | undefined {
     return "path" in this.state ? this.state.path : undefined;
   }
 
-  /** Who may write at this moment. */
+  /** Who may write now. */
   get holder(): string | undefined {
     return this.#writer?.who;
   }
 
   /**
-   * Yields what came, from the ring first and then live, until the signal or the port's closing. It reads the ring at its own
-   * pace: one who is too slow misses the oldest bytes, and sees by the offsets how many; nobody else waits.
+   * Yields received bytes, first from the ring and then live, until the signal aborts or the port closes. Each viewer reads the
+   * ring at its own pace: a slow one misses the oldest bytes, sees by the offsets how many, and delays no other.
    *
-   * @param from the offset to begin at; undefined: the oldest that is kept
+   * @param from the offset to start at; undefined: the oldest byte that is kept
    */
   async *follow(from: number | undefined, signal: AbortSignal): AsyncGenerator<Chunk, void, void> {
-    using news = this.#changes.listen(signal);
+    using changes = this.#changes.listen(signal);
     let next = Math.min(from ?? this.ring.start, this.ring.end);
     while (!signal.aborted) {
       const chunk = this.ring.read(next);
@@ -98,23 +98,23 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
         next = chunk.offset + chunk.bytes.length;
         yield chunk;
       } else if (this.state.kind === "closed") return;
-      else await news.next();
+      else await changes.next();
     }
   }
 
-  /** Resolves true when the port is open; false when it isn't after so many milliseconds, at the signal, or when it is closed. */
-  async whenOpen(timeout: number, signal?: AbortSignal): Promise<boolean> {
-    const late = AbortSignal.timeout(timeout);
+  /** Resolves true when the port is open; false at the timeout, when the signal aborts, or when the port is closed. */
+  async whenOpen(timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
+    const late = AbortSignal.timeout(timeoutMs);
     const end = signal ? AbortSignal.any([signal, late]) : late;
-    using news = this.#changes.listen(end);
-    while (this.state.kind !== "open" && this.state.kind !== "closed" && !end.aborted) await news.next();
+    using changes = this.#changes.listen(end);
+    while (this.state.kind !== "open" && this.state.kind !== "closed" && !end.aborted) await changes.next();
     return this.state.kind === "open";
   }
 
   /**
    * Takes the right to write.
-   * @param who for the message to others: the build, or the person
-   * @throws DeviceError PORT_BUSY naming the holder; PORT_ABSENT, or the reason of a refusal, when the port isn't open
+   * @param who a build or a person; others see it in their message
+   * @throws DeviceError PORT_BUSY naming the holder; PORT_ABSENT or PORT_REFUSED if the port isn't open
    */
   acquire(who: string): PortWriter {
     if (this.#writer) throw new DeviceError("PORT_BUSY", `${this.name} is in use by ${this.#writer.who}`);
@@ -166,7 +166,7 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
     return {
       path: url,
       [Symbol.asyncDispose]: () => {
-        back ??= this.#connection.takeBack((timeout) => this.whenOpen(timeout));
+        back ??= this.#connection.takeBack((timeoutMs) => this.whenOpen(timeoutMs));
         return back;
       },
     };
@@ -189,7 +189,7 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
   }
 }
 
-/** What went through a port since the agent began, over all its lines. */
+/** What went through a port since the agent started, over all its lines. */
 class Counters {
   /** Bytes. */
   received = 0;
@@ -198,12 +198,12 @@ class Counters {
   #line: Line | undefined;
   #before: LineErrors = { broken: 0, overrun: 0 };
 
-  /** Characters that came broken, as with another speed. */
+  /** Characters with framing or parity errors, as a wrong speed makes them. */
   get errors(): number {
     return this.#now().broken;
   }
 
-  /** Characters that came and couldn't be kept. */
+  /** Characters lost before they could be read. */
   get lost(): number {
     return this.#now().overrun;
   }
@@ -221,7 +221,7 @@ class Counters {
     this.#line = line;
   }
 
-  /** Called before the line is closed: it can't be asked afterwards. */
+  /** Before the line is closed, because its driver can't be read afterwards. */
   closing(): void {
     this.#before = this.#now();
     this.#line = undefined;

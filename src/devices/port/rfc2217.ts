@@ -15,7 +15,7 @@ import {
   telnetOption,
 } from "./telnet.ts";
 
-/** RFC 2217, section 3: what the client asks for; the server answers with 100 more. */
+/** RFC 2217, section 3: the client's commands. The server answers with the same number plus 100. */
 const setBaudRate = 1;
 const setDataSize = 2;
 const setParity = 3;
@@ -35,11 +35,10 @@ const overrunError = 2;
 const parityError = 4;
 const framingError = 8;
 
-/** Milliseconds for an answer. */
-const answerTimeout = 5000;
+const answerTimeoutMs = 5000;
 
 /**
- * Connects and sets the speed. DTR and RTS stay as the server has them, since a board may take a change for a reset.
+ * Connects and sets the speed. DTR and RTS stay as they are on the server, because a change may reset a board.
  * @throws DeviceError PORT_ABSENT, PORT_REFUSED
  */
 export async function openRfc2217(
@@ -64,11 +63,11 @@ class Rfc2217Line implements Line {
   readonly #name: string;
   readonly #receive: Receive;
   readonly #parser = new TelnetParser();
-  /** The peer takes eight bits as they are. */
+  /** The server accepts binary data (RFC 856). */
   #binary = false;
-  /** Who waits for the server's yes or no to the option. */
+  /** The server's yes or no to the Com Port Control option. */
   #agreed = Promise.withResolvers<boolean>();
-  /** Who waits for the answer to a command, by its number. */
+  /** What waits for the answer to a command, by the command's number. */
   readonly #answers = new Map<number, (bytes: Uint8Array) => void>();
   #errors: LineErrors = { broken: 0, overrun: 0 };
 
@@ -96,10 +95,10 @@ class Rfc2217Line implements Line {
     );
     const isAgreed = await this.#within(this.#agreed.promise, signal);
     if (!isAgreed) {
-      const message = `${this.#name} doesn't speak RFC 2217: switch it on in the console server, or say tcp:// in place of rfc2217://`;
+      const message = `${this.#name} doesn't speak RFC 2217: enable it on the console server, or write tcp:// instead of rfc2217://`;
       throw new DeviceError("PORT_REFUSED", message);
     }
-    // Eight bits, no parity, one stop bit: where a server won't, the console shows it soon enough.
+    // Eight bits, no parity, one stop bit. If a server refuses them, the console shows it soon enough.
     this.#send(
       ...[
         [setDataSize, 8],
@@ -115,17 +114,17 @@ class Rfc2217Line implements Line {
     return writeSocket(this.#socket, encodeData(bytes, this.#binary), this.#name);
   }
 
-  /** ser2net sets the lines and doesn't answer. */
+  /** Waits for no answer: ser2net sets the lines and sends none. */
   async setControl({ dtr, rts }: Control): Promise<void> {
     this.#throwIfClosed();
     if (dtr !== undefined) this.#send(comPortSub([setControl, dtr ? dtrOn : dtrOff]));
     if (rts !== undefined) this.#send(comPortSub([setControl, rts ? rtsOn : rtsOff]));
   }
 
-  async sendBreak(milliseconds: number): Promise<void> {
+  async sendBreak(durationMs: number): Promise<void> {
     this.#throwIfClosed();
     this.#send(comPortSub([setControl, breakOn]));
-    await delay(milliseconds);
+    await delay(durationMs);
     this.#throwIfClosed();
     this.#send(comPortSub([setControl, breakOff]));
   }
@@ -160,7 +159,7 @@ class Rfc2217Line implements Line {
     else if (event.option === telnetOption.comPort) this.#onComPort(event.bytes);
   }
 
-  /** What was asked for is on its way to yes or no; whatever else the server offers or wants is declined. */
+  /** Takes the server's answers to the options of negotiate(), and declines all others. */
   #onOption(verb: "will" | "wont" | "do" | "dont", option: number): void {
     const { binary, suppressGoAhead, comPort, echo } = telnetOption;
     const isYes = verb === "will" || verb === "do";
@@ -173,7 +172,7 @@ class Rfc2217Line implements Line {
       else this.#binary = isYes;
       return;
     }
-    // The board echoes, and the server may say that it does.
+    // The board echoes, and the server may offer to.
     if (option === suppressGoAhead || (option === echo && verb !== "do")) return;
     if (verb === "will") this.#send(encodeOption("dont", option));
     if (verb === "do") this.#send(encodeOption("wont", option));
@@ -194,11 +193,11 @@ class Rfc2217Line implements Line {
     if (!this.#socket.destroyed) this.#socket.write(Buffer.concat(parts));
   }
 
-  /** @returns undefined when no answer came in time. @throws DeviceError PORT_LOST */
+  /** @returns undefined at the timeout. @throws DeviceError PORT_LOST */
   async #within<T>(answer: Promise<T>, signal?: AbortSignal): Promise<T | undefined> {
     const done = new AbortController();
     const end = signal ? AbortSignal.any([signal, done.signal]) : done.signal;
-    const late = delay(answerTimeout, undefined, { signal: end }).catch(() => undefined);
+    const late = delay(answerTimeoutMs, undefined, { signal: end }).catch(() => undefined);
     const lost = this.closed.then((error) => {
       throw error ?? this.#gone();
     });

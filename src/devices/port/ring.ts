@@ -1,38 +1,37 @@
-/** The last bytes of a stream with the times they came, found again by their absolute offset. */
+/** The latest bytes of a stream with their times, addressed by absolute offset. */
 
 export interface Chunk {
-  /** Of its first byte, counted from the first byte ever. */
+  /** Of its first byte, counted from the start of the stream. */
   readonly offset: number;
-  /** When it came: Unix milliseconds. */
+  /** When it was received, in Unix milliseconds. */
   readonly at: number;
   readonly bytes: Uint8Array;
 }
 
-const defaultSize = 1024 * 1024;
-/** How many times are kept. */
-const mostMarks = 4096;
+const defaultSizeBytes = 1024 * 1024;
+/** Of the times that are kept. */
+const maxMarks = 4096;
 
-/** Takes bytes for ever in bounded memory: as they grow old their times become coarser, then they go. */
+/** Takes any number of bytes in bounded memory: the times of older bytes become coarser, then the bytes go. */
 export class Ring {
   readonly #bytes: Buffer;
-  /** Where bytes of another time begin, ascending, and those times. */
-  readonly #offsets = new Float64Array(mostMarks);
-  readonly #times = new Float64Array(mostMarks);
+  /** Offsets at which the time changes, ascending, and those times. */
+  readonly #offsets = new Float64Array(maxMarks);
+  readonly #times = new Float64Array(maxMarks);
   #marks = 0;
   #end = 0;
 
-  /** @param size bytes */
-  constructor(size = defaultSize) {
-    // Zeroed by the kernel page by page, so that a silent port takes no memory.
-    this.#bytes = Buffer.alloc(size);
+  constructor(sizeBytes = defaultSizeBytes) {
+    // The kernel zeroes its pages as they are used: a silent port takes no memory.
+    this.#bytes = Buffer.alloc(sizeBytes);
   }
 
-  /** The offset of the oldest byte that is kept. */
+  /** Of the oldest byte that is kept. */
   get start(): number {
     return Math.max(0, this.#end - this.#bytes.length);
   }
 
-  /** The offset that the next byte will have. */
+  /** Of the next byte. */
   get end(): number {
     return this.#end;
   }
@@ -40,7 +39,7 @@ export class Ring {
   append(bytes: Uint8Array, at: number): void {
     if (bytes.length === 0) return;
     if (this.#marks === 0 || this.#times[this.#marks - 1] !== at) this.#mark(at);
-    // Of more than fits only the last part counts.
+    // Only the end of what doesn't fit is kept.
     const kept = bytes.subarray(Math.max(0, bytes.length - this.#bytes.length));
     const position = (this.#end + bytes.length - kept.length) % this.#bytes.length;
     const first = kept.subarray(0, this.#bytes.length - position);
@@ -50,31 +49,30 @@ export class Ring {
   }
 
   /**
-   * A copy of what came at one time.
+   * A copy of bytes with the same time.
    *
-   * @param from the offset wanted; when it is gone the answer begins later
-   * @param most bytes
-   * @returns undefined: nothing yet
+   * @param from an offset; if its byte is gone, the chunk starts at the oldest one
+   * @returns undefined if there is nothing yet
    */
-  read(from: number, most = 64 * 1024): Chunk | undefined {
+  read(from: number, maxBytes = 64 * 1024): Chunk | undefined {
     const offset = Math.max(from, this.start);
     if (offset >= this.#end) return undefined;
     const mark = this.#markOf(offset);
     const next = mark + 1 < this.#marks ? (this.#offsets[mark + 1] ?? this.#end) : this.#end;
     const position = offset % this.#bytes.length;
-    const length = Math.min(next - offset, most, this.#bytes.length - position);
+    const length = Math.min(next - offset, maxBytes, this.#bytes.length - position);
     const bytes = Buffer.from(this.#bytes.subarray(position, position + length));
     return { offset, at: this.#times[mark] ?? 0, bytes };
   }
 
   #mark(at: number): void {
-    if (this.#marks === mostMarks) this.#thinOut();
+    if (this.#marks === maxMarks) this.#thinOut();
     this.#offsets[this.#marks] = this.#end;
     this.#times[this.#marks] = at;
     this.#marks += 1;
   }
 
-  /** Forgets the marks of bytes that are gone, then every second one of the older half. */
+  /** Drops the marks of bytes that are gone, then every second one of the older half. */
   #thinOut(): void {
     const gone = Math.max(0, this.#markOf(this.start));
     const half = gone + ((this.#marks - gone) >> 1);

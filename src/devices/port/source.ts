@@ -1,4 +1,4 @@
-/** Where a port's lines come from: a tty of this box, or a console server. */
+/** Where a port is: a tty of this box, or a console server. */
 import { stat } from "node:fs/promises";
 import type { PortAddress, PortConfig, PortMatch } from "#/config/model.ts";
 import type { SystemCalls } from "#/host/syscalls.ts";
@@ -10,7 +10,7 @@ import { openTcp } from "./tcp.ts";
 import { openTty } from "./tty.ts";
 import { deviceNumber, isPseudoTerminal, TtyIoctl } from "./tty-ioctl.ts";
 
-/** A port as it is to be had at this moment. */
+/** Where a port is at this moment. */
 export interface Place {
   /** For people: a device file, or an address. */
   readonly path: string;
@@ -21,13 +21,13 @@ export interface Place {
 }
 
 export interface Source {
-  /** What is said while it isn't there. */
+  /** The reason that is shown while it isn't there. */
   readonly absence: string;
-  /** @returns undefined: it isn't there. @throws DeviceError PORT_AMBIGUOUS */
+  /** @returns undefined if it isn't there. @throws DeviceError PORT_AMBIGUOUS */
   find(): Promise<Place | undefined>;
   /** @throws DeviceError PORT_ABSENT, PORT_BUSY, PORT_REFUSED */
   open(place: Place, receive: Receive, signal: AbortSignal): Promise<Line>;
-  /** Calls when looking again may be worth it. */
+  /** Calls when find() may have another answer. */
   watch(changed: () => void): Disposable;
 }
 
@@ -49,14 +49,14 @@ function ttySource(config: PortConfig, match: PortMatch, discovery: Discovery, c
   };
 }
 
-/** A tty's device number; pseudo-terminals are numbered anew in each container that has its own. */
+/** A tty's device number, and for a pseudo-terminal its file system, because each container numbers its own. */
 async function keyOf(path: string): Promise<string> {
   const { rdev, dev } = await stat(path).catch(() => ({ rdev: 0, dev: 0 }));
   const { major, minor } = deviceNumber(rdev);
   return `tty ${major}:${minor}${isPseudoTerminal(major) ? ` of ${dev}` : ""}`;
 }
 
-/** The address of a console server as pySerial reads it. */
+/** The address of a console server as pySerial takes it. */
 export function serverUrl(address: Exclude<PortAddress, { kind: "tty" }>): string {
   return `${address.kind === "tcp" ? "socket" : "rfc2217"}://${formatAddress(address)}`;
 }
@@ -72,7 +72,7 @@ function serverSource(config: PortConfig, address: Exclude<PortAddress, { kind: 
       address.kind === "tcp"
         ? openTcp(address, receive, signal)
         : openRfc2217(address, config, receive, signal),
-    // Nothing here tells when a server comes back: it is tried now and then.
+    // Nothing signals that a server is back: the connection retries.
     watch: () => ({ [Symbol.dispose]() {} }),
   };
 }

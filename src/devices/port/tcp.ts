@@ -1,4 +1,4 @@
-/** A line over a console server that passes bytes and nothing else, and the TCP connection under every such line. */
+/** A line over a console server that passes only bytes, and the TCP connection under every console server's line. */
 import type { Socket } from "node:net";
 import { type Address, formatAddress } from "#/lib/address.ts";
 import { connectTcp } from "#/lib/tcp.ts";
@@ -52,12 +52,12 @@ class TcpLine implements Line {
   }
 
   #refusal(what: string): DeviceError {
-    const message = `${this.#name} passes bytes alone, no ${what}: let the console server speak RFC 2217, and say rfc2217:// in place of tcp://`;
+    const message = `${this.#name} passes only bytes, no ${what}: enable RFC 2217 on the console server and write rfc2217:// instead of tcp://`;
     return new DeviceError("PORT_REFUSED", message);
   }
 }
 
-/** Settles when the socket is closed: with why, or with undefined when it was destroyed from here. */
+/** Resolves when the socket is closed: with the reason, or with undefined if it was destroyed on this side. */
 export function socketEnd(socket: Socket, name: string): Promise<DeviceError | undefined> {
   const { promise, resolve } = Promise.withResolvers<DeviceError | undefined>();
   const lose = (why: string) => resolve(new DeviceError("PORT_LOST", `${name} ${why}`));
@@ -70,7 +70,7 @@ export function socketEnd(socket: Socket, name: string): Promise<DeviceError | u
   return promise;
 }
 
-/** @throws DeviceError PORT_ABSENT when it can't be reached */
+/** @throws DeviceError PORT_ABSENT if it can't be reached */
 export async function dialServer(address: Address, signal: AbortSignal): Promise<Socket> {
   try {
     return await connectTcp(address, AbortSignal.any([signal, AbortSignal.timeout(connectTimeoutMs)]));
@@ -82,11 +82,11 @@ export async function dialServer(address: Address, signal: AbortSignal): Promise
   }
 }
 
-/** Resolves when the system has all of it. @throws DeviceError PORT_STUCK, PORT_LOST */
+/** Resolves when the system has all of the bytes. @throws DeviceError PORT_STUCK, PORT_LOST */
 export async function writeSocket(socket: Socket, bytes: Uint8Array, name: string): Promise<void> {
   if (socket.destroyed || !socket.writable) throw new DeviceError("PORT_LOST", `${name} is closed`);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  // Taken before the write returns: the caller's bytes may change afterwards.
+  // Copied, because the caller may reuse its buffer after the write returns.
   socket.write(Buffer.from(bytes), (error) => (error ? reject(error) : resolve()));
   let progress = performance.now();
   let left = socket.writableLength;
@@ -94,7 +94,7 @@ export async function writeSocket(socket: Socket, bytes: Uint8Array, name: strin
     if (socket.writableLength !== left) progress = performance.now();
     left = socket.writableLength;
     if (performance.now() - progress > writeTimeoutMs)
-      reject(new DeviceError("PORT_STUCK", `${name} takes no bytes for ${writeTimeoutMs / 1000} s`));
+      reject(new DeviceError("PORT_STUCK", `${name} has accepted no bytes for ${writeTimeoutMs / 1000} s`));
   }, writeTimeoutMs / 10);
   try {
     await promise;

@@ -19,8 +19,8 @@ export type TelnetEvent =
   /** A subnegotiation: the option, and what it says. */
   | { readonly kind: "sub"; readonly option: number; readonly bytes: Uint8Array };
 
-/** Bytes of a subnegotiation; RFC 2217's longest is a signature, and a person's text. */
-const mostSub = 1024;
+/** Of a subnegotiation. RFC 2217's longest is a signature, which is free text. */
+const maxSubBytes = 1024;
 
 const verbs = new Map<number, "will" | "wont" | "do" | "dont">([
   [telnetCommand.will, "will"],
@@ -41,14 +41,14 @@ const verbs = new Map<number, "will" | "wont" | "do" | "dont">([
 type State = "data" | "command" | "option" | "sub" | "subCommand";
 
 export class TelnetParser {
-  /** The peer sends eight bits as they are: then CR stands for itself, else NUL follows one that does. */
+  /** The peer sends binary data (RFC 856): CR stands for itself. Otherwise NUL follows a CR that does. */
   binary = false;
   #state: State = "data";
   #verb: "will" | "wont" | "do" | "dont" = "wont";
   #sub: number[] = [];
   #afterCr = false;
 
-  /** A subnegotiation that is too long is cut. */
+  /** A subnegotiation that is too long is truncated. */
   *push(bytes: Uint8Array): Generator<TelnetEvent> {
     if (this.#state === "data" && this.binary && !bytes.includes(telnetCommand.iac)) {
       if (bytes.length > 0) yield { kind: "data", bytes };
@@ -85,11 +85,11 @@ export class TelnetParser {
         return { kind: "option", verb: this.#verb, option: byte };
       case "sub":
         if (byte === telnetCommand.iac) this.#state = "subCommand";
-        else if (this.#sub.length < mostSub) this.#sub.push(byte);
+        else if (this.#sub.length < maxSubBytes) this.#sub.push(byte);
         return undefined;
       case "subCommand":
         if (byte === telnetCommand.iac) {
-          if (this.#sub.length < mostSub) this.#sub.push(byte);
+          if (this.#sub.length < maxSubBytes) this.#sub.push(byte);
           this.#state = "sub";
           return undefined;
         }
@@ -122,7 +122,7 @@ export class TelnetParser {
   }
 }
 
-/** Data as it goes on the wire. @param binary the peer agreed to eight bits as they are */
+/** Data as it goes on the wire. @param binary the peer accepts binary data */
 export function encodeData(bytes: Uint8Array, binary: boolean): Uint8Array {
   if (!bytes.some((byte) => byte === telnetCommand.iac || (byte === 0x0d && !binary))) return bytes;
   const encoded: number[] = [];

@@ -1,4 +1,4 @@
-/** What a tty's driver is asked beyond what serialport can: by ioctl(2), and left out where that can't be had. */
+/** The ioctl(2) calls to a tty that serialport lacks. Without node:ffi they are left out. */
 import type { SystemCalls } from "#/host/syscalls.ts";
 import type { LineErrors } from "./line.ts";
 
@@ -43,14 +43,14 @@ export class TtyIoctl {
   }
 
   /**
-   * Refuses further opening (ioctl_tty(2), TIOCEXCL), which the kernel enforces on everybody but root, or takes that back.
-   * The driver forgets it at the last close; not so a pseudo-terminal, whose other end keeps it.
+   * Makes the kernel refuse further opens by anyone but root (ioctl_tty(2), TIOCEXCL), or allow them again. The last close
+   * ends it, except on a pseudo-terminal, where the other end keeps it.
    */
   setExclusive(descriptor: number, exclusive: boolean): void {
     this.#calls?.ioctl(descriptor, exclusive ? tiocexcl : tiocnxcl, Buffer.alloc(8));
   }
 
-  /** Leaves DTR and RTS as they are at the last close: drivers drop them unless HUPCL is cleared, and serialport only ever sets it. */
+  /** Keeps DTR and RTS as they are at the last close: drivers drop them unless HUPCL is cleared, and serialport can only set it. */
   keepLinesOnClose(descriptor: number): void {
     const termios = Buffer.alloc(termios2Size);
     if (this.#calls?.ioctl(descriptor, tcgets2, termios) !== 0) return;
@@ -58,13 +58,13 @@ export class TtyIoctl {
     this.#calls.ioctl(descriptor, tcsets2, termios);
   }
 
-  /** How many bytes the driver has still to send; undefined: it doesn't say. */
+  /** How many bytes the driver still has to send; undefined if it doesn't say. */
   unsent(descriptor: number): number | undefined {
     const answer = Buffer.alloc(8);
     return this.#calls?.ioctl(descriptor, tiocoutq, answer) === 0 ? answer.readInt32LE() : undefined;
   }
 
-  /** What the driver counted since it was loaded; undefined: it doesn't count. */
+  /** Counted by the driver since it was loaded; undefined if it doesn't count. */
   errors(descriptor: number): LineErrors | undefined {
     const counts = Buffer.alloc(icountSize);
     if (this.#calls?.ioctl(descriptor, tiocgicount, counts) !== 0) return undefined;

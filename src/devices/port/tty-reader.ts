@@ -1,45 +1,44 @@
-/** Reads a tty at the least cost: at once when a silent line speaks, and a few times each tenth of a second while it goes on. */
+/** Reads a tty at low cost: at once when a silent line speaks, then about every 8 ms while it goes on. */
 import { readSync } from "node:fs";
 import type { Receive } from "./line.ts";
 
-/** Tells once that the descriptor can be read, or with an error that it never will be. */
+/** Calls once when the descriptor is readable, or with an error when it never will be. */
 export interface Poller {
   once(event: "readable", ready: (error: Error | null) => void): unknown;
 }
 
-/** Milliseconds between reads of a line that goes on. */
-const beat = 8;
-/** How many bytes may come in a beat: the kernel holds 4,095 for a reader, and adapters without flow control lose what is beyond. */
-const mostInBeat = 2048;
-/** A read of so much means that more is waiting. */
-const large = 1024;
-/** Reads in a row before others get their turn. */
-const mostReads = 16;
+/** Between reads of a line that goes on. */
+const maxReadIntervalMs = 8;
+/** Of what may arrive in an interval: the kernel buffers 4,095, and adapters without flow control lose the rest. */
+const maxIntervalBytes = 2048;
+/** After a read of this size more bytes are waiting. */
+const largeReadBytes = 1024;
+/** In a row, before other lines get their turn. */
+const maxReads = 16;
 
 export interface TtyReaderOptions {
-  /** Opened with O_NONBLOCK. */
+  /** Open with O_NONBLOCK. */
   readonly descriptor: number;
   readonly poller: Poller;
   readonly receive: Receive;
-  /** The line is gone, with the reason. Called once at most. */
+  /** The line is gone, with the reason. Called at most once. */
   readonly lost: (reason: string) => void;
 }
 
 /**
- *                readable                        bytes: after a beat
+ *                readable                        bytes: after an interval
  *  waiting ─────────────────────▶ reading ──────────────────────────────┐
  *     ▲                           │  │  ▲                               │
  *     └───────────────────────────┘  │  └───────────────────────────────┘
  *               nothing there        └─▶ ended   (0 bytes, an error, stop())
  *
- * Reading doesn't block and so is done right here, without Node's thread pool: three tenths of the cost. It also means that
- * nothing is under way when the descriptor is closed. Beats of all lines fall together, so that a box with many of them wakes up
- * once for all.
+ * Reads don't block, so they don't go through Node's thread pool: that takes 30 % of the time, and no read is under way when
+ * the descriptor is closed. The intervals of all lines coincide, so that a box with many lines wakes up once for all.
  */
 export class TtyReader {
   readonly #options: TtyReaderOptions;
   readonly #buffer = Buffer.allocUnsafeSlow(16 * 1024);
-  #beat = beat;
+  #readIntervalMs = maxReadIntervalMs;
   #next: NodeJS.Timeout | NodeJS.Immediate | undefined;
   #paused: "no" | "yes" | "missed" = "no";
   #ended = false;
@@ -49,12 +48,13 @@ export class TtyReader {
     this.#wait();
   }
 
-  /** @param baud bits per second, ten for a byte */
+  /** @param baud bits per second; a byte takes ten */
   setBaud(baud: number): void {
-    this.#beat = Math.max(1, Math.min(beat, Math.floor((mostInBeat / (baud / 10)) * 1000)));
+    const intervalMs = Math.floor((maxIntervalBytes / (baud / 10)) * 1000);
+    this.#readIntervalMs = Math.max(1, Math.min(maxReadIntervalMs, intervalMs));
   }
 
-  /** While a driver is set up a read could wait for it, and everything else with it. */
+  /** While a driver is being set up, a read could block the whole process. */
   pause(): void {
     if (this.#paused === "no") this.#paused = "yes";
   }
@@ -84,23 +84,24 @@ export class TtyReader {
       this.#paused = "missed";
       return;
     }
-    for (let reads = 0; reads < mostReads; reads++) {
+    for (let reads = 0; reads < maxReads; reads++) {
       const count = this.#readOnce();
       if (count === undefined || this.#ended) return;
       if (count === "nothing") {
         this.#wait();
         return;
       }
-      if (count < large) {
-        // What is left of the beat that all lines share.
-        this.#next = setTimeout(this.#read, this.#beat - (Math.floor(performance.now()) % this.#beat));
+      if (count < largeReadBytes) {
+        // The rest of the interval that all lines share.
+        const passedMs = Math.floor(performance.now()) % this.#readIntervalMs;
+        this.#next = setTimeout(this.#read, this.#readIntervalMs - passedMs);
         return;
       }
     }
     this.#next = setImmediate(this.#read);
   };
 
-  /** @returns how many bytes were handed on; undefined: the line is gone */
+  /** @returns how many bytes were read; undefined if the line is gone */
   #readOnce(): number | "nothing" | undefined {
     let count: number;
     try {
@@ -111,7 +112,7 @@ export class TtyReader {
       this.#lose(message);
       return undefined;
     }
-    // The end of a tty is a hang-up: the adapter was pulled, or the other end of a pseudo-terminal is closed.
+    // End of file on a tty is a hang-up: the adapter was unplugged, or the other end of a pseudo-terminal closed.
     if (count === 0) {
       this.#lose("hung up");
       return undefined;

@@ -1,4 +1,4 @@
-/** A line over a tty: serialport's binding opens and sets it up; reading, writing and locks are done here. */
+/** A line over a tty. serialport's binding opens it and sets it up; this file reads, writes and locks. */
 import { fstatSync, writeSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
@@ -10,14 +10,15 @@ import type { Control, Line, LineErrors, Receive } from "./line.ts";
 import { deviceNumber, isPseudoTerminal, type TtyIoctl } from "./tty-ioctl.ts";
 import { TtyReader } from "./tty-reader.ts";
 
-/** Milliseconds: between tries to write to a driver whose buffer is full, and without progress until one gives up. */
-const writePause = 5;
-const writeTimeout = 10_000;
-/** Bytes for one write, and in a row before others get their turn. */
-const writeSize = 4096;
-const writeTurn = 64 * 1024;
-/** Milliseconds that closing waits for the driver to send what was written; the kernel itself would wait for half a minute. */
-const closeWait = 500;
+/** Between attempts to write to a driver whose buffer is full. */
+const writeRetryMs = 5;
+/** How long a write may go without progress. */
+const writeTimeoutMs = 10_000;
+/** Of one write, and of writes in a row before other work gets its turn. */
+const maxWriteBytes = 4096;
+const maxTurnBytes = 64 * 1024;
+/** For the driver to send what was written before the port closes; the kernel would wait for 30 s. */
+const closeTimeoutMs = 500;
 
 export interface TtyOptions {
   readonly path: string;
@@ -29,10 +30,10 @@ export interface TtyOptions {
 /**
  * Opens a tty raw, with 8 bits and no parity, under flock and, where it can, TIOCEXCL.
  *
- * Linux raises DTR and RTS at every opening (tty_port_raise_dtr_rts), and nothing can keep it from that. A board with
- * auto-reset takes an *edge* of DTR for a reset, or DTR and RTS that differ; both up and staying there leave it alone. So neither is
- * touched unless asked, and HUPCL is cleared: then they stay up after closing too, and only the very first opening
- * after the adapter was plugged in (and the board with it) makes an edge.
+ * Linux raises DTR and RTS at every open (tty_port_raise_dtr_rts), and nothing can prevent that. A board with auto-reset
+ * resets on an *edge* of DTR, or when DTR and RTS differ; it ignores both while they stay up. So this code leaves both alone unless
+ * asked, and clears HUPCL: they stay up after a close too, and only the first open after the adapter was plugged in (and the
+ * board with it) makes an edge.
  *
  * @throws DeviceError PORT_ABSENT, PORT_BUSY, PORT_REFUSED
  */
@@ -55,7 +56,7 @@ export async function openTty(options: TtyOptions): Promise<Line> {
   }
 }
 
-/** @param error the binding's, which says the system's reason only in its text */
+/** Why a tty can't be opened, and what to do. @param error of the binding, which has the system's reason only in its text */
 async function openFailure(path: string, error: Error): Promise<DeviceError> {
   const { message } = error;
   const fail = (code: "PORT_ABSENT" | "PORT_BUSY" | "PORT_REFUSED", text: string) =>
@@ -74,13 +75,13 @@ async function openFailure(path: string, error: Error): Promise<DeviceError> {
   return fail("PORT_REFUSED", `${path} can't be opened: ${plain(error)}`);
 }
 
-/** Debian gives serial ports to dialout; another group is told by its number. */
+/** Debian gives serial ports to dialout; any other group is shown by its number. */
 async function groupOf(path: string): Promise<string> {
   const { gid } = await stat(path).catch(() => ({ gid: 0 }));
   return gid === 0 || gid === 20 ? "dialout" : String(gid);
 }
 
-/** The part of serialport's Linux binding that is used. */
+/** The part of serialport's Linux binding that this file uses. */
 interface TtyBinding {
   readonly fd: number;
   readonly poller: {
@@ -96,7 +97,7 @@ class TtyLine implements Line {
   readonly closed: Promise<DeviceError | undefined>;
   readonly #path: string;
   readonly #binding: TtyBinding;
-  /** Kept apart: the binding forgets it as it closes. */
+  /** A copy: the binding forgets it when it closes. */
   readonly #descriptor: number;
   readonly #calls: TtyIoctl;
   readonly #reader: TtyReader;
@@ -104,9 +105,9 @@ class TtyLine implements Line {
   readonly #ending = new AbortController();
   readonly #isExclusive: boolean;
   readonly #errorsBefore: LineErrors | undefined;
-  /** As the kernel sets them at opening. */
+  /** As the kernel sets them at an open. */
   #control = { dtr: true, rts: true };
-  /** The last writing, done or not. */
+  /** The latest write, finished or not. */
   #writing: Promise<void> = Promise.resolve();
   #closing: Promise<void> | undefined;
 
@@ -120,7 +121,7 @@ class TtyLine implements Line {
     this.#calls = calls;
     this.#errorsBefore = calls.errors(this.#descriptor);
     calls.keepLinesOnClose(this.#descriptor);
-    // After a crash a pseudo-terminal's other end would keep it, and nobody could open it again.
+    // After a crash, a pseudo-terminal's other end would keep it, and no program could open it again.
     this.#isExclusive = !isPseudoTerminal(deviceNumber(fstatSync(this.#descriptor).rdev).major);
     if (this.#isExclusive) calls.setExclusive(this.#descriptor, true);
     this.#reader = new TtyReader({
@@ -143,10 +144,10 @@ class TtyLine implements Line {
     await this.#setLines(false);
   }
 
-  async sendBreak(milliseconds: number): Promise<void> {
+  async sendBreak(durationMs: number): Promise<void> {
     await this.#setLines(true);
     try {
-      await delay(milliseconds, undefined, { signal: this.#ending.signal });
+      await delay(durationMs, undefined, { signal: this.#ending.signal });
     } catch {
       throw this.#gone();
     }
@@ -160,7 +161,7 @@ class TtyLine implements Line {
       await this.#binding.update({ baudRate: baud });
       this.#reader.setBaud(baud);
     } catch (cause) {
-      const message = `${this.#path} can't be set to ${baud} baud: ${plain(cause)}; choose a speed that the adapter has`;
+      const message = `${this.#path} can't be set to ${baud} baud: ${plain(cause)}; choose a speed that the adapter supports`;
       throw new DeviceError("PORT_REFUSED", message, { cause });
     } finally {
       this.#reader.resume();
@@ -181,14 +182,14 @@ class TtyLine implements Line {
     return this.#closing;
   }
 
-  /** Writes that don't block, tried again while the driver's buffer is full: serialport's own stops reading as long as it waits. */
+  /** Writes without blocking, and retries while the driver's buffer is full; serialport's own write stops reading while it waits. */
   async #write(bytes: Uint8Array): Promise<void> {
     let progress = performance.now();
     for (let done = 0, sinceTurn = 0; done < bytes.length; ) {
       this.#throwIfEnding();
       let count = 0;
       try {
-        count = writeSync(this.#descriptor, bytes, done, Math.min(bytes.length - done, writeSize));
+        count = writeSync(this.#descriptor, bytes, done, Math.min(bytes.length - done, maxWriteBytes));
       } catch (error) {
         const { code, message } = error as NodeJS.ErrnoException;
         if (code !== "EAGAIN" && code !== "EINTR") {
@@ -199,9 +200,9 @@ class TtyLine implements Line {
       done += count;
       sinceTurn += count;
       if (count > 0) progress = performance.now();
-      else if (performance.now() - progress > writeTimeout) throw this.#stuck();
-      else await delay(writePause, undefined, { signal: this.#ending.signal }).catch(() => {});
-      if (sinceTurn >= writeTurn) {
+      else if (performance.now() - progress > writeTimeoutMs) throw this.#stuck();
+      else await delay(writeRetryMs, undefined, { signal: this.#ending.signal }).catch(() => {});
+      if (sinceTurn >= maxTurnBytes) {
         sinceTurn = 0;
         await turn();
       }
@@ -213,7 +214,7 @@ class TtyLine implements Line {
     try {
       await this.#binding.set({ ...this.#control, brk });
     } catch (cause) {
-      const message = `${this.#path} has no control lines that could be set (${plain(cause)}): a pseudo-terminal has none, use power commands`;
+      const message = `${this.#path} has no control lines (${plain(cause)}), as a pseudo-terminal hasn't: use power commands`;
       throw new DeviceError("PORT_REFUSED", message, { cause });
     }
   }
@@ -227,12 +228,12 @@ class TtyLine implements Line {
   async #close(): Promise<void> {
     this.#ending.abort();
     this.#reader.stop();
-    const until = performance.now() + closeWait;
+    const until = performance.now() + closeTimeoutMs;
     while ((this.#calls.unsent(this.#descriptor) ?? 0) > 0 && performance.now() < until)
-      await delay(writePause);
+      await delay(writeRetryMs);
     if (this.#isExclusive) this.#calls.setExclusive(this.#descriptor, false);
     if (this.#calls.unsent(this.#descriptor) !== 0) await this.#binding.flush().catch(() => {});
-    // A descriptor of a line that is gone closes with an error, and is closed all the same.
+    // Closing a line that is gone fails, and closes the descriptor all the same.
     await this.#binding.close().catch(() => {});
     this.#end(undefined);
   }
@@ -246,7 +247,7 @@ class TtyLine implements Line {
   }
 
   #stuck(): DeviceError {
-    const message = `${this.#path} takes no bytes for ${writeTimeout / 1000} s: see the flow control and what is at its other end`;
+    const message = `${this.#path} has accepted no bytes for ${writeTimeoutMs / 1000} s: check flow control and the other end of the line`;
     return new DeviceError("PORT_STUCK", message);
   }
 }

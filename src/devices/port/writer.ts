@@ -1,8 +1,8 @@
-/** The right to write to a port, which one holder has at a time. */
+/** The right to write to a port. It has one holder at a time. */
 import type { DeviceError } from "../errors.ts";
 import type { Control, Line } from "./line.ts";
 
-/** A port in the hands of another program. Disposing takes it back, and resolves when it is open again or found to be gone. */
+/** A port lent to another program. Disposing takes it back, and resolves when it is open again or known to be gone. */
 export interface Loan extends AsyncDisposable {
   /** A device file, or an address that pySerial understands: socket://HOST:PORT or rfc2217://HOST:PORT. */
   readonly path: string;
@@ -11,7 +11,7 @@ export interface Loan extends AsyncDisposable {
 /** Disposing gives the right up. */
 export interface PortWriter extends Disposable {
   readonly who: string;
-  /** Aborts with a DeviceError PORT_LOST when the line is gone, also when it comes back later: then a new writer is needed. */
+  /** Aborts with a DeviceError PORT_LOST when the line is gone. If the port comes back, that needs a new writer. */
   readonly lost: AbortSignal;
   /**
    * @param secret such as a password: a capture doesn't show it
@@ -21,11 +21,11 @@ export interface PortWriter extends Disposable {
   /** @throws DeviceError PORT_LOST, PORT_REFUSED */
   setControl(control: Control): Promise<void>;
   /** @throws DeviceError PORT_LOST, PORT_REFUSED */
-  sendBreak(milliseconds: number): Promise<void>;
+  sendBreak(durationMs: number): Promise<void>;
   /** @throws DeviceError PORT_LOST, PORT_REFUSED */
   setBaud(baud: number): Promise<void>;
   /**
-   * Closes the port for another program and keeps it from everybody else. The writer stays, and works again after the loan.
+   * Closes the port for another program, and keeps the claim on it. The writer works again after the loan.
    * @throws DeviceError PORT_LOST
    */
   lend(): Promise<Loan>;
@@ -33,7 +33,7 @@ export interface PortWriter extends Disposable {
 
 export interface WriterOptions {
   readonly who: string;
-  /** The line at this moment. @throws DeviceError PORT_LOST when there is none */
+  /** The current line. @throws DeviceError PORT_LOST if there is none */
   readonly line: () => Line;
   readonly sent: (bytes: Uint8Array, secret: boolean) => void;
   readonly lend: () => Promise<Loan>;
@@ -64,8 +64,8 @@ export class Writer implements PortWriter {
     await this.#line().setControl(control);
   }
 
-  async sendBreak(milliseconds: number): Promise<void> {
-    await this.#line().sendBreak(milliseconds);
+  async sendBreak(durationMs: number): Promise<void> {
+    await this.#line().sendBreak(durationMs);
   }
 
   async setBaud(baud: number): Promise<void> {
@@ -77,7 +77,6 @@ export class Writer implements PortWriter {
     return this.#options.lend();
   }
 
-  /** The port lost its line. */
   lose(error: DeviceError): void {
     this.#lost.abort(error);
   }

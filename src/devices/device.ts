@@ -1,4 +1,4 @@
-/** One device: its port, its health, and who has it. */
+/** A device: its port, its health, and its reservation. The life cycle is drawn in state.ts. */
 import { EventEmitter } from "node:events";
 import type { DeviceConfig } from "#/config/model.ts";
 import type { SystemCalls } from "#/host/syscalls.ts";
@@ -12,7 +12,7 @@ import { type Health, HealthRecord } from "./health.ts";
 import { Port } from "./port/port.ts";
 import type { PortWriter } from "./port/writer.ts";
 import { type HostCommand, Power } from "./power.ts";
-import { prove } from "./probe.ts";
+import { probeBoard } from "./probe.ts";
 import { type Outcome, Reservation } from "./reservation.ts";
 import { type DeviceState, type Standing, type StateEntry, StateHistory, standingOf } from "./state.ts";
 
@@ -24,13 +24,13 @@ export interface DeviceOptions {
   readonly health: HealthRecord;
 }
 
-/** How long a command or line may take to restart the board, in milliseconds. */
-const restartTime = 60_000;
-/** From one try to prove a board to the next, in milliseconds: doubled each time. */
-const firstRetry = 2000;
-const lastRetry = 5 * 60_000;
-/** How often a board that can't be proved is restarted before it is only asked. */
-const restarts = 3;
+/** To restart the board by command or control line. */
+const restartTimeoutMs = 60_000;
+/** Between probes of a board that fails them: doubled from the first to the last. */
+const firstRetryMs = 2000;
+const lastRetryMs = 5 * 60_000;
+/** Restarts after failed probes in a row; later probes do without. */
+const maxRestarts = 3;
 
 export class Device extends EventEmitter<{ changed: [] }> implements AsyncDisposable {
   readonly name: string;
@@ -43,14 +43,14 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   readonly #changes = new Condition();
   readonly #living: Promise<void>;
   #paused: string | undefined;
-  /** It was proved, and nothing has put that in doubt. */
+  /** It passed a probe, and nothing has put that in doubt. */
   #trusted = false;
-  /** It has to be asked before it is ready, be it trusted or not. */
-  #unproved = true;
-  /** Tries to prove it since it was plugged in, or resumed. */
-  #tries = 0;
+  /** It must pass a probe before it is ready, trusted or not. */
+  #needsProbe = true;
+  /** Failed probes in a row since it was plugged in or resumed. */
+  #failedProbes = 0;
   #reservation: Reservation | undefined;
-  /** How the last reservation ended, until the board is brought back from it. */
+  /** How the last reservation ended, until the board has recovered from it. */
   #outcome: Outcome | undefined;
 
   constructor(options: DeviceOptions) {
@@ -69,12 +69,12 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     return this.#history.state;
   }
 
-  /** The latest states, the oldest first. */
+  /** The latest states, oldest first. */
   get history(): readonly StateEntry[] {
     return this.#history.entries;
   }
 
-  /** Where in the port's stream the time of who has it now began. */
+  /** The offset in the port's stream at which the current reservation starts. */
   get reservedFrom(): number | undefined {
     return this.#reservation?.from;
   }
@@ -83,24 +83,25 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     return standingOf(this.state, this.#trusted, this.config.health.job !== undefined);
   }
 
-  /** Keeps builds off it, once the one that runs has ended; a person may then write to its console. */
+  /** Takes no more builds; once the current one has ended, a person may write to the console. */
   pause(reason: string): void {
     this.#paused = reason;
     this.#changes.wake();
   }
 
-  /** Ends a pause and a quarantine; the board has to prove itself. */
+  /** Ends a pause and a quarantine. The board must pass a probe. */
   resume(): void {
     this.#paused = undefined;
     this.health.clear();
-    this.#tries = 0;
+    this.#failedProbes = 0;
     this.#changes.wake();
   }
 
   /**
-   * Reserves the device. Waits while it is being made ready; a quarantined one is given to its health job alone.
-   * @param job absent: a person has it by hand
-   * @throws BoardFailure when it can't be had; the signal's reason
+   * Reserves the device. Waits while it is in use or recovers. A quarantined one takes only its health job.
+   * @param who the holder, for messages
+   * @param job absent for a person
+   * @throws BoardFailure if it isn't available; the signal's reason
    */
   async reserve(who: string, job: string | undefined, signal: AbortSignal): Promise<Reservation> {
     const available = () =>
@@ -108,13 +109,13 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
       (this.state.kind === "ready" ||
         (this.state.kind === "paused" && job === undefined) ||
         (this.state.kind === "quarantined" && job !== undefined && job === this.config.health.job));
-    const mayCome = () =>
+    const mayBecome = () =>
       this.#reservation !== undefined || ["proving", "recovering", "busy"].includes(this.state.kind);
     signal.throwIfAborted();
-    // Another caller that waited too may have taken it by the time this one continues.
+    // By the time this caller continues, another one that waited may have it.
     while (!available()) {
-      if (!mayCome()) throw this.#notReady();
-      await this.#changes.until(() => available() || !mayCome(), signal);
+      if (!mayBecome()) throw this.#notReady();
+      await this.#changes.until(() => available() || !mayBecome(), signal);
     }
     this.#reservation = new Reservation({
       who,
@@ -128,7 +129,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   }
 
   /**
-   * Writes by hand, while the device is paused.
+   * Lets a person write while the device is paused.
    * @throws DeviceError PORT_BUSY
    */
   openWriter(who: string): PortWriter {
@@ -155,7 +156,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     this.#changes.wake();
   }
 
-  /** One state after the other, until the end; each returns when something else is the case. */
+  /** One state after another, until the end; each returns when another one applies. */
   async #live(): Promise<void> {
     while (!this.#ended) {
       if (this.#outcome) await this.#recover(this.#outcome);
@@ -164,7 +165,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
       else if (this.#paused !== undefined) await this.#rest({ kind: "paused", reason: this.#paused });
       else if (this.health.quarantine !== undefined)
         await this.#rest({ kind: "quarantined", reason: this.health.quarantine });
-      else if (this.#unproved) await this.#prove();
+      else if (this.#needsProbe) await this.#probe();
       else await this.#rest({ kind: "ready" });
     }
   }
@@ -175,8 +176,8 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
 
   async #waitForPort(): Promise<void> {
     this.#trusted = false;
-    this.#unproved = true;
-    this.#tries = 0;
+    this.#needsProbe = true;
+    this.#failedProbes = 0;
     await this.#changes.until(() => {
       const { state } = this.port;
       if (state.kind === "open") return true;
@@ -186,10 +187,10 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     });
   }
 
-  /** A state that lasts until somebody wants something, or the port goes. */
+  /** A state that lasts until a reservation, a pause or resume, or the loss of the port. */
   async #rest(state: DeviceState): Promise<void> {
-    // Whoever wrote by hand may have left it in any state.
-    if (state.kind === "paused") this.#unproved = true;
+    // A person who wrote may have left it in any state.
+    if (state.kind === "paused") this.#needsProbe = true;
     this.#enter(state);
     await this.#changes.until(() => this.#isDisturbed(state));
   }
@@ -206,15 +207,15 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     await this.#changes.until(() => this.#outcome !== undefined);
   }
 
-  /** On every way out of a build: power or reset, so that nothing of it is left for the next. */
+  /** However a build ended: power or reset, so that it leaves nothing for the next one. */
   async #recover(outcome: Outcome): Promise<void> {
     const isDoubtful = outcome.kind === "doubtful" || outcome.kind === "sick";
-    const restarts = this.#options.power.canRestart && outcome.kind !== "by-hand";
+    const isRestarted = this.#options.power.canRestart && outcome.kind !== "by-hand";
     if (isDoubtful) this.#trusted = false;
-    if (restarts || isDoubtful || outcome.kind === "by-hand") this.#unproved = true;
-    const reason = isDoubtful ? outcome.reason : "it is brought back to where it began";
-    if (restarts || isDoubtful) this.#enter({ kind: "recovering", reason });
-    if (restarts) await this.#restart();
+    if (isRestarted || isDoubtful || outcome.kind === "by-hand") this.#needsProbe = true;
+    const reason = isDoubtful ? outcome.reason : "it is being reset after a build";
+    if (isRestarted || isDoubtful) this.#enter({ kind: "recovering", reason });
+    if (isRestarted) await this.#restart();
     this.#outcome = undefined;
   }
 
@@ -223,16 +224,16 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     try {
       const writer = this.port.state.kind === "open" ? this.port.acquire("reset") : undefined;
       using _ = writer;
-      await power.restart(writer, AbortSignal.timeout(restartTime));
+      await power.restart(writer, AbortSignal.timeout(restartTimeoutMs));
     } catch (error) {
       this.#trusted = false;
-      this.#unproved = true;
+      this.#needsProbe = true;
       this.#enter({ kind: "recovering", reason: inWords(error as Error) });
     }
   }
 
-  async #prove(): Promise<void> {
-    this.#enter({ kind: "proving", reason: "it is asked what it is" });
+  async #probe(): Promise<void> {
+    this.#enter({ kind: "proving", reason: "it is being probed" });
     const giveUp = new AbortController();
     const disturbed = this.#changes
       .until(() => this.#isDisturbed({ kind: "ready" }), giveUp.signal)
@@ -240,28 +241,28 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     const stopped = new AbortController();
     void disturbed.then(() => stopped.abort());
     try {
-      await prove(this.config, this.port, this.#options.newConsole(), stopped.signal);
+      await probeBoard(this.config, this.port, this.#options.newConsole(), stopped.signal);
       this.#trusted = true;
-      this.#unproved = false;
-      this.#tries = 0;
+      this.#needsProbe = false;
+      this.#failedProbes = 0;
     } catch (error) {
       this.#trusted = false;
-      if (!stopped.signal.aborted) await this.#afterDisproof(inWords(error as Error));
+      if (!stopped.signal.aborted) await this.#afterFailedProbe(inWords(error as Error));
     } finally {
       giveUp.abort();
     }
   }
 
-  /** Tries to bring the board back, and waits longer each time. */
-  async #afterDisproof(message: string): Promise<void> {
-    const wait = Math.min(lastRetry, firstRetry * 2 ** this.#tries);
-    this.#tries += 1;
-    this.#enter({ kind: "recovering", reason: `${message}; tried again in ${wait / 1000} s` });
-    if (this.#options.power.canRestart && this.#tries <= restarts) await this.#restart();
-    const timer = AbortSignal.timeout(wait);
-    const tries = this.#tries;
-    const isOver = () => this.#isDisturbed({ kind: "ready" }) || this.#tries !== tries;
-    await this.#changes.until(isOver, timer).catch(() => {});
+  /** Restarts the board if it can, and waits for the next probe, longer each time. */
+  async #afterFailedProbe(message: string): Promise<void> {
+    const waitMs = Math.min(lastRetryMs, firstRetryMs * 2 ** this.#failedProbes);
+    this.#failedProbes += 1;
+    this.#enter({ kind: "recovering", reason: `${message}; the next attempt is in ${waitMs / 1000} s` });
+    if (this.#options.power.canRestart && this.#failedProbes <= maxRestarts) await this.#restart();
+    const timeout = AbortSignal.timeout(waitMs);
+    const before = this.#failedProbes;
+    const isOver = () => this.#isDisturbed({ kind: "ready" }) || this.#failedProbes !== before;
+    await this.#changes.until(isOver, timeout).catch(() => {});
   }
 
   #enter(state: DeviceState): void {
@@ -270,7 +271,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     this.#changes.wake();
   }
 
-  /** Ends it: a build that has it must have been told to stop, and is waited for. */
+  /** Waits for the current reservation, whose build must have been stopped. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ending.abort();
     this.#changes.wake();
@@ -285,12 +286,12 @@ export interface OpenDeviceOptions {
   readonly calls: SystemCalls | undefined;
   /** Runs its power commands. */
   readonly command: HostCommand;
-  /** What is known of it from before a restart. */
+  /** From before a restart. */
   readonly health: Health;
   readonly saveHealth: (health: Health) => void;
 }
 
-/** Makes a device from its configuration; it starts to look for its port at once. */
+/** Creates a device, which starts to look for its port at once. */
 export function openDevice(
   config: DeviceConfig,
   { discovery, calls, command, health, saveHealth }: OpenDeviceOptions,

@@ -1,98 +1,90 @@
-/** The errors of devices: each carries a code, and one line that says what is wrong and what to do. */
+/** What can go wrong with a device: its port, its board, a command or file on it. */
+import { CodedError } from "#/lib/errors.ts";
 
 export type DeviceErrorCode =
-  /** Another program or build has it: the message says which, where it is known. */
+  /** Another program or build has it; the message says which, if known. */
   | "PORT_BUSY"
-  /** There is no such port at this moment. */
+  /** There is no such port now. */
   | "PORT_ABSENT"
   /** It went away while it was in use. */
   | "PORT_LOST"
-  /** It is there and can't be opened or set up. */
+  /** It can't be opened or set up. */
   | "PORT_REFUSED"
-  /** It is open and takes no bytes. */
+  /** It is open and accepts no bytes. */
   | "PORT_STUCK"
-  /** Several ports fit what the configuration says. */
+  /** Several ports match the configuration. */
   | "PORT_AMBIGUOUS";
 
-export class DeviceError extends Error {
-  readonly code: DeviceErrorCode;
-
-  constructor(code: DeviceErrorCode, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "DeviceError";
-    this.code = code;
-  }
+export class DeviceError extends CodedError<DeviceErrorCode> {
+  override readonly name = "DeviceError";
 }
 
 /**
- * `infrastructure`: not the job's fault, the build ends without a result and the device has to prove itself again.
- * `failure`: the software under test did it, and running it again elsewhere would end the same way.
+ * What goes wrong with a board. `infrastructure`: the build ends without a result, and the device must pass its probe again.
+ * `failure`: the software under test did it, and would do it again elsewhere.
  */
 const meanings = {
   /** The port is gone from the box. */
   unplugged: "infrastructure",
-  /** Not a byte came, though something was asked. */
+  /** No byte came in answer. */
   silent: "infrastructure",
-  /** Bytes come, and no prompt among them. */
+  /** Bytes come, but no prompt. */
   noise: "infrastructure",
-  /** Bytes come that are no text, as with another speed. */
+  /** Bytes come that are no text, as at a wrong speed. */
   "wrong-speed": "infrastructure",
   "login-refused": "infrastructure",
-  /** What the board says it is isn't what the configuration says. */
+  /** The probe's answer isn't what the configuration expects. */
   mismatch: "infrastructure",
-  /** The host command that flashes failed. */
+  /** The flash command failed. */
   "flash-failed": "infrastructure",
-  /** A power or reset command of the host failed. */
+  /** A power or reset command failed. */
   "power-failed": "infrastructure",
   /** Another program holds the port. */
   "port-busy": "infrastructure",
-  /** A boot loader's or kernel's first lines came in the middle of the work. */
+  /** The first lines of a boot loader or kernel came in the middle of the work. */
   rebooted: "failure",
   panic: "failure",
-  /** The firmware ran and gave no verdict in its time. */
+  /** The firmware ran and gave no verdict in time. */
   "verdict-missing": "failure",
 } as const;
 
 export type Cause = keyof typeof meanings;
 
-/** Whose fault a cause is. */
+/** What a cause means for a build. */
 export function meaningOf(cause: Cause): "infrastructure" | "failure" {
   return meanings[cause];
 }
 
-/** A board doesn't do what it should, with the named cause. */
-export class BoardFailure extends Error {
-  readonly code = "BOARD";
+/** A board doesn't do what it should. */
+export class BoardFailure extends CodedError<"BOARD"> {
+  override readonly name = "BoardFailure";
   readonly reason: Cause;
 
   constructor(reason: Cause, message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "BoardFailure";
+    super("BOARD", message, options);
     this.reason = reason;
   }
 }
 
-/** A command on a board took longer than it may; it still runs, and whoever goes on interrupts it. */
-export class RunTimeout extends Error {
-  readonly code = "RUN_TIMEOUT";
+/** A command on a board took too long. It still runs: the next user of the board has to interrupt it. */
+export class RunTimeout extends CodedError<"RUN_TIMEOUT"> {
+  override readonly name = "RunTimeout";
 
   constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "RunTimeout";
+    super("RUN_TIMEOUT", message, options);
   }
 }
 
-/** A file can't be put or got for a reason that isn't the board's: no such folder, no room, or it changed meanwhile. */
-export class TransferError extends Error {
-  readonly code = "TRANSFER";
+/** A file can't be transferred, and the board isn't at fault: no such folder, disk full, or changed meanwhile. */
+export class TransferError extends CodedError<"TRANSFER"> {
+  override readonly name = "TransferError";
 
   constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = "TransferError";
+    super("TRANSFER", message, options);
   }
 }
 
-/** An error's message on one line, with the cause's name first where there is one. */
+/** An error's message on one line, after its cause if it has one. */
 export function inWords(error: Error): string {
   const line = error.message.split("\n", 1)[0] ?? "";
   return error instanceof BoardFailure ? `${error.reason}: ${line}` : line;

@@ -1,29 +1,29 @@
-/** How healthy a device is: infrastructure failures in a row, and the quarantine that too many of them bring. */
+/** A device's health: infrastructure failures in a row, and the quarantine that too many of them cause. */
 import type { DeviceConfig } from "#/config/model.ts";
 import type { Outcome } from "./reservation.ts";
 
-/** What is known of a device over restarts. */
+/** What survives a restart. */
 export interface Health {
   /** Infrastructure failures in a row. */
   readonly failures: number;
-  /** Why it is quarantined; absent: it isn't. */
+  /** Why it is quarantined; absent if it isn't. */
   readonly quarantine?: string;
 }
 
 export class HealthRecord {
   readonly #config: Pick<DeviceConfig, "quarantineAfter" | "health">;
-  readonly #remember: (health: Health) => void;
+  readonly #save: (health: Health) => void;
   #health: Health;
 
-  /** @param remember keeps what is known, over restarts */
+  /** @param save keeps it over restarts */
   constructor(
     config: Pick<DeviceConfig, "quarantineAfter" | "health">,
     health: Health,
-    remember: (health: Health) => void,
+    save: (health: Health) => void,
   ) {
     this.#config = config;
     this.#health = health;
-    this.#remember = remember;
+    this.#save = save;
   }
 
   get failures(): number {
@@ -40,8 +40,9 @@ export class HealthRecord {
   }
 
   /**
-   * Too many infrastructure failures in a row take it out of service; a passed health build brings it back.
-   * @param job absent: a person had it
+   * Counts the end of a reservation. Too many infrastructure failures in a row quarantine the device; a passed health build
+   * ends that.
+   * @param job absent if a person had it
    */
   count(outcome: Outcome, job: string | undefined): void {
     const { quarantine, failures } = this.#health;
@@ -59,6 +60,6 @@ export class HealthRecord {
   #set(health: Health): void {
     if (health.failures === this.failures && health.quarantine === this.quarantine) return;
     this.#health = health;
-    this.#remember(health);
+    this.#save(health);
   }
 }

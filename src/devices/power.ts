@@ -3,23 +3,22 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { DeviceConfig } from "#/config/model.ts";
 import { BoardFailure } from "./errors.ts";
 
-/** Runs a command on the host, bounded in time, and gives its exit code and the last of what it printed. */
+/** Runs a command on the host, in bounded time. @returns its exit code, null if it was killed, and the end of its output */
 export type HostCommand = (
   script: string,
   signal: AbortSignal,
 ) => Promise<{ readonly code: number | null; readonly output: string }>;
 
-/** What a reset by control line needs of the port. */
 export interface ControlLines {
   setControl(lines: { readonly dtr?: boolean; readonly rts?: boolean }): Promise<void>;
 }
 
-// Electrical times, not waits for something: there is no event that says that a capacitor is empty.
+// Electrical times: no event says that a capacitor is empty.
 
-/** How long a control line is held for a reset, in milliseconds: the capacitors on usual boards take 10 to 50. */
-const resetPulse = 100;
-/** Between off and on, in milliseconds: until the board's own capacitors are empty. */
-const offTime = 1000;
+/** How long a control line is held for a reset: the capacitors on usual boards take 10 to 50 ms. */
+const resetPulseMs = 100;
+/** Between off and on, until the board's own capacitors are empty. */
+const powerOffMs = 1000;
 
 export class Power {
   readonly #config: Pick<DeviceConfig, "power" | "reset">;
@@ -30,7 +29,7 @@ export class Power {
     this.#command = command;
   }
 
-  /** Whether there is anything that brings the board back from whatever it does. */
+  /** Whether power or reset can bring the board back from any state. */
   get canRestart(): boolean {
     const { power, reset } = this.#config;
     return power.cycle !== undefined || power.off !== undefined || reset !== undefined;
@@ -38,7 +37,7 @@ export class Power {
 
   /**
    * Switches the board's power.
-   * @throws BoardFailure power-failed, also when the configuration has no command for it
+   * @throws BoardFailure power-failed, also if the configuration has no such command
    */
   async switch(action: "on" | "off" | "cycle", signal: AbortSignal): Promise<void> {
     const { power } = this.#config;
@@ -47,29 +46,29 @@ export class Power {
     if (action !== "cycle")
       throw new BoardFailure("power-failed", `the device has no command power.${action}`);
     await this.switch("off", signal);
-    await delay(offTime, undefined, { signal });
+    await delay(powerOffMs, undefined, { signal });
     await this.switch("on", signal);
   }
 
-  /** Whether startAnew() can be had. */
+  /** Whether startAnew() is possible. */
   get canStartAnew(): boolean {
     return this.#config.power.off !== undefined || this.#config.reset !== undefined;
   }
 
   /**
-   * Restarts the board by a way in which there is a moment when it surely is down.
-   * @param onDown is called then: what comes later is said by the board's new life
+   * Restarts the board in a way that has a moment when it is certainly down.
+   * @param onDown is called at that moment: all later output is from after the restart
    */
   async startAnew(lines: ControlLines, signal: AbortSignal, onDown: () => void): Promise<void> {
     if (this.#config.power.off === undefined) return this.reset(lines, signal, onDown);
     await this.switch("off", signal);
-    await delay(offTime, undefined, { signal });
+    await delay(powerOffMs, undefined, { signal });
     onDown();
     await this.switch("on", signal);
   }
 
   /**
-   * Resets by control line: what esptool and avrdude do.
+   * Resets by a control line, like esptool and avrdude.
    * @param onDown is called while the board is held in reset
    * @throws BoardFailure power-failed, or the port's error
    */
@@ -78,14 +77,14 @@ export class Power {
     if (reset === undefined) throw new BoardFailure("power-failed", "the device has no reset line");
     await lines.setControl({ [reset]: true });
     try {
-      await delay(resetPulse, undefined, { signal });
+      await delay(resetPulseMs, undefined, { signal });
       onDown();
     } finally {
       await lines.setControl({ [reset]: false });
     }
   }
 
-  /** Brings the board back by the strongest means there is. */
+  /** Restarts the board by the strongest means it has. */
   async restart(lines: ControlLines | undefined, signal: AbortSignal): Promise<void> {
     const { power } = this.#config;
     if (power.cycle !== undefined || power.off !== undefined) return this.switch("cycle", signal);

@@ -1,4 +1,4 @@
-/** Asks a board what it is, and compares. */
+/** Probes a board: logs in, and checks that it is what the configuration says. */
 import type { DeviceConfig } from "#/config/model.ts";
 import type { Console } from "./consoles/console.ts";
 import { runDialogue } from "./consoles/dialogue.ts";
@@ -7,25 +7,25 @@ import { BoardFailure } from "./errors.ts";
 import type { Port } from "./port/port.ts";
 import { PortLine } from "./reservation.ts";
 
-/** How long the probe's command may take, in milliseconds. */
-const probeTime = 30_000;
-/** How far back a console hears what the board has said, in bytes, and in milliseconds. */
-const heardBefore = 16 * 1024;
-const recentTime = 5000;
-/** How much of a probe's output is looked at, in bytes. */
-const mostOutput = 64 * 1024;
+/** Of the probe's command. */
+const commandTimeoutMs = 30_000;
+/** How far back the console reads output from before the probe. */
+const maxRecentBytes = 16 * 1024;
+const maxRecentMs = 5000;
+/** Of the command's output. */
+const maxOutputBytes = 64 * 1024;
 
 /**
- * Resolves when the board answers, and is what the configuration says.
- * @throws BoardFailure; DeviceError PORT_BUSY when somebody writes to it by hand; the signal's reason
+ * Resolves if the board answers as the configuration expects.
+ * @throws BoardFailure; DeviceError PORT_BUSY if a person writes to the port; the signal's reason
  */
-export async function prove(
+export async function probeBoard(
   config: DeviceConfig,
   port: Port,
   console: Console,
   signal: AbortSignal,
 ): Promise<void> {
-  using writer = port.acquire("the agent, which proves the board");
+  using writer = port.acquire("the agent, which probes the board");
   const line = new PortLine(port, writer, recently(port));
   const { probe, expect } = config.health;
   await runDialogue(console.enter(config.bootTimeoutMs), line, { signal });
@@ -33,21 +33,24 @@ export async function prove(
   const kept: Uint8Array[] = [];
   let size = 0;
   const onOutput = (bytes: Uint8Array) => {
-    if (size < mostOutput) kept.push(Uint8Array.from(bytes));
+    if (size < maxOutputBytes) kept.push(Uint8Array.from(bytes));
     size += bytes.length;
   };
-  const { code } = await runDialogue(console.run(probe, { timeout: probeTime }), line, { signal, onOutput });
+  const { code } = await runDialogue(console.run(probe, { timeout: commandTimeoutMs }), line, {
+    signal,
+    onOutput,
+  });
   const output = Buffer.concat(kept).toString("utf8");
   if (code !== 0) throw mismatch(`${quoted(probe)} ended with exit code ${code}`, output);
   if (expect === undefined || compilePattern(expect).test(output)) return;
-  throw mismatch(`${quoted(expect)} was expected of ${quoted(probe)}`, output);
+  throw mismatch(`${quoted(probe)} didn't print ${quoted(expect)}`, output);
 }
 
-/** Where the last seconds began: a board that is booting is told by what it has said already. */
+/** Where the latest seconds start: output from before shows whether the board is booting. */
 function recently({ ring }: Port): number {
-  for (let at = Math.max(ring.start, ring.end - heardBefore); at < ring.end; ) {
+  for (let at = Math.max(ring.start, ring.end - maxRecentBytes); at < ring.end; ) {
     const chunk = ring.read(at);
-    if (!chunk || chunk.at >= Date.now() - recentTime) return at;
+    if (!chunk || chunk.at >= Date.now() - maxRecentMs) return at;
     at = chunk.offset + chunk.bytes.length;
   }
   return ring.end;
@@ -55,7 +58,7 @@ function recently({ ring }: Port): number {
 
 function mismatch(what: string, output: string): BoardFailure {
   const first = output.trim().split("\n", 1)[0]?.trim() ?? "";
-  return new BoardFailure("mismatch", `${what}, and the board said ${quoted(first.slice(0, 100))}`);
+  return new BoardFailure("mismatch", `${what}; it printed ${quoted(first.slice(0, 100))}`);
 }
 
 function quoted(text: string): string {

@@ -1,4 +1,4 @@
-/** A device that is somebody's for a while: a build's, or a person's. */
+/** A device reserved for a build or a person: one holder reads its output and may write. */
 import type { Console } from "./consoles/console.ts";
 import { type Dialogue, type DialogueOptions, runDialogue } from "./consoles/dialogue.ts";
 import { BoardFailure } from "./errors.ts";
@@ -6,13 +6,13 @@ import type { Port } from "./port/port.ts";
 import type { PortWriter } from "./port/writer.ts";
 import type { Power } from "./power.ts";
 
-/** How the time on a device went, as far as the device's health is concerned. */
+/** How a reservation ended, as far as the device's health is concerned. */
 export type Outcome =
-  /** The board did what it should, whatever the job thinks of it. */
+  /** The board worked, whether the job passed or not. */
   | { readonly kind: "well"; readonly passed: boolean }
-  /** A person had it, who wants it as it was left. */
+  /** A person had it, and wants it left as it is. */
   | { readonly kind: "by-hand" }
-  /** Broken off in the middle, by nobody's fault: the board may be in any state. */
+  /** It was interrupted: the board may be in any state, and isn't at fault. */
   | { readonly kind: "doubtful"; readonly reason: string }
   /** The board or its link failed. */
   | { readonly kind: "sick"; readonly reason: string };
@@ -29,7 +29,7 @@ export class Reservation implements Disposable {
   readonly who: string;
   readonly console: Console;
   readonly port: Port;
-  /** Where in the port's stream it began: what came before is shown, and never matched. */
+  /** Its first offset in the port's stream. Earlier output is shown, and never matched. */
   readonly from: number;
   readonly #options: ReservationOptions;
   readonly #writer: PortWriter;
@@ -37,7 +37,7 @@ export class Reservation implements Disposable {
   #line: PortLine;
   #released = false;
 
-  /** @throws DeviceError PORT_BUSY when somebody writes to the port */
+  /** @throws DeviceError PORT_BUSY if a person writes to the port */
   constructor(options: ReservationOptions) {
     this.#options = options;
     this.who = options.who;
@@ -52,12 +52,12 @@ export class Reservation implements Disposable {
     });
   }
 
-  /** Aborted, with a BoardFailure, when the port has gone. */
+  /** Aborts with a BoardFailure when the port is gone. */
   get lost(): AbortSignal {
     return this.#lost.signal;
   }
 
-  /** What the board says, from where the last one who read has stopped. */
+  /** The board's output that nothing has read yet, and the way to answer. */
   get line(): PortLine {
     return this.#line;
   }
@@ -84,24 +84,23 @@ export class Reservation implements Disposable {
     return this.#options.power.reset(this.#writer, signal);
   }
 
-  /** Whether the device is restarted after this. */
+  /** Whether the device will be restarted after this reservation. */
   get canRestart(): boolean {
     return this.#options.power.canRestart;
   }
 
-  /** Whether startAnew() can be had. */
+  /** Whether startAnew() is possible. */
   get canStartAnew(): boolean {
     return this.#options.power.canStartAnew;
   }
 
-  /** Restarts the board, so that only what its new life says is read. @throws BoardFailure power-failed */
+  /** Restarts the board, and skips all output from before. @throws BoardFailure power-failed */
   startAnew(signal: AbortSignal): Promise<void> {
     return this.#options.power.startAnew(this.#writer, signal, () => this.#line.skip());
   }
 
   /**
-   * Hands the port over to another program, until the loan is disposed of; what comes from the moment on in which it is
-   * open again is read.
+   * Lends the port to another program until the loan is disposed of. Reading continues when the port is open again.
    * @throws BoardFailure unplugged
    */
   async lend(): Promise<AsyncDisposable> {
@@ -109,7 +108,7 @@ export class Reservation implements Disposable {
     return await this.#writer.lend();
   }
 
-  /** Gives the device back; once. */
+  /** Only the first call counts. */
   release(outcome: Outcome): void {
     if (this.#released) return;
     this.#released = true;
@@ -118,17 +117,17 @@ export class Reservation implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.release({ kind: "doubtful", reason: `${this.who} was broken off` });
+    this.release({ kind: "doubtful", reason: `${this.who} was interrupted` });
   }
 }
 
-/** A port as dialogues use it: what the board says from some moment on, and the right to answer. */
+/** A port as dialogues use it: its output from an offset on, and the right to answer. */
 export class PortLine {
   readonly #port: Port;
   readonly #writer: PortWriter;
   #at: number;
 
-  /** @param from the offset in the port's stream of the first byte that is read */
+  /** @param from the offset in the port's stream at which reading starts */
   constructor(port: Port, writer: PortWriter, from: number) {
     this.#port = port;
     this.#writer = writer;
@@ -136,15 +135,14 @@ export class PortLine {
   }
 
   /**
-   * The next bytes, as soon as there are any; bytes that came while nobody read are there as far back as the ring goes.
-   * @param timeout milliseconds
-   * @returns nothing when the time has passed in silence
+   * The next bytes, as soon as there are any. Earlier ones that weren't read yet come first, as far back as the ring goes.
+   * @returns no bytes after \`timeoutMs\` of silence
    * @throws DeviceError PORT_LOST; the signal's reason
    */
-  async read(timeout: number, signal: AbortSignal): Promise<Uint8Array> {
+  async read(timeoutMs: number, signal: AbortSignal): Promise<Uint8Array> {
     signal.throwIfAborted();
-    // What the ring has is read to its end, also when the port is gone by now.
-    return this.#take() ?? (await this.#wait(timeout, signal));
+    // The ring is read to its end even if the port is gone.
+    return this.#take() ?? (await this.#wait(timeoutMs, signal));
   }
 
   /** @throws DeviceError */
@@ -152,7 +150,7 @@ export class PortLine {
     return this.#writer.write(bytes, secret);
   }
 
-  /** Lets go of what came until now. */
+  /** Drops all output so far. */
   skip(): void {
     this.#at = this.#port.ring.end;
   }
@@ -164,7 +162,7 @@ export class PortLine {
     return chunk.bytes;
   }
 
-  #wait(timeout: number, signal: AbortSignal): Promise<Uint8Array> {
+  #wait(timeoutMs: number, signal: AbortSignal): Promise<Uint8Array> {
     const { lost } = this.#writer;
     return new Promise((resolve, reject) => {
       const stop = (settle: () => void) => {
@@ -177,8 +175,8 @@ export class PortLine {
       const onData = () => stop(() => resolve(this.#take() ?? new Uint8Array()));
       const onAbort = () => stop(() => reject(signal.reason));
       const onLost = () => stop(() => reject(lost.reason));
-      // A timer takes 2^31-1 ms at most, and Infinity would fire at once.
-      const timer = setTimeout(() => stop(() => resolve(new Uint8Array())), Math.min(timeout, 0x7fffffff));
+      // A timer takes at most 2^31-1 ms; with Infinity it would fire at once.
+      const timer = setTimeout(() => stop(() => resolve(new Uint8Array())), Math.min(timeoutMs, 0x7fffffff));
       if (lost.aborted) return onLost();
       this.#port.on("data", onData);
       signal.addEventListener("abort", onAbort);

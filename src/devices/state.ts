@@ -1,43 +1,45 @@
 /** The life cycle of a device, and what follows from each state. */
 
 /**
- *     absent ──the port is there──▶ opening ──opened──▶ proving ──it is what it should be──▶ ready
- *       ▲                              ▲                 │   ▲                              │   ▲
- *       └──the port goes: from any─────┘          it isn't   │                        reserved   nothing to doubt,
- *          but busy, quarantined                         ▼   │                              ▼   │ nothing to reset
- *                                                    recovering ◀──────the build's end──── busy ┘
- *                                                        │
- *                                 too many infrastructure failures in a row
- *                                                        ▼
- *                                                   quarantined ──resumed, or a health build passed──▶ opening
- *     any but busy ──pause──▶ paused ──resume──▶ opening
+ *     absent ──the port is there──▶ opening ──opened──▶ proving ──probe passed──▶ ready
+ *                                                        │   ▲                   │   ▲
+ *                                            probe failed│   │retry       reserved   │ released, and neither
+ *                                                        ▼   │                   ▼   │ in doubt nor to be reset
+ *                                                     recovering ◀──released──── busy ┘
+ *
+ *     ready, proving, recovering, busy ──too many infrastructure failures in a row──▶ quarantined
+ *     quarantined ──resume, or a passed health build──▶ proving or ready
+ *     any with an open port ──pause──▶ paused ──resume──▶ proving
+ *     any ──the port goes away──▶ absent
+ *
+ * A reservation comes first: whatever happens meanwhile takes effect when it is released.
  */
 export type DeviceState =
   /** There is no such port. */
   | { readonly kind: "absent"; readonly reason: string }
-  /** The port is there and isn't open: it is being opened, or refused. */
+  /** The port is there and isn't open yet, or can't be opened. */
   | { readonly kind: "opening"; readonly reason: string }
-  /** The board is asked what it is. */
+  /** The board is being probed. */
   | { readonly kind: "proving"; readonly reason: string }
   | { readonly kind: "ready" }
-  /** `who` is a build's title, or who has it by hand. */
+  /** `who` is the title of a build, or a person's command. */
   | { readonly kind: "busy"; readonly who: string }
-  /** It is being reset, or waits before it is tried again. */
+  /** The board is being reset, or waits for the next probe. */
   | { readonly kind: "recovering"; readonly reason: string }
   | { readonly kind: "quarantined"; readonly reason: string }
   | { readonly kind: "paused"; readonly reason: string };
 
 /**
- * What the device offers to job servers. `held`: all its functions, and it takes no build at this moment; `health`: only the
- * job that can end its quarantine.
+ * What the device offers to job servers. `held`: all its functions, but it takes no build now; `health`: only the job that
+ * can end its quarantine.
  */
 export type Standing = "offered" | "held" | "withdrawn" | "health";
 
 /**
- * @param trusted it was proved, and nothing has put that in doubt
- * @param health it has a job that can end a quarantine
+ * @param trusted it passed a probe, and nothing has put that in doubt
+ * @param hasHealthJob a job that can end its quarantine
  */
-export function standingOf({ kind }: DeviceState, trusted: boolean, health: boolean): Standing {
+export function standingOf({ kind }: DeviceState, trusted: boolean, hasHealthJob: boolean): Standing {
   switch (kind) {
     case "ready":
     case "busy":
@@ -48,14 +50,14 @@ export function standingOf({ kind }: DeviceState, trusted: boolean, health: bool
     case "recovering":
       return trusted ? "held" : "withdrawn";
     case "quarantined":
-      return health ? "health" : "withdrawn";
+      return hasHealthJob ? "health" : "withdrawn";
     case "absent":
     case "opening":
       return "withdrawn";
   }
 }
 
-/** A state as it was entered. */
+/** When the device entered a state. */
 export interface StateEntry {
   /** ISO 8601. */
   readonly at: string;
@@ -63,9 +65,9 @@ export interface StateEntry {
   readonly reason?: string;
 }
 
-/** How many states are remembered. */
-const most = 50;
+const maxEntries = 50;
 
+/** The current state and the latest ones before it. */
 export class StateHistory {
   readonly #entries: StateEntry[] = [];
   #state: DeviceState = { kind: "absent", reason: "it wasn't looked for yet" };
@@ -79,14 +81,14 @@ export class StateHistory {
     return this.#entries;
   }
 
-  /** @returns false when it is in this state already, for the same reason */
+  /** @returns false if it is in this state already, for the same reason */
   enter(state: DeviceState): boolean {
     const reason = reasonOf(state);
     if (this.#state.kind === state.kind && reason === reasonOf(this.#state)) return false;
     this.#state = state;
     const at = new Date().toISOString();
     this.#entries.push({ at, state: state.kind, ...(reason !== undefined && { reason }) });
-    if (this.#entries.length > most) this.#entries.shift();
+    if (this.#entries.length > maxEntries) this.#entries.shift();
     return true;
   }
 }

@@ -1,4 +1,4 @@
-/** Finds the serial ports of this box, and tells when they come and go. */
+/** Finds the serial ports of this box, and calls when they may have come or gone. */
 import { existsSync } from "node:fs";
 import { readdir, realpath, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
@@ -7,26 +7,23 @@ import { DeviceError } from "../errors.ts";
 import { FolderWatch } from "./folder-watch.ts";
 import { holdersOf, listTtys, readTty, type TtyFacts } from "./sysfs.ts";
 
-/**
- * Milliseconds after a change at which one looks: at once, and again, as udev sets the permissions and makes the links of a new
- * port one after another.
- */
-const looks = [10, 200, 1000];
+/** When to look after a change: at once and again, because udev sets a new port's permissions and links one after another. */
+const lookDelaysMs = [10, 200, 1000];
 
 export interface DiscoveryOptions {
-  /** Where device files are; default /dev. */
+  /** Default: /dev. */
   readonly dev?: string;
-  /** Where sysfs is; default /sys. */
+  /** Where sysfs is mounted; default: /sys. */
   readonly sys?: string;
 }
 
-/** A port that is there at this moment. */
+/** A port that is there now. */
 export interface FoundPort extends Omit<TtyFacts, "name"> {
-  /** The device file itself, no link: /dev/ttyUSB0. */
+  /** The device file itself, not a link to it: /dev/ttyUSB0. */
   readonly path: string;
   /** Its name in /dev/serial/by-id. */
   readonly byId?: string;
-  /** The programs that have it open; only told where it was asked for. */
+  /** The programs that have it open; only with `inUse`. */
   readonly inUse?: readonly string[];
 }
 
@@ -39,7 +36,7 @@ export class Discovery implements Disposable {
   readonly #sys: string;
   /** By folder. */
   readonly #watched = new Map<string, Watched>();
-  /** A look at all ports that is under way, for all who ask meanwhile. */
+  /** A listing under way, shared by all callers meanwhile. */
   #listing: Promise<FoundPort[]> | undefined;
 
   constructor({ dev = "/dev", sys = "/sys" }: DiscoveryOptions = {}) {
@@ -47,7 +44,7 @@ export class Discovery implements Disposable {
     this.#sys = sys;
   }
 
-  /** All ports with hardware behind them. @param inUse also say which programs have them open, which takes longer */
+  /** All ports with hardware behind them. @param inUse also finds the programs that have them open, which takes longer */
   async list({ inUse = false } = {}): Promise<FoundPort[]> {
     this.#listing ??= this.#list().finally(() => {
       this.#listing = undefined;
@@ -58,14 +55,14 @@ export class Discovery implements Disposable {
   }
 
   /**
-   * @returns undefined: it isn't there
-   * @throws DeviceError PORT_AMBIGUOUS when several fit
+   * @returns undefined if it isn't there
+   * @throws DeviceError PORT_AMBIGUOUS if several match
    */
   async find(match: PortMatch): Promise<FoundPort | undefined> {
     const link = match.path ?? (match.byId && join(this.#byId, match.byId));
     if (link === undefined)
       return onlyOne(
-        (await this.list()).filter((port) => fits(port, match)),
+        (await this.list()).filter((port) => matches(port, match)),
         match,
       );
     const path = await realpath(link).catch(() => undefined);
@@ -75,15 +72,15 @@ export class Discovery implements Disposable {
     const found = { path, ...facts, ...(match.byId !== undefined && { byId: match.byId }) };
     const sameLink =
       match.byId === undefined || match.path === undefined || (await this.#isLinked(match.byId, path));
-    return sameLink && fits(found, match) ? found : undefined;
+    return sameLink && matches(found, match) ? found : undefined;
   }
 
-  /** Calls after changes that may concern a match; it may call without one. Disposing ends that. */
+  /** Calls after changes that may concern a match, sometimes also without one. Disposing ends that. */
   watch(match: PortMatch, changed: () => void): Disposable {
     const folders = new Set<string>();
     if (match.path !== undefined && dirname(resolve(match.path)) !== this.#dev)
       folders.add(dirname(resolve(match.path)));
-    // udev makes a link for each device in `char`; /dev itself also tells of writing to any device there, which may be often.
+    // udev links every device in `char`. /dev itself reports each write to a device too, which can be often.
     const links = join(this.#dev, "char");
     folders.add(existsSync(links) ? links : this.#dev);
     if (match.byId !== undefined) folders.add(this.#byId);
@@ -109,12 +106,12 @@ export class Discovery implements Disposable {
     if (known) return known;
     const listeners = new Set<() => void>();
     const timers: NodeJS.Timeout[] = [];
-    const tell = () => {
+    const notify = () => {
       for (const listener of listeners) listener();
     };
     const watch = new FolderWatch(folder, () => {
       for (const timer of timers.splice(0)) clearTimeout(timer);
-      for (const look of looks) timers.push(setTimeout(tell, look).unref());
+      for (const delayMs of lookDelaysMs) timers.push(setTimeout(notify, delayMs).unref());
     });
     const watched = {
       listeners,
@@ -152,7 +149,7 @@ export class Discovery implements Disposable {
     return found.filter((port) => port !== undefined);
   }
 
-  /** The names in by-id, by the device file they lead to. */
+  /** The names in by-id, by the device file that they link to. */
   async #links(): Promise<Map<string, string>> {
     const names = await readdir(this.#byId).catch(() => []);
     const pairs = names.map(
@@ -162,19 +159,19 @@ export class Discovery implements Disposable {
   }
 }
 
-/** All that a match says but its path and its by-id name, which are looked up. */
-function fits(port: FoundPort, match: PortMatch): boolean {
+/** Compares everything but the path and the by-id name, which find() looks up. */
+function matches(port: FoundPort, match: PortMatch): boolean {
   return (["usb", "serial", "location", "interface"] as const).every(
     (key) => match[key] === undefined || match[key] === port[key],
   );
 }
 
-/** @throws DeviceError PORT_AMBIGUOUS when there are several */
+/** @throws DeviceError PORT_AMBIGUOUS if there are several */
 function onlyOne(ports: readonly FoundPort[], match: PortMatch): FoundPort | undefined {
   if (ports.length < 2) return ports[0];
   const list = ports.slice(0, 8).map((port) => [port.path, ...differences(port)].join(" "));
   const more = ports.length > list.length ? ", …" : "";
-  const message = `${ports.length} ports fit ${describeMatch(match)}: ${list.join(", ")}${more}; say which by serial, location or interface`;
+  const message = `${ports.length} ports match ${describeMatch(match)}: ${list.join(", ")}${more}; add serial, location or interface`;
   throw new DeviceError("PORT_AMBIGUOUS", message);
 }
 
@@ -184,7 +181,7 @@ function differences(port: FoundPort): string[] {
   );
 }
 
-/** A match as a person reads it: `usb 0403:6011, interface 2`. */
+/** A match for a message: `usb 0403:6011, interface 2`. */
 export function describeMatch(match: PortMatch): string {
   const names = {
     path: "path",

@@ -1,21 +1,21 @@
-/** Tells that something in a folder changed, also when the folder itself comes, goes, or is replaced by another. */
+/** Watches a folder for changes, also when the folder itself comes, goes, or is replaced by another. */
 import { type FSWatcher, type Stats, statSync, watch } from "node:fs";
 import { dirname } from "node:path";
 
-/** Milliseconds between looks where the system refuses to tell. */
-const lookEvery = 3000;
+/** Between calls where the system has no watch to give. */
+const pollIntervalMs = 3000;
 
-/** Where the folder isn't there, the nearest one above it is watched until it comes. */
+/** While the folder isn't there, it watches the nearest one above it. */
 export class FolderWatch implements Disposable {
   readonly #folder: string;
   readonly #changed: () => void;
   #watcher: FSWatcher | undefined;
-  /** What the watcher is on, as long as there is one. */
-  #on: { path: string; ino: number; dev: number } | undefined;
-  #look: NodeJS.Timeout | undefined;
+  /** The folder that the watcher watches. */
+  #watched: { path: string; ino: number; dev: number } | undefined;
+  #poll: NodeJS.Timeout | undefined;
   #ended = false;
 
-  /** @param changed called after each change, and often without one */
+  /** @param changed is called after each change, and sometimes without one */
   constructor(folder: string, changed: () => void) {
     this.#folder = folder;
     this.#changed = changed;
@@ -25,41 +25,42 @@ export class FolderWatch implements Disposable {
   [Symbol.dispose](): void {
     this.#ended = true;
     this.#watcher?.close();
-    clearInterval(this.#look);
+    clearInterval(this.#poll);
   }
 
-  /** Puts the watcher where it belongs now. */
+  /** Moves the watcher to the folder, or to the nearest one above it. */
   #aim(): void {
-    // What came between finding the folder and watching it was not told: then the next one down is there already.
+    // A folder that came just before the watch began causes no event: look again until nothing moves.
     for (let rounds = 0; rounds < 32; rounds++) {
       const target = nearest(this.#folder);
       const { ino, dev } = target.stats;
-      if (this.#on?.path === target.path && this.#on.ino === ino && this.#on.dev === dev) return;
+      if (this.#watched?.path === target.path && this.#watched.ino === ino && this.#watched.dev === dev)
+        return;
       this.#watcher?.close();
-      this.#on = { path: target.path, ino, dev };
+      this.#watched = { path: target.path, ino, dev };
       try {
-        this.#watcher = watch(target.path, { persistent: false }, this.#told);
-        this.#watcher.on("error", () => this.#refused());
+        this.#watcher = watch(target.path, { persistent: false }, this.#onEvent);
+        this.#watcher.on("error", () => this.#onRefusal());
       } catch {
-        this.#refused();
+        this.#onRefusal();
         return;
       }
     }
   }
 
-  readonly #told = (event: string): void => {
-    // Above the folder only names matter; writing to a device in /dev is an event there too, on many kernels.
-    if (this.#ended || (event === "change" && this.#on?.path !== this.#folder)) return;
+  readonly #onEvent = (event: string): void => {
+    // Above the folder only names matter. On many kernels, each write to a device in /dev is an event too.
+    if (this.#ended || (event === "change" && this.#watched?.path !== this.#folder)) return;
     this.#aim();
     this.#changed();
   };
 
-  /** Too many watches, or a file system that has none. */
-  #refused(): void {
+  /** Too many watches, or a file system without them. */
+  #onRefusal(): void {
     this.#watcher?.close();
-    this.#on = undefined;
+    this.#watched = undefined;
     if (this.#ended) return;
-    this.#look ??= setInterval(this.#changed, lookEvery).unref();
+    this.#poll ??= setInterval(this.#changed, pollIntervalMs).unref();
   }
 }
 

@@ -1,14 +1,14 @@
-/** What is plugged in, as configuration to paste. Pure. */
+/** The plugged-in ports as configuration to paste. Pure. */
 import type { FoundPort } from "./discovery.ts";
 
 /**
- * A `devices:` section with an entry for each port, found by what tells it best: its serial number, else where it is plugged in.
+ * A `devices:` section with an entry for each port, matched by its serial number, or else by its location.
  *
- * @param found with `inUse`, where it is known, for a remark
+ * @param found with `inUse`, if known, for a remark
  */
 export function scanYaml(found: readonly FoundPort[]): string {
   if (found.length === 0)
-    return "# No serial ports with hardware behind them were found: plug a board in, and try again.\n";
+    return "# No serial ports with hardware behind them were found: plug in a board and try again.\n";
   const names = new Set<string>();
   return `devices:\n${found.map((port) => entry(port, found, names)).join("")}`;
 }
@@ -42,7 +42,7 @@ function identity(port: FoundPort, all: readonly FoundPort[]): string[] {
   return [`path: ${quote(port.path)}`];
 }
 
-/** A name from what the adapter says it is; the person will know a better one. */
+/** A name from the adapter's product name; people usually choose a better one. */
 function nameFor({ product, path }: FoundPort, names: Set<string>): string {
   const text = (product ?? path.slice(path.lastIndexOf("/") + 1)).toLowerCase();
   const base =
@@ -56,12 +56,12 @@ function nameFor({ product, path }: FoundPort, names: Set<string>): string {
   return name;
 }
 
-/** JSON's strings are YAML's double-quoted ones; what needs no quotes goes without. */
+/** A JSON string is a double-quoted YAML one. */
 function quote(text: string): string {
   return /^[A-Za-z/][A-Za-z0-9/_-]*$/.test(text) ? text : JSON.stringify(text);
 }
 
-/** It comes from whatever is plugged in: one line. */
+/** On one line, because the text comes from the plugged-in device. */
 function comment(text: string): string {
   return text.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, "?").slice(0, 200);
 }

@@ -2,14 +2,14 @@
 import { readdir, readFile, readlink, realpath } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 
-/** Facts about one tty; what isn't said is absent. */
+/** Facts about a tty. Unknown ones are absent. */
 export interface TtyFacts {
-  /** As in ttyUSB0. */
+  /** Such as ttyUSB0. */
   readonly name: string;
   /** VENDOR:PRODUCT, hexadecimal, lower case. */
   readonly usb?: string;
   readonly serial?: string;
-  /** The USB device's place: 1-1.4. */
+  /** Of the USB device: 1-1.4. */
   readonly location?: string;
   /** The USB interface's number. */
   readonly interface?: number;
@@ -18,7 +18,7 @@ export interface TtyFacts {
   readonly driver?: string;
 }
 
-/** Every tty with hardware behind it: no virtual consoles, no pseudo-terminals, no sockets for UARTs that aren't there. */
+/** Every tty with hardware behind it: no virtual consoles, no pseudo-terminals, no entries for UARTs that aren't there. */
 export async function listTtys(sys: string): Promise<TtyFacts[]> {
   const names = await readdir(join(sys, "class/tty")).catch(() => []);
   const found = await Promise.all(names.map((name) => readTty(sys, name)));
@@ -27,11 +27,11 @@ export async function listTtys(sys: string): Promise<TtyFacts[]> {
 
 const order = new Intl.Collator("en", { numeric: true });
 
-/** @returns undefined when there is no such tty, or no hardware behind it */
+/** @returns undefined if there is no such tty, or no hardware behind it */
 export async function readTty(sys: string, name: string): Promise<TtyFacts | undefined> {
   const tty = join(sys, "class/tty", name);
   const device = await realpath(join(tty, "device")).catch(() => undefined);
-  // The 8250 driver makes ttyS0 to ttyS3 whether they are there or not; type 0 is PORT_UNKNOWN (linux/serial_core.h).
+  // The 8250 driver creates ttyS0 to ttyS3 whether they exist or not; type 0 is PORT_UNKNOWN (linux/serial_core.h).
   if (!device || (await attribute(tty, "type")) === "0") return undefined;
   const root = await realpath(sys);
   let usb: string | undefined;
@@ -59,13 +59,13 @@ async function usbFacts(folder: string, vendor: string): Promise<Partial<TtyFact
   };
 }
 
-/** The driver of a device; `ctrl` and `port` are the steps that Linux 6.5 put between a UART and its ttys. */
+/** The driver of a device. `ctrl` and `port` are the levels that Linux 6.5 added between a UART and its ttys. */
 async function driverOf(folder: string): Promise<{ driver?: string }> {
   const driver = basename(await readlink(join(folder, "driver")).catch(() => ""));
   return driver === "" || driver === "ctrl" || driver === "port" ? {} : { driver };
 }
 
-/** The texts come from whatever is plugged in: one line of at most 255 characters is taken, without control characters. */
+/** One line of at most 255 characters without control characters, because the text comes from the plugged-in device. */
 async function attribute(folder: string, name: string): Promise<string | undefined> {
   const text = await readFile(join(folder, name), "utf8").catch(() => undefined);
   return text
@@ -75,8 +75,7 @@ async function attribute(folder: string, name: string): Promise<string | undefin
     .slice(0, 255);
 }
 
-/** Finds the processes that have a device file open, as far as this user may see them. */
-/** @returns one "NAME (pid N)" each; this process is left out. A user other than root sees only processes of their own. */
+/** @returns "NAME (pid N)" for each other process that has a device file open. Only root sees those of other users. */
 export async function holdersOf(path: string, proc = "/proc"): Promise<string[]> {
   const found: string[] = [];
   for (const pid of await readdir(proc).catch(() => [])) {

@@ -48,7 +48,7 @@ test("found by serial number, place and interface; several that fit are named", 
   assert.equal(await found({ usb: "1a86:7523" }), undefined);
   await assert.rejects(found({ usb: "10c4:ea60" }), {
     code: "PORT_AMBIGUOUS",
-    message: /2 ports fit usb 10c4:ea60: .*ttyUSB4 serial 0001 location 1-1\.1 .*ttyUSB5.*; say which/,
+    message: /2 ports match usb 10c4:ea60: .*ttyUSB4 serial 0001 location 1-1\.1 .*ttyUSB5.*; add serial/,
   });
   tree.unplug(quad);
   assert.equal(await found({ serial: "FT4XYZ12", interface: 2 }), undefined);
@@ -145,5 +145,5 @@ test("what a scan prints is configuration, and leads to the same ports", async (
     paths,
     found.map(({ path }) => path),
   );
-  assert.match(scanYaml([]), /plug a board in/);
+  assert.match(scanYaml([]), /plug in a board/);
 });

@@ -3,8 +3,9 @@ import { type Command, InvalidArgumentError } from "commander";
 import type { BuildSummary } from "#/builds/record.ts";
 import { durationOf } from "#/builds/record.ts";
 import { printable } from "#/lib/text.ts";
+import { formatElapsed } from "#/lib/units.ts";
 import { controlTimeoutMs, findAgent, newCommand, withControl } from "./options.ts";
-import { duration, table } from "./print.ts";
+import { table } from "./print.ts";
 
 export function command(): Command {
   return withControl(newCommand("builds [JOB] [OPTIONS]", "Lists running and finished builds, newest first."))
@@ -29,7 +30,7 @@ function row(build: BuildSummary): string[] {
     build.ending ? (build.result ?? `(${build.ending.kind})`) : "running",
     build.node,
     build.assigned,
-    duration(took),
+    formatElapsed(took),
     printable(build.ending?.reason ?? ""),
   ];
 }

@@ -4,8 +4,9 @@ import { Discovery } from "#/devices/discovery/discovery.ts";
 import { scanYaml } from "#/devices/discovery/scan.ts";
 import type { DeviceStatus } from "#/lib/status.ts";
 import { printable } from "#/lib/text.ts";
+import { formatElapsed } from "#/lib/units.ts";
 import { controlTimeoutMs, findAgent, newCommand, withControl } from "./options.ts";
-import { duration, table } from "./print.ts";
+import { table } from "./print.ts";
 
 export function command(): Command {
   return withControl(
@@ -36,6 +37,6 @@ async function listed(options: { json?: true; control?: string }): Promise<strin
 }
 
 function row({ name, state, since, console, path, port, classes, who, reason }: DeviceStatus): string[] {
-  const lasting = duration(Math.max(0, Date.now() - Date.parse(since)));
+  const lasting = formatElapsed(Math.max(0, Date.now() - Date.parse(since)));
   return [name, state, lasting, console, path ?? port, classes.join(" "), printable(who ?? reason ?? "")];
 }

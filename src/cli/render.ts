@@ -1,7 +1,7 @@
 /** Shows a followed build: as JSON lines, as plain lines in a pipe, or with a progress line on a terminal. */
 import type { WriteStream } from "node:tty";
 import { printable } from "#/lib/text.ts";
-import { duration } from "./print.ts";
+import { formatElapsed } from "#/lib/units.ts";
 
 /** What happens to a build, as `--json` prints it. */
 export type ShownEvent =
@@ -77,7 +77,7 @@ class PlainLines implements Renderer {
       case "notice":
         return `[${event.text}]`;
       case "ended": {
-        const took = duration(performance.now() - this.#begun);
+        const took = formatElapsed(performance.now() - this.#begun);
         const reason = event.reason === undefined ? "" : `: ${event.reason}`;
         if (event.result === undefined) {
           return `no result after ${took}${reason || ": the infrastructure failed, not the build"}; run it again`;
@@ -156,7 +156,7 @@ class ProgressLine implements Disposable {
   #paint(): void {
     const filled = Math.round((this.percent / 100) * barWidth);
     const bar = "━".repeat(filled) + "╌".repeat(barWidth - filled);
-    const line = `${printable(this.title)} ${bar} ${this.percent} % ${duration(performance.now() - this.#begun)}`;
+    const line = `${printable(this.title)} ${bar} ${this.percent} % ${formatElapsed(performance.now() - this.#begun)}`;
     // One column short of the edge: terminals wrap there.
     const fitting = line.slice(0, Math.max(0, (this.#out.columns || 80) - 1));
     this.#out.write(`\r\u001b[K\u001b[2m${fitting}\u001b[0m`);

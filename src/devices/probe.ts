@@ -1,5 +1,6 @@
 /** Probes a board: logs in, and checks that it is what the configuration says. */
 import type { DeviceConfig } from "#/config/model.ts";
+import { shown } from "#/lib/text.ts";
 import type { Console } from "./consoles/console.ts";
 import { runDialogue } from "./consoles/dialogue.ts";
 import { compilePattern } from "./consoles/matcher.ts";
@@ -41,9 +42,9 @@ export async function probeBoard(
     onOutput,
   });
   const output = Buffer.concat(kept).toString("utf8");
-  if (code !== 0) throw mismatch(`${quoted(probe)} ended with exit code ${code}`, output);
+  if (code !== 0) throw mismatch(`${shown(probe, 200)} ended with exit code ${code}`, output);
   if (expect === undefined || compilePattern(expect).test(output)) return;
-  throw mismatch(`${quoted(probe)} didn't print ${quoted(expect)}`, output);
+  throw mismatch(`${shown(probe, 200)} didn't print ${shown(expect, 200)}`, output);
 }
 
 /** Where the latest seconds start: output from before shows whether the board is booting. */
@@ -58,9 +59,5 @@ function recently({ ring }: Port): number {
 
 function mismatch(what: string, output: string): BoardFailure {
   const first = output.trim().split("\n", 1)[0]?.trim() ?? "";
-  return new BoardFailure("mismatch", `${what}; it printed ${quoted(first.slice(0, 100))}`);
-}
-
-function quoted(text: string): string {
-  return JSON.stringify(text.slice(0, 200));
+  return new BoardFailure("mismatch", `${what}; it printed ${shown(first, 100)}`);
 }

@@ -1,33 +1,35 @@
-/** Text from outside, made fit for a line on a terminal; and the nearest of some names. */
+/** Text for people: text from outside made safe for a terminal, words for lists, and the closest of some names. */
 
-/** Control characters, invisible ones that reorder or hide text, halves of pairs, separators of lines. */
+/** Control characters, invisible ones that reorder or hide text, lone surrogates, line separators. */
 const unfit = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
-/** @returns the text with every character that a terminal would act on, or not show, as \uXXXX */
+const escapes: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+
+/** @returns the text with every character escaped that a terminal would act on or not show: \n, \u{1b} */
 export function printable(text: string): string {
-  return text.replace(unfit, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);
+  return text.replace(unfit, (found) => escapes[found] ?? `\\u{${found.codePointAt(0)?.toString(16)}}`);
 }
 
-/** @returns a value from outside as a message shows it, on one line, with so many characters of a text */
+/** @returns a value from outside as messages show it: on one line, text in quotes and cut after maxLength characters */
 export function shown(value: unknown, maxLength = 60): string {
   if (value === null || value === undefined) return "nothing";
   if (Array.isArray(value)) return "a list";
   if (typeof value === "object") return "a mapping";
   if (typeof value !== "string") return String(value);
-  const characters = [...value];
+  const characters = [...value.slice(0, 2 * maxLength + 1)];
   const cut = characters.length > maxLength ? `${characters.slice(0, maxLength).join("")}…` : value;
-  return `"${printable(cut)}"`;
+  return `"${printable(cut).replaceAll('"', '\\"')}"`;
 }
 
-/** @returns names as a sentence has them: "a, b and c" */
+/** @returns names as in a sentence: "a, b and c" */
 export function inWords(names: readonly string[], last: "and" | "or" = "and"): string {
   return names.length < 2 ? names.join() : `${names.slice(0, -1).join(", ")} ${last} ${names.at(-1)}`;
 }
 
 /**
- * @param found a name that nothing answers to
+ * @param found an unknown name
  * @param known the names that would have been right
- * @returns ` (did you mean "…"?)`, or nothing when none is near
+ * @returns ` (did you mean "…"?)`, or an empty text when none is close
  */
 export function didYouMean(found: string, known: Iterable<string>): string {
   if (found.length > 100) return "";
@@ -41,7 +43,7 @@ export function didYouMean(found: string, known: Iterable<string>): string {
   return best ? ` (did you mean ${shown(best.name)}?)` : "";
 }
 
-/** Levenshtein's: how many characters have to be put in, taken out or changed. */
+/** The Levenshtein distance: how many characters must be added, removed or changed. */
 function editDistance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, index) => index);
   for (let i = 1; i <= from.length; i++) {

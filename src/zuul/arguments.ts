@@ -4,6 +4,7 @@
  */
 import { createHash } from "node:crypto";
 import { CodedError } from "#/lib/errors.ts";
+import { shown } from "#/lib/text.ts";
 
 class ZuulError extends CodedError<"ARGUMENT"> {
   override readonly name = "ZuulError";
@@ -91,13 +92,7 @@ function parseSelector(object: Record<string, unknown>, what: string): BuildSele
 
 function checkUuid(text: string, what: string): string {
   if (isUuid(text)) return text;
-  throw new ZuulError("ARGUMENT", `${what} is no build uuid: ${excerpt(text)}`);
-}
-
-/** The start of a text, as one line of printable ASCII. */
-function excerpt(text: string): string {
-  const escaped = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  return JSON.stringify(text.slice(0, 40)).replace(/[^ -~]/g, escaped);
+  throw new ZuulError("ARGUMENT", `${what} is no build uuid: ${shown(text, 40)}`);
 }
 
 function isUuid(text: string): boolean {
@@ -110,11 +105,11 @@ function parseObject(argument: Uint8Array, what: string): Record<string, unknown
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw new ZuulError("ARGUMENT", `${what} is not JSON: ${excerpt(text)}`, { cause });
+    throw new ZuulError("ARGUMENT", `${what} is not JSON: ${shown(text, 40)}`, { cause });
   }
   if (typeof value === "object" && value !== null && !Array.isArray(value))
     return value as Record<string, unknown>;
-  throw new ZuulError("ARGUMENT", `${what} is not a JSON object: ${excerpt(text)}`);
+  throw new ZuulError("ARGUMENT", `${what} is not a JSON object: ${shown(text, 40)}`);
 }
 
 function decode(argument: Uint8Array, what: string): string {

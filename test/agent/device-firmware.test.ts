@@ -127,7 +127,7 @@ test("a job of steps talks to the firmware; a pattern that doesn't come fails it
   assert.equal((await ending("menu")).result, "SUCCESS");
   const failed = await ending("menu-fails");
   assert.equal(failed.result, "FAILURE");
-  assert.match(failed.reason, /step 3 of 3.*never said.*within 0.5 s/);
+  assert.match(failed.reason, /step 3 of 3.*never said.*within 500ms/);
 });
 
 test("power is cycled on every way out: ended, failed, stopped", { skip }, async () => {

@@ -79,7 +79,7 @@ test("steps that can't be", async () => {
     "{get: {from: /x, to: a/../../y}}":
       '.get.to: "a/../../y" must stay inside the workspace: it contains ".."',
     "{get: {from: /x, to: a/}}": '.get.to: expected the path of a file in the workspace, found "a/"',
-    '{put: {from: x, to: "a\\nb"}}': '.put.to: expected the path of a file on the board, found "a\\u{a}b"',
+    '{put: {from: x, to: "a\\nb"}}': '.put.to: expected the path of a file on the board, found "a\\nb"',
     '{sleep: 2s, name: "a\\e[31m"}':
       '.name: expected a name on one line, 100 characters at most, found "a\\u{1b}[31m"',
   };

@@ -1,7 +1,14 @@
 /** Durations, sizes and shares: what is read, what is refused, and that what we write can be read. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatDuration, formatSize, parseDuration, parseShare, parseSize } from "#/lib/units.ts";
+import {
+  formatDuration,
+  formatElapsed,
+  formatSize,
+  parseDuration,
+  parseShare,
+  parseSize,
+} from "#/lib/units.ts";
 
 test("durations", () => {
   const good = {
@@ -38,14 +45,27 @@ test("durations are written so that they can be read", () => {
     "0s",
     "350ms",
     "1s",
-    "1m",
+    "59s999ms",
     "2m5s",
     "1h30m",
     "1d1h1m1s",
   ]);
-  for (const seconds of [1, 59, 60, 61, 3599, 3600, 86_399, 86_400, 123_456]) {
-    assert.equal(parseDuration(formatDuration(seconds * 1000)), seconds * 1000);
-  }
+  for (const ms of [0, 1, 999, 1001, 1500, 59_999, 60_000, 3_599_000, 86_399_999, 123_456_789])
+    assert.equal(parseDuration(formatDuration(ms)), ms);
+});
+
+test("measured durations", () => {
+  const elapsed = {
+    "0 ms": -5,
+    "850 ms": 850.4,
+    "12.3 s": 12_345,
+    "59.9 s": 59_940,
+    "1 min 00 s": 59_960,
+    "4 min 05 s": 245_000,
+    "3 h 07 min": 11_220_000,
+    "2 d 4 h": 187_200_000,
+  };
+  for (const [text, ms] of Object.entries(elapsed)) assert.equal(formatElapsed(ms), text);
 });
 
 test("sizes", () => {

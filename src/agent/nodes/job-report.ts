@@ -10,6 +10,7 @@ import type { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import type { Job } from "#/gearman/worker/worker.ts";
 import type { Log } from "#/lib/log.ts";
+import { formatDuration } from "#/lib/units.ts";
 import { type BuildFacts, buildData, type WorkerFacts } from "#/zuul/data.ts";
 
 /** What a report needs of a Gearman job. */
@@ -113,7 +114,7 @@ export class JobReport {
   #orphaned(): void {
     const { build, orphanTimeoutMs } = this.#options;
     this.#attached = Promise.withResolvers();
-    const reason = `its job server was lost and didn't ask for it again within ${orphanTimeoutMs / 1000} s`;
+    const reason = `its job server was lost and didn't ask for it again within ${formatDuration(orphanTimeoutMs)}`;
     this.#orphanTimer = setTimeout(() => build.stop({ kind: "infrastructure", reason }), orphanTimeoutMs);
   }
 

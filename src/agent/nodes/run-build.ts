@@ -15,6 +15,7 @@ import { readJunit } from "#/builds/junit.ts";
 import { prepareWorkspace, workspaceOf } from "#/builds/workspace/workspace.ts";
 import type { Config, JobConfig } from "#/config/model.ts";
 import { BoardFailure, inWords, meaningOf } from "#/devices/errors.ts";
+import { formatDuration } from "#/lib/units.ts";
 import type { Output } from "#/runners/script/output.ts";
 import { type HostEnding, runHost } from "#/runners/script/run.ts";
 import type { ProcessTrees } from "#/runners/trees/tree.ts";
@@ -103,7 +104,10 @@ export async function runBuild(
 ): Promise<Ending> {
   const { build, job } = request;
   const timeout = setTimeout(() => {
-    build.stop({ kind: "timed-out", reason: `the job's timeout of ${job.timeoutMs / 1000} s ran out` });
+    build.stop({
+      kind: "timed-out",
+      reason: `the job's timeout of ${formatDuration(job.timeoutMs)} ran out`,
+    });
   }, job.timeoutMs);
   try {
     return await work(request, context, reserve);

@@ -249,8 +249,8 @@ function checkNodes(
 function listed(offered: readonly string[]): string {
   if (offered.length === 0) return "there is none";
   const maxListed = 12;
-  const more = offered.length > maxListed ? ", …" : "";
-  return `expected one of ${offered.slice(0, maxListed).map(shown).join(", ")}${more}`;
+  const names = offered.slice(0, maxListed).map((name) => shown(name));
+  return `expected one of ${names.join(", ")}${offered.length > maxListed ? ", …" : ""}`;
 }
 
 /** What the job needs and one of its devices can't do; for each option, the first such device. */

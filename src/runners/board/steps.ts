@@ -2,6 +2,8 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { StepConfig } from "#/config/model.ts";
 import { type Match, OutputMatcher } from "#/devices/consoles/matcher.ts";
+import { shown } from "#/lib/text.ts";
+import { formatDuration } from "#/lib/units.ts";
 import {
   type BoardRun,
   type BoardVerdict,
@@ -36,27 +38,23 @@ export async function runSteps(run: BoardRun, steps: readonly StepConfig[]): Pro
 function describe(step: StepConfig): string {
   switch (step.kind) {
     case "send":
-      return `send ${quoted(step.text, 60)}`;
+      return `send ${shown(step.text)}`;
     case "expect":
-      return `expect ${quoted(step.pattern, 60)}`;
+      return `expect ${shown(step.pattern)}`;
     case "run":
-      return `run ${quoted(step.command, 60)}`;
+      return `run ${shown(step.command)}`;
     case "sleep":
-      return `sleep ${step.durationMs / 1000} s`;
+      return `sleep ${formatDuration(step.durationMs)}`;
     case "control":
       return `${step.line} ${step.value ? "on" : "off"}`;
     case "power":
       return `power ${step.action}`;
     case "put":
     case "get":
-      return `${step.kind} ${quoted(step.from, 60)}`;
+      return `${step.kind} ${shown(step.from)}`;
     default:
       return step.kind;
   }
-}
-
-function quoted(text: string, maxLength: number): string {
-  return JSON.stringify(text.length > maxLength ? `${text.slice(0, maxLength)}…` : text);
 }
 
 class StepRunner {
@@ -163,11 +161,11 @@ class StepOutput implements OutputListener {
     this.#match = this.#matcher.expect(step.pattern, step.fail);
     await reader.until(() => this.#match !== undefined, step.timeoutMs);
     if (this.#match?.kind === "pattern") return undefined;
-    if (this.#match) return { reason: `${quoted(this.#match.text, 200)} matched the \`fail\` pattern` };
+    if (this.#match) return { reason: `${shown(this.#match.text, 200)} matched the \`fail\` pattern` };
     const { lastLine } = this.#matcher;
-    const missing = `${quoted(step.pattern, 200)} didn't match within ${step.timeoutMs / 1000} s`;
+    const missing = `${shown(step.pattern, 200)} didn't match within ${formatDuration(step.timeoutMs)}`;
     if (!this.#received && lastLine === "")
       return { reason: `${missing}: the board printed nothing`, cause: "silent" };
-    return { reason: `${missing}; the last line was ${quoted(lastLine, 200)}` };
+    return { reason: `${missing}; the last line was ${shown(lastLine, 200)}` };
   }
 }

@@ -1,5 +1,6 @@
 /** A verdict from the job's own patterns. */
 import { type Match, OutputMatcher } from "#/devices/consoles/matcher.ts";
+import { shown } from "#/lib/text.ts";
 import { type Convention, failure, pass, type TestCase, type Verdict } from "./convention.ts";
 
 export class Patterns implements Convention {
@@ -35,7 +36,7 @@ export class Patterns implements Convention {
 
   #verdict(match: Match | undefined): Verdict | undefined {
     if (!match) return undefined;
-    const matched = JSON.stringify(match.text.slice(0, 200));
+    const matched = shown(match.text, 200);
     if (match.kind === "fail" || this.#passed) return failure(`the \`fail\` pattern matched ${matched}`);
     this.#passed = true;
     // A failure from now on still counts.

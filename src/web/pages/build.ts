@@ -5,13 +5,14 @@ import type { TestCase, TestReport, TestStatus } from "#/builds/junit.ts";
 import { durationOf } from "#/builds/record.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import { captureFile } from "#/lib/capture.ts";
+import { formatElapsed, formatSize } from "#/lib/units.ts";
 import type { AgentView } from "../agent-view.ts";
 import { type Artifact, type BuildView, buildView } from "../api/views.ts";
 import { readTestReport } from "../test-report.ts";
 import { badge, phaseBadge, resultBadge, type Tone } from "./badge.ts";
 import { progress } from "./builds-table.ts";
 import { buildTail, consoleSection } from "./console.ts";
-import { buildUrl, count, deviceUrl, jobUrl, size, span, time } from "./format.ts";
+import { buildUrl, count, deviceUrl, jobUrl, time } from "./format.ts";
 import { type Html, html, trusted } from "./html.ts";
 import { layout } from "./layout.ts";
 
@@ -68,7 +69,7 @@ function facts(build: BuildView, capture: number | undefined): Html {
   const took = durationOf(build);
   const { exitCode, signal, cause } = build.ending ?? {};
   const rows: [string, Html | string | false | undefined][] = [
-    ["Duration", took === undefined ? undefined : span(took)],
+    ["Duration", took === undefined ? undefined : formatElapsed(took)],
     ["Node", build.device ? html`<a href="${deviceUrl(build.device)}">${build.device}</a>` : build.node],
     ["Requested", build.target],
     ["Classes", build.labels.join(", ")],
@@ -84,7 +85,7 @@ function facts(build: BuildView, capture: number | undefined): Html {
     [
       "Serial line",
       capture !== undefined &&
-        html`<a href="${buildUrl(build.job, build.number)}/serial">capture</a>, ${size(capture)}`,
+        html`<a href="${buildUrl(build.job, build.number)}/serial">capture</a>, ${formatSize(capture)}`,
     ],
     ["UUID", html`<code>${build.uuid}</code>`],
   ];
@@ -103,7 +104,7 @@ function testsSection({ totals, cases, warnings }: TestReport): Html {
   const shown = sorted.slice(0, Math.max(maxTestRows, failed));
   const passed = totals.tests - failed - totals.skipped;
   return html`<section id="tests-section" aria-labelledby="tests"><h2 id="tests">Tests</h2>
-<p class="totals">${failed > 0 && badge("bad", `${count(failed)} failed`)} ${badge(passed > 0 ? "good" : "idle", `${count(passed)} passed`)} ${totals.skipped > 0 && badge("idle", `${count(totals.skipped)} skipped`)} <span class="quiet">${count(totals.tests)} in ${span(totals.time * 1000)}</span></p>
+<p class="totals">${failed > 0 && badge("bad", `${count(failed)} failed`)} ${badge(passed > 0 ? "good" : "idle", `${count(passed)} passed`)} ${totals.skipped > 0 && badge("idle", `${count(totals.skipped)} skipped`)} <span class="quiet">${count(totals.tests)} in ${formatElapsed(totals.time * 1000)}</span></p>
 ${warnings.map((warning) => html`<p class="warning">${warning}</p>`)}
 <div class="scroll" tabindex="0" role="region" aria-label="Test cases"><table class="tests">
 <thead><tr><th scope="col">Status</th><th scope="col">Test</th><th scope="col" class="number">Time</th></tr></thead>
@@ -116,7 +117,7 @@ ${shown.length < sorted.length && html`<p class="note">${count(sorted.length - s
 function testRow({ status, suite, classname, name, time, message, details }: TestCase): Html {
   const group = classname !== "" ? classname : suite;
   const hasDetails = details !== undefined && details !== message;
-  return html`<tr><td>${badge(testTones[status], status)}</td><td><bdi>${name}</bdi> <span class="quiet"><bdi>${group}</bdi></span>${message !== undefined && html`<div class="message">${message}</div>`}${hasDetails && html`<details><summary>Details</summary><pre class="text-block">${details}</pre></details>`}</td><td class="number">${span(time * 1000)}</td></tr>`;
+  return html`<tr><td>${badge(testTones[status], status)}</td><td><bdi>${name}</bdi> <span class="quiet"><bdi>${group}</bdi></span>${message !== undefined && html`<div class="message">${message}</div>`}${hasDetails && html`<details><summary>Details</summary><pre class="text-block">${details}</pre></details>`}</td><td class="number">${formatElapsed(time * 1000)}</td></tr>`;
 }
 
 function artifactsSection(url: string, artifacts: readonly Artifact[]): Html {
@@ -125,13 +126,13 @@ function artifactsSection(url: string, artifacts: readonly Artifact[]): Html {
 <thead><tr><th scope="col">File</th><th scope="col">Type</th><th scope="col" class="number">Size</th></tr></thead>
 <tbody>${artifacts.map(
     ({ path, type, size: bytes }) =>
-      html`<tr><th scope="row"><a href="${url}/artifacts/${path.split("/").map(encodeURIComponent).join("/")}"><bdi>${path}</bdi></a></th><td>${type}</td><td class="number">${size(bytes)}</td></tr>`,
+      html`<tr><th scope="row"><a href="${url}/artifacts/${path.split("/").map(encodeURIComponent).join("/")}"><bdi>${path}</bdi></a></th><td>${type}</td><td class="number">${formatSize(bytes)}</td></tr>`,
   )}</tbody>
 </table></section>`;
 }
 
 function consoleNote(bytes: number, cut: number, from: number): Html {
-  return html`<span class="quiet">${size(bytes)}${cut > 0 && `; ${size(cut)} more were dropped`}</span>${from > 0 && html` <span class="tail-only quiet">· shown from byte ${count(from)} on</span>`}`;
+  return html`<span class="quiet">${formatSize(bytes)}${cut > 0 && `; ${formatSize(cut)} more were dropped`}</span>${from > 0 && html` <span class="tail-only quiet">· shown from byte ${count(from)} on</span>`}`;
 }
 
 function parametersSection({ parameters }: BuildView): Html | false {

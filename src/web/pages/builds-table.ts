@@ -2,9 +2,10 @@
 
 import type { BuildSummary } from "#/builds/record.ts";
 import { durationOf } from "#/builds/record.ts";
+import { formatElapsed } from "#/lib/units.ts";
 import type { RunningBuild } from "../api/views.ts";
 import { phaseBadge, resultBadge } from "./badge.ts";
-import { ago, buildUrl, roughly, span } from "./format.ts";
+import { ago, buildUrl, roughly } from "./format.ts";
 import { type Html, html } from "./html.ts";
 
 /** The optional columns of a table of finished builds. */
@@ -24,7 +25,7 @@ export function finishedTable(
 <thead><tr><th scope="col">Build</th><th scope="col">Result</th>${node && html`<th scope="col">Node</th>`}<th scope="col" class="number">Duration</th><th scope="col" class="number">Ended</th><th scope="col" class="wide">Reason</th></tr></thead>
 <tbody>${builds.map((build) => {
     const took = durationOf(build);
-    return html`<tr data-key="${build.job}#${build.number}"><th scope="row">${buildLink(build, job)}</th><td>${resultBadge(build)}</td>${node && html`<td>${build.node}</td>`}<td class="number">${took !== undefined && span(took)}</td><td class="number">${build.ended && ago(build.ended, now)}</td><td class="wide"><bdi>${build.ending?.kind !== "passed" && build.ending?.reason}</bdi></td></tr>`;
+    return html`<tr data-key="${build.job}#${build.number}"><th scope="row">${buildLink(build, job)}</th><td>${resultBadge(build)}</td>${node && html`<td>${build.node}</td>`}<td class="number">${took !== undefined && formatElapsed(took)}</td><td class="number">${build.ended && ago(build.ended, now)}</td><td class="wide"><bdi>${build.ending?.kind !== "passed" && build.ending?.reason}</bdi></td></tr>`;
   })}</tbody>
 </table>`;
 }

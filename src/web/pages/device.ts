@@ -1,12 +1,13 @@
 /** The page of a device: its state, console, history, and builds. */
 import type { DeviceStatus } from "#/lib/status.ts";
+import { formatSize } from "#/lib/units.ts";
 import type { AgentView } from "../agent-view.ts";
 import { deviceView, runningBuild } from "../api/views.ts";
 import { RequestError } from "../errors.ts";
 import { deviceBadge } from "./badge.ts";
 import { buildLink, finishedTable, progress } from "./builds-table.ts";
 import { consoleSection, deviceTail } from "./console.ts";
-import { ago, count, deviceUrl, size, time } from "./format.ts";
+import { ago, count, deviceUrl, time } from "./format.ts";
 import { type Html, html } from "./html.ts";
 import { layout } from "./layout.ts";
 
@@ -37,7 +38,7 @@ ${consoleSection(
     ...{ start, buildFrom, live: true },
     ...(await deviceTail(feed)),
   },
-  html`<span class="quiet">Read only; shows the last ${size(end - start)}.</span>`,
+  html`<span class="quiet">Read only; shows the last ${formatSize(end - start)}.</span>`,
 )}
 <section id="history-section" aria-labelledby="history"><h2 id="history">History</h2>
 <div class="scroll" tabindex="0" role="region" aria-label="History of the device"><table class="history">
@@ -57,10 +58,10 @@ function facts(device: DeviceStatus, now: string): Html {
     ["Port", device.port],
     ["Path", device.path === device.port ? undefined : (device.path ?? "not connected")],
     ["Failures in a row", `${device.failures}`],
-    ["Received", size(received)],
-    ["Sent", size(sent)],
+    ["Received", formatSize(received)],
+    ["Sent", formatSize(sent)],
     ["Line errors", count(errors)],
-    ["Lost", size(lost)],
+    ["Lost", formatSize(lost)],
   ];
   return html`<dl class="facts">${rows.map(([name, value]) => value && html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }

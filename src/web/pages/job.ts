@@ -1,10 +1,11 @@
 /** The page of a job: its builds, how many passed, and how long they took. */
 import { type BuildSummary, durationOf } from "#/builds/record.ts";
+import { formatElapsed } from "#/lib/units.ts";
 import type { AgentView } from "../agent-view.ts";
 import { runningBuild } from "../api/views.ts";
 import { RequestError } from "../errors.ts";
 import { finishedTable, runningTable } from "./builds-table.ts";
-import { buildUrl, count, jobUrl, span } from "./format.ts";
+import { buildUrl, count, jobUrl } from "./format.ts";
 import { type Html, html } from "./html.ts";
 import { layout } from "./layout.ts";
 
@@ -56,8 +57,8 @@ function durationPlot(newestFirst: readonly BuildSummary[]): Html {
   const bars = builds.map(({ job, number, result, ending }, index) => {
     const duration = durations[index] ?? 0;
     const height = Math.max(2, (duration / longest) * plotHeight);
-    const text = `#${number}: ${result ?? ending?.kind}, ${span(duration)}`;
+    const text = `#${number}: ${result ?? ending?.kind}, ${formatElapsed(duration)}`;
     return html`<a href="${buildUrl(job, number)}" aria-label="${text}"><rect class="bar ${ending?.kind}" x="${(index * step).toFixed(1)}" y="${(plotHeight - height).toFixed(1)}" width="${Math.max(1, step - 2).toFixed(1)}" height="${height.toFixed(1)}"><title>${text}</title></rect></a>`;
   });
-  return html`<figure class="plot"><svg viewBox="0 0 ${plotWidth} ${plotHeight}" preserveAspectRatio="none" role="group" aria-label="Durations of the last ${builds.length} builds">${bars}</svg><figcaption>Oldest build on the left. The longest took ${span(longest)}.</figcaption></figure>`;
+  return html`<figure class="plot"><svg viewBox="0 0 ${plotWidth} ${plotHeight}" preserveAspectRatio="none" role="group" aria-label="Durations of the last ${builds.length} builds">${bars}</svg><figcaption>Oldest build on the left. The longest took ${formatElapsed(longest)}.</figcaption></figure>`;
 }

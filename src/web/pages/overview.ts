@@ -1,10 +1,11 @@
 /** The overview: job servers, nodes, devices, running and recent builds. */
 import type { AgentStatus, DeviceStatus, NodeStatus, ServerStatus } from "#/lib/status.ts";
+import { formatSize } from "#/lib/units.ts";
 import { type AgentView, isConnected } from "../agent-view.ts";
 import { type StatusView, statusView } from "../api/views.ts";
 import { badge, deviceBadge } from "./badge.ts";
 import { buildLink, finishedTable, runningTable } from "./builds-table.ts";
-import { ago, deviceUrl, jobUrl, size } from "./format.ts";
+import { ago, deviceUrl, jobUrl } from "./format.ts";
 import { type Html, html } from "./html.ts";
 import { layout } from "./layout.ts";
 
@@ -82,7 +83,7 @@ function deviceTable(devices: readonly DeviceStatus[], now: string): Html {
 <thead><tr><th scope="col">Device</th><th scope="col">State</th><th scope="col">Since</th><th scope="col">Port</th><th scope="col" class="number wide">Received</th></tr></thead>
 <tbody>${devices.map(
     ({ name, state, who, since, path, port, counters }) =>
-      html`<tr data-key="device ${name}"><th scope="row"><a href="${deviceUrl(name)}">${name}</a></th><td>${deviceBadge(state)} <span class="quiet">${who}</span></td><td>${ago(since, now)}</td><td class="fill">${path ?? port}</td><td class="number wide">${size(counters.received)}</td></tr>`,
+      html`<tr data-key="device ${name}"><th scope="row"><a href="${deviceUrl(name)}">${name}</a></th><td>${deviceBadge(state)} <span class="quiet">${who}</span></td><td>${ago(since, now)}</td><td class="fill">${path ?? port}</td><td class="number wide">${formatSize(counters.received)}</td></tr>`,
   )}</tbody>
 </table>`;
 }

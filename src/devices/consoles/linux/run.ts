@@ -1,4 +1,5 @@
 /** A script on a Linux board: delivered with a checksum, its output pulled in frames, its exit code asked for until it is certain. */
+import { formatDuration } from "#/lib/units.ts";
 import { BoardFailure, RunTimeout } from "../../errors.ts";
 import type { RunOptions, RunResult } from "../console.ts";
 import type { Dialogue } from "../dialogue.ts";
@@ -32,7 +33,8 @@ export function* runScript(session: Session, script: string, options: RunOptions
   /** Since when the board knows nothing of the job. */
   let gone: number | undefined;
   for (;;) {
-    if (hearing.now > until) throw new RunTimeout(`the script takes longer than ${options.timeout / 1000} s`);
+    if (hearing.now > until)
+      throw new RunTimeout(`the script takes longer than ${formatDuration(options.timeout)}`);
     const before = output.received;
     const words = yield* session.ask("o", output.request(), (frame) => output.take(frame), {
       again: () => output.retry(),

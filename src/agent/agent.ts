@@ -12,7 +12,7 @@ import type { Node, Nodes } from "./nodes/node.ts";
 import type { Pages } from "./pages.ts";
 import { serverAddresses } from "./servers.ts";
 import type { StateStore } from "./state-store.ts";
-import { labOf } from "./status.ts";
+import { agentView } from "./status.ts";
 
 /**
  *     running ──drain──▶ draining ──all builds ended──▶ drained
@@ -116,32 +116,39 @@ export class Agent implements AsyncDisposable {
     this.host.apply(labels, servers);
     this.devices.apply(config, servers);
     this.manager.worker.setServers(servers);
-    await pages.serve(labOf(this), config.http);
+    await pages.serve(agentView(this), config.http);
     this.log.info({ files: config.files }, "the configuration is read again and in force");
   }
 
   /**
    * Takes no new builds until it is resumed, also after a restart.
    * @param name of a node; absent: all of the box
-   * @throws StoreError when the pause can't be saved; it is in force all the same, until a restart
+   * @throws StoreError
    */
   pause(reason: string, name?: string): void {
-    const nodes = this.#named(name);
-    for (const node of nodes) {
-      node.hold("paused", reason);
-      this.devices.find(node.name)?.pause(reason);
-      this.log.info({ node: node.name }, `${node.name} is paused: ${reason}`);
+    for (const node of this.#named(name)) {
+      this.#parts.state.setPaused(node.name, reason);
+      this.#hold(node, reason);
     }
-    for (const node of nodes) this.#parts.state.setPaused(node.name, reason);
   }
 
   /** Pauses the node of a build whose parameters ask for it. */
-  takeOffline({ title, record: { node } }: Build): void {
+  takeOffline({ title, record }: Build): void {
+    const reason = `OFFLINE_NODE_WHEN_COMPLETE of ${title}`;
+    const node = this.nodes.find(record.node);
+    if (node) this.#hold(node, reason);
     try {
-      this.pause(`OFFLINE_NODE_WHEN_COMPLETE of ${title}`, node);
+      this.#parts.state.setPaused(record.node, reason);
     } catch (error) {
-      this.log.error({ node }, `${node} is paused only until a restart: ${(error as Error).message}`);
+      const text = `${record.node} is paused only until a restart: ${(error as Error).message}`;
+      this.log.error({ node: record.node }, text);
     }
+  }
+
+  #hold(node: Node, reason: string): void {
+    node.hold("paused", reason);
+    this.devices.find(node.name)?.pause(reason);
+    this.log.info({ node: node.name }, `${node.name} is paused: ${reason}`);
   }
 
   /**

@@ -24,7 +24,7 @@ import { Node, Nodes } from "./nodes/node.ts";
 import { Pages } from "./pages.ts";
 import { defaultServer, serverAddresses } from "./servers.ts";
 import { openStore } from "./state-store.ts";
-import { labOf } from "./status.ts";
+import { agentView } from "./status.ts";
 
 export interface AgentOptions {
   /** Reads the configuration; called again for each reload. */
@@ -118,7 +118,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   resources.use(await ControlServer.listen(options.control, controlRoutes(agent), log));
   await housekeeping.round();
   resources.use(pages);
-  await pages.serve(labOf(agent), config.http);
+  await pages.serve(agentView(agent), config.http);
   const functions = nodes.all.flatMap((node) => [...node.functions]);
   log.info({ manager: config.name, functions }, `labgear ${version} is up`);
   return agent;

@@ -18,7 +18,7 @@ export function agentStatus(agent: Agent): AgentStatus {
     state: agent.life,
     files: agent.config.files,
     servers: agent.manager.worker.links.map(({ server, state, status }) => ({ server, state, status })),
-    nodes: agent.nodes.all.map(nodeStatus),
+    nodes: [...agent.nodes.all, ...agent.nodes.leaving].map(nodeStatus),
   };
 }
 
@@ -69,7 +69,7 @@ function buildStatus({ record, state, progress }: Build): BuildStatus {
 }
 
 /** The agent as the pages see it. */
-export function labOf(agent: Agent): AgentView {
+export function agentView(agent: Agent): AgentView {
   return {
     builds: agent.builds,
     status: () => agentStatus(agent),

@@ -51,6 +51,11 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     this.record = record;
   }
 
+  /** Artifacts, those that the job puts there itself too; made by open(). */
+  get artifactsFolder(): string {
+    return join(this.folder, "artifacts");
+  }
+
   get state(): BuildState {
     return this.#state;
   }

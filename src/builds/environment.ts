@@ -5,6 +5,7 @@
 import { userInfo } from "node:os";
 import { isVariableName, variableProblem } from "#/lib/environment.ts";
 import { shown } from "#/lib/text.ts";
+import type { Build } from "./build.ts";
 
 export interface JobEnvironment {
   readonly env: Record<string, string>;
@@ -59,6 +60,30 @@ export function baseEnvironment(
     if (value) base[name] = value;
   }
   return base;
+}
+
+/** What a job's script knows of its build, by labgear's names and by Jenkins'. */
+export function buildVariables(
+  { record, artifactsFolder }: Build,
+  workspace: string,
+): Record<string, string> {
+  const { job, number, uuid, url, node, target, labels, executor } = record;
+  return {
+    LABGEAR_JOB: job,
+    LABGEAR_BUILD: String(number),
+    LABGEAR_UUID: uuid,
+    LABGEAR_URL: url,
+    LABGEAR_NODE: node,
+    LABGEAR_CLASS: target ?? labels[0] ?? node,
+    LABGEAR_WORKSPACE: workspace,
+    LABGEAR_ARTIFACTS: artifactsFolder,
+    JOB_NAME: job,
+    BUILD_NUMBER: String(number),
+    BUILD_URL: url,
+    NODE_NAME: node,
+    WORKSPACE: workspace,
+    EXECUTOR_NUMBER: String(executor),
+  };
 }
 
 /**

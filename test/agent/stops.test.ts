@@ -24,9 +24,11 @@ jobs:
   change: { run: "true", checkout: true }
 `;
 
-async function startServer(): Promise<{ readonly server: JobServer; readonly port: number }> {
-  const server = new JobServer();
-  return { server, port: (await server.listen({ host: "127.0.0.1", port: 0 })).port };
+/** A job server; disposing twice is as good as once. */
+async function startServer(): Promise<AsyncDisposable & { readonly port: number }> {
+  const stack = new AsyncDisposableStack();
+  const { port } = await stack.use(new JobServer()).listen({ host: "127.0.0.1", port: 0 });
+  return { port, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 }
 
 const run = (port: number, job: string, parameters: object = {}) =>
@@ -39,8 +41,8 @@ async function stop(port: number, { asked }: Watched): Promise<void> {
 }
 
 test("a stop doesn't wait until 1 GB of artifacts are kept", async () => {
-  const { server, port } = await startServer();
-  await using _ = server;
+  await using server = await startServer();
+  const { port } = server;
   await using agent = await TestAgent.start({ yaml, ports: [port] });
   const build = await run(port, "large", { LABGEAR_STREAM: "1" });
   await build.said("written");
@@ -52,16 +54,16 @@ test("a stop doesn't wait until 1 GB of artifacts are kept", async () => {
 });
 
 test("a build that waits behind a stranded one ends as soon as it is stopped, with its workspace as it was", async () => {
-  const lost = await startServer();
-  const { server, port } = await startServer();
-  await using _ = server;
+  await using lost = await startServer();
+  await using server = await startServer();
+  const { port } = server;
   await using agent = await TestAgent.start({ yaml, ports: [lost.port, port] });
   const stranded = await run(lost.port, "wait", { LABGEAR_STREAM: "1" });
   await stranded.said("begun");
   const workspace = join(agent.stateDir, "workspaces/0/change");
   await mkdir(workspace, { recursive: true });
   await writeFile(join(workspace, "kept"), "");
-  await lost.server[Symbol.asyncDispose]();
+  await lost[Symbol.asyncDispose]();
   await agent.logged((line) => line.level === 40 && line.executor === 0 && "code" in line);
   const waiting = await run(port, "change", { ZUUL_URL: "file:///nowhere", ZUUL_PROJECT: "p" });
   await waiting.started;

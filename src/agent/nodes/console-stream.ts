@@ -1,27 +1,27 @@
 /**
- * The console as WORK_DATA packets for a client that asked with LABGEAR_STREAM=1: at most 4 a second, 64 KiB each.
- * It follows the file, so a build is never held back; a client that is left behind misses a piece, and sees by the
- * offsets which one.
+ * The console as WORK_DATA packets for a client that asked with LABGEAR_STREAM=1: at most 4 a second, 64 KiB each. It follows
+ * the file, so it never slows the build; a client that falls behind misses a piece, and sees by the offsets which one.
  */
 import { open } from "node:fs/promises";
 import type { ConsoleLog } from "#/builds/console/log.ts";
 
-const interval = 250;
-/** Of a packet's object as JSON, in bytes. */
-const packetSize = 64 * 1024;
-/** What of it the text may take; the rest is for the keys and the offset. */
-const textSize = packetSize - 64;
+const packetIntervalMs = 250;
+/** Of a packet's JSON object. */
+const maxPacketBytes = 64 * 1024;
+/** Of the text in it; the rest is for the keys and the offset. */
+const maxTextBytes = maxPacketBytes - 64;
 /**
- * How far the stream may lag, in bytes: four seconds' worth of plain text, which the build's end waits for. Control
- * characters take six times the room as JSON, and so the time.
+ * How far the stream may fall behind: four seconds of plain text, which the build's end waits for. Control characters take
+ * six times the space as JSON, and so the time.
  */
-const maxLag = 16 * packetSize;
+const maxLagBytes = 16 * maxPacketBytes;
+/** The same for a stopped build, whose end goes out at once. */
+const maxLagAfterStopBytes = maxPacketBytes / 2;
 
-/** Where the stream goes to. */
-export interface StreamLine {
-  /** True while somebody listens. */
+/** The clients that the stream goes to. */
+export interface StreamTarget {
   readonly isAttached: boolean;
-  /** Resolves when somebody listens. */
+  /** Resolves when a client is attached. */
   attached(): Promise<void>;
   /**
    * Resolves when more can be sent without piling up.
@@ -30,10 +30,17 @@ export interface StreamLine {
   output(text: string, offset: number): Promise<void>;
 }
 
-/** Streams a console until it is closed and all of it is sent, or nobody is left to send it to. */
-export async function streamConsole(console: ConsoleLog, line: StreamLine): Promise<void> {
+/**
+ * Streams a console until it is closed and all of it is sent, or no client is left.
+ * @param stopped the build's: after its abort only the end of the console is sent
+ */
+export async function streamConsole(
+  console: ConsoleLog,
+  target: StreamTarget,
+  stopped: AbortSignal,
+): Promise<void> {
   await using file = await open(console.file, "r");
-  const buffer = Buffer.alloc(packetSize);
+  const buffer = Buffer.alloc(maxPacketBytes);
   let sent = Number.NEGATIVE_INFINITY;
   let at = 0;
   /** The size up to which there is nothing to send: `at`, or behind the beginning of a character. */
@@ -41,18 +48,18 @@ export async function streamConsole(console: ConsoleLog, line: StreamLine): Prom
   for (;;) {
     await console.changed.until(() => console.size > seen || console.closed);
     if (console.closed && at >= console.size) return;
-    // Before the read, so that the packet has all that came meanwhile.
-    await delay(sent + interval - performance.now());
-    if (!(await listens(console, line))) return;
-    // Asked before the read: what was written before the close is then sure to be sent.
+    // Before the read, so that the packet has everything that came meanwhile.
+    await delay(sent + packetIntervalMs - performance.now());
+    if (!(await listens(console, target))) return;
+    // Before the read, so that what was written before the close is sure to be sent.
     const { closed, size } = console;
-    const from = Math.max(at, size - maxLag);
-    const { bytesRead } = await file.read(buffer, 0, packetSize, from);
+    const from = Math.max(at, size - (stopped.aborted ? maxLagAfterStopBytes : maxLagBytes));
+    const { bytesRead } = await file.read(buffer, 0, maxPacketBytes, from);
     const bytes = buffer.subarray(0, bytesRead);
     const skipped = from > at ? cutCharacter(bytes) : 0;
     const piece = fitting(bytes.subarray(skipped), closed && from + bytesRead === size);
     if (piece.length > 0) {
-      await line.output(piece.toString("utf8"), from + skipped);
+      await target.output(piece.toString("utf8"), from + skipped);
       sent = performance.now();
       at = from + skipped + piece.length;
       seen = at;
@@ -61,30 +68,30 @@ export async function streamConsole(console: ConsoleLog, line: StreamLine): Prom
   }
 }
 
-/** Waits for somebody to listen, at most until the console is closed: the end isn't held up for the stream. */
-async function listens(console: ConsoleLog, line: StreamLine): Promise<boolean> {
-  if (!line.isAttached && !console.closed) {
+/** Waits for a client, at most until the console is closed: the build's end doesn't wait for the stream. */
+async function listens(console: ConsoleLog, target: StreamTarget): Promise<boolean> {
+  if (!target.isAttached && !console.closed) {
     const waiting = new AbortController();
     const closed = console.changed.until(() => console.closed, waiting.signal).catch(() => {});
-    await Promise.race([line.attached(), closed]);
+    await Promise.race([target.attached(), closed]);
     waiting.abort();
   }
-  return line.isAttached;
+  return target.isAttached;
 }
 
-/** The rate's limit: the packets' distance is the contract's, there is nothing to wait for instead. */
+/** The contract limits the rate: no event says when the next packet may go out. */
 function delay(ms: number): Promise<void> | undefined {
   return ms > 0 ? new Promise((resolve) => setTimeout(resolve, ms)) : undefined;
 }
 
-/** As much of the bytes as ends on a whole character and fits a packet once it is written as JSON. */
+/** As many bytes as fit a packet as JSON, up to the end of a character. */
 function fitting(bytes: Buffer, last: boolean): Buffer {
   let piece = last ? bytes : wholeCharacters(bytes);
   for (;;) {
     const length = Buffer.byteLength(JSON.stringify(piece.toString("utf8")));
-    if (length <= textSize) return piece;
-    // Output is much alike throughout, so the share that fits is found in few rounds.
-    piece = wholeCharacters(piece.subarray(0, Math.floor((piece.length * textSize) / length)));
+    if (length <= maxTextBytes) return piece;
+    // Most output is alike throughout, so a few rounds find the share that fits.
+    piece = wholeCharacters(piece.subarray(0, Math.floor((piece.length * maxTextBytes) / length)));
   }
 }
 

@@ -227,7 +227,7 @@ export class Executor implements AsyncDisposable {
 async function stream(report: JobReport, log: Log): Promise<void> {
   try {
     const console = await report.build.opened;
-    if (console) await streamConsole(console, report);
+    if (console) await streamConsole(console, report, report.build.signal);
   } catch (error) {
     log.warn({}, `the console can't be streamed: ${(error as Error).message}`);
   }

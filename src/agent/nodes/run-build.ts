@@ -9,7 +9,7 @@ import type { Build } from "#/builds/build.ts";
 import { checkout } from "#/builds/checkout/checkout.ts";
 import type { ConsoleLog } from "#/builds/console/log.ts";
 import type { Ending } from "#/builds/ending.ts";
-import { jobEnvironment } from "#/builds/environment.ts";
+import { buildVariables, jobEnvironment } from "#/builds/environment.ts";
 import { BuildError } from "#/builds/errors.ts";
 import { readJunit } from "#/builds/junit.ts";
 import { prepareWorkspace, workspaceOf } from "#/builds/workspace/workspace.ts";
@@ -139,7 +139,7 @@ async function work(
 
   await using parametersFile = await writeParameters(request);
   const own = {
-    ...variables(build, workspace),
+    ...buildVariables(build, workspace),
     ...board?.variables,
     LABGEAR_PARAMETERS: parametersFile.path,
   };
@@ -228,27 +228,6 @@ async function writeParameters({
   return { path, [Symbol.asyncDispose]: () => rm(path, { force: true }) };
 }
 
-/** What a job's script knows of its build, under labgear's names and under Jenkins' names. */
-function variables(build: Build, workspace: string): Record<string, string> {
-  const { job, number, uuid, url, node, target, labels, executor } = build.record;
-  return {
-    LABGEAR_JOB: job,
-    LABGEAR_BUILD: String(number),
-    LABGEAR_UUID: uuid,
-    LABGEAR_URL: url,
-    LABGEAR_NODE: node,
-    LABGEAR_CLASS: target ?? labels[0] ?? node,
-    LABGEAR_WORKSPACE: workspace,
-    LABGEAR_ARTIFACTS: artifactsFolder(build),
-    JOB_NAME: job,
-    BUILD_NUMBER: String(number),
-    BUILD_URL: url,
-    NODE_NAME: node,
-    WORKSPACE: workspace,
-    EXECUTOR_NUMBER: String(executor),
-  };
-}
-
 /** Runs scripts in the workspace, with their output on the console; what they leave running is killed and recorded. */
 function scriptRunner(
   { build, job }: BuildRequest,
@@ -290,7 +269,7 @@ async function collect(
   { build, job }: BuildRequest,
   { workspace, signal, junit }: { workspace: string; signal: AbortSignal; junit?: string },
 ): Promise<void> {
-  const into = artifactsFolder(build);
+  const into = build.artifactsFolder;
   if (junit !== undefined) {
     await rm(join(workspace, junitFile), { recursive: true, force: true });
     await writeFile(join(workspace, junitFile), junit, { flag: "wx" });
@@ -326,10 +305,6 @@ function stopDeadline(build: Build, ms: number): Disposable & { readonly signal:
       build.signal.removeEventListener("abort", begin);
     },
   };
-}
-
-function artifactsFolder(build: Build): string {
-  return join(build.folder, "artifacts");
 }
 
 function warn(build: Build, warnings: readonly string[]): void {

@@ -2,11 +2,14 @@ import assert from "node:assert/strict";
 import { rmSync } from "node:fs";
 import { describe, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
-import { type StreamLine, streamConsole } from "#/agent/nodes/console-stream.ts";
+import { type StreamTarget, streamConsole } from "#/agent/nodes/console-stream.ts";
 import { ConsoleLog } from "#/builds/console/log.ts";
 import { testFolder } from "../../support/folders.ts";
 import { seeded, seededBytes } from "../../support/random.ts";
 import { bounded } from "../../support/servers.ts";
+
+/** Of a build that isn't stopped. */
+const never = new AbortController().signal;
 
 interface Packet {
   readonly text: string;
@@ -16,7 +19,7 @@ interface Packet {
 }
 
 /** A listener that keeps what it gets. */
-class Listener implements StreamLine {
+class Listener implements StreamTarget {
   readonly packets: Packet[] = [];
   isAttached = true;
   #arrived = Promise.withResolvers<void>();
@@ -69,23 +72,31 @@ function assertTrue(packets: readonly Packet[], bytes: Buffer, { gapAt = -1 } = 
 }
 
 /** A console of the bytes, streamed when all of it is there. */
-async function streamOf(bytes: Buffer): Promise<Packet[]> {
+async function streamOf(bytes: Buffer, stopped = never): Promise<Packet[]> {
   using folder = testFolder();
   const console = await ConsoleLog.open(folder.path, 1024 ** 3);
   await console.write(bytes);
   await console.close();
   const listener = new Listener();
-  await streamConsole(console, listener);
+  await streamConsole(console, listener, stopped);
   return listener.packets;
 }
 
 // They wait for the rate most of the time.
 describe("the stream of a console", { concurrency: true }, () => {
+  test("of a stopped build is its end alone", async () => {
+    const bytes = Buffer.from("a line of a flood\n".repeat(60_000));
+    const packets = await streamOf(bytes, AbortSignal.abort());
+    assert.equal(packets.length, 1);
+    assert.equal(packets[0]?.offset, bytes.length - 32 * 1024);
+    assertTrue(packets, bytes);
+  });
+
   test("begins at once, follows, and ends with the console", async () => {
     using folder = testFolder();
     const console = await ConsoleLog.open(folder.path, 1000);
     const listener = new Listener();
-    const streamed = streamConsole(console, listener);
+    const streamed = streamConsole(console, listener, never);
     await console.write(Buffer.from("one\n"));
     await listener.have(1);
     await console.write(Buffer.from("two\n"));
@@ -109,7 +120,7 @@ describe("the stream of a console", { concurrency: true }, () => {
     using folder = testFolder();
     const console = await ConsoleLog.open(folder.path, 1000);
     const listener = new Listener();
-    const streamed = streamConsole(console, listener);
+    const streamed = streamConsole(console, listener, never);
     await console.write(Buffer.from("x"));
     await listener.have(1);
     await turn();
@@ -122,7 +133,7 @@ describe("the stream of a console", { concurrency: true }, () => {
     using folder = testFolder();
     const console = await ConsoleLog.open(folder.path, 1000);
     const listener = new Listener();
-    const streamed = streamConsole(console, listener);
+    const streamed = streamConsole(console, listener, never);
     await console.write(Buffer.from("a"));
     await listener.have(1);
     const written: { letter: string; time: number }[] = [];
@@ -148,7 +159,7 @@ describe("the stream of a console", { concurrency: true }, () => {
     const bytes = Buffer.from("aä€😀".repeat(3));
     const console = await ConsoleLog.open(folder.path, 1000);
     const listener = new Listener();
-    const streamed = streamConsole(console, listener);
+    const streamed = streamConsole(console, listener, never);
     // Each packet finds the console cut at another byte.
     for (let at = 0; at < 10; at++) {
       await console.write(bytes.subarray(at, at + 1));
@@ -167,7 +178,7 @@ describe("the stream of a console", { concurrency: true }, () => {
     using folder = testFolder();
     const console = await ConsoleLog.open(folder.path, 1000);
     const listener = new Listener();
-    const streamed = streamConsole(console, listener);
+    const streamed = streamConsole(console, listener, never);
     await console.write(Buffer.from([0xe2, 0x82]));
     await console.write(Buffer.from([]));
     await turn();
@@ -214,7 +225,7 @@ describe("the stream of a console", { concurrency: true }, () => {
     const bytes = Buffer.from("€".repeat(1_000_000));
     const console = await ConsoleLog.open(folder.path, 1024 ** 3);
     const listener = new Listener();
-    const streamed = streamConsole(console, listener);
+    const streamed = streamConsole(console, listener, never);
     await console.write(bytes.subarray(0, 3000));
     await listener.have(1);
     await console.write(bytes.subarray(3000));
@@ -234,7 +245,7 @@ describe("the stream of a console", { concurrency: true }, () => {
     const console = await ConsoleLog.open(folder.path, 1000);
     const taken = Promise.withResolvers<void>();
     const listener = new Listener();
-    const slow: StreamLine = {
+    const slow: StreamTarget = {
       isAttached: true,
       attached: () => Promise.resolve(),
       output: async (text, offset) => {
@@ -242,7 +253,7 @@ describe("the stream of a console", { concurrency: true }, () => {
         await taken.promise;
       },
     };
-    const streamed = streamConsole(console, slow);
+    const streamed = streamConsole(console, slow, never);
     await console.write(Buffer.from("a"));
     await listener.have(1);
     await console.write(Buffer.from("b"));
@@ -262,7 +273,7 @@ describe("the stream of a console", { concurrency: true }, () => {
     const console = await ConsoleLog.open(folder.path, 1000);
     const listener = new Listener();
     listener.isAttached = false;
-    const streamed = streamConsole(console, listener);
+    const streamed = streamConsole(console, listener, never);
     await console.write(Buffer.from("a"));
     await console.write(Buffer.from("b"));
     await bounded(listener.awaited);
@@ -280,11 +291,11 @@ describe("the stream of a console", { concurrency: true }, () => {
     const console = await ConsoleLog.open(folder.path, 1000);
     const listener = new Listener();
     listener.isAttached = false;
-    const streamed = streamConsole(console, listener);
+    const streamed = streamConsole(console, listener, never);
     await console.write(Buffer.from("unheard"));
     await console.close();
     await bounded(streamed);
-    await streamConsole(console, listener);
+    await streamConsole(console, listener, never);
     assert.deepEqual(listener.packets, []);
   });
 
@@ -293,6 +304,6 @@ describe("the stream of a console", { concurrency: true }, () => {
     const console = await ConsoleLog.open(folder.path, 1000);
     await console.close();
     rmSync(console.file);
-    await assert.rejects(streamConsole(console, new Listener()), { code: "ENOENT" });
+    await assert.rejects(streamConsole(console, new Listener(), never), { code: "ENOENT" });
   });
 });

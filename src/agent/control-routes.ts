@@ -1,4 +1,4 @@
-/** What the control socket answers: the agent's state as JSON, and the orders that change it. */
+/** The routes of the control socket: the agent's state as JSON, its builds, and the orders that change it. */
 import { once } from "node:events";
 import { readConsole } from "#/builds/console/follow.ts";
 import type { ConsoleLog } from "#/builds/console/log.ts";
@@ -13,12 +13,11 @@ import type { Agent } from "./agent.ts";
 import { deviceRoutes } from "./device-routes.ts";
 import { agentStatus } from "./status.ts";
 
-/** How many builds a list holds unless more are asked for. */
-const listed = 50;
-/** The longest reason for a pause, in characters. */
-const longestReason = 500;
+/** How many builds a list holds unless the request has a limit of its own. */
+const defaultLimit = 50;
+const maxReasonChars = 500;
 
-/** The routes of one agent. An order is answered when it is carried out; a restart when it is taken. */
+/** An order is answered when it is carried out, a restart when it is accepted. */
 export function controlRoutes(agent: Agent): ControlRoutes {
   return {
     ...deviceRoutes(agent),
@@ -28,7 +27,7 @@ export function controlRoutes(agent: Agent): ControlRoutes {
     "GET /console": async (request) => ({ bytes: await consoleBytes(agent, request) }),
     "POST /pause": order(agent, (request) =>
       agent.pause(
-        text(request, "reason")?.slice(0, longestReason) ?? "paused by hand",
+        text(request, "reason")?.slice(0, maxReasonChars) ?? "paused by hand",
         text(request, "node"),
       ),
     ),
@@ -41,7 +40,7 @@ export function controlRoutes(agent: Agent): ControlRoutes {
   };
 }
 
-/** An order: checks the node that the request names, and answers with the state that follows from it. */
+/** Checks the node that the request names, carries the order out, and answers with the state after it. */
 function order(agent: Agent, act: (request: ControlRequest) => void | Promise<void>) {
   return async (request: ControlRequest): Promise<ControlAnswer> => {
     const name = text(request, "node");
@@ -70,7 +69,7 @@ async function reload(agent: Agent): Promise<void> {
 
 function buildList(agent: Agent, { query }: ControlRequest): BuildSummary[] {
   const job = query.get("job") ?? undefined;
-  const limit = query.get("limit") ?? `${listed}`;
+  const limit = query.get("limit") ?? `${defaultLimit}`;
   if (!/^[1-9][0-9]{0,8}$/.test(limit)) throw new ControlError("REFUSED", `${limit} is no number of builds`);
   const builds = agent.builds.list(job);
   if (job !== undefined && builds.length === 0 && !agent.config.jobs.has(job)) throw noSuch(agent, job);

@@ -16,7 +16,6 @@ import { prepareWorkspace, workspaceOf } from "#/builds/workspace/workspace.ts";
 import type { Config, JobConfig } from "#/config/model.ts";
 import { BoardFailure, inWords, meaningOf } from "#/devices/errors.ts";
 import { formatDuration } from "#/lib/units.ts";
-import type { Output } from "#/runners/script/output.ts";
 import { type HostEnding, runHost } from "#/runners/script/run.ts";
 import type { ProcessTrees } from "#/runners/trees/tree.ts";
 
@@ -73,10 +72,10 @@ export interface BuildHost extends BuildRequest {
 export interface ScriptOptions {
   /** Part of the name of its file and its process tree; two scripts of a build may share it. */
   readonly name?: string;
-  /** Milliseconds between SIGTERM and SIGKILL; default: the job's. */
-  readonly grace?: number;
+  /** Between SIGTERM and SIGKILL; default: the job's. */
+  readonly graceMs?: number;
+  /** Stops it; default: the build's. */
   readonly signal?: AbortSignal;
-  readonly output?: Output;
 }
 
 export interface JobOutcome {
@@ -88,7 +87,7 @@ export interface JobOutcome {
 /** The name of that report, in the workspace and among the artifacts. */
 const junitFile = "labgear-verdict.xml";
 
-/** So long a stopped build goes on to collect: its ending goes out within a second of its last process. */
+/** How long a stopped build goes on to collect: its ending goes out within a second of the end of its last process. */
 const collectAfterStopMs = 500;
 
 /**
@@ -184,7 +183,7 @@ export function boardEnding(error: BoardFailure): Ending {
 }
 
 function endingOf(error: unknown, boxHealth: BoxHealth): Ending {
-  // Work that a stop breaks off may reject with the signal's reason, which is the ending itself.
+  // The signal's reason: a stop broke the work off, and decides the ending.
   if (!(error instanceof Error)) return { kind: "stopped", reason: "the job was stopped" };
   const unwell = boxHealth.explain(error);
   if (unwell) {
@@ -236,7 +235,7 @@ function scriptRunner(
   const { workspace, console, trees, env } = place;
   const { record } = build;
   return async (script, options = {}) => {
-    const { name, grace = job.graceMs, signal = build.signal } = options;
+    const { name, graceMs = job.graceMs, signal = build.signal } = options;
     const suffix = name === undefined ? "" : `.${name}`;
     const { LABGEAR_PARAMETERS = "", LABGEAR_ARTIFACTS = "" } = env;
     const ending = await runHost({
@@ -245,11 +244,11 @@ function scriptRunner(
       cwd: workspace,
       belongings: [LABGEAR_PARAMETERS, LABGEAR_ARTIFACTS],
       env,
-      graceMs: grace,
+      graceMs,
       limits: job.limits,
       name: `${job.name}.${record.number}${suffix}`,
       trees,
-      output: options.output ?? ((chunk) => console.write(chunk)),
+      output: (chunk) => console.write(chunk),
       signal,
     });
     if (ending.leftovers.length > 0) record.leftovers = [...(record.leftovers ?? []), ...ending.leftovers];

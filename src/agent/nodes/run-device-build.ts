@@ -73,16 +73,16 @@ interface BoardOutcome extends JobOutcome {
 
 async function work(host: BuildHost, reservation: Reservation, device: Device): Promise<BoardOutcome> {
   const { build, job } = host;
-  const grace = Math.min(job.graceMs, maxGraceMs);
+  const graceMs = Math.min(job.graceMs, maxGraceMs);
   if (job.work.kind === "run") {
     await using _ = await reservation.lend();
     const signal = AbortSignal.any([build.signal, reservation.lost]);
-    const ended = await host.runScript(job.work.script, { grace, signal });
+    const ended = await host.runScript(job.work.script, { graceMs, signal });
     if (!build.signal.aborted) reservation.lost.throwIfAborted();
     const ending = scriptEnding(ended);
     return { ending, outcome: { kind: "well", passed: ending.kind === "passed" } };
   }
-  const verdict = await runOnBoard(job.work, boardRun(host, reservation, device, grace));
+  const verdict = await runOnBoard(job.work, boardRun(host, reservation, device, graceMs));
   return {
     ending: verdictEnding(verdict),
     outcome: { kind: "well", passed: verdict.passed },
@@ -101,7 +101,7 @@ function runOnBoard(work: Exclude<JobWork, { kind: "run" }>, run: BoardRun): Pro
   }
 }
 
-function boardRun(host: BuildHost, reservation: Reservation, device: Device, grace: number): BoardRun {
+function boardRun(host: BuildHost, reservation: Reservation, device: Device, graceMs: number): BoardRun {
   const { build, console, workspace } = host;
   return {
     reservation,
@@ -114,7 +114,7 @@ function boardRun(host: BuildHost, reservation: Reservation, device: Device, gra
     },
     host: (script, name) => {
       const signal = AbortSignal.any([build.signal, reservation.lost]);
-      return host.runScript(script, { name, grace, signal });
+      return host.runScript(script, { name, graceMs, signal });
     },
     files: {
       source: (path) => SourceFile.open(workspace, path),

@@ -127,23 +127,21 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     return this.running.findLast((build) => build.record.uuid === selector.uuid);
   }
 
-  /** The finished build that a selector means; of several with the same uuid the last. */
-  findFinished(selector: Selector): BuildSummary | undefined {
-    if ("job" in selector) return this.#finished.get(selector.job)?.get(selector.number);
-    return this.finished().find((build) => build.uuid === selector.uuid);
-  }
-
   /** Finished builds, the newest first, of one job or of all. */
   finished(job?: string): BuildSummary[] {
     const jobs = [...this.#finished].filter(([name]) => job === undefined || name === job);
     return jobs.flatMap(([, builds]) => [...builds.values()]).sort((a, b) => compareAge(a, b, job));
   }
 
-  /** The build that a selector means, running or finished. */
+  /** The build that a selector means, running or finished; of several with the same uuid the last. */
   find(selector: Selector): FoundBuild | undefined {
     const running = this.findRunning(selector);
-    const summary = running?.record ?? this.findFinished(selector);
-    return summary && this.#found(summary, running);
+    if (running) return this.#found(running.record, running);
+    const summary =
+      "job" in selector
+        ? this.#finished.get(selector.job)?.get(selector.number)
+        : this.finished().find((build) => build.uuid === selector.uuid);
+    return summary && this.#found(summary);
   }
 
   /** Running and finished builds, the newest first, of one job or of all. */
@@ -177,16 +175,13 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
    * @returns false when there is no such build
    */
   async describe(selector: Selector, html: string): Promise<boolean> {
-    const running = this.findRunning(selector);
-    if (running) {
-      await running.describe(html);
-      return true;
-    }
-    const found = this.findFinished(selector);
+    const found = this.find(selector);
     if (!found) return false;
-    await this.#amend(found, (record) => {
-      record.description = html;
-    });
+    if (found.running) await found.running.describe(html);
+    else
+      await this.#amend(found.summary, (record) => {
+        record.description = html;
+      });
     return true;
   }
 
@@ -206,7 +201,7 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
    * @throws the file system's error; the store remembers it until the agent ends
    */
   async setDelivered(job: string, number: number): Promise<void> {
-    const build = this.findFinished({ job, number });
+    const build = this.#finished.get(job)?.get(number);
     if (!build || !this.#undelivered.delete(build)) return;
     delete build.undelivered;
     try {

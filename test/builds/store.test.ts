@@ -79,12 +79,12 @@ test("a build is running until its record is on disk, then finished, also after 
   assert.deepEqual(onDisk, ["passed"]);
   assert.deepEqual(store.running, []);
   assert.equal(store.findRunning({ uuid: "0af2" }), undefined);
-  const summary = store.findFinished({ uuid: "0af2" });
+  const summary = store.find({ uuid: "0af2" })?.summary;
   assert.deepEqual(store.finished(), [summary]);
   const again = await open(folder.path);
   assert.deepEqual([again.lost, again.warnings], [[], []]);
   assert.deepEqual(again.store.finished(), [summary]);
-  assert.deepEqual(again.store.findFinished({ job: "unit-tests", number: 1 }), summary);
+  assert.deepEqual(again.store.find({ job: "unit-tests", number: 1 })?.summary, summary);
 });
 
 test("a build is running while its end is written, whoever describes it meanwhile", async () => {
@@ -115,7 +115,7 @@ test("a build without an end is lost, once", async () => {
     lost.map(({ number }) => number),
     [3],
   );
-  assert.equal(store.findFinished({ job: "unit-tests", number: 3 })?.ending?.kind, "lost");
+  assert.equal(store.find({ job: "unit-tests", number: 3 })?.summary.ending?.kind, "lost");
   assert.equal((await readRecord(path)).ending?.kind, "lost");
   assert.deepEqual((await open(folder.path)).lost, []);
 });
@@ -131,7 +131,7 @@ test("a lost build that a full disk keeps from being recorded doesn't stop the s
   const { store, lost, warnings } = await open(disk.path);
   assert.equal(lost.length, 1);
   assert.match(warnings.join(), /unit-tests\/1" is left alone: "ENOSPC/);
-  assert.equal(store.findFinished({ uuid: "0af2" })?.ending?.kind, "lost");
+  assert.equal(store.find({ uuid: "0af2" })?.summary.ending?.kind, "lost");
 });
 
 test("damaged records are set aside and named, at each start the rest is there", async () => {
@@ -264,8 +264,8 @@ test("of several runs under one uuid the last is meant, in whatever order they a
   using folder = testFolder();
   for (const number of [8, 9, 10, 11]) put(folder.path, { number, uuid: "again" });
   const { store } = await open(folder.path);
-  assert.equal(store.findFinished({ uuid: "again" })?.number, 11);
-  assert.equal(store.findFinished({ uuid: "other" }), undefined);
+  assert.equal(store.find({ uuid: "again" })?.number, 11);
+  assert.equal(store.find({ uuid: "other" })?.summary, undefined);
   const [first, second] = [
     store.create({ ...facts, uuid: "again" }),
     store.create({ ...facts, uuid: "again" }),
@@ -273,10 +273,10 @@ test("of several runs under one uuid the last is meant, in whatever order they a
   assert.equal(store.findRunning({ uuid: "again" }), second);
   await finish(second);
   assert.equal(store.findRunning({ uuid: "again" }), first);
-  assert.equal(store.findFinished({ uuid: "again" })?.number, second.record.number);
   assert.equal(await store.describe({ uuid: "again" }, "first"), true);
   assert.equal(first.record.description, "first");
   await finish(first);
+  assert.equal(store.find({ uuid: "again" })?.number, second.record.number);
 });
 
 test("a job's builds are listed by number, though the clock jumped back", async () => {
@@ -327,7 +327,7 @@ test("old builds are removed by number and by age, running ones never", async ()
   await store.prune(4, 0);
   assert.deepEqual(readdirSync(join(folder.path, "unit-tests")).sort(), ["3", "4", "5", "6", "7"]);
   assert.deepEqual(readdirSync(join(folder.path, "rare")), ["1"]);
-  await store.prune(4, Date.parse(store.findFinished({ job: "unit-tests", number: 5 })?.ended ?? ""));
+  await store.prune(4, Date.parse(store.find({ job: "unit-tests", number: 5 })?.summary.ended ?? ""));
   assert.deepEqual(readdirSync(join(folder.path, "unit-tests")).sort(), ["5", "6", "7"]);
   assert.deepEqual(readdirSync(join(folder.path, "rare")), []);
   await store.prune(0, Number.POSITIVE_INFINITY);
@@ -444,7 +444,7 @@ test("a build that never came to disk can be ended, and goes with the old ones",
   const ended = once(store, "ended");
   await build.end({ kind: "infrastructure", reason: "no room" }, noResult);
   await ended;
-  assert.equal(store.findFinished({ uuid: "0af2" })?.ending?.kind, "infrastructure");
+  assert.equal(store.find({ uuid: "0af2" })?.summary.ending?.kind, "infrastructure");
   rmSync(join(folder.path, "unit-tests"));
   await store.prune(0, 0);
   assert.deepEqual(store.finished(), []);
@@ -460,9 +460,9 @@ test("5000 builds are read", async (t) => {
   t.diagnostic(`read in ${Math.round(performance.now() - begun)} ms`);
   assert.deepEqual(warnings, []);
   assert.equal(store.finished().length, 5000);
-  assert.equal(store.findFinished({ uuid: "u4999" })?.job, "job-9");
+  assert.equal(store.find({ uuid: "u4999" })?.job, "job-9");
   const found = performance.now();
-  for (let round = 0; round < 10; round++) store.findFinished({ uuid: "none" });
+  for (let round = 0; round < 10; round++) store.find({ uuid: "none" });
   t.diagnostic(`a build sought by its uuid in ${Math.round(performance.now() - found) / 10} ms`);
 });
 

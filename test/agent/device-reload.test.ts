@@ -68,7 +68,7 @@ test("changed by several reloads while its build runs, a device comes up once, a
   assert.equal(await resultOf(next), "SUCCESS");
 });
 
-test("an agent that goes down doesn't open again a device that a reload has changed", async () => {
+test("an agent that goes down doesn't reopen a device that a reload has changed", async () => {
   await using scene = await startCase();
   const { agent, board, running, device, reload } = scene;
   await reload(device(4));

@@ -26,11 +26,11 @@ import { lacksTarget } from "../targets/target.ts";
 
 const skip = lacksTarget("busybox") || lacksMachine();
 const runs = scale(100, 1000);
-/** At the same time: most of a run is waiting for a line. */
+/** At the same time, because a run mostly waits for its line. */
 const atOnce = 10;
-/** How long a run may take, and the port after it to be free, in milliseconds. */
-const runTime = 20_000;
-const freeTime = 10_000;
+/** For a run, and for its port to be free afterwards. */
+const runTimeoutMs = 20_000;
+const freeTimeoutMs = 10_000;
 
 type Result = { readonly verdict: BoardVerdict; readonly output: Buffer; readonly notes: string } | Error;
 
@@ -50,17 +50,19 @@ test(`${runs} bad boards keep the four promises`, { skip, timeout: 1_700_000 }, 
   await Promise.all(Array.from({ length: atOnce }, worker));
   const summary = [...told].sort().map(([what, times]) => `${what} ${times}`);
   t.diagnostic(summary.join(", "));
-  // Boards that little befalls have to be served; some others vanish, or are too slow.
+  // Boards with few faults must be served; some others vanish or are too slow.
   const served = (told.get("passed") ?? 0) + (told.get("failed") ?? 0);
   assert.ok(served >= runs / 4, `only ${served} of ${runs} had a verdict: ${summary.join(", ")}`);
 });
 
-/** @returns how it ended, in a word */
+/** @returns how it ended, in one word */
 async function oneRun(seed: number, passwordFile: string): Promise<string> {
   await using board = await startBadBoard({ seed });
   const code = seed % 3;
-  const result = await bounded(carryOut(board, code, passwordFile), runTime + freeTime + 20_000, () =>
-    board.describe(),
+  const result = await bounded(
+    carryOut(board, code, passwordFile),
+    runTimeoutMs + freeTimeoutMs + 20_000,
+    () => board.describe(),
   );
   const truth = await board.truth.file("code");
   const about = (what: string) =>
@@ -120,7 +122,7 @@ async function carryOut(board: BadBoard, code: number, passwordFile: string): Pr
   } finally {
     await bounded(
       device[Symbol.asyncDispose](),
-      freeTime,
+      freeTimeoutMs,
       () => `the device doesn't end: ${board.describe()}`,
     );
     await isFree(config, board);
@@ -128,7 +130,7 @@ async function carryOut(board: BadBoard, code: number, passwordFile: string): Pr
 }
 
 async function run(device: Device, code: number): Promise<Result> {
-  const signal = AbortSignal.timeout(runTime);
+  const signal = AbortSignal.timeout(runTimeoutMs);
   const output: Uint8Array[] = [];
   let notes = "";
   const note = async (text: string) => {
@@ -164,7 +166,10 @@ async function run(device: Device, code: number): Promise<Result> {
 async function isFree(config: DeviceConfig, board: BadBoard): Promise<void> {
   using discovery = new Discovery();
   await using next = new Port({ name: "next", config: config.port, discovery, calls: loadSystemCalls() });
-  assert.ok(await next.whenOpen(freeTime), `the port isn't free (${next.state.kind}): ${board.describe()}`);
+  assert.ok(
+    await next.whenOpen(freeTimeoutMs),
+    `the port isn't free (${next.state.kind}): ${board.describe()}`,
+  );
 }
 
 async function bounded<T>(work: Promise<T>, milliseconds: number, about: () => string): Promise<T> {

@@ -1,4 +1,4 @@
-/** Who gets a device that several wait for. */
+/** Several callers wait for one device. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:net";
@@ -41,7 +41,7 @@ async function startDevice() {
 
 const signal = AbortSignal.timeout(20_000);
 
-test("all who wait for a device get it, one after the other", async () => {
+test("all callers that wait for a device get it, one after another", async () => {
   await using started = await startDevice();
   const { device } = started;
   const first = await device.reserve("labgear console, by hand", undefined, signal);
@@ -57,7 +57,7 @@ test("all who wait for a device get it, one after the other", async () => {
   assert.deepEqual(served.toSorted(), ["a#1", "b#1", "c#1"]);
 });
 
-test("one who gives up while others wait keeps nobody else from it", async () => {
+test("a caller that gives up keeps no other from the device", async () => {
   await using started = await startDevice();
   const { device } = started;
   const first = await device.reserve("a#1", "a", signal);

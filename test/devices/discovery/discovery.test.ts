@@ -33,7 +33,7 @@ test("adapters are listed with their facts; consoles and UARTs that aren't there
   assert.deepEqual([found[3]?.interface, found[3]?.driver, found[3]?.location], [2, "ftdi_sio", "1-1.4"]);
 });
 
-test("found by serial number, place and interface; several that fit are named", async () => {
+test("ports are found by serial number, location and interface; several matches are named", async () => {
   using folder = testFolder();
   const tree = new SysfsTree(folder.path);
   const quad = ft4232("1-1.4", 0);
@@ -52,12 +52,12 @@ test("found by serial number, place and interface; several that fit are named", 
   });
   tree.unplug(quad);
   assert.equal(await found({ serial: "FT4XYZ12", interface: 2 }), undefined);
-  // Plugged in again it has other names, and is the same.
+  // Plugged in again it has other names.
   tree.plug(ft4232("1-1.4", 20));
   assert.equal(await found({ serial: "FT4XYZ12", interface: 2 }), "ttyUSB22");
 });
 
-test("a port that comes and goes is told, by udev's links and without them", {
+test("a port that comes and goes causes calls, with udev's links and without them", {
   timeout: 20_000,
 }, async () => {
   for (const withUdev of [true, false]) {
@@ -82,7 +82,7 @@ test("a port that comes and goes is told, by udev's links and without them", {
   }
 });
 
-test("a link's folder that isn't there, comes, goes, and is replaced", { timeout: 20_000 }, async () => {
+test("a link's folder is missing, comes, goes, and is replaced", { timeout: 20_000 }, async () => {
   using folder = testFolder();
   const tree = new SysfsTree(folder.path);
   using discovery = new Discovery(tree);
@@ -114,7 +114,7 @@ test("a link's folder that isn't there, comes, goes, and is replaced", { timeout
   assert.equal(await discovery.find({ path }), undefined);
 });
 
-test("what a scan prints is configuration, and leads to the same ports", async () => {
+test("a scan prints configuration that leads to the same ports", async () => {
   using folder = testFolder();
   const tree = new SysfsTree(folder.path);
   tree.plug(ft4232("1-1.4", 0));

@@ -7,12 +7,12 @@ import { testFolder } from "../../support/folders.ts";
 import { lacks } from "../../support/parts.ts";
 import { Pty } from "../port/pty.ts";
 
-/** Nothing can be watched in there; the rest is as outside. */
+/** No folder can be watched in there. */
 const withoutWatches = ["-Ur", "sh", "-c", 'echo 0 > /proc/sys/user/max_inotify_watches && exec "$@"', "sh"];
 const refuses = spawnSync("unshare", [...withoutWatches, "true"]).status !== 0;
 const skip = lacks("socat") || (refuses && "NOT TESTED HERE: no user namespaces");
 
-test("where nothing can be watched, a port that comes is found all the same", { skip }, async () => {
+test("where nothing can be watched, a new port is found all the same", { skip }, async () => {
   using folder = testFolder();
   await using pty = new Pty(join(folder.path, "dev"));
   const file = new URL("../port/holder-child.ts", import.meta.url).pathname;

@@ -29,7 +29,7 @@ async function records(path: string) {
 const joined = (found: { kind: string; text: string }[], kind: string) =>
   found.flatMap((record) => (record.kind === kind ? [record.text] : [])).join("");
 
-test("both directions, byte for byte, with what the ring already had", { skip }, async () => {
+test("both directions are captured byte for byte, from what the ring already has", { skip }, async () => {
   using folder = testFolder();
   const path = join(folder.path, "serial.capture");
   await using pty = new Pty(join(folder.path, "dev"));
@@ -60,7 +60,7 @@ test("both directions, byte for byte, with what the ring already had", { skip },
   assert.match(readFileSync(path, "latin1"), /^labgear capture 1\nbegan 20\d\d-.*\n\nBoth directions/);
 });
 
-test("a file cut anywhere gives its whole records; a damaged one and another's are refused", async () => {
+test("a file cut anywhere yields its complete records; a damaged file and any other file are refused", async () => {
   using folder = testFolder();
   const path = join(folder.path, "capture");
   const head = encodeHead(1_700_000_000_000);
@@ -85,7 +85,7 @@ test("a file cut anywhere gives its whole records; a damaged one and another's a
   assert.deepEqual(await records(path), []);
 });
 
-test("read in pieces of any size", () => {
+test("a capture is parsed in pieces of any size", () => {
   const bytes = seededBytes(seeded(5), 70_000);
   const file = Buffer.concat([encodeHead(5), ...encodeRecord({ kind: "received", at: 9, bytes })]);
   for (const size of [1, 7, 1000, file.length]) {
@@ -100,7 +100,7 @@ test("read in pieces of any size", () => {
   }
 });
 
-test("a capture ends at its size, and says so", { skip }, async () => {
+test("a capture stops at its maximum size, and says so", { skip }, async () => {
   using folder = testFolder();
   const path = join(folder.path, "capture");
   await using pty = new Pty(join(folder.path, "dev"));

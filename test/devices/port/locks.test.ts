@@ -38,7 +38,7 @@ async function startPicocom(pty: Pty) {
     env: partsEnv,
     stdio: ["pipe", "pipe", "ignore"],
   });
-  // What comes while it sets the port up is thrown away.
+  // It drops what it receives while it sets up the port.
   const talking = setInterval(() => void pty.say("hello\n"), 20);
   await once(child.stdout, "data", { signal: AbortSignal.timeout(10_000) });
   clearInterval(talking);
@@ -73,7 +73,7 @@ test("picocom on a busy port is refused", { skip: skipPicocom }, async () => {
   await hears(port, "undisturbed");
 });
 
-test("lent to picocom; asked back, the port waits until picocom is gone", { skip: skipPicocom }, async () => {
+test("a port lent to picocom is taken back once picocom has ended", { skip: skipPicocom }, async () => {
   using folder = testFolder();
   await using pty = new Pty(join(folder.path, "dev"));
   await pty.plug();
@@ -91,7 +91,7 @@ test("lent to picocom; asked back, the port waits until picocom is gone", { skip
   await hears(port, "ours again");
 });
 
-test("another program has the port: refused with its name, and taken when it ends", {
+test("a port that another program has is refused with its name, and opened when it ends", {
   skip: skipPicocom,
 }, async () => {
   using folder = testFolder();
@@ -108,7 +108,9 @@ test("another program has the port: refused with its name, and taken when it end
   await reaches(port, "open");
 });
 
-test("another agent has the port, also lent; killed, it leaves nothing locked", { skip }, async () => {
+test("another agent keeps its port, also while it is lent; killed, it leaves nothing locked", {
+  skip,
+}, async () => {
   using folder = testFolder();
   await using pty = new Pty(join(folder.path, "dev"));
   await pty.plug();
@@ -130,7 +132,7 @@ test("another agent has the port, also lent; killed, it leaves nothing locked", 
 const nobody = 65_534;
 const lacksRoot = process.getuid?.() === 0 ? false : "NOT TESTED HERE: only root can be another user";
 
-test("a port that may not be opened: refused with what to do, and tried again", {
+test("a port without permission is refused with what to do, and retried", {
   skip: skip || lacksRoot,
 }, async () => {
   using folder = testFolder();
@@ -143,7 +145,7 @@ test("a port that may not be opened: refused with what to do, and tried again", 
   assert.equal(await holder.said(), "open");
 });
 
-test("DTR and RTS stay at closing: HUPCL is cleared", { skip: skip || !calls }, async () => {
+test("DTR and RTS stay up after a close: HUPCL is cleared", { skip: skip || !calls }, async () => {
   using folder = testFolder();
   await using pty = new Pty(join(folder.path, "dev"));
   await pty.plug();
@@ -156,7 +158,7 @@ test("DTR and RTS stay at closing: HUPCL is cleared", { skip: skip || !calls }, 
   assert.equal(termios.readUInt32LE(8) & 0x400, 0);
 });
 
-test("TIOCEXCL is set and taken back", { skip: skip || !calls }, async () => {
+test("TIOCEXCL is set and cleared", { skip: skip || !calls }, async () => {
   using folder = testFolder();
   await using pty = new Pty(join(folder.path, "dev"));
   await pty.plug();

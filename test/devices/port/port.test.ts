@@ -29,7 +29,7 @@ test("a port that is there is opened, read with times and offsets, and written t
   assert.equal(port.counters.sent, 13);
 });
 
-test("a port that comes later is found, in a folder that comes later too", { skip }, async () => {
+test("a port that appears later is found, also in a folder that appears later", { skip }, async () => {
   using folder = testFolder();
   await using pty = new Pty(join(folder.path, "serial/by-id/usb-x"));
   await using port = portAt(pty.path);
@@ -48,7 +48,9 @@ test("a port that comes later is found, in a folder that comes later too", { ski
   await hears(port, "again");
 });
 
-test("unplugged while data flows: noticed each time, and read again when it is back", { skip }, async () => {
+test("a port unplugged while data flows is lost each time, and read again when it is back", {
+  skip,
+}, async () => {
   using folder = testFolder();
   await using pty = new Pty(join(folder.path, "dev"));
   await using port = portAt(pty.path);
@@ -70,7 +72,7 @@ test("unplugged while data flows: noticed each time, and read again when it is b
   assert.equal(port.counters.losses, 20);
 });
 
-test("a link that leads to another tty while the old one stands: the new one is read", { skip }, async () => {
+test("a link moved to another tty while the old one stays: the new one is read", { skip }, async () => {
   using folder = testFolder();
   await using old = new Pty(join(folder.path, "dev"));
   await old.plug();
@@ -96,7 +98,9 @@ test("one writer at a time, and the message names the holder", { skip }, async (
   port.acquire("second")[Symbol.dispose]();
 });
 
-test("control lines that a pty hasn't: refused in words, and the port stays", { skip }, async () => {
+test("control lines that a pty lacks are refused with a message, and the port stays open", {
+  skip,
+}, async () => {
   using folder = testFolder();
   await using pty = new Pty(join(folder.path, "dev"));
   await pty.plug();
@@ -110,7 +114,7 @@ test("control lines that a pty hasn't: refused in words, and the port stays", { 
   await hears(port, "still here");
 });
 
-test("a flood arrives whole, and viewers at any pace see by the offsets what they missed", {
+test("a flood arrives complete, and slow viewers see by the offsets what they missed", {
   skip,
 }, async () => {
   using folder = testFolder();
@@ -137,7 +141,7 @@ test("a flood arrives whole, and viewers at any pace see by the offsets what the
   await slow.return();
 });
 
-test("a far end that takes nothing: writing waits and closing ends it", { skip }, async () => {
+test("a far end that accepts nothing: a write waits, and a close ends it", { skip }, async () => {
   using folder = testFolder();
   await using pty = new Pty(join(folder.path, "dev"));
   await pty.plug();
@@ -153,7 +157,7 @@ test("a far end that takes nothing: writing waits and closing ends it", { skip }
   assert.equal(port.state.kind, "closed");
 });
 
-test("a far end that takes nothing for long: the write fails in words, and the port goes on", {
+test("a far end that accepts nothing for long: the write fails with a message, and the port stays open", {
   skip: skip || (process.env.LABGEAR_TEST_LONG ? false : "takes 10 s: npm run test:long"),
 }, async () => {
   using folder = testFolder();
@@ -169,7 +173,9 @@ test("a far end that takes nothing for long: the write fails in words, and the p
   await hears(port, "thawed");
 });
 
-test("lent: another may open it, nobody else of ours; taken back it is read again", { skip }, async () => {
+test("a lent port can be opened by another program, but not by another writer; taken back, it is read again", {
+  skip,
+}, async () => {
   using folder = testFolder();
   await using pty = new Pty(join(folder.path, "dev"));
   await pty.plug();
@@ -194,7 +200,7 @@ test("lent: another may open it, nobody else of ours; taken back it is read agai
   await writer.write(Buffer.from("ok"));
 });
 
-test("taken back when it is gone: absent, after a moment's grace, and the writer knows", {
+test("a port that is gone when it is taken back is absent after a moment, and its writer is lost", {
   skip,
 }, async () => {
   using folder = testFolder();

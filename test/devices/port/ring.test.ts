@@ -25,7 +25,7 @@ test("bytes are found by their offset, with the time they came", () => {
   assert.equal(ring.read(11), undefined);
 });
 
-test("what is gone is skipped, and the answer says where it begins", () => {
+test("bytes that are gone are skipped, and the chunk says where it starts", () => {
   const ring = new Ring(8);
   ring.append(Buffer.from("abcdefghij"), 1);
   assert.equal(ring.start, 2);
@@ -35,7 +35,7 @@ test("what is gone is skipped, and the answer says where it begins", () => {
   assert.equal(all(ring, 0), "fghijKLM");
 });
 
-test("any sizes and any times: the last bytes are the last bytes, and no time is later than it was", () => {
+test("for any sizes and times, the ring has the last bytes, and no time is later than the real one", () => {
   const random = seeded(7);
   const ring = new Ring(1000);
   let written = Buffer.alloc(0);

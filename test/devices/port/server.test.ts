@@ -87,7 +87,7 @@ for (const [kind, accepter] of [
     await reaches(port, "open");
   });
 
-/** A console server of RFC 2217 that notes what it is asked. */
+/** An RFC 2217 console server that records its requests. */
 class Server2217 implements AsyncDisposable {
   readonly asked: number[][] = [];
   readonly #server: Server;
@@ -128,7 +128,7 @@ class Server2217 implements AsyncDisposable {
   }
 }
 
-test("RFC 2217: the speed is set, and no control line touched until asked", async () => {
+test("RFC 2217: the speed is set, and no control line is touched until asked", async () => {
   await using server = await Server2217.start(true);
   await using port = portAtServer("rfc2217", server.port, 9600);
   await reaches(port, "open");
@@ -156,14 +156,14 @@ test("RFC 2217: the speed is set, and no control line touched until asked", asyn
   ]);
 });
 
-test("a console server that has no RFC 2217 is refused in words", async () => {
+test("a console server without RFC 2217 is refused with a message", async () => {
   await using server = await Server2217.start(false);
   await using port = portAtServer("rfc2217", server.port);
   const { reason } = await reaches(port, "refused");
   assert.match(reason, /doesn't speak RFC 2217.*tcp:/);
 });
 
-test("two devices at one console server's port: the second is told who has it", async () => {
+test("two devices at one console server's port: the second learns who has it", async () => {
   await using server = await Server2217.start(true);
   await using first = portAtServer("rfc2217", server.port);
   await reaches(first, "open");
@@ -172,7 +172,7 @@ test("two devices at one console server's port: the second is told who has it", 
   assert.match(reason, /labgear \(pid \d+\) for remote/);
 });
 
-test("a console server that takes nothing: closing ends the write", async () => {
+test("a console server that accepts nothing: a close ends the write", async () => {
   const sockets: Socket[] = [];
   const stuck = createServer((socket) => void sockets.push(socket.pause().on("error", () => {})));
   stuck.listen(0, "127.0.0.1");

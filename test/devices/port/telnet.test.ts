@@ -23,7 +23,7 @@ function parse(bytes: Uint8Array, size: number, binary = true): TelnetEvent[] {
   return events;
 }
 
-test("data, options and subnegotiations, however they are cut", () => {
+test("data, options and subnegotiations, in chunks of any size", () => {
   const wire = Buffer.concat([
     Buffer.from("log\xff\xffin", "latin1"),
     encodeOption("will", 44),
@@ -60,7 +60,7 @@ test("without binary mode, CR is followed by NUL on the wire (RFC 854)", () => {
   ]);
 });
 
-test("garbage: nothing is thrown, and what is kept is bounded", () => {
+test("garbage throws nothing, and the memory it takes is bounded", () => {
   const random = seeded(23);
   const parser = new TelnetParser();
   for (let round = 0; round < 2000; round++) {

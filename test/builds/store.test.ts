@@ -220,7 +220,7 @@ test("whatever lies in the builds' folder, the rest is read", async () => {
   const named = [
     "dangling",
     "loop",
-    "odd\\u{a}name/1",
+    "odd\\nname/1",
     "unit-tests/7",
     "unit-tests/79/build.json",
     "unit-tests/8",

@@ -12,7 +12,6 @@ import type { Node, Nodes } from "./nodes/node.ts";
 import type { Pages } from "./pages.ts";
 import { serverAddresses } from "./servers.ts";
 import type { StateStore } from "./state-store.ts";
-import { agentView } from "./status.ts";
 
 /**
  *     running ──drain──▶ draining ──all builds ended──▶ drained
@@ -116,7 +115,7 @@ export class Agent implements AsyncDisposable {
     this.host.apply(labels, servers);
     this.devices.apply(config, servers);
     this.manager.worker.setServers(servers);
-    await pages.serve(agentView(this), config.http);
+    await pages.serve(config.http);
     this.log.info({ files: config.files }, "the configuration is read again and in force");
   }
 

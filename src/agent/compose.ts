@@ -63,7 +63,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   const state = await openStore(stateDir);
   const trees = resources.use(await openTrees({ id: stateDir }));
   const isBuild = await newBuildCheck(log);
-  const pages = new Pages(log, isBuild);
+  const pages = new Pages({ view: () => agentView(agent), isBuild, log });
   const opened = await BuildStore.open({
     folder: join(stateDir, "builds"),
     nextNumber: (job, floor) => state.nextBuildNumber(job, floor),
@@ -118,7 +118,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   resources.use(await ControlServer.listen(options.control, controlRoutes(agent), log));
   await housekeeping.round();
   resources.use(pages);
-  await pages.serve(agentView(agent), config.http);
+  await pages.serve(config.http);
   const functions = nodes.all.flatMap((node) => [...node.functions]);
   log.info({ manager: config.name, functions }, `labgear ${version} is up`);
   return agent;

@@ -7,16 +7,21 @@ import type { AgentView } from "#/web/agent-view.ts";
 import { ListenError } from "#/web/errors.ts";
 import type { WebServer } from "#/web/server.ts";
 
+export interface PagesOptions {
+  /** Asked for at each start of the server. */
+  readonly view: () => AgentView;
+  readonly isBuild: BuildCheck;
+  readonly log: Log;
+}
+
 export class Pages implements AsyncDisposable {
-  readonly #log: Log;
-  readonly #isBuild: BuildCheck;
+  readonly #options: PagesOptions;
   #server: WebServer | undefined;
   /** The `http:` of the last call of serve(). */
   #wanted: Config["http"] | undefined;
 
-  constructor(log: Log, isBuild: BuildCheck) {
-    this.#log = log;
-    this.#isBuild = isBuild;
+  constructor(options: PagesOptions) {
+    this.#options = options;
   }
 
   /** Where users reach the pages: the configured address, with the real port when the configured one is 0. */
@@ -26,19 +31,20 @@ export class Pages implements AsyncDisposable {
   }
 
   /** Serves the pages. When the address can't be listened on, the log says why, and builds go on: they matter more. */
-  async serve(agent: AgentView, http: Config["http"]): Promise<void> {
+  async serve(http: Config["http"]): Promise<void> {
     if (this.#server && isDeepStrictEqual(this.#wanted, http)) return;
     await this[Symbol.asyncDispose]();
     this.#wanted = http;
+    const { view, isBuild, log } = this.#options;
     try {
       // Loaded only here: registration at the job servers doesn't wait for it.
       const { startWeb } = await import("#/web/server.ts");
-      this.#server = await startWeb(agent, { ...http, refuses: this.#isBuild, log: this.#log });
+      this.#server = await startWeb(view(), { ...http, refuses: isBuild, log });
       const url = this.url(http);
-      this.#log.info({ ...this.#server.address, url }, `the pages are at ${url}`);
+      log.info({ ...this.#server.address, url }, `the pages are at ${url}`);
     } catch (error) {
       if (!(error instanceof ListenError)) throw error;
-      this.#log.error({ host: http.host, port: http.port }, error.message);
+      log.error({ host: http.host, port: http.port }, error.message);
     }
   }
 

@@ -37,7 +37,7 @@ export async function makePackage(options: PackageOptions): Promise<void> {
   const debian = join(folder, "debian");
   mkdirSync(folder, { recursive: true });
   cpSync(join(root, "packaging/debian"), debian, { recursive: true });
-  for (const kind of ["service", "sysusers", "tmpfiles", "udev"]) {
+  for (const kind of ["service", "sysusers", "tmpfiles", "udev", "polkit"]) {
     copyFileSync(join(root, `systemd/labgear.${kind}`), join(debian, `labgear.${kind}`));
   }
   copyFileSync(executable, join(folder, "labgear"));

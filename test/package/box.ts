@@ -33,7 +33,7 @@ export type Release = keyof typeof releases;
 /** What the package wants of a bare system, and git for builds. */
 const include = "systemd,systemd-sysv,udev,libatomic1,libstdc++6,git,man-db,util-linux";
 /** What a desktop or a server has besides: the ways by which a user starts things that outlive a session. */
-const sessions = "dbus,polkitd,libpam-systemd,cron,at,openssh-server,python3,curl,keyutils";
+const sessions = "dbus,polkitd,libpam-systemd,cron,at,openssh-server,python3,curl,keyutils,iproute2";
 
 export type Kind = "bare" | "sessions";
 
@@ -63,7 +63,7 @@ export class Box implements AsyncDisposable {
     this.#folder = mkdtempSync(join(tmpdir(), "labgear-box-"));
     for (const name of ["root", "upper", "work"]) mkdirSync(join(this.#folder, name));
     const program = `mount -t overlay labgear-box -o "lowerdir=$1,upperdir=upper,workdir=work" root
-      exec systemd-nspawn --register=no --keep-unit --private-network --console=pipe --quiet --machine="$2" --boot --directory=root`;
+      exec systemd-nspawn --register=no --keep-unit --private-network --system-call-filter=bpf --console=pipe --quiet --machine="$2" --boot --directory=root`;
     const args = [
       "--mount",
       "--propagation=private",

@@ -68,10 +68,9 @@ describe("the products", { skip: lack, timeout: making * 2 }, () => {
     );
     const verified = await execa("systemd-analyze", ["verify", "--man=no", unit], { all: true });
     assert.equal(verified.all, "");
-    await execa("systemd-analyze", ["security", "--offline=true", "--threshold=40", unit]);
+    await execa("systemd-analyze", ["security", "--offline=true", "--threshold=30", unit]);
     const left = [
       "PrivateDevices",
-      "ProtectClock",
       "ProtectControlGroups",
       "MemoryDenyWriteExecute",
       "ProtectProc",

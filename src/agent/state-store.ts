@@ -16,6 +16,7 @@ export type StoreErrorCode =
   /** The file can't be read. */
   | "UNREADABLE";
 
+/** @internal */
 export class StoreError extends CodedError<StoreErrorCode> {
   override readonly name = "StoreError";
 }

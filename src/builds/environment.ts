@@ -178,6 +178,7 @@ export function recordParameters(parameters: ReadonlyMap<string, string>): {
 
 /**
  * The parameters as they can be kept and shown: values with a secret's name are masked, and so are the logins in URLs.
+ * @internal
  */
 export function maskSecrets(parameters: ReadonlyMap<string, string>): Record<string, string> {
   return Object.fromEntries(

@@ -168,7 +168,10 @@ export interface JunitDocument {
   end(): string | undefined;
 }
 
-/** Reads documents one after another, and adds up their test cases. */
+/**
+ * Reads documents one after another, and adds up their test cases.
+ * @internal
+ */
 export class JunitReader {
   readonly totals: TestTotals = { tests: 0, failures: 0, errors: 0, skipped: 0, time: 0 };
   readonly cases: TestCase[] = [];

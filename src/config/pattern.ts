@@ -24,6 +24,7 @@ const unmatchable: readonly (readonly [RegExp, string])[] = [
 /**
  * What is wrong with a pattern for a board's output.
  * @returns one line that says what is wrong and what to do; undefined: nothing is wrong
+ * @internal
  */
 export function patternProblem(source: string): string | undefined {
   if (source === "") return "it is empty and matches everything: say what to wait for";

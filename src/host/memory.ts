@@ -25,6 +25,7 @@ function ownMappings(): string {
 /**
  * A file's mappings that are read-only and have no page that differs from the file: only those can be dropped and read again.
  * Source: proc_pid_smaps(5).
+ * @internal
  */
 export function cleanMappings(smaps: string, file: string): { start: bigint; length: bigint }[] {
   const mappings = smaps.split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m);

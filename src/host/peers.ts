@@ -17,6 +17,7 @@ export async function newBuildCheck(log: Pick<Log, "warn">): Promise<BuildCheck>
 /**
  * Asks the kernel who owns the socket at the other end, by its exact four-tuple. A connection from this box whose owner the kernel
  * can't name is refused, too: it may come from a build that has closed its end.
+ * @internal
  */
 export function buildCheck(
   accounts: readonly Pick<Account, "name" | "uid">[],

@@ -27,7 +27,10 @@ export interface ProcessStat {
 /** USER_HZ is 100 on every Linux that Node runs on. */
 const ticksPerSecond = 100;
 
-/** @param text of /proc/PID/stat; the name in it can contain blanks and parentheses. Undefined: it is another text. */
+/**
+ * @param text of /proc/PID/stat; the name in it can contain blanks and parentheses. Undefined: it is another text.
+ * @internal
+ */
 export function parseStat(text: string): ProcessStat | undefined {
   const open = text.indexOf("(");
   const close = text.lastIndexOf(")");

@@ -53,7 +53,10 @@ export function encodeRecord({ kind, at, bytes }: CaptureRecord): Buffer[] {
   return parts;
 }
 
-/** Parses a capture that comes in pieces of any size. */
+/**
+ * Parses a capture that comes in pieces of any size.
+ * @internal
+ */
 export class CaptureParser {
   #rest: Buffer = Buffer.alloc(0);
   #began: number | undefined;

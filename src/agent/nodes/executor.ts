@@ -236,6 +236,7 @@ async function stream(report: JobReport, log: Log): Promise<void> {
 /**
  * Raises the build's progress as time passes, until disposed.
  * @param expectedMs how long the job took before; undefined: nothing is known, and the progress stays as it is
+ * @internal
  */
 export function estimateProgress(build: Build, expectedMs: number | undefined): Disposable {
   if (!expectedMs) return { [Symbol.dispose]() {} };

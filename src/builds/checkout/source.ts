@@ -88,7 +88,10 @@ function checkProject(project: string): void {
   }
 }
 
-/** The rules of git-check-ref-format(1) with --allow-onelevel; and nothing that could be an option. */
+/**
+ * The rules of git-check-ref-format(1) with --allow-onelevel; and nothing that could be an option.
+ * @internal
+ */
 export function isRef(ref: string): boolean {
   if (/[\p{Cc} ~^:?*[\\]|\.\.|@\{|\/\/|^[-/]|[/.]$|^@$/u.test(ref) || ref === "" || ref.length > 1024)
     return false;

@@ -17,7 +17,10 @@ export interface Answers {
   readonly boards: readonly FoundPort[];
 }
 
-/** The drop-in as YAML. */
+/**
+ * The drop-in as YAML.
+ * @internal
+ */
 export function setupYaml({ name, servers, classes, executors, boards }: Answers): string {
   const host = { ...(classes.length > 0 && { classes }), ...(executors !== undefined && { executors }) };
   const settings = {

@@ -14,6 +14,7 @@ export interface TypingProfile {
   echo: boolean | undefined;
 }
 
+/** @internal */
 export const largestChunk = 256;
 const slowestPause = 20;
 const slowestEcho = 400;

@@ -54,6 +54,7 @@ const lastEvent: Parameter = {
   schema: { type: "string", pattern: "^[0-9]{1,15}$" },
 };
 
+/** @internal */
 export const operations: readonly Operation[] = [
   {
     path: "/api/status",

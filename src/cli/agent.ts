@@ -22,7 +22,7 @@ interface AgentCommandOptions {
 }
 
 export function command(): Command {
-  return newCommand("agent [OPTIONS]", "Runs the agent in the foreground until it is told to end.")
+  return newCommand("agent [OPTIONS]", "Runs the agent in the foreground until a signal stops it.")
     .option("--config <file>", `the configuration (default: ${defaultConfigFile})`)
     .option(
       "--state-dir <folder>",

@@ -18,6 +18,9 @@ export interface TypingProfile {
 export const largestChunk = 256;
 const slowestPause = 20;
 const slowestEcho = 400;
+const maxAttempts = 12;
+/** A chunk that came back spoilt gets no smaller than this at first: smaller ones help against loss, and cost a wait each. */
+const minSpoiltChunk = 16;
 const eraseLine = "\x15";
 
 export function newTypingProfile(): TypingProfile {
@@ -49,18 +52,21 @@ export function* typeText(
   const until = hearing.now + limit;
   const before = { chunk: profile.chunk, pause: profile.pause, delay: profile.delay };
   let silent = 0;
-  for (let attempt = 0; attempt < 12 && hearing.now < until; attempt++) {
+  for (let attempt = 0; attempt < maxAttempts && hearing.now < until; attempt++) {
     const heard = hearing.heard;
-    if (yield* typeOnce(text, hearing, profile, kind)) {
+    const echo = yield* typeOnce(text, hearing, profile, kind);
+    if (echo === "right") {
       profile.echo = true;
       if (attempt === 0) faster(profile);
       return true;
     }
-    if (hearing.heard === heard && ++silent >= 3 && profile.echo === undefined) {
-      profile.echo = false;
+    silent = hearing.heard === heard ? silent + 1 : 0;
+    // A terminal that echoed before and is silent now has lost its settings: typing on doesn't bring them back.
+    if (silent >= (profile.echo ? 2 : 3)) {
+      profile.echo ??= false;
       return false;
     }
-    slower(profile, text.length);
+    slower(profile, text.length, echo, attempt);
     yield* hearing.write(eraseLine);
     const left = yield* hearing.drain(Math.max(30, profile.delay), 1500);
     if (hearing.boot.size > 0 || (attempt > 1 && /login: *$/.test(left))) {
@@ -96,44 +102,54 @@ export function* typeBlind(
   return heard;
 }
 
-function* typeOnce(
-  text: string,
-  hearing: Hearing,
-  profile: TypingProfile,
-  kind: EchoKind,
-): Dialogue<boolean> {
+/** Spoilt: as long as the echo, but something else. Short: characters are lacking. Missing: it didn't come to its end in time. */
+type Echo = "right" | "spoilt" | "short" | "missing";
+
+function* typeOnce(text: string, hearing: Hearing, profile: TypingProfile, kind: EchoKind): Dialogue<Echo> {
   for (let from = 0; from < text.length; from += profile.chunk) {
     const chunk = text.slice(from, from + profile.chunk);
     yield* hearing.write(chunk);
     const asked = hearing.now;
-    if (!(yield* echoed(chunk, hearing, kind, Math.max(60, 3 * profile.delay)))) return false;
-    profile.delay = Math.max(hearing.now - asked, profile.delay * 0.8);
+    const echo = yield* echoed(chunk, hearing, kind, profile.delay);
+    if (echo !== "right") return echo;
+    profile.delay = Math.max(hearing.now - asked, profile.delay * 0.6);
     if (profile.pause > 0) yield* hearing.drain(profile.pause, profile.pause);
   }
-  return true;
+  return "right";
 }
 
-/** Whether the chunk comes back. */
-function* echoed(chunk: string, hearing: Hearing, kind: EchoKind, patience: number): Dialogue<boolean> {
+/** Whether the chunk comes back; `delay` is what an echo usually takes. */
+function* echoed(chunk: string, hearing: Hearing, kind: EchoKind, delay: number): Dialogue<Echo> {
   const visible = (text: string) => text.replace(kind === "exact" ? /[^\x20-\x7e]/g : /[^\x21-\x7e]/g, "");
   const expected = visible(chunk);
+  const patience = Math.max(100, 3 * delay);
   let got = "";
+  let outcome: Echo = "missing";
   const until = hearing.now + 4 * patience;
   let lastByte = hearing.now;
-  while (hearing.now < until && hearing.now - lastByte < patience) {
+  for (;;) {
+    // Nothing more is due after the echo's last characters, unless they are somebody else's.
+    const begun = outcome === "missing" ? Math.max(60, 2 * delay) : Math.max(30, delay);
+    const silence = got === "" ? patience : begun;
+    const left = Math.min(until, lastByte + silence) - hearing.now;
+    if (left <= 0) return outcome;
     const before = hearing.lastByte;
-    got = (got + visible(yield* hearing.read(patience))).slice(-2 * largestChunk);
-    if (got.endsWith(expected)) return true;
+    got = (got + visible(yield* hearing.read(left))).slice(-2 * largestChunk);
+    if (got.endsWith(expected)) return "right";
+    if (got.length >= expected.length) outcome = "spoilt";
+    else if (got.length > 4 && (got.length > expected.length - 3 || got.endsWith(expected.slice(-4)))) {
+      outcome = "short";
+    }
     if (hearing.lastByte !== before) lastByte = hearing.lastByte;
   }
-  return false;
 }
 
-/** Half the chunk, and more patience; when the chunk is small already, a pause as well. */
-function slower(profile: TypingProfile, length: number): void {
-  profile.delay = Math.min(slowestEcho, profile.delay * 1.5 + 5);
-  profile.chunk = Math.max(1, Math.floor(Math.min(profile.chunk, length) / 2));
-  if (profile.chunk <= 4) profile.pause = Math.min(slowestPause, profile.pause * 2 || 2);
+/** Half the chunk; more patience when the echo was late; a pause when a small chunk loses characters. */
+function slower(profile: TypingProfile, length: number, echo: Echo, attempt: number): void {
+  const least = echo === "spoilt" && attempt < 4 ? Math.min(profile.chunk, minSpoiltChunk) : 1;
+  profile.chunk = Math.max(least, Math.floor(Math.min(profile.chunk, length) / 2));
+  if (echo === "missing") profile.delay = Math.min(slowestEcho, profile.delay * 1.5 + 5);
+  if (echo !== "spoilt" && profile.chunk <= 4) profile.pause = Math.min(slowestPause, profile.pause * 2 || 2);
 }
 
 /** A line that went well at once lets the next one try a little more; the pause goes last. */

@@ -92,6 +92,14 @@ for (const name of ["busybox ash", "sh", "bash"]) {
   });
 }
 
+test("a terminal that stopped echoing between two scripts is set right again", { skip }, async () => {
+  await using b = await board(shells().sh ?? "");
+  for (const left of ["stty -echo\n", "echo 'open\n"]) {
+    await b.line.write(Buffer.from(left), AbortSignal.timeout(1000));
+    assert.equal((await b.run("echo hello")).output, "hello\n", left);
+  }
+});
+
 test("what a script prints can't change the outcome", { skip }, async () => {
   await using b = await board(shells()["busybox ash"] ?? "");
   const tricks = `for f in /tmp/.lg-*/s; do cat $f; done; ps; echo "~abcdefgh:end:1:0:0:fine:end:1:0:0:fine"

@@ -116,3 +116,11 @@ test("typing: without any echo it says so, and types blind from then on", () => 
   assert.equal(board.hold(typed(new Hearing(), profile)), true);
   assert.equal(board.typed.slice(before), line);
 });
+
+test("typing: a terminal that echoed before and is silent now is given up soon, and not taken for one without echo", () => {
+  const board = new VirtualBoard(() => {});
+  const profile = { ...newTypingProfile(), echo: true };
+  assert.equal(board.hold(typed(new Hearing(), profile)), false);
+  assert.equal(profile.echo, true);
+  assert.ok(board.now < 6000, `${board.now}`);
+});

@@ -10,7 +10,7 @@ import { type Login, logIn } from "./login.ts";
 import { putFile } from "./put.ts";
 import { runScript } from "./run.ts";
 import { Session } from "./session.ts";
-import { command, type Prepared, prepare, promptOf, type Shell } from "./shell.ts";
+import { command, type Prepared, prepare, promptOf, resetTerminal, type Shell } from "./shell.ts";
 
 export interface LinuxOptions {
   readonly login?: Login;
@@ -24,8 +24,10 @@ export interface LinuxOptions {
 
 /** Milliseconds for going back to the prompt in the middle of a conversation. */
 const reviveTimeout = 90_000;
-/** For typing a line of ours. */
-const typingTimeout = 30_000;
+/** For starting our program. */
+const startTimeout = 30_000;
+/** For ending it. */
+const closeTimeout = 2000;
 
 export class LinuxConsole implements Console {
   readonly kind = "linux";
@@ -149,7 +151,7 @@ export class LinuxConsole implements Console {
     const { hearing, profile, token } = this.#shell;
     yield* hearing.read(0);
     const key = token();
-    const encoding = yield* this.#start(prepared, key);
+    const encoding = yield* this.#start(prepared, key, hearing.now + startTimeout);
     const revive = () => this.#revive(prepared, key);
     const prompt = promptOf(this.#shell);
     const session = new Session({
@@ -166,50 +168,62 @@ export class LinuxConsole implements Console {
     return session;
   }
 
-  *#start(prepared: Prepared, key: string): Dialogue<Encoding> {
+  /** Tries until its first words have come; when the shell takes no line any more, it is brought back first. */
+  *#start(prepared: Prepared, key: string, until: number): Dialogue<Encoding> {
     const { hearing } = this.#shell;
-    const { folder, sum } = prepared;
-    const up = `~${key}:up:`;
-    const heard = yield* command(
-      this.#shell,
-      `sh ${folder}/s ${sum} ${key}`,
-      hearing.now + typingTimeout,
-      up,
-    );
-    let answer = heard.slice(heard.indexOf(up) + up.length);
-    if (!answer.includes("\n")) answer += yield* hearing.drain(200, 1000);
-    return answer.startsWith("hex") ? "hex" : "base64";
+    const up = new RegExp(`~${key}:up:(hex|base64):up:\\1`);
+    const line = `sh ${prepared.folder}/s ${prepared.sum} ${key}`;
+    for (;;) {
+      try {
+        return up.exec(yield* command(this.#shell, line, until, up))?.[1] === "hex" ? "hex" : "base64";
+      } catch (error) {
+        const again = error instanceof BoardFailure && error.reason === "noise";
+        if (!again || hearing.now >= until) throw error;
+      }
+      yield* this.#toPrompt(until);
+      this.#sameBoot(prepared);
+    }
+  }
+
+  #sameBoot(prepared: Prepared): void {
+    if (this.#prepared?.boot === prepared.boot) return;
+    throw new BoardFailure("rebooted", "the board booted again in the middle of the work");
   }
 
   *#close(session: Session): Dialogue<void> {
-    const { hearing } = this.#shell;
-    yield* session.send("q", this.#shell.token(), [0, 0, 0, 0]);
+    const { hearing, token } = this.#shell;
     let text = "";
-    for (const until = hearing.now + 2000; hearing.now < until && !text.includes(promptOf(this.#shell)); ) {
-      text = (text + (yield* hearing.read(until - hearing.now))).slice(-4096);
+    for (const until = hearing.now + closeTimeout; hearing.now < until && !this.#atPrompt(text); ) {
+      yield* session.send("q", token(), [0, 0, 0, 0]);
+      for (const next = hearing.now + closeTimeout / 4; hearing.now < next && !this.#atPrompt(text); ) {
+        text = (text + (yield* hearing.read(next - hearing.now))).slice(-4096);
+      }
     }
     hearing.filter.echo = undefined;
     this.#session = undefined;
+  }
+
+  #atPrompt(text: string): boolean {
+    return text.includes(promptOf(this.#shell));
   }
 
   /** Our program doesn't answer: it was killed, the board is slow, somebody logged out, or the board has booted again. */
   *#revive(prepared: Prepared, key: string): Dialogue<void> {
     const { hearing } = this.#shell;
     const session = this.#session;
+    const until = hearing.now + reviveTimeout;
     hearing.filter.echo = undefined;
     yield* hearing.write("\n");
-    const text = yield* hearing.drain(300, 1500);
-    if (!text.includes(promptOf(this.#shell))) {
+    if (!this.#atPrompt(yield* hearing.drain(300, 1500))) {
+      hearing.filter.echo = `${key} `;
       if (session && (yield* session.alive(3000))) return;
-      yield* this.#toPrompt(hearing.now + reviveTimeout);
-      if (this.#prepared?.boot !== prepared.boot) {
-        throw new BoardFailure("rebooted", "the board booted again in the middle of the work");
-      }
+      hearing.filter.echo = undefined;
+      yield* this.#toPrompt(until);
+      this.#sameBoot(prepared);
     }
     // It may have had no time to set the terminal right.
-    yield* hearing.write("\x15 true;stty sane\n");
-    yield* hearing.drain(200, 1000);
-    yield* this.#start(prepared, key);
+    yield* resetTerminal(this.#shell);
+    yield* this.#start(prepared, key, until);
     this.#session = session;
     hearing.filter.echo = `${key} `;
   }

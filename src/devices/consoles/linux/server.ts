@@ -27,6 +27,7 @@ G=$(stty -g 2>/dev/null)
 trap "stty $G 2>/dev/null" 0
 trap "exit 1" 1 2 3 15
 stty icanon -echo -onlcr -ixon -iexten 2>/dev/null
+stty susp undef 2>/dev/null
 E="od -An -v -tx1";W=hex
 D(){ while read -r l;do printf %b "\${l#?}";done;}
 if [ "$(echo "#QUE="|tr -d "#"|base64 -d)" = AA ] 2>/dev/null;then E=base64;W=base64

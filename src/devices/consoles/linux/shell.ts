@@ -24,15 +24,22 @@ export interface Prepared {
   readonly boot: string;
 }
 
-/** How often a line is tried before it is looked where the board is. */
-const tries = 4;
+/** How often the shell may take a line and come back without what the line was to print. */
+const maxRefusals = 4;
 /** Milliseconds for typing a line. */
-const typingTime = 15_000;
+const typingTimeoutMs = 15_000;
+/** Without a prompt for so long, it is looked where the board is. */
+const promptTimeoutMs = 15_000;
+const maxLooks = 3;
+/** Times that the program is uploaded. */
+const maxUploads = 12;
 /** Milliseconds for what a line does. */
 const longestAnswer = 3000;
 /** Fits a terminal's line, and its buffer. */
 const pieceLength = 200;
 const shortestPiece = 12;
+/** Keystrokes that a flipped bit turns into Ctrl-S mustn't stop the output. */
+const terminal = "stty sane -ixon -onlcr";
 
 export const promptOf = (shell: Shell): string => `lg-${shell.id}# `;
 
@@ -41,10 +48,12 @@ export const promptOf = (shell: Shell): string => `lg-${shell.id}# `;
  * @throws BoardFailure noise, when it can't be typed through; mismatch when the board lacks the tools
  */
 export function* prepare(shell: Shell, timeout: number): Dialogue<Prepared> {
-  const until = shell.hearing.now + timeout;
-  yield* setPrompt(shell, until);
-  yield* command(shell, "stty sane -ixon -onlcr;stty cols 250", until);
-  for (let attempt = 0; attempt < 12; attempt++) {
+  const { hearing } = shell;
+  const until = hearing.now + timeout;
+  // PS1 and PS2 are set together, so the prompt proves that the line was taken.
+  yield* command(shell, `PS1='lg''-${shell.id}# ' PS2= PROMPT_COMMAND=;unset HISTFILE`, until);
+  yield* command(shell, `${terminal};stty cols 250`, until);
+  for (let uploads = 0; uploads < maxUploads && hearing.now < until; ) {
     // A damaged line can have done anything but this, so it is done until it is right.
     yield* command(
       shell,
@@ -60,6 +69,7 @@ export function* prepare(shell: Shell, timeout: number): Dialogue<Prepared> {
     const state = yield* look(shell, until);
     if (!state) continue;
     if (state.there === checksum(state.sum, Buffer.from(serverProgram))) return state;
+    uploads++;
     yield* upload(shell, until);
     const then = yield* look(shell, until);
     if (then && then.there === checksum(then.sum, Buffer.from(serverProgram))) return then;
@@ -70,13 +80,9 @@ export function* prepare(shell: Shell, timeout: number): Dialogue<Prepared> {
   );
 }
 
-function* setPrompt(shell: Shell, until: number): Dialogue<void> {
-  const { id } = shell;
-  yield* command(shell, `PS1='lg''-${id}# ' PS2= PROMPT_COMMAND=;unset HISTFILE`, until);
-}
-
 /**
- * Types a line, and waits for the prompt after it, or other text.
+ * Types a line, and waits for the prompt after it, or other text. It is typed again as long as there is time and our prompt shows
+ * that the shell is there.
  * @returns what came up to then
  * @throws BoardFailure noise
  */
@@ -84,21 +90,29 @@ export function* command(
   shell: Shell,
   line: string,
   until: number,
-  expected: string = promptOf(shell),
+  expected: string | RegExp = promptOf(shell),
 ): Dialogue<string> {
   const { hearing, profile } = shell;
-  for (let attempt = 0; hearing.now < until && attempt < tries && hearing.boot.size === 0; attempt++) {
+  const prompt = promptOf(shell);
+  let refusals = 0;
+  let seen = hearing.now;
+  for (let attempt = 0; hearing.now < until && hearing.boot.size === 0; attempt++) {
     if (attempt > 0) {
-      yield* hearing.write("\x03\x15");
-      yield* hearing.drain(Math.max(50, 2 * profile.delay), 2000);
+      const shown = yield* resetTerminal(shell);
+      if (asksLogin.test(shown)) break;
+      if (shown.includes(prompt)) seen = hearing.now;
+      if (hearing.now - seen > promptTimeoutMs) break;
     }
     // The space keeps it out of the history of shells that are set up so.
     const kind = attempt % 2 === 0 ? "exact" : "edited";
-    const limit = Math.min(typingTime, until - hearing.now);
+    const limit = Math.min(typingTimeoutMs, until - hearing.now);
     if (!(yield* typeText(` ${line}`, hearing, profile, limit, kind))) continue;
     const heard = yield* enter(shell, expected);
-    if (heard.includes(expected)) return heard;
-    if (/(?:login|password): *$/i.test(heard)) break;
+    // What was typed blind comes back after all.
+    if (profile.echo === false && heard.includes(line)) profile.echo = undefined;
+    if (shows(heard, expected)) return heard;
+    if (asksLogin.test(heard)) break;
+    if (heard.includes(prompt) && ++refusals >= maxRefusals) break;
   }
   throw new BoardFailure(
     "noise",
@@ -107,19 +121,48 @@ export function* command(
 }
 
 /**
+ * Ends what runs or is half typed, and makes the terminal echo again: a program of ours that was killed, or a damaged line, can have
+ * left it silent, and a silent one shows no line as typed.
+ * @returns what came, up to our prompt if it did
+ */
+export function* resetTerminal(shell: Shell): Dialogue<string> {
+  const { hearing, profile } = shell;
+  yield* hearing.write("\x03\x15");
+  yield* hearing.drain(Math.max(50, 2 * profile.delay), 2000);
+  // The first word is for a terminal that doesn't know Ctrl-U, and makes it one word with it.
+  yield* hearing.write(` true;${terminal}\n`);
+  const until = hearing.now + 1000;
+  let text = "";
+  while (hearing.now < until && !text.includes(promptOf(shell))) {
+    const fresh = yield* hearing.read(Math.min(300, until - hearing.now));
+    if (fresh === "") break;
+    text = (text + fresh).slice(-4096);
+  }
+  return text;
+}
+
+const asksLogin = /(?:login|password): *$/i;
+const shows = (text: string, expected: string | RegExp): boolean =>
+  typeof expected === "string" ? text.includes(expected) : expected.test(text);
+
+/**
  * Ends the line, and waits for the text. The line's end can be lost as well, and so can the text, so it is sent again.
  * @returns what came
  */
-function* enter({ hearing, profile }: Shell, expected: string): Dialogue<string> {
-  const silence = Math.max(300, 6 * profile.delay);
+function* enter({ hearing, profile }: Shell, expected: string | RegExp): Dialogue<string> {
   let text = "";
   for (let attempt = 0; attempt < 3; attempt++) {
     yield* hearing.write("\n");
     const until = hearing.now + longestAnswer;
-    for (let quiet = hearing.now; hearing.now < until && hearing.now - quiet < silence; ) {
-      const fresh = yield* hearing.read(silence - (hearing.now - quiet));
+    for (let quiet = hearing.now; hearing.now < until; ) {
+      // Words after the line's end and then nothing: the text came, and was damaged.
+      const damaged = attempt === 0 && /\n.*\S/.test(text);
+      const silence = damaged ? Math.max(60, 2 * profile.delay) : Math.max(300, 6 * profile.delay);
+      const left = silence - (hearing.now - quiet);
+      if (left <= 0) break;
+      const fresh = yield* hearing.read(left);
       text = (text + fresh).slice(-4096);
-      if (text.includes(expected)) return text;
+      if (shows(text, expected)) return text;
       if (fresh !== "") quiet = hearing.now;
     }
   }
@@ -131,30 +174,37 @@ interface Look extends Prepared {
   readonly there: string;
 }
 
-/** @returns undefined when the answer is damaged, or what was typed before */
+/**
+ * Asks until an answer's two copies agree.
+ * @returns undefined when they never do: then what was typed before is damaged
+ */
 function* look(shell: Shell, until: number): Dialogue<Look | undefined> {
-  const mark = `lg=${shell.token()}`;
-  const line = `echo '${mark.slice(0, 2)}''${mark.slice(2)}':$C:$($C <$T/s 2>&-):$T:$T:$(cat /proc/sys/kernel/random/boot_id):`;
-  const found = new RegExp(`${mark}:(\\w+):(\\w*)[^:\\n]*:(/[^:\\n]*):\\3:([^:\\n]*):`).exec(
-    yield* command(shell, line, until),
-  );
-  if (!found) return undefined;
-  const [, name, there = "", folder = "", boot = ""] = found;
-  if (name === "none") {
-    throw new BoardFailure(
-      "mismatch",
-      `the board has none of the programs ${checksumPrograms.join(", ")}: install one`,
+  for (let attempt = 0; attempt < maxLooks; attempt++) {
+    const mark = `lg=${shell.token()}`;
+    const heard = yield* command(
+      shell,
+      `x=$C:$($C <$T/s 2>&-):$T:$(cat /proc/sys/kernel/random/boot_id):;echo '${mark.slice(0, 2)}''${mark.slice(2)}':$x$x`,
+      until,
     );
+    const found = new RegExp(`${mark}:((\\w+):(\\w*)[^:\\n]*:(/[^:\\n]*):([^:\\n]*):)\\1`).exec(heard);
+    if (!found) continue;
+    const [, , name, there = "", folder = "", boot = ""] = found;
+    if (name === "none") {
+      throw new BoardFailure(
+        "mismatch",
+        `the board has none of the programs ${checksumPrograms.join(", ")}: install one`,
+      );
+    }
+    const sum = checksumPrograms.find((program) => program === name);
+    return sum && { sum, there, folder, boot: boot.trim() };
   }
-  const sum = checksumPrograms.find((program) => program === name);
-  if (!sum) return undefined;
-  return { sum, there, folder, boot: boot.trim() };
+  return undefined;
 }
 
 /** Types our program into a file. While `read` waits the terminal itself echoes, without any line editor's ways. */
 function* upload(shell: Shell, until: number): Dialogue<void> {
   const { hearing, profile } = shell;
-  const left = () => until - hearing.now;
+  const left = () => Math.min(typingTimeoutMs, until - hearing.now);
   const loop = ` rm -f $T/s;while IFS= read -r l&&[ "$l" != . ];do printf %b "$l">>$T/s;done`;
   if (yield* typeText(loop, hearing, profile, left())) {
     yield* hearing.write("\n");
@@ -186,7 +236,7 @@ function* endLine(hearing: Hearing, profile: TypingProfile): Dialogue<void> {
     yield* hearing.write("\n");
     if (profile.chunk >= pieceLength || profile.echo === false) return;
     let text = "";
-    for (const until = hearing.now + 300; hearing.now < until; ) {
+    for (const until = hearing.now + Math.max(100, 3 * profile.delay); hearing.now < until; ) {
       text += yield* hearing.read(until - hearing.now);
       if (text.includes("\n")) return;
     }

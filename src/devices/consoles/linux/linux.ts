@@ -213,8 +213,9 @@ export class LinuxConsole implements Console {
     const session = this.#session;
     const until = hearing.now + reviveTimeout;
     hearing.filter.echo = undefined;
-    yield* hearing.write("\n");
-    if (!this.#atPrompt(yield* hearing.drain(300, 1500))) {
+    const booting = hearing.boot.size > 0;
+    if (!booting) yield* hearing.write("\n");
+    if (booting || !this.#atPrompt(yield* hearing.drain(300, 1500))) {
       hearing.filter.echo = `${key} `;
       if (session && (yield* session.alive(3000))) return;
       hearing.filter.echo = undefined;

@@ -26,8 +26,8 @@ export const largestFrame = 4096;
 const patience = 60_000;
 /** Without an answer for so long, it is looked whether the program is still there. */
 const doubt = 6000;
-/** After a line of a boot, nothing is sent for so long: it could stop the boot loader. */
-const suspicion = 2500;
+/** After a line of a boot, nothing is sent for so long: it could stop the boot loader, or choke a driver that isn't ready for it. */
+const suspicion = 6000;
 
 export interface Link {
   readonly hearing: Hearing;
@@ -232,20 +232,21 @@ export class Session {
       // Answers that come meanwhile are lost, and asked for again.
       this.#answers.feed(yield* hearing.read(until - hearing.now));
     }
-    if (panic === undefined && hearing.boot.size > 1) {
-      throw new BoardFailure("rebooted", "the board booted again in the middle of the work");
+    const stopped = panic && new BoardFailure("panic", `the board's kernel stopped: ${panic}`);
+    if (hearing.boot.size > 1) {
+      throw stopped ?? new BoardFailure("rebooted", "the board booted again in the middle of the work");
     }
     hearing.forget();
     if (yield* this.alive(3000)) return;
-    if (panic !== undefined) throw new BoardFailure("panic", `the board's kernel stopped: ${panic}`);
+    if (stopped) throw stopped;
     yield* this.link.revive();
   }
 
-  /** Whether the program answers within the time. */
+  /** Whether the program answers within the time. A board that boots isn't asked again. */
   *alive(timeout: number): Dialogue<boolean> {
     const { hearing, token } = this.link;
     const until = hearing.now + timeout;
-    while (hearing.now < until) {
+    while (hearing.now < until && hearing.boot.size === 0) {
       const mine = token();
       yield* hearing.write(flush);
       let heard = yield* this.send("p", mine, [0, 0, 0, 0]);

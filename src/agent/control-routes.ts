@@ -73,11 +73,11 @@ function buildList(agent: Agent, { query }: ControlRequest): BuildSummary[] {
   if (!/^[1-9][0-9]{0,8}$/.test(limit)) throw new ControlError("REFUSED", `${limit} is no number of builds`);
   const builds = agent.builds.list(job);
   if (job !== undefined && builds.length === 0 && !agent.config.jobs.has(job)) throw noSuch(agent, job);
-  return builds.slice(0, Number(limit)).map(({ summary }) => withoutParameters(summary));
+  return builds.slice(0, Number(limit)).map(({ summary }) => withoutInternals(summary));
 }
 
-function withoutParameters(build: BuildSummary & Partial<BuildRecord>): BuildSummary {
-  const { parameters: _, ...summary } = build;
+function withoutInternals(build: BuildSummary & Partial<BuildRecord>): BuildSummary {
+  const { parameters: _, request: _1, ...summary } = build;
   return summary;
 }
 

@@ -23,6 +23,8 @@ export interface BuildRecord {
   readonly executor: number;
   /** The job server it came from. */
   readonly server: string;
+  /** A digest of the function and the argument: the same unique with another request is another build. */
+  readonly request?: string;
   readonly url: string;
   /** As the client sent them, with what looks like a secret masked. */
   readonly parameters: Readonly<Record<string, string>>;
@@ -66,6 +68,7 @@ export type BuildSummary = Pick<
   | "took"
   | "result"
   | "undelivered"
+  | "request"
 >;
 
 export function summarize(record: BuildRecord): BuildSummary {
@@ -79,6 +82,7 @@ export function summarize(record: BuildRecord): BuildSummary {
     ...(record.ending === undefined ? {} : { ending: record.ending }),
     ...(record.result === undefined ? {} : { result: record.result }),
     ...(record.undelivered === undefined ? {} : { undelivered: record.undelivered }),
+    ...(record.request === undefined ? {} : { request: record.request }),
   };
 }
 
@@ -170,6 +174,7 @@ const schema: SchemaObject = object(
   {
     device: text,
     target: text,
+    request: text,
     started: time,
     ended: time,
     took: count,

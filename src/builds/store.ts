@@ -186,13 +186,13 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   }
 
   /**
-   * The finished build of a job and uuid whose ending the client may not have got. After a day, a uuid that comes again means
-   * a new build: some clients use the same one for all their builds.
+   * The finished build of this uuid and request whose ending the client may not have got. After a day, a uuid that comes again
+   * means a new build: some clients use the same one for all their builds.
    */
-  findUndelivered(job: string, uuid: string): BuildSummary | undefined {
+  findUndelivered(uuid: string, request: string): BuildSummary | undefined {
     const since = Date.now() - undeliveredForMs;
     return [...this.#undelivered].findLast(
-      (build) => build.job === job && build.uuid === uuid && Date.parse(build.ended ?? "") >= since,
+      (build) => build.uuid === uuid && build.request === request && Date.parse(build.ended ?? "") >= since,
     );
   }
 

@@ -466,16 +466,16 @@ test("5000 builds are read", async (t) => {
   t.diagnostic(`a build sought by its uuid in ${Math.round(performance.now() - found) / 10} ms`);
 });
 
-test("an ending that couldn't be delivered is found by its uuid for a day, then the uuid means a new build", async () => {
+test("an ending that couldn't be delivered is found by its uuid and request for a day, then the uuid means a new build", async () => {
   using folder = testFolder();
   const ended = (hours: number) => new Date(Date.now() - hours * 3_600_000).toISOString();
-  put(folder.path, { number: 1, uuid: "late", undelivered: true, ended: ended(25) });
-  put(folder.path, { number: 2, uuid: "fresh", undelivered: true, ended: ended(23) });
-  put(folder.path, { number: 3, uuid: "told", ended: ended(1) });
+  put(folder.path, { number: 1, uuid: "late", request: "r", undelivered: true, ended: ended(25) });
+  put(folder.path, { number: 2, uuid: "fresh", request: "r", undelivered: true, ended: ended(23) });
+  put(folder.path, { number: 3, uuid: "told", request: "r", ended: ended(1) });
   const { store } = await open(folder.path);
-  const found = (uuid: string, job = facts.job) => store.findUndelivered(job, uuid)?.number;
+  const found = (uuid: string, request = "r") => store.findUndelivered(uuid, request)?.number;
   assert.deepEqual([found("late"), found("fresh"), found("told")], [undefined, 2, undefined]);
-  assert.equal(found("fresh", "another-job"), undefined);
+  assert.equal(found("fresh", "another request"), undefined);
   await store.setDelivered(facts.job, 2);
   assert.equal(found("fresh"), undefined);
 });

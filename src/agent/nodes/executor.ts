@@ -1,4 +1,5 @@
 /** An executor: one slot of a node, with a Gearman connection of its own, that runs one build at a time. */
+import { createHash } from "node:crypto";
 import { aborted } from "node:util";
 import type { Build } from "#/builds/build.ts";
 import type { Ending } from "#/builds/ending.ts";
@@ -54,6 +55,8 @@ interface Request {
   readonly target?: string;
   readonly parameters: ReadonlyMap<string, string>;
   readonly uuid: string;
+  /** A digest of the function and the argument. */
+  readonly digest: string;
 }
 
 export class Executor implements AsyncDisposable {
@@ -89,13 +92,13 @@ export class Executor implements AsyncDisposable {
     const { reports } = this.#options.context;
     const request = this.#understand(job);
     if (!request) return;
-    const { config, uuid } = request;
-    const running = reports.find(config.name, uuid);
+    const { config, uuid, digest } = request;
+    const running = reports.find(uuid, digest);
     if (running) {
       this.#log.info({ job: config.name, uuid }, `${running.build.title} is handed out again, and goes on`);
       return running.attach(job);
     }
-    const ended = reports.sendEnded(config.name, uuid, job);
+    const ended = reports.sendEnded(uuid, digest, job);
     if (ended) {
       const text = `${ended.job}#${ended.number} is handed out again after its end: its ending is sent`;
       return this.#log.info({ job: config.name, uuid }, text);
@@ -124,7 +127,14 @@ export class Executor implements AsyncDisposable {
     try {
       const parameters = parseBuildArgument(job.argument);
       const uuid = buildUuid(job.unique, parameters) ?? crypto.randomUUID();
-      return { config, parameters, uuid, ...(asked.target === undefined ? {} : { target: asked.target }) };
+      const digest = createHash("sha256").update(`${job.function}\0`).update(job.argument).digest("hex");
+      return {
+        config,
+        parameters,
+        uuid,
+        digest,
+        ...(asked.target === undefined ? {} : { target: asked.target }),
+      };
     } catch (error) {
       const reason = (error as Error).message;
       this.#log.warn({ job: asked.job, uuid: buildUuid(job.unique, new Map()) }, reason);
@@ -133,7 +143,7 @@ export class Executor implements AsyncDisposable {
     }
   }
 
-  #create(job: Job, { config, uuid, target, parameters }: Request): Build | undefined {
+  #create(job: Job, { config, uuid, digest, target, parameters }: Request): Build | undefined {
     const { context, node } = this.#options;
     try {
       return context.store.create({
@@ -145,6 +155,7 @@ export class Executor implements AsyncDisposable {
         labels: node.labels(),
         executor: this.index,
         server: job.server,
+        request: digest,
         ...recordParameters(parameters),
       });
     } catch (error) {

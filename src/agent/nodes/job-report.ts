@@ -189,16 +189,18 @@ export class JobReports {
   }
 
   /** The report of a running build whose job a server hands out again. */
-  find(name: string, uuid: string): JobReport | undefined {
-    return [...this.#running].find(({ build: { record } }) => record.job === name && record.uuid === uuid);
+  find(uuid: string, request: string): JobReport | undefined {
+    return [...this.#running].find(
+      ({ build: { record } }) => record.uuid === uuid && record.request === request,
+    );
   }
 
   /**
    * Sends the ending of a finished build that its client hasn't got, and whose job a server hands out again.
    * @returns undefined when there is none
    */
-  sendEnded(name: string, uuid: string, job: ReportedJob): BuildSummary | undefined {
-    const build = this.#options.store.findUndelivered(name, uuid);
+  sendEnded(uuid: string, request: string, job: ReportedJob): BuildSummary | undefined {
+    const build = this.#options.store.findUndelivered(uuid, request);
     if (!build) return undefined;
     const message = this.#message(build);
     message.begin(job);

@@ -23,7 +23,7 @@ export interface RunningBuild extends BuildStatus {
   readonly estimate?: number;
 }
 
-export type FinishedBuild = Omit<BuildSummary, "undelivered">;
+export type FinishedBuild = Omit<BuildSummary, "undelivered" | "request">;
 
 /** /api/builds: one build of the list. */
 export interface ListedBuild extends FinishedBuild {
@@ -32,7 +32,7 @@ export interface ListedBuild extends FinishedBuild {
 }
 
 /** /api/builds/JOB/NUMBER: the record of a build, and its progress while it runs. The description is sanitized. */
-export interface BuildView extends Omit<BuildRecord, "version" | "undelivered" | "artifacts"> {
+export interface BuildView extends Omit<BuildRecord, "version" | "undelivered" | "request" | "artifacts"> {
   /** Absent if it has ended. */
   readonly running?: RunningBuild;
   readonly artifacts: readonly Artifact[];
@@ -96,7 +96,7 @@ export function listBuildViews(agent: AgentView, job?: string): ListedBuild[] {
   }));
 }
 
-function withoutInternals({ undelivered: _, ...summary }: BuildSummary): FinishedBuild {
+function withoutInternals({ undelivered: _, request: _1, ...summary }: BuildSummary): FinishedBuild {
   return summary;
 }
 
@@ -106,7 +106,7 @@ export async function buildView(agent: AgentView, found: FoundBuild): Promise<Bu
 }
 
 export function viewOfRecord(agent: AgentView, record: BuildRecord, running?: Build): BuildView {
-  const { version: _, undelivered: _1, description, artifacts = [], ...rest } = record;
+  const { version: _, undelivered: _1, request: _2, description, artifacts = [], ...rest } = record;
   const console = running?.console;
   return {
     ...rest,

@@ -1,7 +1,4 @@
-/**
- * A job's environment: a fixed base, the client's parameters that are let in, and our own variables over both; and the
- * parameters as a build's record keeps them.
- */
+/** A job's environment: a fixed base, the client's parameters that are let in, and our own variables over both. */
 import { userInfo } from "node:os";
 import { isVariableName, variableProblem } from "#/lib/environment.ts";
 import { shown } from "#/lib/text.ts";
@@ -134,57 +131,4 @@ function reason(name: string, value: string, own: Readonly<Record<string, string
 /** Bytes that a variable takes: name, "=", value, NUL and a pointer. */
 function size(name: string, value: string): number {
   return Buffer.byteLength(name) + Buffer.byteLength(value) + 10;
-}
-
-const secretName = /secret|token|passw|passphrase|(^|_)pass($|_)|hmac|credential|private|(api|access)_?key/i;
-
-/** The user, password or token in a URL. */
-const login = /(:\/\/)[^/?#@\s]+@/g;
-
-/** In characters, names and values together. */
-const maxRecorded = 256 * 1024;
-/** In characters; a longer value is cut to its beginning. */
-const maxRecordedValue = 32 * 1024;
-const keptOfLong = 1024;
-
-/**
- * The parameters for the record: secrets masked, long values cut, and those left out that don't fit; a warning says so. The
- * job itself gets all of them whole.
- */
-export function recordParameters(parameters: ReadonlyMap<string, string>): {
-  parameters: Record<string, string>;
-  warnings?: string[];
-} {
-  const kept: [string, string][] = [];
-  let total = 0;
-  let cut = 0;
-  for (const [name, value] of Object.entries(maskSecrets(parameters))) {
-    const short =
-      value.length > maxRecordedValue ? `${value.slice(0, keptOfLong)}… [${value.length} characters]` : value;
-    // JSON's quotes and commas count too.
-    const size = name.length + short.length + 10;
-    const fits = total + size <= maxRecorded;
-    if (fits) {
-      kept.push([name, short]);
-      total += size;
-    }
-    if (!fits || short !== value) cut += 1;
-  }
-  const object = Object.fromEntries(kept);
-  if (cut === 0) return { parameters: object };
-  const text = `${cut} of ${parameters.size} parameters are cut or left out: this record keeps ${maxRecorded / 1024} KiB of them`;
-  return { parameters: object, warnings: [text] };
-}
-
-/**
- * The parameters as they can be kept and shown: values with a secret's name are masked, and so are the logins in URLs.
- * @internal
- */
-export function maskSecrets(parameters: ReadonlyMap<string, string>): Record<string, string> {
-  return Object.fromEntries(
-    [...parameters].map(([name, value]) => [
-      name,
-      secretName.test(name) ? "[masked]" : value.replace(login, "$1[masked]@"),
-    ]),
-  );
 }

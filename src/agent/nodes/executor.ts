@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { aborted } from "node:util";
 import type { Build } from "#/builds/build.ts";
 import type { Ending } from "#/builds/ending.ts";
-import { recordParameters } from "#/builds/environment.ts";
+import { recordParameters } from "#/builds/parameters.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import type { JobConfig } from "#/config/model.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";

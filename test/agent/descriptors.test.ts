@@ -115,7 +115,7 @@ test("none to look for a build's processes: it is killed all the same, and its r
   assert.equal(await outcome(build), "ABORTED");
   assert.deepEqual(buildProcesses(agent.stateDir), []);
   await agent.logged(
-    "wait#1 ended: stopped from afar; its record waits in memory until it can be written: EMFILE",
+    "wait#1 ended: stopped from afar; its record stays in memory until it can be written: EMFILE",
   );
   limit(agent, enough);
   await agent.logged("the records that couldn't be written are written now");

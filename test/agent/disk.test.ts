@@ -146,7 +146,7 @@ function unmount(path: string): void {
   execFileSync("sh", ["-c", `mountpoint -q "$1" && umount -l "$1" || true`, "sh", path]);
 }
 
-/** After the trouble: registered as ever, the next build passes with the next number, and no half of anything is left. */
+/** After the disk was full: registered as ever, the next build passes with the next number, and no half of anything is left. */
 async function assertWell(agent: TestAgent, number: number): Promise<void> {
   const build = await run("quick");
   assert.equal(await outcome(build), "SUCCESS");

@@ -155,7 +155,7 @@ test("the server alone notices the end of a line, before the build ends: another
   await audit(agent, { builds: [build] });
 });
 
-test("the server alone notices the end of a line, after the build ended: the ending is told again", {
+test("the server alone notices the end of a line, after the build ended: the ending is sent again", {
   skip,
 }, async () => {
   await using server = await startGearmand();
@@ -174,7 +174,7 @@ test("the server alone notices the end of a line, after the build ended: the end
   line.cut();
 });
 
-test("an ending that couldn't be delivered is told when the job is handed out again", { skip }, async () => {
+test("an ending that couldn't be delivered is sent when the job is handed out again", { skip }, async () => {
   await using server = await startGearmand();
   await using line = await startRecorder(server);
   await using agent = await startAgent([line.port], 1);

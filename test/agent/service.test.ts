@@ -1,4 +1,4 @@
-/** What systemd is told through the agent's life. */
+/** The notifications to systemd in the agent's life. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-/** The agent is told to end, to start again, or to read its configuration, with builds running and more coming: nothing is lost. */
+/** The agent ends, restarts or reloads while builds run and more come: nothing is lost. */
 import assert from "node:assert/strict";
 import { readdirSync, statSync } from "node:fs";
 import { symlink, writeFile } from "node:fs/promises";

@@ -93,7 +93,7 @@ test("another change follows in the same workspace, with nothing of the one befo
 for (const [what, parameters, console] of [
   ["a commit that the ref doesn't have", { ZUUL_COMMIT: "c".repeat(40) }, /no longer has the commit c{40}/],
   ["a repository that isn't there", { ZUUL_PROJECT: "org/gone" }, /attempt 3 of 3/],
-  ["a ref that isn't there", { ZUUL_REF: "refs/zuul/master/Zgone" }, /Zgone is not there/],
+  ["a ref that isn't there", { ZUUL_REF: "refs/zuul/master/Zgone" }, /Zgone does not exist/],
 ] as const) {
   test(`${what}: no result and WORK_FAIL, so that Zuul runs it again`, { skip }, async () => {
     const tried = await build(`c-${what.length}`, parameters);

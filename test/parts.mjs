@@ -19,6 +19,7 @@ const parts = [
   ["usr/bin/stunnel4", "stunnel4"],
   ["usr/bin/openssl", "openssl"],
   ["usr/bin/git", "git"],
+  ["usr/bin/git-lfs", "git-lfs"],
   [`usr/lib/${triplet}/faketime/libfaketime.so.1`, "libfaketime"],
   ["usr/bin/qemu-system-aarch64", "qemu-system-arm"],
   ["usr/lib/u-boot/qemu_arm64/u-boot.bin", "u-boot-qemu"],

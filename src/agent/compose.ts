@@ -2,9 +2,11 @@
 import { realpath, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Build } from "#/builds/build.ts";
+import { Mirrors } from "#/builds/checkout/mirrors.ts";
 import { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import { ControlServer } from "#/control/server.ts";
+import { buildAccounts } from "#/host/accounts.ts";
 import { lockFolder } from "#/host/lock.ts";
 import { type HostFacts, hostFacts } from "#/host/network.ts";
 import { type BuildCheck, newBuildCheck } from "#/host/peers.ts";
@@ -62,6 +64,12 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   const stateDir = await realpath(options.stateDir);
   const state = await openStore(stateDir);
   const trees = resources.use(await openTrees({ id: stateDir }));
+  const mirrors = resources.use(
+    new Mirrors(
+      stateDir,
+      (await buildAccounts()).map(({ uid }) => uid),
+    ),
+  );
   const isBuild = await newBuildCheck(log);
   const pages = new Pages({ view: () => agentView(agent), isBuild, log });
   const opened = await BuildStore.open({
@@ -85,7 +93,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   const boxHealth = new WatchedBox(stateDir, nodes, log);
   const takeOffline = (build: Build) => agent.takeOffline(build);
   const context: NodeContext = {
-    ...{ config: currentConfig, stateDir, trees, boxHealth },
+    ...{ config: currentConfig, stateDir, trees, mirrors, boxHealth },
     ...{ store: builds, reports, takeOffline, log },
   };
   const manager = resources.use(new Manager({ name: config.name, servers, store: builds, log }));
@@ -111,7 +119,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   devices.apply(config, servers);
 
   const housekeeping = resources.use(
-    new Housekeeping({ config: currentConfig, stateDir, builds, nodes, boxHealth, log }),
+    new Housekeeping({ config: currentConfig, stateDir, builds, mirrors, nodes, boxHealth, log }),
   );
   const parts = { load: options.load, inForce, stateDir, state, builds, reports, log };
   const agent = new Agent({ ...parts, host: hostNode, nodes, devices, manager, pages, resources });

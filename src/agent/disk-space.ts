@@ -1,5 +1,6 @@
 /** Keeps `min-free` free on the disk of the state directory: holds the nodes below it, and makes room. */
 import type { Build } from "#/builds/build.ts";
+import type { Mirrors } from "#/builds/checkout/mirrors.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import { diskUsage, dispensable } from "#/builds/workspace/disk-usage.ts";
 import {
@@ -18,6 +19,7 @@ export interface DiskSpaceOptions {
   readonly config: () => Config;
   readonly stateDir: string;
   readonly builds: BuildStore;
+  readonly mirrors: Mirrors;
   readonly nodes: Nodes;
   readonly log: Log;
 }
@@ -106,11 +108,11 @@ export class DiskSpace {
   }
 
   /**
-   * Removes first what the builds that were stopped for their size have left, then old builds, then unused workspaces:
-   * without those, later builds are only slower.
+   * Removes first what the builds that were stopped for their size have left, then old builds, then unused
+   * workspaces and mirrors: without those, later builds are only slower.
    */
   async #makeRoom(minFree: number): Promise<void> {
-    const { builds, stateDir, log } = this.#options;
+    const { builds, mirrors, stateDir, log } = this.#options;
     const enough = async () => (await this.#free()) >= minFree;
     try {
       for (const build of this.#overfull) {
@@ -127,6 +129,11 @@ export class DiskSpace {
       for (const workspace of await listWorkspaces(stateDir)) {
         if (await enough()) return;
         await this.#removeWorkspace(workspace);
+      }
+      for (const mirror of await mirrors.unused()) {
+        if (await enough()) return;
+        if (await mirrors.remove(mirror))
+          log.info({ mirror }, "a mirror of a repository is removed to make room");
       }
       this.#failure = undefined;
     } catch (error) {

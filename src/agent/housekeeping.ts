@@ -1,4 +1,5 @@
 /** Looks after the box: removes old builds, keeps space free, and takes no builds while the box can't run them. */
+import type { Mirrors } from "#/builds/checkout/mirrors.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import { Calendar } from "#/host/calendar.ts";
@@ -17,6 +18,7 @@ export interface HousekeepingOptions {
   readonly config: () => Config;
   readonly stateDir: string;
   readonly builds: BuildStore;
+  readonly mirrors: Mirrors;
   readonly nodes: Nodes;
   readonly boxHealth: WatchedBox;
   readonly log: Log;

@@ -5,6 +5,9 @@ import { join } from "node:path";
 /** Builds run as the members of this group, each running build as another one. */
 export const buildGroup = "labgear-build";
 
+/** The user that fetches repositories: no build's, so that builds can't write what others check out, nor read its keys. */
+export const fetchUser = "labgear-fetch";
+
 export interface Account {
   readonly name: string;
   readonly uid: number;
@@ -36,6 +39,19 @@ export function lackingCapabilities(status: string): string[] {
  * @param root another root than "/", as for a disk image
  */
 export async function buildAccounts(root = "/"): Promise<Account[]> {
+  const { accounts, members } = await readAccounts(root);
+  return accounts
+    .filter(({ name }) => members.includes(name))
+    .sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+}
+
+export async function fetchAccount(root = "/"): Promise<Account | undefined> {
+  const { accounts } = await readAccounts(root);
+  return accounts.find(({ name }) => name === fetchUser);
+}
+
+/** The users with a group of their own, and the members of the build group. */
+async function readAccounts(root: string): Promise<{ accounts: Account[]; members: readonly string[] }> {
   const read = async (path: string) =>
     (await readFile(join(root, path), "utf8").catch(() => "")).split("\n").map((line) => line.split(":"));
   const groups = await read("etc/group");
@@ -43,7 +59,7 @@ export async function buildAccounts(root = "/"): Promise<Account[]> {
   const accounts: Account[] = [];
   for (const [name = "", , uid, gid, , home = "/"] of await read("etc/passwd")) {
     const own = groups.some(([group, , number]) => group === name && number === gid);
-    if (members.includes(name) && own) accounts.push({ name, uid: Number(uid), gid: Number(gid), home });
+    if (own) accounts.push({ name, uid: Number(uid), gid: Number(gid), home });
   }
-  return accounts.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+  return { accounts, members };
 }

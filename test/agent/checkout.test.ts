@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, before, test } from "node:test";
-import { folder, Repository } from "../builds/checkout/git-parts.ts";
+import { folder, Repository, silentServer } from "../builds/checkout/git-parts.ts";
 import { TestAgent } from "../support/agent.ts";
 import { object, submit } from "../support/clients.ts";
 import { lacks } from "../support/parts.ts";
@@ -14,6 +14,7 @@ const yaml = `
 name: box7
 host: { classes: [lab1] }
 jobs:
+  hurried: { checkout: true, timeout: 1s, run: "true" }
   change:
     checkout: true
     artifacts: ["out/*.bin", "none/*"]
@@ -118,7 +119,7 @@ test("a launch whose input is refused: FAILURE, since elsewhere it would end the
     assert.equal(last.result, "FAILURE", unique);
     assert.equal(end, "fail");
     assert.equal(record.commit, undefined);
-    assert.match(console, /\[labgear\] .*(ZUUL_|no path of a project|no ref that git allows)/, unique);
+    assert.match(console, /\[labgear\] .*(ZUUL_|not a project's path|not a ref that git allows)/, unique);
   }
 });
 
@@ -129,6 +130,14 @@ test("a stop in the midst of a checkout that waits ends it as ABORTED", { skip }
   const stop = await submit(port, { function: "stop:box7", data: "c-stop" });
   assert.equal((await stop.ended).at(-1)?.type, "complete");
   assert.equal(object((await waiting.ended).at(-2)).result, "ABORTED");
+});
+
+test("a server that hangs until the job's timeout runs out is not the change's fault", { skip }, async () => {
+  await using server = await silentServer();
+  const data = JSON.stringify({ ...launch, ZUUL_URL: server.url });
+  const events = await (await submit(port, { function: "build:hurried", unique: "c-hang", data })).ended;
+  assert.equal(events.at(-1)?.type, "fail");
+  assert.equal(object(events.at(-2)).result, undefined);
 });
 
 test("infrastructure-result: NODE_FAILURE sends that string in place of none", { skip }, async () => {

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { WatchedBox } from "#/agent/box-health.ts";
 import { Housekeeping } from "#/agent/housekeeping.ts";
 import { Nodes } from "#/agent/nodes/node.ts";
+import { Mirrors } from "#/builds/checkout/mirrors.ts";
 import { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import type { Log } from "#/lib/log.ts";
@@ -28,7 +29,8 @@ test("a look that fails is logged once, and the looks after it go on", async () 
     return { builds: { minFreeBytes: 1, keep: 1, keepDays: 1 } } as Config;
   };
   const boxHealth = new WatchedBox(folder.path, nodes, log);
-  const options = { config, stateDir: folder.path, builds, nodes, boxHealth, log };
+  await using mirrors = new Mirrors(folder.path);
+  const options = { config, stateDir: folder.path, builds, mirrors, nodes, boxHealth, log };
   await using housekeeping = new Housekeeping(options);
   await housekeeping.round();
   await housekeeping.round();

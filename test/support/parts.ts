@@ -44,6 +44,7 @@ const files = {
   stunnel: "usr/bin/stunnel4",
   openssl: "usr/bin/openssl",
   git: "usr/bin/git",
+  gitLfs: "usr/bin/git-lfs",
   ansiblePlaybook: "usr/bin/ansible-playbook",
   cloudInit: "usr/bin/cloud-init",
   /** A library that gives a process another clock. */

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { collectArtifacts } from "#/builds/artifacts.ts";
 import type { Build } from "#/builds/build.ts";
 import { checkout } from "#/builds/checkout/checkout.ts";
+import type { Mirrors } from "#/builds/checkout/mirrors.ts";
 import type { ConsoleLog } from "#/builds/console/log.ts";
 import type { Ending } from "#/builds/ending.ts";
 import { buildVariables, jobEnvironment } from "#/builds/environment.ts";
@@ -25,6 +26,7 @@ export interface BuildContext {
   readonly config: () => Config;
   readonly stateDir: string;
   readonly trees: ProcessTrees;
+  readonly mirrors: Mirrors;
   readonly boxHealth: BoxHealth;
 }
 
@@ -103,10 +105,11 @@ export async function runBuild(
 ): Promise<Ending> {
   const { build, job } = request;
   const timeout = setTimeout(() => {
-    build.stop({
-      kind: "timed-out",
-      reason: `the job's timeout of ${formatDuration(job.timeoutMs)} ran out`,
-    });
+    const reason = `the job's timeout of ${formatDuration(job.timeoutMs)} ran out`;
+    // A slow server or disk is not the job's doing.
+    if (build.state.phase === "preparing")
+      build.stop({ kind: "infrastructure", reason: `${reason} before the job began` });
+    else build.stop({ kind: "timed-out", reason });
   }, job.timeoutMs);
   try {
     return await work(request, context, reserve);
@@ -121,7 +124,7 @@ export async function runBuild(
 
 async function work(
   request: BuildRequest,
-  { config, stateDir, trees, boxHealth }: BuildContext,
+  { config, stateDir, trees, mirrors, boxHealth }: BuildContext,
   reserve: ReserveBoard | undefined,
 ): Promise<Ending> {
   const { build, job, parameters } = request;
@@ -134,7 +137,11 @@ async function work(
   build.signal.throwIfAborted();
   const { executor } = workspaceOf(stateDir, build.record);
   const workspace = await prepareWorkspace({ stateDir, executor, job: job.name });
-  if (job.checkout) build.record.commit = await checkOut(request, workspace, console, trees);
+  const log = (line: string) => console.note(line);
+  const options = { workspace, parameters, mirrors, trees, log, signal: build.signal };
+  // Until the build has ended its workspace borrows from the mirrors.
+  await using change = job.checkout ? await checkout(options) : undefined;
+  if (change) build.record.commit = change.commit;
 
   await using parametersFile = await writeParameters(request);
   const own = {
@@ -194,27 +201,6 @@ function endingOf(error: unknown, boxHealth: BoxHealth): Ending {
   // A refused checkout is the change's own fault, and would be refused on any other box too.
   const refused = error instanceof BuildError && error.code === "CHECKOUT_REFUSED";
   return { kind: refused ? "failed" : "infrastructure", reason: error.message.split("\n", 1)[0] ?? "" };
-}
-
-/**
- * Checks the change out. git runs in a process tree of its own, so that not even a crash of the agent leaves it running.
- * @returns the commit
- */
-async function checkOut(
-  { build, parameters }: BuildRequest,
-  workspace: string,
-  console: ConsoleLog,
-  trees: ProcessTrees,
-): Promise<string> {
-  await using tree = await trees.create(`${build.record.job}.${build.record.number}.git`, {}, workspace);
-  const launch = ([program = "git", ...rest]: readonly string[]) => {
-    const { file, args, env } = tree.launch([program, ...rest]);
-    const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
-    // The launcher complains on descriptor 3: that goes where git's own messages go.
-    return ["env", ...variables, "/bin/sh", "-c", 'exec "$@" 3>&2', "labgear-git", file, ...args];
-  };
-  const log = (line: string) => console.note(line);
-  return (await checkout({ workspace, parameters, log, launch, signal: build.signal })).commit;
 }
 
 /** All parameters as a JSON file that only the job's user can read; removed with the build, since it may hold secrets. */

@@ -1,15 +1,17 @@
-/**
- * Checks a launch's change out into the workspace: fetch, check out, verify, and retry when the server is unreachable.
- */
-import { lstat } from "node:fs/promises";
-import { join } from "node:path";
+/** Checks a launch's change out into the workspace: fetch, check out, verify, and retry when the server is unreachable. */
 import { setTimeout as delay } from "node:timers/promises";
-import { BuildError, type BuildErrorCode } from "../errors.ts";
-import { type GitOptions, git, mask, stopped } from "./git.ts";
-import { emptyWorkspace, fetched, gist, keepTip, prepareRepository } from "./repository.ts";
-import { readSource, type Source } from "./source.ts";
+import { BuildError } from "../errors.ts";
+import { type Fetched, type FetchOptions, fetchSource, isDamage } from "./fetch.ts";
+import { type GitOptions, stopped } from "./git.ts";
+import { fetchLfs, placeLfs } from "./lfs.ts";
+import type { Mirrors } from "./mirrors.ts";
+import { mask, noRepository } from "./output.ts";
+import { readModuleSource, readSource, type Source } from "./source.ts";
+import { absorbModules, type Module, makeWorkingTree } from "./working-tree.ts";
 
 export interface CheckoutOptions extends GitOptions {
+  readonly workspace: string;
+  readonly mirrors: Mirrors;
   readonly parameters: ReadonlyMap<string, string>;
   readonly maxAttempts?: number;
   /** Before the second, third … attempt; the last one holds for all further ones. */
@@ -18,24 +20,36 @@ export interface CheckoutOptions extends GitOptions {
   readonly sleep?: (ms: number, signal?: AbortSignal) => Promise<void>;
 }
 
+/** Keeps the objects in the mirrors that the workspace borrows, until the build has ended. */
+export interface Checkout extends AsyncDisposable {
+  /** What HEAD is at. */
+  readonly commit: string;
+}
+
+/** What submodules may add up to: a repository can be its own submodule. */
+const maxModules = 1000;
+const maxDepth = 10;
+
 /**
  * Checks out ZUUL_REF of ZUUL_URL/ZUUL_PROJECT at ZUUL_COMMIT with its history, tags and submodules, as gerrit-git-prep.sh did
  * for Jenkins under Zuul v2. The workspace is emptied first. A job can fetch more from `origin`; HEAD is detached. If the ref
  * has moved on, ZUUL_COMMIT counts.
- * @returns the commit that HEAD is at
  * @throws BuildError; CHECKOUT_REFUSED is the launch's or the change's fault, the others are not
  */
-export async function checkout(options: CheckoutOptions): Promise<{ commit: string }> {
+export async function checkout(options: CheckoutOptions): Promise<Checkout> {
   const { log, signal, maxAttempts = 3, delaysMs = [500, 2000], sleep = wait } = options;
   const source = readSource(options.parameters);
   await log(
     `checkout: ${source.ref} of ${mask(source.url, source.url)}${source.commit ? ` at ${source.commit}` : ""}`,
   );
+  await using borrowed = new AsyncDisposableStack();
   for (let attempt = 1; ; attempt++) {
     try {
-      return { commit: await attemptOnce(source, options) };
+      const commit = await attemptOnce(source, { ...options, borrowed });
+      const kept = borrowed.move();
+      return { commit, [Symbol.asyncDispose]: () => kept.disposeAsync() };
     } catch (error) {
-      if (!isWorthRetrying(error) || attempt >= maxAttempts) throw error;
+      if (!isWorthRetrying(error) || attempt >= maxAttempts) throw asBuildError(error);
       const ms = delaysMs[attempt - 1] ?? delaysMs.at(-1) ?? 0;
       await log(`checkout: ${error.message}; attempt ${attempt + 1} of ${maxAttempts} in ${ms / 1000} s`);
       try {
@@ -47,94 +61,61 @@ export async function checkout(options: CheckoutOptions): Promise<{ commit: stri
   }
 }
 
-/** One attempt; if an earlier build broke the repository, it is made anew. */
-async function attemptOnce(source: Source, options: GitOptions, keep = true): Promise<string> {
+type Options = CheckoutOptions & FetchOptions;
+
+async function attemptOnce(source: Source, options: Options): Promise<string> {
+  const fetched = await fetchSource(source, options);
+  const count = await place(source, fetched, options);
+  if (count > 0) await absorbModules(options.workspace, source, options);
+  await options.log(`checkout: HEAD is at ${fetched.commit}`);
+  return fetched.commit;
+}
+
+/**
+ * Makes a working tree, and those of its submodules.
+ * @param at a submodule's path, and how many it lies below the project
+ * @returns the number of submodules
+ */
+async function place(
+  source: Source,
+  fetched: Fetched,
+  options: Options,
+  at?: { readonly path: string; readonly depth: number },
+): Promise<number> {
+  const { workspace, log } = options;
+  const make = (from: Fetched) => makeWorkingTree(workspace, source, from, options, at?.path);
+  const tree = await make(fetched).catch(async (error: unknown) => {
+    if (!isDamage(error)) throw error;
+    await log(`checkout: ${(error as BuildError).message}; trying again with a new mirror`);
+    return make(await fetchSource(source, options, "scratch"));
+  });
+  if (tree.usesLfs && (await fetchLfs(source, fetched, options)))
+    await placeLfs(workspace, source, options, at?.path);
+  let count = tree.modules.length;
+  const depth = at?.depth ?? 0;
+  if (count > 0 && depth >= maxDepth)
+    throw new BuildError("CHECKOUT_REFUSED", `submodules are nested deeper than ${maxDepth}`);
+  for (const module of tree.modules) {
+    if (count > maxModules)
+      throw new BuildError("CHECKOUT_REFUSED", `there are more than ${maxModules} submodules`);
+    const below = readModuleSource(module.url, source, module.commit);
+    const from = await fetchModule(module, below, options);
+    count += await place(below, from, options, { path: module.path, depth: depth + 1 });
+  }
+  return count;
+}
+
+/** A repository or a commit that isn't there is the change's own doing, on every transport. */
+async function fetchModule(module: Module, source: Source, options: Options): Promise<Fetched> {
   try {
-    await emptyWorkspace(options.workspace);
-    const kept = await prepareRepository(source, options, keep);
-    return await fetchAndCheckOut(source, options, kept);
-  } catch (cause) {
-    const error = asBuildError(cause);
-    if (!keep || error.code !== "CHECKOUT") throw error;
-    await options.log(`checkout: ${error.message}; trying again with a new repository`);
-    return attemptOnce(source, options, false);
+    return await fetchSource(source, options, "cache");
+  } catch (error) {
+    if (!(error instanceof BuildError)) throw error;
+    const isGone =
+      error.code === "CHECKOUT_MOVED" || (typeof error.cause === "string" && noRepository.test(error.cause));
+    const message = `the submodule ${module.path.slice(0, 200)} can't be fetched: ${error.message}`;
+    throw new BuildError(isGone ? "CHECKOUT_REFUSED" : error.code, message, { cause: error.cause });
   }
-}
-
-async function fetchAndCheckOut(source: Source, options: GitOptions, kept: boolean): Promise<string> {
-  const run = (...args: string[]) => git(args, source, options);
-  const resolve = async (name: string) => {
-    const quiet = { ...options, log: () => {} };
-    const { output } = await git(["rev-parse", "--verify", "--quiet", `${name}^{commit}`], source, quiet);
-    return output.split("\n").find((line) => /^([0-9a-f]{40}|[0-9a-f]{64})$/.test(line));
-  };
-  const fetch = (ref: string) =>
-    run("fetch", "--no-progress", "--force", "--no-recurse-submodules", "--", "origin", `+${ref}:${fetched}`);
-
-  const got = await fetch(source.ref);
-  if (!got.ok) throw fetchFailed(got.output, source, kept);
-  let commit = await resolve(source.commit ?? fetched);
-  if (!commit && source.commit) {
-    // Servers that speak protocol version 2 also serve a commit by its id.
-    await options.log(`checkout: ${source.ref} has moved; asking for the commit itself`);
-    if ((await fetch(source.commit)).ok) commit = await resolve(source.commit);
-    if (!commit)
-      throw new BuildError("CHECKOUT_MOVED", `${source.ref} no longer has the commit ${source.commit}`);
-  }
-  if (!commit) throw new BuildError("CHECKOUT_REFUSED", `${source.ref} is not a commit`);
-
-  const done = await run("checkout", "--quiet", "--force", "--detach", commit);
-  if (!done.ok) throw new BuildError("CHECKOUT", `the commit can't be checked out: ${gist(done.output)}`);
-  await updateSubmodules(source, options);
-  if ((await resolve("HEAD")) !== commit)
-    throw new BuildError("CHECKOUT", `HEAD is not at ${commit} after the checkout`);
-  await keepTip(options.workspace, commit);
-  await options.log(`checkout: HEAD is at ${commit}`);
-  return commit;
-}
-
-async function updateSubmodules(source: Source, options: GitOptions): Promise<void> {
-  const list = await lstat(join(options.workspace, ".gitmodules")).catch(() => undefined);
-  if (!list?.isFile()) return;
-  const done = await git(["submodule", "update", "--init", "--recursive", "--force"], source, options);
-  if (done.ok) return;
-  const why = gist(done.output);
-  if (localFailure.test(done.output))
-    throw new BuildError("CHECKOUT", `the submodules can't be stored: ${why}`);
-  if (unreachable.test(done.output))
-    throw new BuildError("CHECKOUT_UNREACHABLE", `a submodule can't be fetched: ${why}`);
-  // What is left is the change's own fault: a commit that was never pushed, an invalid URL.
-  throw new BuildError("CHECKOUT_REFUSED", `the submodules can't be checked out: ${why}`);
-}
-
-// git has no exit codes for these; the texts are those of LC_ALL=C.
-const localFailure =
-  /No space left|Disk quota|Read-only file system|unable to (write|create)|Input\/output error/i;
-const damaged = anyOf(
-  "bad object|corrupt|loose object|did not send all necessary objects|missing (blob|tree|commit)",
-  "unable to read|unresolved delta|packfile|Could not read [0-9a-f]{40}",
-);
-const unreachable = anyOf(
-  "Could not resolve|Connection|timed out|unable to (access|connect|look up)|Could not read from remote",
-  "hung up|early EOF|RPC failed|unreachable|The requested URL returned error: 5|Operation too slow",
-);
-
-function anyOf(...texts: string[]): RegExp {
-  return new RegExp(texts.join("|"), "i");
-}
-
-function fetchFailed(output: string, source: Source, kept: boolean): BuildError {
-  const code: BuildErrorCode =
-    localFailure.test(output) || (kept && damaged.test(output))
-      ? "CHECKOUT"
-      : /couldn't find remote ref|not our ref/i.test(output)
-        ? "CHECKOUT_MOVED"
-        : // With a new repository it can only be the other side.
-          unreachable.test(output) || !kept
-          ? "CHECKOUT_UNREACHABLE"
-          : "CHECKOUT";
-  const what = code === "CHECKOUT_MOVED" ? `${source.ref} does not exist (any more)` : "the fetch failed";
-  return new BuildError(code, `${what}: ${gist(output)}`);
 }
 
 function isWorthRetrying(error: unknown): error is BuildError {
@@ -143,9 +124,7 @@ function isWorthRetrying(error: unknown): error is BuildError {
 
 function asBuildError(error: unknown): BuildError {
   if (error instanceof BuildError) return error;
-  return new BuildError("CHECKOUT", `the workspace can't be written: ${(error as Error).message}`, {
-    cause: error,
-  });
+  return new BuildError("CHECKOUT", `the checkout failed: ${(error as Error).message}`, { cause: error });
 }
 
 function wait(ms: number, signal?: AbortSignal): Promise<void> {

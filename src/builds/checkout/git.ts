@@ -1,141 +1,228 @@
 /**
- * Runs git for a checkout: without questions, without the user's configuration, without secrets in the output, and without
+ * Runs git for a checkout: without questions, without a user's configuration, without secrets in the output, and without
  * leaving a process behind.
  */
-import { dirname } from "node:path";
 import { execa } from "execa";
 import { signalGroup } from "#/lib/process-group.ts";
-import { printable } from "#/lib/text.ts";
 import { baseEnvironment } from "../environment.ts";
 import { BuildError } from "../errors.ts";
+import { gist, linesOf, mask } from "./output.ts";
 import type { Source } from "./source.ts";
 
+/** Where commands run: a process tree for each, as runners/trees/ makes them. */
+export interface CommandTrees {
+  create(name: string, limits: object, folder: string, owner: Owner): Promise<CommandTree>;
+}
+
+/** The build's user, to whom the workspace belongs, or the one that fetches, to whom the mirrors belong. */
+export type Owner = "build" | "fetch";
+
+interface CommandTree extends AsyncDisposable {
+  launch(argv: readonly [string, ...string[]]): {
+    readonly file: string;
+    readonly args: readonly string[];
+    readonly env: Readonly<Record<string, string>>;
+  };
+  kill(): Promise<{ readonly survivors: readonly unknown[] }>;
+}
+
 export interface GitOptions {
-  readonly workspace: string;
+  readonly trees: CommandTrees;
   /** Takes a line for the build's console; git's output waits for the promise it returns. */
   readonly log: (line: string) => unknown;
   readonly signal?: AbortSignal;
   /** The environment below git's own settings. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Wraps the command line to run git inside the build's process tree. */
-  readonly launch?: (argv: readonly string[]) => readonly string[];
+  /** How long a server may send nothing. */
+  readonly stallTimeoutMs?: number;
 }
 
-export interface GitResult {
-  readonly ok: boolean;
-  /** The last lines that git printed, with secrets masked. */
+export interface Command {
+  readonly owner: Owner;
+  /** The workspace, or the mirror. */
+  readonly folder: string;
+  /** Run by /bin/sh, with `args` as $1, $2 …; public, as every command line is. */
+  readonly script: string;
+  readonly args: readonly string[];
+  /** What is fetched, or checked out: it decides which transports are allowed and what is masked. */
+  readonly source: Source;
+  readonly input?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  /** It talks to the server. */
+  readonly fetches?: boolean;
+}
+
+export interface Finished {
+  readonly code: number;
+  /** The last lines on standard error, with secrets masked. */
   readonly output: string;
+  /** The lines on standard output. */
+  readonly data: readonly string[];
 }
 
-/**
- * These override the system's configuration, which only root can write. The user's isn't read: any build could have written
- * it.
- */
-const settings = [
-  "core.hooksPath=/dev/null",
-  "core.fsmonitor=false",
-  "core.attributesFile=/dev/null",
-  "protocol.ext.allow=never",
-  "safe.directory=*",
-  "submodule.recurse=false",
-  "advice.detachedHead=false",
-  // In the foreground and at once: nobody else uses the repository now.
-  "gc.autoDetach=false",
-  "maintenance.autoDetach=false",
-  "gc.pruneExpire=now",
-  // Gives up on a server that stalls for two minutes; ssh has its own timers below.
-  "http.lowSpeedLimit=1",
-  "http.lowSpeedTime=120",
-].flatMap((setting) => ["-c", setting]);
+const settings: Readonly<Record<string, string>> = {
+  "core.hooksPath": "/dev/null",
+  "core.fsmonitor": "false",
+  "core.attributesFile": "/dev/null",
+  "protocol.ext.allow": "never",
+  "safe.directory": "*",
+  "submodule.recurse": "false",
+  "advice.detachedHead": "false",
+  "gc.auto": "0",
+  "maintenance.auto": "false",
+};
 
-const ssh = "ssh -o BatchMode=yes -o ControlMaster=no -o ConnectTimeout=30 -o ServerAliveInterval=30";
-const maxLineLength = 2000;
+// Without any user's configuration (ssh_config(5)): a ProxyCommand there would run in the middle of a checkout.
+const ssh = "ssh -F none -o BatchMode=yes -o ControlMaster=no -o ConnectTimeout=30 -o ServerAliveInterval=30";
+const defaultStallTimeoutMs = 120_000;
 const maxLogged = 1000;
 const maxKept = 40;
-/**
- * Between SIGTERM and SIGKILL to git's process group; and between git's end and our giving up on a pipe that another process
- * keeps open.
- */
+const maxDataBytes = 64 * 1024 * 1024;
+/** Between SIGTERM to git's process group and the kill; and before giving up on a pipe that a survivor of the kill holds open. */
 const killTimeoutMs = 2000;
 
 /**
- * Runs one git command to its end. Its standard output and error go to the log, 1,000 lines at most.
- * @param source what is fetched: it decides which transports are allowed, for submodules too, and what is masked
- * @throws BuildError CHECKOUT when git can't be started; STOPPED when the signal aborted, with all of git's processes gone
+ * Runs one command to its end; whatever it started is dead then. Its standard error goes to the log, 1,000 lines at most.
+ * @throws BuildError CHECKOUT when it can't be started, or leaves a process that can't be killed; CHECKOUT_UNREACHABLE when the
+ * server sends nothing for too long; STOPPED when the signal aborted
  */
-export async function git(args: readonly string[], source: Source, options: GitOptions): Promise<GitResult> {
-  const { workspace, signal, launch = (argv) => argv } = options;
+export async function run(command: Command, options: GitOptions): Promise<Finished> {
+  const { signal, stallTimeoutMs = defaultStallTimeoutMs } = options;
+  const { source } = command;
   if (signal?.aborted) throw stopped(signal);
-  const [file = "git", ...rest] = launch(["git", ...settings, ...args]);
-  const child = execa(file, rest, {
-    cwd: workspace,
-    env: environment(source, options),
+  await using tree = await options.trees.create("git", {}, command.folder, command.owner);
+  const { file, args, env } = tree.launch(["/bin/sh", "-c", command.script, "labgear-git", ...command.args]);
+  // The launcher complains on descriptor 3: that goes where git's own messages go.
+  const child = execa("/bin/sh", ["-c", 'exec "$@" 3>&2', "labgear-git", file, ...args], {
+    cwd: command.folder,
+    env: { ...environment(command, options, stallTimeoutMs), ...env },
     extendEnv: false,
-    stdin: "ignore",
-    all: true,
+    input: command.input ?? "",
     buffer: false,
     reject: false,
-    // In a process group of its own, to end the helpers of a transport with it.
+    // In a process group of its own, so that SIGTERM reaches the helpers of a transport as well.
     detached: true,
+    cleanup: false,
   });
   // 0: it could not be started.
   const group = child.pid ?? 0;
-  const timers: NodeJS.Timeout[] = [];
+  const timers = new Set<NodeJS.Timeout>();
+  const after = (ms: number, act: () => void) => timers.add(setTimeout(act, ms));
+  let killing: Promise<{ readonly survivors: readonly unknown[] }> | undefined;
+  const kill = () => {
+    killing ??= tree.kill();
+    return killing;
+  };
   const end = () => {
     signalGroup(group, "SIGTERM");
-    timers.push(setTimeout(() => signalGroup(group, "SIGKILL"), killTimeoutMs));
+    after(killTimeoutMs, () => void kill());
   };
   signal?.addEventListener("abort", end, { once: true });
-  // A process that git left behind may hold the pipe open.
-  child.nodeChildProcess.once("exit", () =>
-    timers.push(setTimeout(() => child.all.destroy(), killTimeoutMs)),
-  );
-  const kept: string[] = [];
-  let over = false;
+  let stalled = false;
+  // curl watches the bytes itself (http.lowSpeedTime), and prints nothing while it downloads a plain file.
+  const stall =
+    command.fetches && !source.transport.startsWith("http")
+      ? setTimeout(() => {
+          stalled = true;
+          end();
+        }, stallTimeoutMs)
+      : undefined;
+  if (stall) timers.add(stall);
+  child.nodeChildProcess.once("exit", () => {
+    void kill();
+    after(killTimeoutMs, () => {
+      child.stdout.destroy();
+      child.stderr.destroy();
+    });
+  });
   try {
-    let lines = 0;
-    for await (const line of linesOf(child.all)) {
-      const clean = mask(line, source.url);
-      if (kept.push(clean) > maxKept) kept.shift();
-      if (++lines < maxLogged) await options.log(`git: ${clean}`);
-      else if (lines === maxLogged) await options.log("git: … (more is not shown)");
-    }
+    const progress = () => void (stalled || stall?.refresh());
+    const [output, data] = await Promise.all([
+      logged(watched(child.stderr, progress), source, options.log),
+      collected(child.stdout),
+    ]);
     const result = await child;
-    over = true;
+    const { survivors } = await kill();
     if (signal?.aborted) throw stopped(signal);
+    if (stalled) {
+      const why = `the server sent nothing for ${stallTimeoutMs / 1000} s`;
+      throw new BuildError("CHECKOUT_UNREACHABLE", `the fetch was given up: ${why}`);
+    }
     if (result.exitCode === undefined && !result.signal) throw cantStart(result.cause);
-    return { ok: result.exitCode === 0, output: kept.join("\n") };
+    if (survivors.length > 0) throw new BuildError("CHECKOUT", "git left a process that can't be killed");
+    if (result.exitCode === 127) throw cantStart("it isn't on the PATH of the agent; install git");
+    if (result.exitCode === 125) throw cantStart(gist(output));
+    return { code: result.exitCode ?? 128, output, data };
   } finally {
     signal?.removeEventListener("abort", end);
     // Also when the console can't be written.
-    if (!over || signal?.aborted) signalGroup(group, "SIGKILL");
+    await kill();
     await child;
     for (const timer of timers) clearTimeout(timer);
   }
 }
 
-/**
- * Masks the user and password of each URL in a line, and those of the source's own URL anywhere.
- */
-export function mask(line: string, url: string): string {
-  let masked = line.replace(/([a-z][a-z0-9+.-]*:\/\/)[^/@\s]*@/gi, "$1***@");
-  const { username, password } = new URL(url);
-  for (const secret of [password, password === "" ? username : ""]) {
-    // Too short for a secret, and likely to be part of a word.
-    if (secret.length < 4 || secret === "git") continue;
-    masked = masked.replaceAll(secret, "***");
-    masked = masked.replaceAll(decode(secret), "***");
+async function* watched(stream: AsyncIterable<Buffer>, progress: () => void): AsyncGenerator<Buffer> {
+  for await (const chunk of stream) {
+    progress();
+    yield chunk;
   }
-  return masked;
 }
 
-function environment(source: Source, options: GitOptions): Record<string, string> {
+/** @returns the last lines */
+async function logged(
+  stream: AsyncIterable<Buffer>,
+  source: Source,
+  log: GitOptions["log"],
+): Promise<string> {
+  const kept: string[] = [];
+  let lines = 0;
+  for await (const line of linesOf(stream)) {
+    const clean = mask(line, source.url);
+    if (kept.push(clean) > maxKept) kept.shift();
+    if (++lines < maxLogged) await log(`git: ${clean}`);
+    else if (lines === maxLogged) await log("git: … (more is not shown)");
+  }
+  return kept.join("\n");
+}
+
+async function collected(stream: AsyncIterable<Buffer>): Promise<string[]> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of stream) {
+    size += chunk.length;
+    if (size > maxDataBytes) throw new BuildError("CHECKOUT_REFUSED", "the repository has too many refs");
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString().split("\n").filter(Boolean);
+}
+
+function environment(
+  { source, owner, env }: Command,
+  options: GitOptions,
+  stallTimeoutMs: number,
+): Record<string, string> {
   const agent = process.env.SSH_AUTH_SOCK;
+  const configuration = Object.entries({
+    ...settings,
+    "http.lowSpeedLimit": "1",
+    "http.lowSpeedTime": String(Math.ceil(stallTimeoutMs / 1000)),
+    // Not as an argument, which other users see.
+    ...(owner === "fetch" && { "remote.origin.url": source.url }),
+  });
   return {
-    ...(agent ? { SSH_AUTH_SOCK: agent } : {}),
+    ...(agent && owner === "fetch" ? { SSH_AUTH_SOCK: agent } : {}),
     ...(options.env ?? baseEnvironment()),
     LC_ALL: "C",
+    // A user's configuration isn't read: any build could have written it. The settings override the system's.
     GIT_CONFIG_GLOBAL: "/dev/null",
+    GIT_CONFIG_COUNT: String(configuration.length),
+    ...Object.fromEntries(
+      configuration.flatMap(([key, value], i) => [
+        [`GIT_CONFIG_KEY_${i}`, key],
+        [`GIT_CONFIG_VALUE_${i}`, value],
+      ]),
+    ),
     GIT_TERMINAL_PROMPT: "0",
     GIT_ASKPASS: "",
     SSH_ASKPASS: "",
@@ -143,41 +230,11 @@ function environment(source: Source, options: GitOptions): Record<string, string
     // Submodules may come over the network too, but from local folders only if the project itself does.
     GIT_ALLOW_PROTOCOL: source.transport === "file" ? "http:https:git:ssh:file" : "http:https:git:ssh",
     GIT_NO_REPLACE_OBJECTS: "1",
+    GIT_NO_LAZY_FETCH: "1",
+    GIT_LFS_SKIP_SMUDGE: "1",
     GIT_DEFAULT_REF_FORMAT: "files",
-    // git in a workspace with a broken repository must not find one in a folder above.
-    GIT_CEILING_DIRECTORIES: dirname(options.workspace),
+    ...env,
   };
-}
-
-/** Splits bytes into printable lines and drops what of a line is over the limit. */
-async function* linesOf(stream: AsyncIterable<Buffer | string>): AsyncGenerator<string> {
-  const decoder = new TextDecoder();
-  let open = "";
-  try {
-    for await (const chunk of stream) {
-      const text = typeof chunk === "string" ? chunk : decoder.decode(chunk, { stream: true });
-      const parts = (open + text).split(/[\r\n]+/);
-      open = (parts.pop() ?? "").slice(0, maxLineLength);
-      for (const part of parts) if (part.trim()) yield shown(part.slice(0, maxLineLength));
-    }
-  } catch (error) {
-    // We gave up on a pipe that is held open.
-    if ((error as NodeJS.ErrnoException).code !== "ERR_STREAM_PREMATURE_CLOSE") throw error;
-  }
-  if (open.trim()) yield shown(open);
-}
-
-/** A server's words must not control a terminal. */
-function shown(line: string): string {
-  return printable(line.trimEnd().replaceAll("\t", "    "));
-}
-
-function decode(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }
 
 export function stopped(signal: AbortSignal): BuildError {
@@ -185,7 +242,5 @@ export function stopped(signal: AbortSignal): BuildError {
 }
 
 function cantStart(cause: unknown): BuildError {
-  const missing = (cause as NodeJS.ErrnoException | undefined)?.code === "ENOENT";
-  const why = missing ? "it isn't on the PATH of the agent; install git" : String(cause);
-  return new BuildError("CHECKOUT", `git can't be started: ${why}`, { cause });
+  return new BuildError("CHECKOUT", `git can't be started: ${String(cause)}`, { cause });
 }

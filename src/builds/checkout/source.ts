@@ -11,6 +11,8 @@ export interface Source {
   readonly ref: string;
   /** 40 or 64 hex digits: a commit, or the tag object of an annotated tag. Absent: what the ref points to. */
   readonly commit?: string;
+  /** The branch that the change is for. */
+  readonly branch?: string;
 }
 
 const transports: Readonly<Record<string, Source["transport"]>> = {
@@ -38,13 +40,15 @@ export function readSource(parameters: ReadonlyMap<string, string>): Source {
     );
   }
   if (!project) throw refused("the launch has no ZUUL_PROJECT: there is nothing to check out");
-  const transport = checkUrl(base);
+  const transport = checkUrl(base, "ZUUL_URL");
   checkProject(project);
-  const branch = parameters.get("ZUUL_BRANCH");
-  const ref =
-    parameters.get("ZUUL_REF") || (branch ? `refs/heads/${branch.replace(/^refs\/heads\//, "")}` : "HEAD");
+  const named = parameters.get("ZUUL_BRANCH")?.replace(/^refs\/heads\//, "");
+  const ref = parameters.get("ZUUL_REF") || (named ? `refs/heads/${named}` : "HEAD");
   if (!isRef(ref)) throw refused(`${shown(ref)} is not a ref that git allows`);
-  const source = { url: `${base.replace(/\/+$/, "")}/${project}`, transport, ref };
+  const branch = named || /^refs\/heads\/(.*)$/.exec(ref)?.[1];
+  const isBranch = branch !== undefined && isRef(branch);
+  const url = `${base.replace(/\/+$/, "")}/${project}`;
+  const source = { url, transport, ref, ...(isBranch && { branch }) };
   const commit = parameters.get("ZUUL_COMMIT") || parameters.get("ZUUL_NEWREV");
   if (!commit) return source;
   if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/i.test(commit)) {
@@ -55,28 +59,57 @@ export function readSource(parameters: ReadonlyMap<string, string>): Source {
   return { ...source, commit: commit.toLowerCase() };
 }
 
-function checkUrl(text: string): Source["transport"] {
+/**
+ * Where a submodule comes from, by the URL in .gitmodules: which may be relative to the project above, or scp's HOST:PATH
+ * (gitmodules(5), git-fetch(1)). It is a change's to write.
+ * @throws BuildError CHECKOUT_REFUSED
+ */
+export function readModuleSource(text: string, above: Source, commit: string): Source {
+  const name = "a submodule's URL";
+  let url = text;
+  const isRelative = /^\.\.?\//.test(url);
+  if (isRelative) {
+    let base = above.url.replace(/\/+$/, "");
+    const last = base.includes("://") ? /\/+[^/]*$/ : /[/:][^/:]*$/;
+    for (; /^\.\.?\//.test(url); url = url.replace(/^\.\.?\/+/, "")) {
+      if (url.startsWith("../")) base = base.replace(last, "");
+    }
+    url = `${base}/${url}`;
+  } else if (url.startsWith("/") && above.transport === "file") url = `file://${url}`;
+  const mayBeScp = !isRelative || !above.url.includes("://");
+  const [, user = "", host, path] = /^([^/:@]+@)?([^/:@]+):(?!\/\/)([^:].*)$/.exec(url) ?? [];
+  if (mayBeScp && host !== undefined && path !== undefined) {
+    checkUrl(`ssh://${user}${host}/${path.replace(/^\/+/, "")}`, name);
+    return { url, transport: "ssh", ref: "HEAD", commit };
+  }
+  const transport = checkUrl(url, name);
+  if (transport === "file" && above.transport !== "file")
+    throw refused(`${name} leads to this box, and the project's doesn't`);
+  return { url, transport, ref: "HEAD", commit };
+}
+
+function checkUrl(text: string, name: string): Source["transport"] {
   let url: URL;
   try {
     url = new URL(text);
   } catch {
     throw refused(
-      "ZUUL_URL is not a URL: http, https, git, ssh or file is expected (file:///srv/git for a local mirror)",
+      `${name} is not a URL: http, https, git, ssh or file is expected (file:///srv/git for a local mirror)`,
     );
   }
   const transport = transports[url.protocol];
   // A URL such as "ext::COMMAND" would run one of git's remote helpers (gitremote-helpers(7)).
   if (!transport || !/^[a-z+]+:\/\//i.test(text)) {
-    throw refused("ZUUL_URL has a protocol that is never used: http, https, git, ssh or file is expected");
+    throw refused(`${name} has a protocol that is never used: http, https, git, ssh or file is expected`);
   }
   if (!isPlain(text) || /[?#]/.test(text) || /%([01][0-9a-f]|7f)/i.test(text) || text.length > 2048) {
-    throw refused("ZUUL_URL has characters that don't belong in a repository's URL");
+    throw refused(`${name} has characters that don't belong in a repository's URL`);
   }
   // ssh takes such a host or user for an option (CVE-2017-1000117).
   if (url.hostname.startsWith("-") || url.username.startsWith("-")) {
-    throw refused("ZUUL_URL has a host or a user that starts with a hyphen");
+    throw refused(`${name} has a host or a user that starts with a hyphen`);
   }
-  if (transport !== "file" && url.hostname === "") throw refused("ZUUL_URL names no host");
+  if (transport !== "file" && url.hostname === "") throw refused(`${name} names no host`);
   return transport;
 }
 

@@ -55,12 +55,16 @@ export class CgroupTrees implements ProcessTrees {
       if (lack) warnings.push(`the limit of ${limit} isn't enforced: ${lack}`);
     }
     try {
-      const user = owner === "build" ? await this.#users?.acquire(workspace) : undefined;
-      return new CgroupTree(group, warnings, user);
+      return new CgroupTree(group, warnings, await this.#userFor(owner, workspace));
     } catch (error) {
       await group.remove();
       throw error;
     }
+  }
+
+  async #userFor(owner: TreeOwner, folder: string): Promise<BuildUser | undefined> {
+    if (owner === "operator") return undefined;
+    return owner === "fetch" ? this.#users?.acquireFetch(folder) : this.#users?.acquire(folder);
   }
 
   async sweepStale(): Promise<FoundProcess[]> {

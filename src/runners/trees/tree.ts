@@ -18,7 +18,7 @@ export interface Launch {
   readonly env: Readonly<Record<string, string>>;
 }
 
-export type TreeOwner = "build" | "operator";
+export type TreeOwner = "build" | "fetch" | "operator";
 
 export interface ProcessTrees {
   /** How processes are found: a cgroup misses none; a sweep can miss some, and reports what it suspects. */

@@ -1,7 +1,14 @@
 /** Gives each build a user, with the files and folders that belong to the user meanwhile. */
 import { chmod, chown, lstat, readdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { type Account, buildAccounts, lackingCapabilities } from "#/host/accounts.ts";
+import { execa } from "execa";
+import {
+  type Account,
+  buildAccounts,
+  fetchAccount,
+  fetchUser,
+  lackingCapabilities,
+} from "#/host/accounts.ts";
 import { RunnerError } from "../errors.ts";
 
 /** A build's user, while one of its process trees exists. */
@@ -22,8 +29,11 @@ export class BuildUsers {
   readonly #inUse = new Map<string, { account: Account; trees: number }>();
   readonly #agent = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
 
-  private constructor(accounts: readonly Account[]) {
+  readonly #fetch: Account | undefined;
+
+  private constructor(accounts: readonly Account[], fetch: Account | undefined) {
     this.#accounts = accounts;
+    this.#fetch = fetch;
   }
 
   /** Undefined: builds run as the agent's own user, since it was started by hand, or there are no build users. */
@@ -32,7 +42,25 @@ export class BuildUsers {
     if (process.getuid?.() === 0) return undefined;
     if (lackingCapabilities(await readFile("/proc/self/status", "latin1")).length > 0) return undefined;
     const accounts = await buildAccounts();
-    return accounts.length > 0 ? new BuildUsers(accounts) : undefined;
+    return accounts.length > 0 ? new BuildUsers(accounts, await fetchAccount()) : undefined;
+  }
+
+  /**
+   * The user that fetches, who keeps what it is given.
+   * @param mirror in a folder of the agent's own
+   * @throws RunnerError START when there is no such user
+   */
+  async acquireFetch(mirror: string): Promise<BuildUser> {
+    const account = this.#fetch;
+    if (!account) {
+      const advice = "add it as /usr/lib/sysusers.d/labgear.conf says, and restart the agent";
+      throw new RunnerError("START", `there is no user ${fetchUser} for checkouts; ${advice}`);
+    }
+    const owner = `${account.uid}:${account.gid}`;
+    // New, or of a time when there were no such users. No build can have written there.
+    if ((await lstat(mirror)).uid !== account.uid)
+      await execa("chown", ["-R", "--no-dereference", owner, mirror]);
+    return { account, give: async () => {}, [Symbol.asyncDispose]: async () => {} };
   }
 
   /**
@@ -61,7 +89,6 @@ export class BuildUsers {
       await chmod(folder, 0o710);
       // Created by another user, or before there were build users.
       if ((await lstat(workspace)).gid !== account.gid) {
-        const { execa } = await import("execa");
         await execa("chown", ["-R", "--no-dereference", `${account.uid}:${account.gid}`, workspace]);
       }
       await give(workspace);

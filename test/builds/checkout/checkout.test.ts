@@ -1,72 +1,18 @@
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { chmod, lstat, mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
-import { type CheckoutOptions, checkout } from "#/builds/checkout/checkout.ts";
-import { BuildError } from "#/builds/errors.ts";
-import { lacks } from "../../support/parts.ts";
 import {
-  folder,
   freePort,
   gitDaemon,
-  gitEnv,
   processesWith,
   Repository,
   silentServer,
   webServer,
+  wrapped,
 } from "./git-parts.ts";
-
-const real = { skip: lacks("git"), timeout: 60_000 };
-const ref = "refs/zuul/master/Z1";
-
-/** A server's folder with one project, an empty workspace, and what a checkout of it needs. */
-async function lab() {
-  const temporary = await folder();
-  const root = join(temporary.path, "srv");
-  const workspace = join(temporary.path, "state/workspaces/1/job");
-  await mkdir(workspace, { recursive: true });
-  const repository = await Repository.make(root);
-  const commit = await repository.commit({ "README.md": "one\n", "src/main.c": "int main;\n" });
-  repository.git("update-ref", ref, commit);
-  const lines: string[] = [];
-  const run = (parameters: Record<string, string>, options: Partial<CheckoutOptions> = {}) =>
-    checkout({
-      workspace,
-      parameters: new Map(
-        Object.entries({
-          ZUUL_URL: `file://${root}`,
-          ZUUL_PROJECT: "org/project",
-          ZUUL_REF: ref,
-          ...parameters,
-        }),
-      ),
-      log: (line) => lines.push(line),
-      env: gitEnv(),
-      maxAttempts: 1,
-      ...options,
-    });
-  return {
-    path: temporary.path,
-    root,
-    workspace,
-    repository,
-    commit,
-    lines,
-    run,
-    [Symbol.asyncDispose]: temporary[Symbol.asyncDispose],
-  };
-}
-
-const at =
-  (code: string, message = /./) =>
-  (error: unknown) => {
-    assert.ok(error instanceof BuildError, String(error));
-    assert.equal(error.code, code, error.message);
-    assert.match(error.message, /^[^\n]+$/);
-    assert.match(error.message, message);
-    return true;
-  };
+import { at, lab, real, ref } from "./lab.ts";
 
 test("a change is checked out at its commit, in an empty workspace", real, async () => {
   await using o = await lab();
@@ -81,8 +27,6 @@ test("git's own server; the next build fetches what is new alone, and cleans up"
   await using o = await lab();
   await using daemon = await gitDaemon(o.root);
   await o.run({ ZUUL_URL: daemon.url, ZUUL_COMMIT: o.commit });
-  const pack = () => readdir(join(o.workspace, ".git/objects")).then((names) => names.length);
-  assert.ok((await pack()) > 2);
   await mkdir(join(o.workspace, "build"));
   await writeFile(join(o.workspace, "build/out.o"), "");
   await writeFile(join(o.workspace, "README.md"), "changed by the job\n");
@@ -140,7 +84,7 @@ test(
       at("CHECKOUT_UNREACHABLE", /Connection refused/),
     );
     assert.deepEqual(waits, [500, 2000, 2000]);
-    assert.doesNotMatch(o.lines.join("\n"), /new repository/);
+    assert.doesNotMatch(o.lines.join("\n"), /new mirror/);
   },
 );
 
@@ -155,6 +99,7 @@ test("passwords are masked in lines and errors, also in git's own words", real, 
   const all = `${o.lines.join("\n")}\n${(failure as Error).message}`;
   assert.match(all, /http:\/\/(\*\*\*@)?127/);
   assert.doesNotMatch(all, /hunt/);
+  await o.run({});
   assert.equal((await lstat(join(o.workspace, ".git/config"))).mode & 0o077, 0);
 });
 
@@ -249,7 +194,7 @@ test("submodules are checked out, and a broken one is the change's own fault", r
   const hostile = await o.repository.commit({ ".gitmodules": odd });
   await assert.rejects(
     o.run({ ZUUL_REF: "master", ZUUL_COMMIT: hostile }),
-    at("CHECKOUT_REFUSED", /submodules/),
+    at("CHECKOUT_REFUSED", /submodule/),
   );
   assert.ok(!existsSync(marker));
 });
@@ -295,7 +240,7 @@ test("nothing that a former build left in the repository or the workspace counts
   assert.deepEqual((await readdir(o.workspace)).sort(), [".git", "README.md", "src"]);
   assert.equal(await readFile(join(o.workspace, "README.md"), "utf8"), "one\n");
   assert.ok(!existsSync(marker));
-  assert.doesNotMatch(o.lines.join("\n"), /new repository/, "the objects were good and are kept");
+  assert.doesNotMatch(o.lines.join("\n"), /trying again/);
 });
 
 test("a folder of the project that is a link of a former build isn't written through", real, async () => {
@@ -322,25 +267,26 @@ for (const [what, harm] of [
   });
 }
 
-test("damaged objects are thrown away, within one attempt", real, async () => {
+test("a mirror with damaged objects is made anew, within one attempt", real, async () => {
   await using o = await lab();
   await o.run({ ZUUL_COMMIT: o.commit });
-  const objects = join(o.workspace, ".git/objects");
-  for (const name of await readdir(objects, { recursive: true })) {
-    const path = join(objects, name);
+  const [damaged = ""] = await o.mirrorPaths();
+  for (const name of await readdir(join(damaged, "objects"), { recursive: true })) {
+    const path = join(damaged, "objects", name);
     if (!(await lstat(path)).isFile()) continue;
     await chmod(path, 0o600);
     await writeFile(path, "garbage");
   }
   assert.deepEqual(await o.run({ ZUUL_COMMIT: o.commit }), { commit: o.commit });
-  assert.match(o.lines.join("\n"), /again with a new repository/);
+  assert.match(o.lines.join("\n"), /again with a new mirror/);
 });
 
-test("a missing blob is fetched anew", real, async () => {
+test("a blob that the mirror lacks is fetched anew", real, async () => {
   await using o = await lab();
   await o.run({ ZUUL_COMMIT: o.commit });
   const blob = o.repository.git("rev-parse", "HEAD:README.md");
-  await rm(join(o.workspace, ".git/objects", blob.slice(0, 2), blob.slice(2)));
+  const [mirror = ""] = await o.mirrorPaths();
+  await rm(join(mirror, "objects", blob.slice(0, 2), blob.slice(2)));
   assert.deepEqual(await o.run({ ZUUL_COMMIT: o.commit }), { commit: o.commit });
   assert.equal(await readFile(join(o.workspace, "README.md"), "utf8"), "one\n");
 });
@@ -355,8 +301,8 @@ test("hostile parameters reach no git at all", real, async () => {
     { ZUUL_COMMIT: `--output=${marker}` },
     { ZUUL_PROJECT: "a\nb" },
   ]) {
-    const launch = () => assert.fail("git was started");
-    await assert.rejects(o.run(parameters, { launch }), at("CHECKOUT_REFUSED"));
+    const started = wrapped(o.trees, () => assert.fail("git was started"));
+    await assert.rejects(o.run(parameters, { trees: started }), at("CHECKOUT_REFUSED"));
   }
   assert.deepEqual(await readdir(o.workspace), []);
 });
@@ -373,7 +319,7 @@ test("a stop in the middle of a fetch from a server that hangs leaves no git pro
   const stop = new AbortController();
   const running = o.run(
     { ZUUL_URL: server.url },
-    { signal: stop.signal, maxAttempts: 3, launch: (argv) => ["env", mark, ...argv] },
+    { signal: stop.signal, maxAttempts: 3, trees: wrapped(o.trees, (argv) => ["env", mark, ...argv]) },
   );
   const ended = assert.rejects(running, at("STOPPED"));
   await server.connected;
@@ -397,36 +343,45 @@ test("a stop while it waits for the next attempt, and one before the start", rea
   await assert.rejects(o.run({}, { signal: stop.signal }), at("STOPPED"));
 });
 
-test("a process that git leaves behind with the pipe open doesn't keep the checkout", real, async () => {
+test("a process that a git command leaves behind is dead before the next command", real, async () => {
   await using o = await lab();
-  const pids: number[] = [];
-  const leave = ["sh", "-c", 'setsid sleep 600 & echo "left $!"; exec "$@"', "sh"];
-  const launch = (argv: readonly string[]) => (argv.includes("fetch") ? [...leave, ...argv] : argv);
+  const leave = ["sh", "-c", 'setsid sleep 600 & echo "left $!" >&2; exec "$@"', "sh"] as const;
+  const left: string[] = [];
+  // The command line of one that is dead and not yet reaped is empty.
+  const isAlive = (pid: string) =>
+    existsSync(`/proc/${pid}`) && readFileSync(`/proc/${pid}/cmdline`, "latin1") !== "";
+  const leaving = wrapped(o.trees, (argv) => {
+    assert.deepEqual(left.filter(isAlive), []);
+    return [...leave, ...argv];
+  });
   const log = (line: string) => {
-    const left = /left ([0-9]+)/.exec(line);
-    if (left) pids.push(Number(left[1]));
+    const [, pid] = /left ([0-9]+)/.exec(line) ?? [];
+    if (pid) left.push(pid);
   };
-  try {
-    assert.deepEqual(await o.run({ ZUUL_COMMIT: o.commit }, { launch, log }), { commit: o.commit });
-  } finally {
-    for (const pid of pids) process.kill(pid);
-  }
+  assert.deepEqual(await o.run({ ZUUL_COMMIT: o.commit }, { trees: leaving, log }), { commit: o.commit });
+  assert.ok(left.length > 1);
+  assert.deepEqual(left.filter(isAlive), []);
 });
 
 test("a console that can't be written ends the checkout, and git with it", real, async () => {
   await using o = await lab();
   await using server = await silentServer();
   const mark = `LABGEAR_TEST=${o.path}`;
-  const launch = (argv: readonly string[]) => [
+  const going = wrapped(o.trees, (argv) => [
+    "env",
+    mark,
     "sh",
     "-c",
-    `${mark}; export LABGEAR_TEST; echo go; exec "$@"`,
+    'echo go >&2; exec "$@"',
     "sh",
     ...argv,
-  ];
+  ]);
   const log = (line: string) => {
     if (line.includes("go")) throw new Error("no space left on device");
   };
-  await assert.rejects(o.run({ ZUUL_URL: server.url }, { launch, log }), at("CHECKOUT", /no space left/));
+  await assert.rejects(
+    o.run({ ZUUL_URL: server.url }, { trees: going, log }),
+    at("CHECKOUT", /no space left/),
+  );
   assert.deepEqual(await processesWith(mark), []);
 });

@@ -8,6 +8,7 @@ import { type AddressInfo, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
+import type { CommandTrees, Owner } from "#/builds/checkout/git.ts";
 import { part, partsEnv } from "../../support/parts.ts";
 
 /**
@@ -137,6 +138,23 @@ export async function freePort(): Promise<number> {
   const { port } = server.address() as AddressInfo;
   await new Promise((resolve) => server.close(resolve));
   return port;
+}
+
+/** Process trees whose commands are wrapped by a test. */
+export function wrapped(
+  trees: CommandTrees,
+  wrap: (argv: readonly [string, ...string[]], owner: Owner) => readonly [string, ...string[]],
+): CommandTrees {
+  return {
+    create: async (name, limits, folder, owner) => {
+      const tree = await trees.create(name, limits, folder, owner);
+      return {
+        launch: (argv) => tree.launch(wrap(argv, owner)),
+        kill: () => tree.kill(),
+        [Symbol.asyncDispose]: () => tree[Symbol.asyncDispose](),
+      };
+    },
+  };
 }
 
 /** The processes that have this text in their environment. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { isRef, readSource } from "#/builds/checkout/source.ts";
+import { isRef, readModuleSource, readSource } from "#/builds/checkout/source.ts";
 import { BuildError } from "#/builds/errors.ts";
 
 const commit = "c".repeat(40);
@@ -41,6 +41,7 @@ test("a launch of Zuul", () => {
     transport: "http",
     ref: "refs/zuul/master/Zdeadbeef",
     commit,
+    branch: "master",
   });
 });
 
@@ -178,3 +179,26 @@ for (const version of ["2013", "2.1", "2.6.0"]) {
     }
   });
 }
+
+test("where submodules come from", () => {
+  const from = (url: string, above = "https://u:p@git.example/org/project") => {
+    const transport = above.startsWith("file:") ? "file" : "https";
+    return readModuleSource(url, { url: above, transport, ref: "HEAD" }, commit).url;
+  };
+  assert.equal(from("../library"), "https://u:p@git.example/org/library");
+  assert.equal(from("../../other/./library"), "https://u:p@git.example/other/./library");
+  assert.equal(from("./below"), "https://u:p@git.example/org/project/below");
+  assert.equal(from("../library", "git@git.example:org/project"), "git@git.example:org/library");
+  assert.equal(from("git@git.example:org/library.git"), "git@git.example:org/library.git");
+  assert.equal(from("/srv/library", "file:///srv/project"), "file:///srv/library");
+  const odd = [
+    "ext::sh -c x",
+    "-x:y",
+    "ssh://-oProxyCommand=x/y",
+    "git@-oProxyCommand=x:y",
+    "../../../../x",
+    "a b:c",
+  ];
+  for (const url of [...odd, "/etc", "file:///etc", "", "https://h/\n"])
+    assert.throws(() => from(url), { code: "CHECKOUT_REFUSED" }, url);
+});

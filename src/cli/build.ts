@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError } from "commander";
 import { buildFunction } from "#/zuul/functions.ts";
 import { launchBuild } from "./launch.ts";
-import { newCommand } from "./options.ts";
+import { newCommand, rawOption } from "./options.ts";
 import { findFunction } from "./registered.ts";
 import { chooseRenderer } from "./render.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
@@ -12,6 +12,7 @@ interface BuildOptions extends ServerOptions {
   readonly parameter?: Readonly<Record<string, string>>;
   readonly detach?: true;
   readonly json?: true;
+  readonly raw?: true;
 }
 
 export function command(): Command {
@@ -23,6 +24,7 @@ export function command(): Command {
     .option("-p, --parameter <key=value>", "a parameter of the build; can be repeated", parameter)
     .option("--detach", "submit the build and do not wait for it")
     .option("--json", "print one JSON object per line: created, started, output, progress, ended")
+    .addOption(rawOption().conflicts("json"))
     .addHelpText(
       "after",
       "\nExit code: 0 SUCCESS, 1 FAILURE, 3 ABORTED, 4 TIMED_OUT, 5 no result (infrastructure), 6 not registered," +
@@ -37,7 +39,7 @@ async function run(job: string, options: BuildOptions): Promise<number> {
   const { node, parameter: parameters = {}, detach = false } = options;
   const lack = `no node ${node === undefined ? "" : `${node} `}runs ${job} now`;
   const server = await findFunction(await findServers(options), buildFunction(job, node), lack);
-  using renderer = chooseRenderer(process.stdout, options.json === true);
+  using renderer = chooseRenderer(process.stdout, options);
   const code = await launchBuild(server, { job, node, parameters, detach }, renderer);
   if (detach && !options.json) {
     process.stdout.write("find it with `labgear log UUID -f` or `labgear builds` on the box that takes it\n");

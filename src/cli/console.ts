@@ -5,10 +5,12 @@ import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { type Command, InvalidArgumentError } from "commander";
 import { ControlError } from "#/control/errors.ts";
-import { findAgent, newCommand, withControl } from "./options.ts";
+import { findAgent, newCommand, rawOption, withControl } from "./options.ts";
+import { print } from "./terminal.ts";
 
 interface Options {
   readonly write?: true;
+  readonly raw?: true;
   readonly put?: FileNames;
   readonly get?: FileNames;
   readonly control?: string;
@@ -33,6 +35,7 @@ export function command(): Command {
     .option("--write", "type to the board while the device is paused (labgear pause DEVICE); Ctrl-] exits")
     .option("--put <file:path>", "send a file to the board and verify it", names)
     .option("--get <path:file>", "fetch a file from the board and verify it", names)
+    .addOption(rawOption())
     .action(async (device: string, options: Options) => {
       if (options.put) return put(device, options.put, options);
       if (options.get) return get(device, options.get, options);
@@ -49,12 +52,12 @@ function names(text: string): FileNames {
 async function watch(device: string, options: Options): Promise<void> {
   const path = `/devices/console?${new URLSearchParams({ device })}`;
   const agent = findAgent(options);
-  if (!options.write) return show(agent.bytes(path));
+  if (!options.write) return print(agent.bytes(path), options);
   const { stdin } = process;
   process.stderr.write(`Press Ctrl-] to exit.\n`);
   if (stdin.isTTY) stdin.setRawMode(true);
   try {
-    await show(agent.bytes(path, stdin.pipe(untilEscape())));
+    await print(agent.bytes(path, stdin.pipe(untilEscape())), options);
   } finally {
     if (stdin.isTTY) stdin.setRawMode(false);
     stdin.destroy();
@@ -71,12 +74,6 @@ function untilEscape(): Transform {
       process.stderr.write("\n");
       process.exit(0);
     },
-  });
-}
-
-async function show(bytes: AsyncIterable<Buffer>): Promise<void> {
-  await pipeline(bytes, process.stdout, { end: false }).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
   });
 }
 

@@ -1,19 +1,23 @@
 /** `labgear log`: the console of a build, finished or running; or what went over its serial line. */
-import { pipeline } from "node:stream/promises";
 import { type Command, Option } from "commander";
 import { type CaptureRecord, readCapture } from "#/lib/capture.ts";
 import { printable } from "#/lib/text.ts";
-import { buildName, findAgent, newCommand, withControl } from "./options.ts";
+import { buildName, findAgent, newCommand, rawOption, withControl } from "./options.ts";
+import { print } from "./terminal.ts";
 
 interface Options {
   readonly follow?: true;
   readonly serial?: true;
+  readonly raw?: true;
   readonly control?: string;
 }
 
 export function command(): Command {
   return withControl(
-    newCommand("log JOB[#NUMBER]|UUID [OPTIONS]", "Prints a build's console, byte for byte."),
+    newCommand(
+      "log JOB[#NUMBER]|UUID [OPTIONS]",
+      "Prints a build's console: byte for byte into a file or a pipe, without control sequences on a terminal.",
+    ),
   )
     .argument("<build>", "JOB for its newest build, JOB#NUMBER, or the build's uuid", buildName)
     .option("-f, --follow", "go on as the console grows, until the build has ended")
@@ -23,28 +27,26 @@ export function command(): Command {
         "print what went over the board's serial line instead: a time, < from or > to the board, the bytes",
       ).conflicts("follow"),
     )
+    .addOption(rawOption())
     .action(async (build: string, options: Options) => {
       const query = new URLSearchParams({ build, ...(options.follow && { follow: "1" }) });
       const agent = findAgent(options);
       const output = options.serial
         ? serialText(agent.bytes(`/serial?${query}`))
         : agent.bytes(`/console?${query}`);
-      // Standard output isn't ours to end, and a reader such as `head` may leave early.
-      await pipeline(output, process.stdout, { end: false }).catch((error: NodeJS.ErrnoException) => {
-        if (error.code !== "EPIPE") throw error;
-      });
+      await print(output, options);
     });
 }
 
 const signs: Record<CaptureRecord["kind"], string> = { received: "<", sent: ">", note: "#" };
 
 /** One line for each line of the board, and for the rest of a record. */
-async function* serialText(capture: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+async function* serialText(capture: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   for await (const { time, kind, bytes } of readCapture(capture)) {
     const text = Buffer.from(bytes).toString(kind === "note" ? "utf8" : "latin1");
     const start = `${new Date(time).toISOString()} ${signs[kind]} `;
     for (const line of text.match(/[^\n]*\n|[^\n]+/g) ?? [])
-      yield `${start}${kind === "note" ? printable(line) : escaped(line)}\n`;
+      yield Buffer.from(`${start}${kind === "note" ? printable(line) : escaped(line)}\n`);
   }
 }
 

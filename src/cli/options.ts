@@ -1,5 +1,5 @@
 /** Options that several commands share. */
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { ControlClient, defaultControl } from "#/control/client.ts";
 import { printable } from "#/lib/text.ts";
 
@@ -29,6 +29,11 @@ export function withControl(command: Command): Command {
     "--control <socket>",
     `the agent's control socket (default: LABGEAR_CONTROL, or ${defaultControl})`,
   );
+}
+
+/** For commands that print what a build or a board wrote. */
+export function rawOption(): Option {
+  return new Option("--raw", "on a terminal, pass all control sequences on, not only colours");
 }
 
 export function findAgent(options: { control?: string | undefined }): ControlClient {

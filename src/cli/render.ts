@@ -2,6 +2,7 @@
 import type { WriteStream } from "node:tty";
 import { printable } from "#/lib/text.ts";
 import { formatElapsed } from "#/lib/units.ts";
+import { TerminalFilter } from "./terminal.ts";
 
 /** What happens to a build, as `--json` prints it. */
 export type ShownEvent =
@@ -19,9 +20,11 @@ export interface Renderer extends Disposable {
 
 export type Out = Pick<WriteStream, "write"> & { readonly isTTY?: boolean; readonly columns?: number };
 
-export function chooseRenderer(out: Out, json: boolean): Renderer {
+/** @param options.raw pass the build's control sequences on, even to a terminal */
+export function chooseRenderer(out: Out, { json = false, raw = false } = {}): Renderer {
   if (json) return new JsonLines(out);
-  return out.isTTY && process.env.TERM !== "dumb" ? new Terminal(out) : new PlainLines(out);
+  const filter = out.isTTY && !raw ? new TerminalFilter() : undefined;
+  return out.isTTY && process.env.TERM !== "dumb" ? new Terminal(out, filter) : new PlainLines(out, filter);
 }
 
 class JsonLines implements Renderer {
@@ -32,20 +35,28 @@ class JsonLines implements Renderer {
   }
 
   show(event: ShownEvent): void {
-    this.#out.write(`${JSON.stringify(event)}\n`);
+    // A terminal acts on C1 controls, too, which JSON leaves as they are.
+    const line = JSON.stringify(event).replaceAll(
+      /\p{Cc}/gu,
+      (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+    );
+    this.#out.write(`${line}\n`);
   }
 
   [Symbol.dispose](): void {}
 }
 
-/** The build's output as it is, and a line of our own for each event. */
+/** The build's output, and a line of our own for each event. */
 class PlainLines implements Renderer {
   readonly #out: Out;
+  readonly #filter: TerminalFilter | undefined;
   readonly #begun = performance.now();
   #atLineStart = true;
 
-  constructor(out: Out) {
+  /** @param filter of the output; absent: it stays as it is */
+  constructor(out: Out, filter?: TerminalFilter) {
     this.#out = out;
+    this.#filter = filter;
   }
 
   get atLineStart(): boolean {
@@ -54,14 +65,15 @@ class PlainLines implements Renderer {
 
   show(event: ShownEvent): void {
     if (event.event === "output") {
-      if (event.text === "") return;
-      this.#out.write(event.text);
-      this.#atLineStart = event.text.endsWith("\n");
+      const text = this.#filter?.write(event.text) ?? event.text;
+      if (text === "") return;
+      this.#out.write(text);
+      this.#atLineStart = text.endsWith("\n");
       return;
     }
     const line = this.#line(event);
     if (line === undefined) return;
-    // Names, results and reasons come from outside and must not control the terminal, which the console may.
+    // Names, results and reasons come from outside, too.
     this.#out.write(`${this.#atLineStart ? "" : "\n"}${printable(line)}\n`);
     this.#atLineStart = true;
   }
@@ -98,9 +110,9 @@ class Terminal implements Renderer {
   readonly #lines: PlainLines;
   readonly #progress: ProgressLine;
 
-  constructor(out: Out) {
+  constructor(out: Out, filter?: TerminalFilter) {
     this.#out = out;
-    this.#lines = new PlainLines(out);
+    this.#lines = new PlainLines(out, filter);
     this.#progress = new ProgressLine(out);
   }
 

@@ -110,7 +110,7 @@ async function run(once: boolean): Promise<number> {
 }
 
 async function build(server: ServerAddress, job: string, node: string): Promise<number> {
-  using renderer = chooseRenderer(process.stdout, false);
+  using renderer = chooseRenderer(process.stdout);
   return await launchBuild(server, { job, node, parameters: {} }, renderer);
 }
 

@@ -196,9 +196,10 @@ test("kill -9, and the next agent is given the state directory by another name",
   await using server = await startGearmand();
   await using killed = await TestAgent.start({ yaml, ports: [server.port], folder: folder.path });
   await makeGate(killed.stateDir);
-  const build = await submit(server.port, { function: "build:plain", unique: "u-named", data: "{}" });
-  await build.started;
-  while (buildProcesses(killed.stateDir).length === 0) await killed.status();
+  const data = JSON.stringify({ LABGEAR_STREAM: "1" });
+  const build = await submit(server.port, { function: "build:plain", unique: "u-named", data });
+  // The script waits from then on; a process before it may be one that the agent starts for a moment.
+  await build.said("begun");
   await killed.end("SIGKILL");
   const old = buildProcesses(killed.stateDir).map(({ pid }) => pid);
   assert.notDeepEqual(old, [], "there is something to clear away");

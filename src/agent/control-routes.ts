@@ -73,7 +73,10 @@ function buildList(agent: Agent, { query }: ControlRequest): BuildSummary[] {
   if (!/^[1-9][0-9]{0,8}$/.test(limit)) throw new ControlError("REFUSED", `${limit} is no number of builds`);
   const builds = agent.builds.list(job);
   if (job !== undefined && builds.length === 0 && !agent.config.jobs.has(job)) throw noSuch(agent, job);
-  return builds.slice(0, Number(limit)).map(({ summary }) => withoutInternals(summary));
+  return builds.slice(0, Number(limit)).map(({ summary, running }) => ({
+    ...withoutInternals(summary),
+    ...(running && { phase: running.state.phase }),
+  }));
 }
 
 function withoutInternals(build: BuildSummary & Partial<BuildRecord>): BuildSummary {

@@ -30,6 +30,7 @@ function nodeStatus(node: Node): NodeStatus {
     reasons: [...node.holds].map(([hold, reason]) => `${hold}: ${reason}`),
     functions: [...node.functions],
     executors: node.executors.map(executorStatus),
+    waiting: node.waiting.map(buildStatus),
   };
 }
 

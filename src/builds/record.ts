@@ -19,8 +19,8 @@ export interface BuildRecord {
   /** The class or name the client asked for; absent: any. */
   readonly target?: string;
   readonly labels: readonly string[];
-  /** From 0. */
-  readonly executor: number;
+  /** From 0. Until the build has its turn, the executor that was handed its job. */
+  executor: number;
   /** The job server it came from. */
   readonly server: string;
   /** A digest of the function and the argument: the same unique with another request is another build. */

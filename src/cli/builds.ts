@@ -1,7 +1,7 @@
 /** `labgear builds`: running and finished builds, newest first. */
 import { type Command, InvalidArgumentError } from "commander";
-import type { BuildSummary } from "#/builds/record.ts";
-import { durationOf } from "#/builds/record.ts";
+import { type BuildSummary, durationOf } from "#/builds/record.ts";
+import type { BuildStatus } from "#/lib/status.ts";
 import { printable } from "#/lib/text.ts";
 import { formatElapsed } from "#/lib/units.ts";
 import { controlTimeoutMs, findAgent, newCommand, withControl } from "./options.ts";
@@ -14,7 +14,7 @@ export function command(): Command {
     .option("--json", "print one JSON array")
     .action(async (job: string | undefined, options: { json?: true; control?: string; limit: number }) => {
       const query = new URLSearchParams({ limit: `${options.limit}`, ...(job !== undefined && { job }) });
-      const builds = await findAgent(options).json<BuildSummary[]>("GET", `/builds?${query}`, {
+      const builds = await findAgent(options).json<ListedBuild[]>("GET", `/builds?${query}`, {
         timeoutMs: controlTimeoutMs,
       });
       if (options.json) return void process.stdout.write(`${JSON.stringify(builds)}\n`);
@@ -23,11 +23,18 @@ export function command(): Command {
     });
 }
 
-function row(build: BuildSummary): string[] {
+/** A build that hasn't ended has a phase. */
+type ListedBuild = BuildSummary & { readonly phase?: BuildStatus["phase"] };
+
+function row(build: ListedBuild): string[] {
   const took = durationOf(build) ?? Math.max(0, Date.now() - Date.parse(build.assigned));
   return [
     `${build.job}#${build.number}`,
-    build.ending ? (build.result ?? `(${build.ending.kind})`) : "running",
+    build.ending
+      ? (build.result ?? `(${build.ending.kind})`)
+      : build.phase === "assigned"
+        ? "waiting"
+        : "running",
     build.node,
     build.assigned,
     formatElapsed(took),

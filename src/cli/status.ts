@@ -24,6 +24,7 @@ export function statusText(status: AgentStatus): string {
     [`  ${node.name}`, node.state, node.classes.join(" ")],
     ...node.reasons.map((reason) => ["", printable(reason)]),
     ...node.executors.map((executor) => [`    executor ${executor.index}`, executorText(executor)]),
+    ...node.waiting.map(({ job, number }) => ["    waiting", `${job}#${number} waits for an executor`]),
   ]);
   return [
     `${status.name}: labgear ${status.version}, ${status.state} since ${status.since}, pid ${status.pid}\n`,

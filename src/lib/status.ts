@@ -26,6 +26,8 @@ export interface NodeStatus {
   readonly reasons: readonly string[];
   readonly functions: readonly string[];
   readonly executors: readonly ExecutorStatus[];
+  /** Builds that wait for an executor: all of them are busy. */
+  readonly waiting: readonly BuildStatus[];
 }
 
 export interface ExecutorStatus {

@@ -1,6 +1,5 @@
 /** An executor: one slot of a node, with a Gearman connection of its own, that runs one build at a time. */
 import { createHash } from "node:crypto";
-import { aborted } from "node:util";
 import type { Build } from "#/builds/build.ts";
 import type { Ending } from "#/builds/ending.ts";
 import { recordParameters } from "#/builds/parameters.ts";
@@ -9,19 +8,21 @@ import type { JobConfig } from "#/config/model.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { logWorkerEvents } from "#/gearman/worker/event-log.ts";
 import { type Job, Worker } from "#/gearman/worker/worker.ts";
+import { Condition } from "#/lib/condition.ts";
 import type { Log } from "#/lib/log.ts";
 import { buildUuid, parseBuildArgument, wantsNodeOffline, wantsStream } from "#/zuul/arguments.ts";
 import { resultOf } from "#/zuul/data.ts";
 import { parseFunction } from "#/zuul/functions.ts";
 import { streamConsole } from "./console-stream.ts";
 import type { JobReport, JobReports } from "./job-report.ts";
+import type { Place, Placement } from "./placement.ts";
 import type { BuildContext, ReserveBoard } from "./run-build.ts";
 
 /**
- * A busy executor that loses its connection goes on with its build, and may be handed another job meanwhile: that one waits
- * for its turn. The job of a build that runs already, here or on another executor, is attached to it.
+ * The build may have come by the connection of another executor: see placement.ts. The job of a build that runs already, here
+ * or on another executor, is attached to it.
  *
- *     idle ──JOB_ASSIGN──▶ busy ──the last build's WORK_COMPLETE or WORK_FAIL──▶ idle
+ *     idle ──placed──▶ busy ──WORK_COMPLETE or WORK_FAIL──▶ idle
  */
 export type ExecutorState = { readonly kind: "idle" } | { readonly kind: "busy"; readonly build: Build };
 
@@ -44,6 +45,9 @@ export interface ExecutorOptions {
   };
   readonly servers: readonly ServerAddress[];
   readonly context: NodeContext;
+  readonly placement: Placement<Executor>;
+  /** The node's executors, this one among them unless it retires. */
+  readonly executors: () => readonly Executor[];
   /** Absent: the host's. */
   readonly reserve?: ReserveBoard;
 }
@@ -59,15 +63,13 @@ interface Request {
   readonly digest: string;
 }
 
-export class Executor implements AsyncDisposable {
+export class Executor implements Place, AsyncDisposable {
   readonly index: number;
   readonly worker: Worker;
   readonly #options: ExecutorOptions;
   readonly #log: Log;
-  /** The build that runs, then those that wait for their turn. */
-  readonly #builds: Build[] = [];
-  /** Resolves when all of them have ended. Never rejects. */
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #changed = new Condition();
+  #state: ExecutorState = { kind: "idle" };
 
   constructor(options: ExecutorOptions) {
     const { index, node, servers, context } = options;
@@ -83,8 +85,22 @@ export class Executor implements AsyncDisposable {
   }
 
   get state(): ExecutorState {
-    const [build] = this.#builds;
-    return build ? { kind: "busy", build } : { kind: "idle" };
+    return this.#state;
+  }
+
+  get idle(): boolean {
+    return this.#state.kind === "idle";
+  }
+
+  occupy(build: Build): void {
+    this.#state = { kind: "busy", build };
+  }
+
+  /** The build has ended: the place is for the next one. */
+  #vacate(): void {
+    this.#state = { kind: "idle" };
+    this.#options.placement.next(this);
+    this.#changed.wake();
   }
 
   /** One Gearman job, from its assignment to the packet that ends it. */
@@ -107,10 +123,7 @@ export class Executor implements AsyncDisposable {
     if (!build) return job.fail();
     const report = reports.open(build);
     void report.attach(job);
-    const before = this.#turn;
-    const run = this.#run(report, request, before);
-    this.#turn = Promise.all([before, run]);
-    await run;
+    await this.#run(report, request);
   }
 
   /** What the job asks for; undefined when it was answered without a build. */
@@ -167,16 +180,15 @@ export class Executor implements AsyncDisposable {
     }
   }
 
-  /** A build, from its turn to its end. Never rejects. */
-  async #run(report: JobReport, { config, parameters }: Request, turn: Promise<unknown>): Promise<void> {
-    const { context } = this.#options;
+  /** A build, from its assignment to its end. Never rejects. */
+  async #run(report: JobReport, { config, parameters }: Request): Promise<void> {
+    const { context, placement, executors } = this.#options;
     const { build } = report;
     const { job, uuid, number, server } = build.record;
     const log = this.#log.child({ job, number, uuid });
     log.info({ server }, `${build.title} assigned`);
-    this.#builds.push(build);
-    // A build that is stopped doesn't wait for its turn to end.
-    await Promise.race([turn, aborted(build.signal, build)]);
+    const executor = await placement.place(build, [this, ...executors()]);
+    if (executor) build.record.executor = executor.index;
     const ended = await this.#carryOut(report, config, parameters, log);
     const { infrastructureResult } = context.config();
     const result = (ending: Ending) => resultOf(ending.kind, infrastructureResult);
@@ -190,7 +202,7 @@ export class Executor implements AsyncDisposable {
       if (build.state.phase === "ended") ending = build.state.ending;
     }
     context.reports.end(report, ending, result(ending));
-    this.#builds.splice(this.#builds.indexOf(build), 1);
+    if (executor) executor.#vacate();
     // In the same turn as the end, so that this executor can't be handed another job first.
     if (wantsNodeOffline(parameters)) context.takeOffline(build);
     const level = unwritten ? "error" : ending.kind === "infrastructure" ? "warn" : "info";
@@ -226,6 +238,8 @@ export class Executor implements AsyncDisposable {
   /** Takes no more work, and closes its connections when what it has is done. */
   async retire(): Promise<void> {
     await this.worker.retire();
+    // What runs here may have come by another executor's connection.
+    await this.#changed.until(() => this.idle);
     await this[Symbol.asyncDispose]();
   }
 

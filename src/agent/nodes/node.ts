@@ -1,8 +1,11 @@
 /** Nodes, the host and the devices: their executors, what they register, and whether they take work. */
+
+import type { Build } from "#/builds/build.ts";
 import type { JobConfig } from "#/config/model.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { nodeFunctions } from "#/zuul/functions.ts";
 import { Executor, type NodeContext } from "./executor.ts";
+import { Placement } from "./placement.ts";
 import type { ReserveBoard } from "./run-build.ts";
 
 /**
@@ -46,6 +49,7 @@ export class Node implements AsyncDisposable {
   readonly #options: NodeOptions;
   readonly #holds = new Map<Hold, string>();
   readonly #executors: Executor[] = [];
+  readonly #placement = new Placement<Executor>();
   /** A reload lowered their number, and their last build still runs. */
   readonly #retiring = new Set<Executor>();
   #labels: readonly string[];
@@ -66,6 +70,11 @@ export class Node implements AsyncDisposable {
   /** All that may have a build, also the retiring ones. */
   get executors(): readonly Executor[] {
     return [...this.#executors, ...this.#retiring];
+  }
+
+  /** Builds that wait for an executor. */
+  get waiting(): readonly Build[] {
+    return this.#placement.waiting;
   }
 
   /** Why it takes no work, each with a line for people; empty when it is ready. */
@@ -139,10 +148,13 @@ export class Node implements AsyncDisposable {
       node,
       servers: this.#servers,
       context,
+      placement: this.#placement,
+      executors: () => this.#executors,
       ...(reserve && { reserve }),
     });
     executor.worker.setFunctions(this.functions);
     if (this.#holds.size > 0) executor.worker.pause();
+    this.#placement.next(executor);
     return executor;
   }
 

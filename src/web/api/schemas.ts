@@ -148,6 +148,7 @@ const lab: Record<string, SchemaObject> = {
     reasons: texts,
     functions: texts,
     executors: { type: "array", items: object({ index: count }, { build: ref("BuildStatus") }) },
+    waiting: described({ type: "array", items: ref("BuildStatus") }, "Builds that wait for an executor."),
   }),
   BuildStatus: object({ ...identity, phase: text, progress: count, assigned: time }),
   DeviceList: object({ devices: list("DeviceStatus") }),

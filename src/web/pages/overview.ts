@@ -69,11 +69,11 @@ function nodeState({ state, reasons }: NodeStatus): Html {
   return html`${badge(state === "ready" ? "good" : "warn", state)}${reasons.map((reason) => html`<div class="reason">${reason}</div>`)}`;
 }
 
-function executors({ executors }: NodeStatus): Html[] {
-  return executors.map(
-    ({ build }) =>
-      html`<div class="executor">${build ? buildLink(build) : html`<span class="quiet">idle</span>`}</div>`,
-  );
+function executors({ executors, waiting }: NodeStatus): Html[] {
+  return [
+    ...executors.map(({ build }) => (build ? buildLink(build) : html`<span class="quiet">idle</span>`)),
+    ...waiting.map((build) => html`${buildLink(build)} <span class="quiet">waiting</span>`),
+  ].map((content) => html`<div class="executor">${content}</div>`);
 }
 
 /** Without the reason for a state, which the node table shows. */

@@ -125,6 +125,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   const agent = new Agent({ ...parts, host: hostNode, nodes, devices, manager, pages, resources });
   resources.use(await ControlServer.listen(options.control, controlRoutes(agent), log));
   await housekeeping.round();
+  void housekeeping.sweep();
   resources.use(pages);
   await pages.serve(config.http);
   const functions = nodes.all.flatMap((node) => [...node.functions]);

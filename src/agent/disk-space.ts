@@ -1,9 +1,12 @@
 /** Keeps `min-free` free on the disk of the state directory: holds the nodes below it, and makes room. */
 import type { Build } from "#/builds/build.ts";
 import type { Mirrors } from "#/builds/checkout/mirrors.ts";
+import type { BuildSummary } from "#/builds/record.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import { diskUsage, dispensable } from "#/builds/workspace/disk-usage.ts";
+import { removeTree } from "#/builds/workspace/remove.ts";
 import {
+  listAside,
   listWorkspaces,
   removeWorkspace,
   type Workspace,
@@ -41,8 +44,9 @@ export class DiskSpace {
   readonly #overfull = new Set<Build>();
   /** When builds may be measured again, by performance.now(). */
   #nextMeasure = 0;
-  /** The last failure to make room, which is logged once. */
-  #failure: string | undefined;
+
+  /** What couldn't be removed, each logged once. */
+  readonly #left = new Set<string>();
 
   constructor(options: DiskSpaceOptions) {
     this.#options = options;
@@ -108,38 +112,54 @@ export class DiskSpace {
   }
 
   /**
-   * Removes first what the builds that were stopped for their size have left, then old builds, then unused
-   * workspaces and mirrors: without those, later builds are only slower.
+   * Removes first what the builds that were stopped for their size have left, then old builds, then unused workspaces
+   * and mirrors: without those, later builds are only slower. What can't be removed is left, and the next one goes.
    */
   async #makeRoom(minFree: number): Promise<void> {
+    const { stateDir } = this.#options;
+    for (const build of this.#overfull) {
+      if (build.state.phase !== "ended") continue;
+      await this.#attempt(() => this.#removeWorkspace(workspaceOf(stateDir, build.record)));
+      this.#overfull.delete(build);
+    }
+    for (const remove of await this.#dispensable()) {
+      if ((await this.#free()) >= minFree) return;
+      await this.#attempt(remove);
+    }
+  }
+
+  async #dispensable(): Promise<(() => Promise<void>)[]> {
     const { builds, mirrors, stateDir, log } = this.#options;
-    const enough = async () => (await this.#free()) >= minFree;
+    const removeBuild = async (build: BuildSummary) => {
+      const { job, number } = build;
+      await builds.remove(build);
+      log.info({ job, number }, `${job}#${number} is removed to make room`);
+    };
+    const removeMirror = async (mirror: string) => {
+      if (await mirrors.remove(mirror))
+        log.info({ mirror }, "a mirror of a repository is removed to make room");
+    };
+    const [workspaces, unused] = [await listWorkspaces(stateDir), await mirrors.unused()];
+    return [
+      ...dispensable(builds.finished()).map((build) => () => removeBuild(build)),
+      ...workspaces.map((workspace) => () => this.#removeWorkspace(workspace)),
+      ...unused.map((mirror) => () => removeMirror(mirror)),
+    ];
+  }
+
+  /** Removes what could only be moved aside, such as workspaces in which a container left another user's files. */
+  async sweep(): Promise<void> {
+    for (const aside of await listAside(this.#options.stateDir)) await this.#attempt(() => removeTree(aside));
+  }
+
+  async #attempt(remove: () => Promise<void>): Promise<void> {
     try {
-      for (const build of this.#overfull) {
-        if (build.state.phase !== "ended") continue;
-        await this.#removeWorkspace(workspaceOf(stateDir, build.record));
-        this.#overfull.delete(build);
-      }
-      for (const build of dispensable(builds.finished())) {
-        if (await enough()) return;
-        await builds.remove(build);
-        const { job, number } = build;
-        log.info({ job, number }, `${job}#${number} is removed to make room`);
-      }
-      for (const workspace of await listWorkspaces(stateDir)) {
-        if (await enough()) return;
-        await this.#removeWorkspace(workspace);
-      }
-      for (const mirror of await mirrors.unused()) {
-        if (await enough()) return;
-        if (await mirrors.remove(mirror))
-          log.info({ mirror }, "a mirror of a repository is removed to make room");
-      }
-      this.#failure = undefined;
+      await remove();
     } catch (error) {
       const { message } = error as Error;
-      if (message !== this.#failure) log.error({}, `no room can be made: ${message}`);
-      this.#failure = message;
+      if (this.#left.has(message)) return;
+      this.#left.add(message);
+      this.#options.log.warn({}, `it takes space and is left: ${message}`);
     }
   }
 
@@ -148,7 +168,7 @@ export class DiskSpace {
     const { executor, job } = workspace;
     const isUsed = () =>
       builds.running.some(({ record }) => workspaceOf(stateDir, record).folder === workspace.folder);
-    if (await removeWorkspace(stateDir, workspace, isUsed)) {
+    if (await removeWorkspace(workspace, isUsed)) {
       log.info({ executor, job }, `the workspace of ${job} is removed to make room`);
     }
   }

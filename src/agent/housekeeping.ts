@@ -56,6 +56,11 @@ export class Housekeeping implements AsyncDisposable {
     });
   }
 
+  /** Removes what an earlier agent could only move aside. Never rejects. */
+  sweep(): Promise<void> {
+    return this.#next(() => this.#attempt("removing what was moved aside", () => this.#space.sweep()));
+  }
+
   #next(work: () => Promise<void>): Promise<void> {
     this.#waiting += 1;
     this.#rounds = this.#rounds.then(work).finally(() => {

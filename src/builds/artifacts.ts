@@ -6,7 +6,7 @@ import { basename, dirname, join } from "node:path";
 import { BuildError } from "./errors.ts";
 import { makeFolders, openInside } from "./workspace/files.ts";
 import { findFiles, quote, Warnings, walk } from "./workspace/find.ts";
-import { removeTree } from "./workspace/workspace.ts";
+import { removeTree } from "./workspace/remove.ts";
 
 export interface Artifact {
   /** Relative, with "/" between names for which isName() holds. */

@@ -21,7 +21,9 @@ export type BuildErrorCode =
   /** The folder of all builds can't be used: the agent can't start. */
   | "STORE"
   /** Old builds can't be removed. */
-  | "PRUNE";
+  | "PRUNE"
+  /** A part of a tree can't be removed. */
+  | "REMOVE";
 
 export class BuildError extends CodedError<BuildErrorCode> {
   override readonly name = "BuildError";

@@ -5,7 +5,7 @@ import { removeHalfWritten } from "#/lib/replace-file.ts";
 import { BuildError } from "./errors.ts";
 import { type BuildRecord, readRecord, recordFile, writeRecord } from "./record.ts";
 import { quote } from "./workspace/find.ts";
-import { removeTree } from "./workspace/workspace.ts";
+import { removeTree } from "./workspace/remove.ts";
 
 export interface LoadedBuilds {
   /** Builds without an end; they are recorded as lost now. */
@@ -43,7 +43,7 @@ export async function loadBuilds(
     await attempt(join(folder, job), async () => {
       for (const name of await readdir(join(folder, job))) {
         const place = join(folder, job, name);
-        // A crash leaves half-made (.new-N) and half-removed (.old-N) folders.
+        // A crash leaves half-made (.new-N) and half-removed (.old-…) folders.
         if (/^\.(new|old)-/.test(name)) await attempt(place, () => removeTree(place));
         // A number with more digits isn't ours, and might leave no higher ones.
         if (!/^[1-9][0-9]{0,14}$/.test(name)) continue;

@@ -1,4 +1,5 @@
 /** All builds of the box: the running ones, and the finished ones in `STATE/builds/JOB/NUMBER/`. */
+import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { rename } from "node:fs/promises";
 import { join } from "node:path";
@@ -13,7 +14,7 @@ import {
   summarize,
   writeRecord,
 } from "./record.ts";
-import { removeTree } from "./workspace/workspace.ts";
+import { removeTree } from "./workspace/remove.ts";
 
 /** Which build: by its Gearman unique, or by job and number. */
 export type Selector = { readonly uuid: string } | { readonly job: string; readonly number: number };
@@ -280,7 +281,7 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     if (!ofJob?.delete(build.number)) return;
     await this.#amending;
     // Renamed first: after a crash no half of a build looks like a whole one.
-    const aside = join(this.#options.folder, build.job, `.old-${build.number}`);
+    const aside = join(this.#options.folder, build.job, `.old-${randomUUID()}`);
     try {
       await rename(this.folder(build.job, build.number), aside);
     } catch (error) {

@@ -6,14 +6,15 @@ import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { collectArtifacts } from "#/builds/artifacts.ts";
 import type { Build } from "#/builds/build.ts";
-import { checkout } from "#/builds/checkout/checkout.ts";
+import { type Checkout, type CheckoutOptions, checkout } from "#/builds/checkout/checkout.ts";
 import type { Mirrors } from "#/builds/checkout/mirrors.ts";
 import type { ConsoleLog } from "#/builds/console/log.ts";
 import type { Ending } from "#/builds/ending.ts";
 import { buildVariables, jobEnvironment } from "#/builds/environment.ts";
 import { BuildError } from "#/builds/errors.ts";
 import { readJunit } from "#/builds/junit.ts";
-import { prepareWorkspace, workspaceOf } from "#/builds/workspace/workspace.ts";
+import { removeTree } from "#/builds/workspace/remove.ts";
+import { prepareWorkspace, setAside, workspaceOf } from "#/builds/workspace/workspace.ts";
 import type { Config, JobConfig } from "#/config/model.ts";
 import { BoardFailure, inWords, meaningOf } from "#/devices/errors.ts";
 import { formatDuration } from "#/lib/units.ts";
@@ -139,8 +140,9 @@ async function work(
   const workspace = await prepareWorkspace({ stateDir, executor, job: job.name });
   const log = (line: string) => console.note(line);
   const options = { workspace, parameters, mirrors, trees, log, signal: build.signal };
+  const renew = () => renewWorkspace(workspace, { stateDir, executor, job: job.name });
   // Until the build has ended its workspace borrows from the mirrors.
-  await using change = job.checkout ? await checkout(options) : undefined;
+  await using change = job.checkout ? await checkOut(options, renew) : undefined;
   if (change) build.record.commit = change.commit;
 
   await using parametersFile = await writeParameters(request);
@@ -201,6 +203,29 @@ function endingOf(error: unknown, boxHealth: BoxHealth): Ending {
   // A refused checkout is the change's own fault, and would be refused on any other box too.
   const refused = error instanceof BuildError && error.code === "CHECKOUT_REFUSED";
   return { kind: refused ? "failed" : "infrastructure", reason: error.message.split("\n", 1)[0] ?? "" };
+}
+
+/** Checks the change out; where the workspace can't be emptied, whatever a job left in it, into a new one. */
+async function checkOut(options: CheckoutOptions, renew: () => Promise<void>): Promise<Checkout> {
+  try {
+    return await checkout(options);
+  } catch (error) {
+    const helps = error instanceof BuildError && error.code === "WORKSPACE" && !options.signal?.aborted;
+    if (!helps) throw error;
+    await options.log(`${error.message}; it is moved aside, and a new one made`);
+    await renew();
+    return await checkout(options);
+  }
+}
+
+async function renewWorkspace(
+  workspace: string,
+  place: Parameters<typeof prepareWorkspace>[0],
+): Promise<void> {
+  const aside = setAside(workspace);
+  await prepareWorkspace(place);
+  // What is left of it takes space, and is all that a person has to remove.
+  if (aside !== undefined) await removeTree(aside).catch(() => {});
 }
 
 /** All parameters as a JSON file that only the job's user can read; removed with the build, since it may hold secrets. */

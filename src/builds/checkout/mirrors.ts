@@ -7,7 +7,7 @@ import { chmod, lstat, mkdir, readdir, realpath, utimes, writeFile } from "node:
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Condition } from "#/lib/condition.ts";
-import { removeTree } from "../workspace/workspace.ts";
+import { removeTree } from "../workspace/remove.ts";
 import type { Source } from "./source.ts";
 
 /** Whose objects may meet: what a change brought in never reaches a build that executes only the lab's own scripts. */

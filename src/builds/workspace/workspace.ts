@@ -1,9 +1,14 @@
 /** Workspaces: the folders that jobs work in, kept between builds. */
-import { renameSync } from "node:fs";
-import { chmod, lstat, opendir, readdir, realpath, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { randomUUID } from "node:crypto";
+import { constants, renameSync } from "node:fs";
+import { access, lstat, readdir, realpath } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { BuildError } from "../errors.ts";
 import { isName, makeFolders } from "./files.ts";
+import { removeTree } from "./remove.ts";
+
+/** No job's name starts like this. */
+const asidePrefix = ".old-";
 
 /** `STATE/workspaces/EXECUTOR/JOB`. */
 export interface Workspace {
@@ -44,10 +49,24 @@ export async function prepareWorkspace(place: {
     }
   }
   try {
-    return await makeFolders(await realpath(place.stateDir), parts);
+    const above = await makeFolders(await realpath(place.stateDir), ["workspaces", place.executor]);
+    return await makeUsable(above, place.job);
   } catch (cause) {
     const why = (cause as Error).message;
     throw new BuildError("WORKSPACE", `the workspace of ${place.job} can't be created: ${why}`, { cause });
+  }
+}
+
+/** A folder that belongs to somebody else, as a container leaves it, is moved aside. */
+async function makeUsable(above: string, job: string): Promise<string> {
+  try {
+    const workspace = await makeFolders(above, [job]);
+    await access(workspace, constants.R_OK | constants.W_OK | constants.X_OK);
+    return workspace;
+  } catch (error) {
+    const { code = "" } = error as NodeJS.ErrnoException;
+    if (!["EACCES", "EPERM"].includes(code) || setAside(join(above, job)) === undefined) throw error;
+    return await makeFolders(above, [job]);
   }
 }
 
@@ -57,6 +76,7 @@ export async function listWorkspaces(stateDir: string): Promise<Workspace[]> {
   const found: (Workspace & { changed: number })[] = [];
   for (const executor of await folders(base)) {
     for (const job of await folders(join(base, executor))) {
+      if (job.startsWith(asidePrefix)) continue;
       const folder = join(base, executor, job);
       const changed = (await lstat(folder).catch(() => undefined))?.mtimeMs ?? 0;
       found.push({ executor, job, folder, changed });
@@ -69,50 +89,44 @@ export async function listWorkspaces(stateDir: string): Promise<Workspace[]> {
  * Removes a workspace that no build uses.
  * @param isUsed asked just before the removal; a build that comes later creates a new workspace
  * @returns false when it is in use
- * @throws the file system's error
+ * @throws BuildError REMOVE when a part of it is left, aside
  */
-export async function removeWorkspace(
-  stateDir: string,
-  workspace: Workspace,
-  isUsed: () => boolean,
-): Promise<boolean> {
-  // No executor has this name. If a crash leaves it behind, the next call removes it.
-  const aside = join(stateDir, "workspaces", ".old");
-  await removeTree(aside);
+export async function removeWorkspace(workspace: Workspace, isUsed: () => boolean): Promise<boolean> {
   if (isUsed()) return false;
   // In the same turn as isUsed(): no build can begin in between.
-  try {
-    renameSync(workspace.folder, aside);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-  }
-  await removeTree(aside);
+  const aside = setAside(workspace.folder);
+  if (aside !== undefined) await removeTree(aside);
   return true;
+}
+
+/**
+ * Moves a workspace out of the way, whatever is in it and whoever owns that; at worst it stays there until somebody removes it.
+ * @returns where it is now; undefined: there is none
+ * @throws the file system's error
+ */
+export function setAside(workspace: string): string | undefined {
+  const aside = join(dirname(workspace), `${asidePrefix}${randomUUID()}`);
+  try {
+    renameSync(workspace, aside);
+    return aside;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** What setAside() moved and nobody could remove yet. */
+export async function listAside(stateDir: string): Promise<string[]> {
+  const base = join(stateDir, "workspaces");
+  const found: string[] = [];
+  for (const executor of await folders(base)) {
+    const names = await readdir(join(base, executor)).catch(() => []);
+    for (const name of names) if (name.startsWith(asidePrefix)) found.push(join(base, executor, name));
+  }
+  return found;
 }
 
 async function folders(path: string): Promise<string[]> {
   const entries = await readdir(path, { withFileTypes: true }).catch(() => []);
   return entries.filter((entry) => entry.isDirectory() && isName(entry.name)).map(({ name }) => name);
-}
-
-/**
- * Removes a file, a link or a whole folder, even with read-only folders in it, as in Go's module cache.
- */
-export async function removeTree(path: string): Promise<void> {
-  try {
-    await rm(path, { recursive: true, force: true });
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code !== "EACCES" && code !== "EPERM" && code !== "ENOTEMPTY") throw error;
-    await unlock(path);
-    await rm(path, { recursive: true, force: true });
-  }
-}
-
-async function unlock(folder: string): Promise<void> {
-  if (!(await lstat(folder)).isDirectory()) return;
-  await chmod(folder, 0o700);
-  for await (const entry of await opendir(folder)) {
-    if (entry.isDirectory()) await unlock(join(folder, entry.name));
-  }
 }

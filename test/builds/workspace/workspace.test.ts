@@ -1,14 +1,34 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { chmod, lstat, mkdir, mkdtemp, readFile, realpath, rm, symlink, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  realpath,
+  rm,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { BuildError } from "#/builds/errors.ts";
 import { openInside, secureJoin } from "#/builds/workspace/files.ts";
-import { prepareWorkspace, removeTree } from "#/builds/workspace/workspace.ts";
+import { removeTree } from "#/builds/workspace/remove.ts";
+import {
+  listAside,
+  listWorkspaces,
+  prepareWorkspace,
+  removeWorkspace,
+  setAside,
+} from "#/builds/workspace/workspace.ts";
+import { lacksMount } from "../../support/folders.ts";
+import { asNobody, lacksRoot } from "../../support/nobody.ts";
 
 async function folder() {
   const path = await realpath(await mkdtemp(join(tmpdir(), "labgear-workspace-")));
@@ -141,18 +161,56 @@ test("openInside opens regular files inside and nothing else", async () => {
   }
 });
 
-test("removeTree removes what a job made read-only, and doesn't follow links", async () => {
-  await using base = await folder();
-  await using elsewhere = await folder();
-  await writeFile(join(elsewhere.path, "precious"), "");
-  const tree = join(base.path, "tree");
-  await mkdir(join(tree, "a/b"), { recursive: true });
-  await writeFile(join(tree, "a/b/c"), "");
-  await symlink(elsewhere.path, join(tree, "a/link"));
-  await chmod(join(tree, "a/b"), 0o555);
-  await chmod(join(tree, "a"), 0o000);
-  await removeTree(tree);
-  assert.ok(!existsSync(tree));
-  assert.ok(existsSync(join(elsewhere.path, "precious")));
-  await removeTree(tree);
+test("a workspace whose content can't be removed is moved aside, and the rest of it goes", {
+  skip: lacksMount(),
+}, async () => {
+  await using state = await folder();
+  const made = await prepareWorkspace({ stateDir: state.path, executor: "1", job: "j" });
+  await mkdir(join(made, "mounted"));
+  await writeFile(join(made, "file"), "");
+  execFileSync("mount", ["-t", "tmpfs", "labgear-test", join(made, "mounted")]);
+  const [other] = await listWorkspaces(state.path);
+  assert.ok(other);
+  try {
+    await assert.rejects(
+      removeWorkspace(other, () => false),
+      { code: "REMOVE", message: '"mounted" can\'t be removed: EXDEV' },
+    );
+    assert.deepEqual(await listWorkspaces(state.path), []);
+    const [aside = ""] = await listAside(state.path);
+    assert.deepEqual(await readdir(aside), ["mounted"]);
+    await prepareWorkspace({ stateDir: state.path, executor: "1", job: "j" });
+    assert.equal(setAside(made)?.startsWith(join(state.path, "workspaces/1/.old-")), true);
+    assert.equal((await listAside(state.path)).length, 2);
+  } finally {
+    const [aside = ""] = (await listAside(state.path)).filter((path) => existsSync(join(path, "mounted")));
+    execFileSync("umount", [join(aside, "mounted")]);
+  }
+  for (const aside of await listAside(state.path)) await removeTree(aside);
+  assert.deepEqual(await listAside(state.path), []);
+});
+
+test("a workspace in use stays", async () => {
+  await using state = await folder();
+  await prepareWorkspace({ stateDir: state.path, executor: "1", job: "j" });
+  const [workspace] = await listWorkspaces(state.path);
+  assert.ok(workspace);
+  assert.equal(await removeWorkspace(workspace, () => true), false);
+  assert.equal((await listWorkspaces(state.path)).length, 1);
+});
+
+test("a workspace of another user, as a container leaves it, is moved aside", {
+  skip: lacksRoot(),
+}, async () => {
+  await using state = await folder();
+  const place = { stateDir: state.path, executor: "1", job: "j" };
+  const made = await prepareWorkspace(place);
+  await mkdir(join(made, "root"));
+  execFileSync("chown", ["-R", "65534:65534", state.path]);
+  await chmod(state.path, 0o755);
+  execFileSync("chown", ["-R", "0:0", made]);
+  await asNobody("workspace/workspace.ts", `await lib.prepareWorkspace(${JSON.stringify(place)});`);
+  assert.equal((await lstat(made)).uid, 65534);
+  assert.deepEqual(await readdir(made), []);
+  assert.equal((await listAside(state.path)).length, 1);
 });

@@ -1,0 +1,144 @@
+/**
+ * Removes trees in which a job could have left anything: any depth, any bytes as names, any modes. Every step goes through the
+ * descriptor of a folder and follows no link, so a process that still moves things about can't lead it elsewhere.
+ */
+import { randomUUID } from "node:crypto";
+import { constants } from "node:fs";
+import { chmod, type FileHandle, lstat, open, opendir, rename, rmdir, unlink } from "node:fs/promises";
+import { reason } from "#/lib/errors.ts";
+import { shown } from "#/lib/text.ts";
+import { BuildError } from "../errors.ts";
+
+const folderFlags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
+/** open(2): a handle without any right to what it names. Node has no constant for it. */
+const pathOnly = 0o10000000;
+
+/** How deep one descent goes: each level holds two descriptors. What is deeper is moved up first. */
+const maxDepth = 24;
+/** How many files are unlinked at once. */
+const batchSize = 64;
+
+/**
+ * Removes a file, a link or a whole folder; nothing happens when it isn't there.
+ * @param path in a folder that no job can write
+ * @throws BuildError REMOVE when something can't be removed; all else is
+ */
+export async function removeTree(path: string): Promise<void> {
+  try {
+    const there = await lstat(path).catch(ignoreMissing);
+    if (!there) return;
+    if (!there.isDirectory()) return await unlink(path).catch(ignoreMissing);
+    await emptyFolder(path);
+    await rmdir(path).catch(ignoreMissing);
+  } catch (error) {
+    throw error instanceof BuildError ? error : failure(Buffer.from(path), error);
+  }
+}
+
+/**
+ * Removes everything in a folder.
+ * @param path in a folder that no job can write
+ * @param except names that stay
+ * @throws BuildError REMOVE when something can't be removed; all else is
+ */
+export async function emptyFolder(path: string, except: readonly string[] = []): Promise<void> {
+  await using root = await openFolder(Buffer.from(path)).catch((error) => {
+    throw failure(Buffer.from(path), error);
+  });
+  await new Removal(root, (await root.stat()).dev).run(except);
+}
+
+class Removal {
+  readonly #root: FileHandle;
+  readonly #device: number;
+  /** Folders from far below, in the root now, that are still to be removed. */
+  readonly #moved: Buffer[] = [];
+  #failure: BuildError | undefined;
+
+  constructor(root: FileHandle, device: number) {
+    this.#root = root;
+    this.#device = device;
+  }
+
+  async run(except: readonly string[]): Promise<void> {
+    await this.#empty(
+      this.#root,
+      1,
+      except.map((name) => Buffer.from(name)),
+    );
+    for (let name = this.#moved.pop(); name; name = this.#moved.pop()) {
+      await this.#attempt(name, this.#removeFolder(this.#root, name, 1));
+    }
+    if (this.#failure) throw this.#failure;
+  }
+
+  async #empty(folder: FileHandle, depth: number, except: readonly Buffer[] = []): Promise<void> {
+    let files: Promise<void>[] = [];
+    const entries = await opendir(`/proc/self/fd/${folder.fd}`, { encoding: "buffer" as BufferEncoding });
+    for await (const entry of entries) {
+      const name = entry.name as unknown as Buffer;
+      if (except.some((kept) => kept.equals(name))) continue;
+      if (entry.isDirectory()) await this.#attempt(name, this.#removeFolder(folder, name, depth));
+      else files.push(this.#attempt(name, unlink(inside(folder, name))));
+      if (files.length < batchSize) continue;
+      await Promise.all(files);
+      files = [];
+    }
+    await Promise.all(files);
+  }
+
+  async #removeFolder(parent: FileHandle, name: Buffer, depth: number): Promise<void> {
+    const path = inside(parent, name);
+    {
+      await using folder = await openFolder(path);
+      if ((await folder.stat()).dev !== this.#device)
+        throw Object.assign(new Error("another file system is mounted there"), { code: "EXDEV" });
+      if (depth >= maxDepth) {
+        const moved = Buffer.from(`.old-${randomUUID()}`);
+        await rename(path, inside(this.#root, moved));
+        this.#moved.push(moved);
+        return;
+      }
+      await this.#empty(folder, depth + 1);
+    }
+    await rmdir(path);
+  }
+
+  /** The first failure is kept; the rest is removed all the same. */
+  async #attempt(name: Buffer, step: Promise<void>): Promise<void> {
+    await step.catch(ignoreMissing).catch((error: unknown) => {
+      this.#failure ??= failure(name, error);
+    });
+  }
+}
+
+/** Opens a folder, even one without rights for its owner, as in Go's module cache. */
+async function openFolder(path: Buffer): Promise<FileHandle> {
+  try {
+    const folder = await open(path, folderFlags);
+    const { mode } = await folder.stat();
+    // What can't be changed here shows below.
+    if ((mode & 0o700) !== 0o700) await folder.chmod(0o700).catch(() => {});
+    return folder;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EACCES") throw error;
+    await using found = await open(path, pathOnly | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    await chmod(`/proc/self/fd/${found.fd}`, 0o700);
+    return await open(`/proc/self/fd/${found.fd}`, constants.O_RDONLY | constants.O_DIRECTORY);
+  }
+}
+
+/** The path of something in an open folder: the kernel goes from the descriptor (proc_pid_fd(5)). */
+function inside(folder: FileHandle, name: Buffer): Buffer {
+  return Buffer.concat([Buffer.from(`/proc/self/fd/${folder.fd}/`), name]);
+}
+
+function failure(name: Buffer, cause: unknown): BuildError {
+  return new BuildError("REMOVE", `${shown(name.toString(), 100)} can't be removed: ${reason(cause)}`, {
+    cause,
+  });
+}
+
+function ignoreMissing(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== "ENOENT") throw error;
+}

@@ -2,10 +2,10 @@
 import { Hono } from "hono";
 import { isConnected } from "./agent-view.ts";
 import { apiRoutes } from "./api/routes.ts";
-import type { Env } from "./env.ts";
 import { RequestError } from "./errors.ts";
 import { fileRoutes } from "./files.ts";
 import { pageRoutes, showError } from "./pages/routes.ts";
+import type { Env } from "./request.ts";
 import { alreadySent } from "./send-file.ts";
 import type { Services } from "./services.ts";
 

@@ -7,11 +7,10 @@ import { consoleSize, openConsole, readConsole } from "#/builds/console/follow.t
 import type { FoundBuild } from "#/builds/store.ts";
 import { openStored } from "#/builds/workspace/files.ts";
 import { captureFile } from "#/lib/capture.ts";
-import type { Env } from "./env.ts";
 import { RequestError } from "./errors.ts";
 import { untrusted } from "./headers.ts";
 import { artifactType, attachment } from "./media-types.ts";
-import { byteOffset, findBuild } from "./request.ts";
+import { byteOffset, type Env, findBuild } from "./request.ts";
 import { alreadySent, sendFile } from "./send-file.ts";
 import type { Services } from "./services.ts";
 

@@ -1,8 +1,14 @@
 /** Reads what a request names: a build, and numbers in its query. */
+import type { HttpBindings } from "@hono/node-server";
 import { type BuildRecord, readRecord } from "#/builds/record.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import type { AgentView } from "./agent-view.ts";
 import { RequestError } from "./errors.ts";
+
+/** What hono hands to every route: Node's own request and response. */
+export interface Env {
+  Bindings: HttpBindings;
+}
 
 /** @throws RequestError 404 */
 export function findBuild(agent: AgentView, job: string, number: string): FoundBuild {

@@ -5,11 +5,10 @@ import { type ConsolePlace, countLines, linesOf, search } from "#/builds/console
 import type { FoundBuild } from "#/builds/store.ts";
 import { openStored } from "#/builds/workspace/files.ts";
 import { captureFile, readCapture } from "#/lib/capture.ts";
-import type { Env } from "../env.ts";
 import { RequestError } from "../errors.ts";
 import { textOrBase64 } from "../events/frames.ts";
 import { noCapture } from "../files.ts";
-import { findBuild, wholeNumber } from "../request.ts";
+import { type Env, findBuild, wholeNumber } from "../request.ts";
 import type { Services } from "../services.ts";
 import { readTestReport } from "../test-report.ts";
 import { openApi } from "./openapi.ts";

@@ -4,7 +4,7 @@ import { consoleSize, openConsole } from "#/builds/console/follow.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import type { AgentView } from "../agent-view.ts";
 import { buildView, deviceView, statusView } from "../api/views.ts";
-import type { Env } from "../env.ts";
+import type { Env } from "../request.ts";
 import { byteOffset, findBuild } from "../request.ts";
 import { alreadySent } from "../send-file.ts";
 import { Audience } from "./audience.ts";

@@ -3,7 +3,7 @@ import { type Context, Hono } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import type { AgentView } from "../agent-view.ts";
 import { assets } from "../assets.ts";
-import type { Env } from "../env.ts";
+import type { Env } from "../request.ts";
 import { findBuild, wholeNumber } from "../request.ts";
 import type { Services } from "../services.ts";
 import { buildPage } from "./build.ts";

@@ -50,6 +50,8 @@ jobs:
       try 'ls /var/lib/labgear/workspaces'
       try 'cat /var/lib/labgear/workspaces/*/secret/kept /var/lib/labgear/workspaces/0/secret/kept'
       try 'cat /var/lib/labgear/workspaces/1/secret/kept'
+      try 'ls /var/lib/labgear/mirrors'
+      try 'ls /var/lib/labgear-fetch'
       try 'ls /var/lib/labgear-build/1 /var/lib/labgear-build/2'
       try 'cat /proc/$AGENT/environ'
       try 'ls /proc/$AGENT/fd'
@@ -144,10 +146,10 @@ for (const release of Object.keys(releases) as Release[]) {
       await until("labgear status | grep -q wait#4");
       await box.sh("dpkg --remove labgear");
       await cut;
-      const theirs = "-user labgear -o -user labgear-build1 -o -user labgear-build2";
+      const theirs = "-user labgear -o -user labgear-fetch -o -user labgear-build1 -o -user labgear-build2";
       assert.equal(await box.sh(`find /proc -maxdepth 1 ${theirs}`), "");
       await box.sh("test -d /var/lib/labgear/builds; test -e /etc/labgear/conf.d/jobs.yaml");
-      await box.sh("dpkg --purge labgear; rm -r /srv/project /etc/gitconfig");
+      await box.sh("dpkg --purge labgear; rm -r /srv/project");
       const before = new Set(bare.split("\n"));
       const after = new Set((await box.sh(inventory)).split("\n"));
       // shadow- and the like are what it was before any user was added or removed.
@@ -167,7 +169,7 @@ async function buildsAreApart(box: Box): Promise<void> {
   const found = await box.sh("labgear build spy -p AGENT=$(systemctl show --value -p MainPID labgear)");
   assert.match(found, /^done$/m);
   assert.doesNotMatch(found, /LEAK|SECRET/);
-  assert.equal(found.match(/^refused$/gm)?.length, 17, found);
+  assert.equal(found.match(/^refused$/gm)?.length, 19, found);
   await box.sh("touch /srv/go");
   assert.equal((await secret).exitCode, 0);
   // Later, too, and as the same user.
@@ -177,8 +179,8 @@ async function buildsAreApart(box: Box): Promise<void> {
 
 /** git runs as the build's user, and what it fetched serves the next build. */
 async function checkoutTwice(box: Box): Promise<void> {
-  // Served to other users than its owner.
-  await box.sh(`git config --system safe.directory "*"; git init -q -b main /srv/project; cd /srv/project; echo hello > greeting; git add .
+  // Of root, and no build's.
+  await box.sh(`git init -q -b main /srv/project; cd /srv/project; echo hello > greeting; git add .
     git -c user.name=n -c user.email=e commit -qm first`);
   const build = `cd /srv/project; labgear build source -p ZUUL_URL=file:///srv -p ZUUL_PROJECT=project -p ZUUL_REF=refs/heads/main \
     -p ZUUL_COMMIT=$(git rev-parse HEAD)`;
@@ -188,7 +190,10 @@ async function checkoutTwice(box: Box): Promise<void> {
   );
   const second = await box.sh(build);
   assert.match(second, /^again$/m);
-  assert.doesNotMatch(second, /with a new repository/);
+  assert.doesNotMatch(second, /with a new mirror/);
+  const owners =
+    "stat -c %U /var/lib/labgear/mirrors/changes/*/*.git/HEAD; find /var/lib/labgear/mirrors -user labgear-build1";
+  assert.equal(await box.sh(owners), "labgear-fetch");
 }
 
 /** systemd starts anew what was killed, and what gives no sign of life. */

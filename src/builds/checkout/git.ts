@@ -6,7 +6,7 @@ import { execa } from "execa";
 import { signalGroup } from "#/lib/process-group.ts";
 import { baseEnvironment } from "../environment.ts";
 import { BuildError } from "../errors.ts";
-import { gist, linesOf, mask } from "./output.ts";
+import { decode, gist, linesOf, mask } from "./output.ts";
 import type { Source } from "./source.ts";
 
 /** Where commands run: a process tree for each, as runners/trees/ makes them. */
@@ -203,12 +203,12 @@ function environment(
   stallTimeoutMs: number,
 ): Record<string, string> {
   const agent = process.env.SSH_AUTH_SOCK;
+  const remote = owner === "fetch" ? remoteOf(source) : { settings: {}, env: {} };
   const configuration = Object.entries({
     ...settings,
     "http.lowSpeedLimit": "1",
     "http.lowSpeedTime": String(Math.ceil(stallTimeoutMs / 1000)),
-    // Not as an argument, which other users see.
-    ...(owner === "fetch" && { "remote.origin.url": source.url }),
+    ...remote.settings,
   });
   return {
     ...(agent && owner === "fetch" ? { SSH_AUTH_SOCK: agent } : {}),
@@ -233,9 +233,28 @@ function environment(
     GIT_NO_LAZY_FETCH: "1",
     GIT_LFS_SKIP_SMUDGE: "1",
     GIT_DEFAULT_REF_FORMAT: "files",
+    ...remote.env,
     ...env,
   };
 }
+
+/**
+ * The remote `origin`, by way of the environment. Every user of the box can read the arguments of git's helpers, so that a password
+ * in the URL of a web server goes through a credential helper (gitcredentials(7)), for that server alone.
+ */
+function remoteOf({ url, transport }: Source) {
+  const plain = transport.startsWith("http") ? URL.parse(url) : null;
+  if (!plain?.username) return { settings: { "remote.origin.url": url }, env: {} };
+  const { origin, username, password } = plain;
+  plain.username = "";
+  plain.password = "";
+  const settings = { "remote.origin.url": plain.href, [`credential.${origin}.helper`]: credentialHelper };
+  const env = { LABGEAR_USERNAME: decode(username), LABGEAR_PASSWORD: decode(password) };
+  return { settings, env };
+}
+
+const credentialHelper =
+  '!f() { if [ "$1" = get ]; then printf "username=%s\\npassword=%s\\n" "$LABGEAR_USERNAME" "$LABGEAR_PASSWORD"; fi; }; f';
 
 export function stopped(signal: AbortSignal): BuildError {
   return new BuildError("STOPPED", "the checkout was stopped", { cause: signal.reason });

@@ -50,7 +50,8 @@ export function mask(line: string, url: string): string {
   return masked;
 }
 
-function decode(text: string): string {
+/** Undoes a URL's percent-encoding, if it is one. */
+export function decode(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {

@@ -2,7 +2,7 @@
 import { readFile, stat } from "node:fs/promises";
 import type { Config } from "#/config/model.ts";
 import { Discovery } from "#/devices/discovery/discovery.ts";
-import { buildAccounts, buildGroup, lackingCapabilities } from "#/host/accounts.ts";
+import { buildAccounts, buildGroup, fetchAccount, fetchUser, lackingCapabilities } from "#/host/accounts.ts";
 import { addonOrigin } from "#/host/addon.ts";
 import type { Finding } from "./finding.ts";
 
@@ -50,6 +50,11 @@ export async function checkUsers(pid: number | undefined, config: Config | undef
       text: `builds run as ${who} and can read everything the agent can`,
       advice,
     };
+  }
+  if (!(await fetchAccount())) {
+    const more =
+      "systemd-sysusers, or add it as /usr/lib/sysusers.d/labgear.conf says; then restart the agent";
+    return { about, state: "bad", text: `there is no user ${fetchUser}: checkouts fail`, advice: more };
   }
   const needed = config ? config.host.executors + config.devices.size : 0;
   const text = `builds run as ${accounts.length} users of their own`;

@@ -89,14 +89,21 @@ export async function gitDaemon(root: string) {
 }
 
 /**
- * A web server of plain files ("dumb" HTTP); run `git update-server-info` first. The first `broken` requests
- * get a 503.
+ * A web server of plain files ("dumb" HTTP); run `git update-server-info` first.
+ * @param broken so many requests get a 503 at first
+ * @param guard decides on the value of the Authorization header; a request that it refuses gets a 401
  */
-export async function webServer(root: string, broken = 0) {
+export async function webServer(
+  root: string,
+  broken = 0,
+  guard: (authorization: string | undefined) => boolean | Promise<boolean> = () => true,
+) {
   let requests = 0;
-  const server = createHttpServer((request, response) => {
+  const server = createHttpServer(async (request, response) => {
     requests += 1;
     if (requests <= broken) return response.writeHead(503).end();
+    if (!(await guard(request.headers.authorization)))
+      return response.writeHead(401, { "WWW-Authenticate": "Basic" }).end();
     const path = join(root, new URL(request.url ?? "/", "http://x").pathname);
     const file = createReadStream(path);
     file.once("error", () => response.writeHead(404).end());
@@ -164,4 +171,13 @@ export async function processesWith(text: string): Promise<string[]> {
     pids.map((pid) => readFile(`/proc/${pid}/environ`, "utf8").catch(() => "")),
   );
   return pids.filter((_, i) => environments[i]?.includes(text));
+}
+
+/** The command lines that have this text, of any process. */
+export async function commandsWith(text: string): Promise<string[]> {
+  const pids = (await readdir("/proc")).filter((name) => /^[0-9]+$/.test(name));
+  const commands = await Promise.all(
+    pids.map((pid) => readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")),
+  );
+  return commands.filter((command) => command.includes(text));
 }

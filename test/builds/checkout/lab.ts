@@ -55,8 +55,11 @@ export async function lab() {
     mirrors,
     mirrorPaths: async () => {
       const base = join(temporary.path, "state/mirrors/changes");
-      const names = await readdir(base, { recursive: true });
-      return names.filter((name) => /^[^/]+\/[^/]+\.git$/.test(name)).map((name) => join(base, name));
+      const sources = (await readdir(base).catch(() => [])).map((name) => join(base, name));
+      const found = await Promise.all(
+        sources.map(async (source) => (await readdir(source)).map((name) => join(source, name))),
+      );
+      return found.flat();
     },
     [Symbol.asyncDispose]: async () => {
       await mirrors[Symbol.asyncDispose]();

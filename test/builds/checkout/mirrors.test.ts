@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chown, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { chown, mkdir, readdir, readFile, rm, stat, watch, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { deflateSync } from "node:zlib";
@@ -10,7 +11,16 @@ import { checkout } from "#/builds/checkout/checkout.ts";
 import type { CommandTrees, Owner } from "#/builds/checkout/git.ts";
 import { Mirrors } from "#/builds/checkout/mirrors.ts";
 import { lacks, part } from "../../support/parts.ts";
-import { freePort, gitDaemon, gitEnv, Repository, silentServer, webServer, wrapped } from "./git-parts.ts";
+import {
+  commandsWith,
+  freePort,
+  gitDaemon,
+  gitEnv,
+  Repository,
+  silentServer,
+  webServer,
+  wrapped,
+} from "./git-parts.ts";
 import { at, lab, real, ref } from "./lab.ts";
 
 /** git in a workspace, as a job runs it. */
@@ -123,6 +133,18 @@ test("a mirror is removed only while nothing borrows it", real, async () => {
   await o.run({ ZUUL_COMMIT: o.commit });
 });
 
+test("a damaged mirror that was replaced goes once nothing borrows it", real, async () => {
+  await using o = await lab();
+  await o.run({});
+  const [damaged = ""] = await o.mirrorPaths();
+  await writeFile(join(damaged, "HEAD"), "garbage\n");
+  const changes = watch(join(damaged, ".."), { signal: AbortSignal.timeout(20_000) });
+  await o.run({});
+  assert.match(o.lines.join("\n"), /trying again with a new mirror/);
+  if (existsSync(damaged)) for await (const _ of changes) if (!existsSync(damaged)) break;
+  assert.equal((await o.mirrorPaths()).length, 1);
+});
+
 test("a server that hangs is given up, and it isn't the change's fault", real, async () => {
   await using o = await lab();
   await using server = await silentServer();
@@ -227,6 +249,21 @@ test("a submodule that isn't there is the change's own fault on every transport"
   await using server = await webServer(join(o.root, ".."));
   const overHttp = { ZUUL_URL: `http://127.0.0.1:${server.port}/srv`, ZUUL_PROJECT: "org/project/.git" };
   await assert.rejects(o.run({ ...parameters, ...overHttp }), ended);
+});
+
+test("a password in the URL is in no command line, where other users could read it", real, async () => {
+  await using o = await lab();
+  o.repository.git("update-server-info");
+  const seen: string[] = [];
+  const expected = `Basic ${Buffer.from("lab:hunt!er2").toString("base64")}`;
+  await using server = await webServer(join(o.root, ".."), 0, async (authorization) => {
+    seen.push(...(await commandsWith("hunt")));
+    return authorization === expected;
+  });
+  const url = `http://lab:hunt%21er2@127.0.0.1:${server.port}/srv`;
+  await o.run({ ZUUL_URL: url, ZUUL_PROJECT: "org/project/.git", ZUUL_COMMIT: o.commit });
+  assert.deepEqual(seen, []);
+  assert.match(jobGit(o.workspace, "config", "remote.origin.url"), /hunt%21er2/);
 });
 
 test("ssh reads no user's configuration", real, async () => {

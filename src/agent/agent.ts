@@ -162,6 +162,10 @@ export class Agent implements AsyncDisposable {
       this.devices.find(node.name)?.resume();
       this.log.info({ node: node.name }, `${node.name} is resumed`);
     }
+    this.#endDrain();
+  }
+
+  #endDrain(): void {
     if (this.#life !== "draining" && this.#life !== "drained") return;
     this.#life = "running";
     this.nodes.release("draining");
@@ -181,6 +185,11 @@ export class Agent implements AsyncDisposable {
     if (this.#life === "draining") this.#life = "drained";
   }
 
+  /** @throws ConfigError when an agent that starts now would refuse the configuration, and stay down */
+  async checkRestart(): Promise<void> {
+    await this.#parts.load();
+  }
+
   /** Ends as soon as no build runs, to be started again at once, unless it is resumed before. */
   async restartWhenIdle(): Promise<void> {
     const { signal: resumed } = this.#resumed;
@@ -190,6 +199,13 @@ export class Agent implements AsyncDisposable {
       if (!resumed.aborted) throw error;
       this.log.info({}, "no restart: the agent was resumed");
       return;
+    }
+    try {
+      // The files may have changed while builds ran.
+      await this.checkRestart();
+    } catch (error) {
+      this.#endDrain();
+      throw error;
     }
     if (this.#life === "drained" && !resumed.aborted) await this.stop("restart");
   }

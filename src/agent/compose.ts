@@ -23,6 +23,7 @@ import type { NodeContext } from "./nodes/executor.ts";
 import { JobReports } from "./nodes/job-report.ts";
 import { Manager } from "./nodes/manager.ts";
 import { Node, Nodes } from "./nodes/node.ts";
+import { Outsiders } from "./outsiders.ts";
 import { Pages } from "./pages.ts";
 import { defaultServer, serverAddresses } from "./servers.ts";
 import { openStore } from "./state-store.ts";
@@ -118,8 +119,9 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   await devices.prepare(config);
   devices.apply(config, servers);
 
+  const outsiders = await Outsiders.watch(log);
   const housekeeping = resources.use(
-    new Housekeeping({ config: currentConfig, stateDir, builds, mirrors, nodes, boxHealth, log }),
+    new Housekeeping({ config: currentConfig, stateDir, builds, mirrors, nodes, boxHealth, outsiders, log }),
   );
   const parts = { load: options.load, inForce, stateDir, state, builds, reports, log };
   const agent = new Agent({ ...parts, host: hostNode, nodes, devices, manager, pages, resources });

@@ -33,8 +33,9 @@ export function controlRoutes(agent: Agent): ControlRoutes {
     ),
     "POST /resume": order(agent, (request) => agent.resume(text(request, "node"))),
     "POST /drain": order(agent, ({ signal }) => agent.drain(signal)),
-    "POST /reload": order(agent, () => reload(agent)),
-    "POST /restart": order(agent, () => {
+    "POST /reload": order(agent, () => refusing(agent.reload())),
+    "POST /restart": order(agent, async () => {
+      await refusing(agent.checkRestart());
       agent.restartWhenIdle().catch((error) => agent.log.error({}, `no restart: ${error.message}`));
     }),
   };
@@ -58,9 +59,10 @@ function text({ body }: ControlRequest, key: string): string | undefined {
   return typeof value === "string" ? value : undefined;
 }
 
-async function reload(agent: Agent): Promise<void> {
+/** A mistake in the configuration is the client's to see, line by line. */
+async function refusing(reading: Promise<void>): Promise<void> {
   try {
-    await agent.reload();
+    await reading;
   } catch (cause) {
     if (cause instanceof ConfigError) throw new ControlError("CONFIGURATION", cause.message, { cause });
     throw cause;

@@ -7,6 +7,7 @@ import type { Log } from "#/lib/log.ts";
 import type { WatchedBox } from "./box-health.ts";
 import { DiskSpace } from "./disk-space.ts";
 import type { Nodes } from "./nodes/node.ts";
+import type { Outsiders } from "./outsiders.ts";
 
 /** A build that fills the disk goes unnoticed for so long at most. */
 const lookIntervalMs = 1000;
@@ -21,6 +22,8 @@ export interface HousekeepingOptions {
   readonly mirrors: Mirrors;
   readonly nodes: Nodes;
   readonly boxHealth: WatchedBox;
+  /** Absent where builds have no users of their own. */
+  readonly outsiders?: Outsiders | undefined;
   readonly log: Log;
 }
 
@@ -51,6 +54,7 @@ export class Housekeeping implements AsyncDisposable {
   /** Removes old builds, then looks at the box. Never rejects. */
   round(): Promise<void> {
     return this.#next(async () => {
+      await this.#attempt("ending what builds left outside", async () => this.#options.outsiders?.end());
       await this.#attempt("removing old builds", () => this.#prune());
       await this.#look();
     });

@@ -1,6 +1,6 @@
 /** Loads the configuration: the file and its drop-ins, everything checked, every mistake reported with its line. */
 import { accessSync, constants, readdirSync, readFileSync, statSync } from "node:fs";
-import { hostname } from "node:os";
+import { hostname, userInfo } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import type { ErrorObject } from "ajv";
 import { formatSize } from "#/lib/units.ts";
@@ -115,9 +115,17 @@ function orUnreadable<T>(file: string, look: () => T): T {
     if (syscall === undefined) throw cause;
     const reason =
       code === "EACCES" || code === "EPERM"
-        ? "can't be read by this user: run labgear as another user, or change the file's owner or mode"
+        ? `can't be read by ${thisUser()}: run labgear as another user, or change the file's owner or mode`
         : `can't be read: ${(cause as Error).message}`;
     throw new ConfigError("UNREADABLE", `${file} ${reason}`, { cause });
+  }
+}
+
+function thisUser(): string {
+  try {
+    return `the user ${userInfo().username}`;
+  } catch {
+    return "this user";
   }
 }
 

@@ -50,6 +50,13 @@ export async function fetchAccount(root = "/"): Promise<Account | undefined> {
   return accounts.find(({ name }) => name === fetchUser);
 }
 
+/** The users that do what others say: those of builds, and the one that fetches what a client names. None without build users. */
+export async function untrustedAccounts(root = "/"): Promise<Account[]> {
+  const builds = await buildAccounts(root);
+  const fetch = builds.length > 0 ? await fetchAccount(root) : undefined;
+  return fetch ? [...builds, fetch] : builds;
+}
+
 /** The users with a group of their own, and the members of the build group. */
 async function readAccounts(root: string): Promise<{ accounts: Account[]; members: readonly string[] }> {
   const read = async (path: string) =>

@@ -2,7 +2,7 @@
 import { BlockList, isIPv4, type Socket } from "node:net";
 import { networkInterfaces } from "node:os";
 import type { Log } from "#/lib/log.ts";
-import { type Account, buildAccounts } from "./accounts.ts";
+import { type Account, untrustedAccounts } from "./accounts.ts";
 import { loadSystemCalls, type SystemCalls } from "./syscalls.ts";
 
 /** Whether a connection that was just accepted comes from a build. */
@@ -10,7 +10,7 @@ export type BuildCheck = (socket: Socket) => boolean;
 
 /** The check for this box; without build users there is nobody to refuse. */
 export async function newBuildCheck(log: Pick<Log, "warn">): Promise<BuildCheck> {
-  const accounts = await buildAccounts();
+  const accounts = await untrustedAccounts();
   return accounts.length === 0 ? () => false : buildCheck(accounts, log);
 }
 

@@ -193,6 +193,28 @@ test("restart --when-idle waits for the build, keeps the process id, and goes on
   assert.equal((await (await run("wait")).started).number, 2);
 });
 
+test("restart --when-idle is refused while the configuration on disk is broken, and given up if it breaks meanwhile", {
+  skip,
+}, async () => {
+  await using agent = await start();
+  const good = await readFile(agent.config, "utf8");
+  await writeFile(agent.config, "nmae: x\n");
+  const refused = await agent.command("restart", "--when-idle");
+  assert.equal(refused.exitCode, 2);
+  assert.match(refused.stderr, /labgear\.yaml:1: /);
+  assert.equal((await agent.status()).state, "running");
+  await writeFile(agent.config, good);
+  const running = await run("wait");
+  await running.started;
+  assert.equal((await agent.command("restart", "--when-idle")).exitCode, 0);
+  await reached(agent, "draining");
+  await writeFile(agent.config, "nmae: x\n");
+  assert.equal((await stop("wait", 1)).exitCode, 0);
+  await agent.logged("no restart");
+  await reached(agent, "running");
+  assert.equal(object((await (await run("pass")).ended).at(-1)).result, "SUCCESS");
+});
+
 test("a resume takes back the restart that waits; a later drain only drains", { skip }, async () => {
   await using agent = await start();
   const running = await run("wait");

@@ -160,6 +160,12 @@ export class Box implements AsyncDisposable {
     return await this.sh(`dpkg --force-confdef --force-confold --install /root/${name}; rm /root/${name}`);
   }
 
+  /** Resolves when it has gone down. */
+  async down(): Promise<void> {
+    if (this.#container.exitCode !== null) return;
+    await once(this.#container, "exit", { signal: AbortSignal.timeout(patience) });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#container.exitCode === null && this.#init > 0) await this.start("systemctl poweroff --force");
     this.#over.abort();

@@ -42,8 +42,6 @@ try "labgear status"
 try "python3 -c 'import socket; s=socket.create_connection((\"127.0.0.1\",4730)); s.sendall(b\"maxqueue build:victim 1\\n\"); assert s.recv(99).startswith(b\"OK\")'"
 ssh-keygen -q -t ed25519 -N '' -f $WORKSPACE/key; mkdir -p ~/.ssh; cp $WORKSPACE/key.pub ~/.ssh/authorized_keys; chmod -R go= ~/.ssh
 try "ssh -i $WORKSPACE/key -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o BatchMode=yes 127.0.0.1 true"
-# Left for the user's manager, should one ever start.
-mkdir -p ~/.config/systemd/user/default.target.wants
 echo done
 `;
 
@@ -93,6 +91,23 @@ while True: s.accept()'`);
     assert.doesNotMatch(journal, /FORGED/);
     await devices(box);
     await accounts(box);
+    await leftovers(box);
+    await agentsEyes(box);
+    await foreignServer(box);
+    await purge(box);
+  });
+
+  test("doesn't keep the system from going down", { timeout: making }, async () => {
+    await using box = await Box.boot("bookworm", "sessions");
+    await box.install(made.now);
+    box.write("/etc/labgear/conf.d/jobs.yaml", "jobs: { long: { run: 'trap : TERM; sleep 4321' } }");
+    await box.sh("systemctl reload labgear");
+    const building = box.start("labgear build long");
+    await box.sh("timeout 60 sh -c 'until pgrep -f \"sleep 432[1]\"; do sleep 0.1; done'");
+    await box.sh("systemctl poweroff --no-block");
+    // The default stop-timeout is an hour.
+    await box.down();
+    assert.match((await building).all, /no result|going down/);
   });
 });
 
@@ -116,4 +131,77 @@ async function accounts(box: Box): Promise<void> {
     ! systemctl start user@$(id -u ${build}).service 2>&1; ! find /proc -maxdepth 1 -user ${build} | grep .`);
   assert.match(refused, /expired/);
   await box.sh(`rm -f /var/lib/systemd/linger/${build}`);
+}
+
+/** As an earlier hole may have left them: the doctor finds each, the agent ends what runs. */
+async function leftovers(box: Box): Promise<void> {
+  assert.match(await box.sh("labgear doctor"), /^ok +leftovers +builds have left nothing/m);
+  await plant(box);
+  const found = await box.sh("labgear doctor || true");
+  const expected = [
+    /process \d+ \(\S*sleep 4321\)/,
+    /a crontab/,
+    /a job of at/,
+    /lingering on/,
+    /user units/,
+  ];
+  for (const one of expected) assert.match(found, one);
+  const asAgent = await box.sh(
+    "setpriv --reuid labgear --regid labgear --init-groups labgear doctor || true",
+  );
+  for (const one of [expected[0], expected[3]]) assert.match(asAgent, one as RegExp);
+  assert.match(asAgent, /can't look into \S+ and \d+ more/);
+  await box.sh(
+    "labgear build victim; timeout 60 sh -c 'while pgrep -f \"sleep 432[1]\"; do sleep 0.1; done'",
+  );
+  const journal = await box.sh("journalctl --no-pager -u labgear");
+  assert.match(journal, /killed process \d+ \(\S*sleep 4321\) of labgear-build1, outside of the unit/);
+  for (const one of expected.slice(1)) assert.match(journal, one);
+}
+
+async function plant(box: Box): Promise<void> {
+  await box.sh(`systemd-run --collect --unit=stray --uid=${build} sleep 4321
+    echo '* * * * * true' | crontab -u ${build} -
+    touch /var/spool/cron/atjobs/a00001; chown ${build} /var/spool/cron/atjobs/a00001
+    touch /var/lib/systemd/linger/${build}
+    install -d -o ${build} /var/lib/labgear-build/1/.config/systemd/user`);
+}
+
+/** It takes all that is left, too. */
+async function purge(box: Box): Promise<void> {
+  await plant(box);
+  const uid = await box.sh(`id -u ${build}`);
+  const said = await box.sh("dpkg --purge labgear 2>&1");
+  assert.doesNotMatch(said, /still there/);
+  const left = `find /proc -maxdepth 1 -user ${uid}; find / -xdev -path /proc -prune -o \\( -user ${uid} -o -name '*${build}*' \\) -print; grep labgear /etc/passwd /etc/group || true`;
+  assert.equal(await box.sh(left), "");
+}
+
+/** check and doctor as root say what the agent can't read; a restart with it is refused. */
+async function agentsEyes(box: Box): Promise<void> {
+  await box.sh(
+    "echo 'jobs: { more: { run: id } }' > /etc/labgear/conf.d/root.yaml; chmod 600 /etc/labgear/conf.d/root.yaml",
+  );
+  const unreadable = /root\.yaml can't be read by the user labgear/;
+  for (const command of ["check", "doctor", "restart --when-idle"]) {
+    assert.match(await box.sh(`! labgear ${command} 2>&1`), unreadable, command);
+  }
+  const again = await box.sh("dpkg-reconfigure labgear 2>&1");
+  assert.match(again, unreadable);
+  assert.match(again, /keeps running the old version/);
+  await box.sh("rm /etc/labgear/conf.d/root.yaml; labgear build victim");
+}
+
+/** A job server of another kind lets in everyone, builds too: the doctor says so. */
+async function foreignServer(box: Box): Promise<void> {
+  const open = /asks for no client certificate/;
+  assert.doesNotMatch(await box.sh("labgear doctor || true"), open, "the embedded one refuses builds");
+  await box.sh(`systemd-run --unit=server python3 -c 'import socketserver
+class Empty(socketserver.StreamRequestHandler):
+    def handle(self):
+        for line in self.rfile: self.wfile.write(b".\\n")
+socketserver.ThreadingTCPServer(("127.0.0.1", 4731), Empty).serve_forever()'`);
+  box.write("/etc/labgear/conf.d/server.yaml", 'servers: ["127.0.0.1:4731"]\n');
+  assert.match(await box.sh("labgear doctor || true"), open);
+  await box.sh("rm /etc/labgear/conf.d/server.yaml");
 }

@@ -4,6 +4,7 @@ import { existsSync, statSync } from "node:fs";
 import { access, constants } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Command } from "commander";
+import { execa } from "execa";
 import { serverAddresses } from "#/agent/servers.ts";
 import { loadConfig } from "#/config/load.ts";
 import type { Config } from "#/config/model.ts";
@@ -13,11 +14,14 @@ import type { AgentStatus } from "#/lib/status.ts";
 import { printable } from "#/lib/text.ts";
 import { formatSize } from "#/lib/units.ts";
 import { managerFunctions } from "#/zuul/functions.ts";
+import { checkAsAgent } from "../agent-user.ts";
 import { exitCodes } from "../exit.ts";
 import { controlTimeoutMs, findAgent, newCommand, withControl } from "../options.ts";
 import { describeConfig, table } from "../print.ts";
 import { askServers, isOffered, type ServerAnswer } from "../registered.ts";
+import { checkDoors } from "./doors.ts";
 import type { Finding } from "./finding.ts";
+import { checkLeftovers } from "./leftovers.ts";
 import { checkAddon, checkPorts, checkUsers } from "./rights.ts";
 import { checkCgroup, checkClock, checkUnit } from "./system.ts";
 
@@ -61,6 +65,7 @@ async function diagnose(options: DiagnoseOptions): Promise<Finding[]> {
     await checkUnit(),
     ...(config ? await checkServers(config) : []),
     await checkUsers(pid, config),
+    ...(await checkLeftovers(pid)),
     ...(await checkPorts(pid)),
     await checkAddon(),
     await checkCgroup(pid),
@@ -72,6 +77,7 @@ async function diagnose(options: DiagnoseOptions): Promise<Finding[]> {
 async function checkConfiguration(file?: string): Promise<[Config | undefined, ...Finding[]]> {
   const about = "configuration";
   try {
+    await asAgent(file);
     const config = await loadConfig(file === undefined ? {} : { file });
     const text = describeConfig(config);
     if (config.jobs.size > 0) return [config, { about, state: "good", text }];
@@ -82,6 +88,14 @@ async function checkConfiguration(file?: string): Promise<[Config | undefined, .
     const lines = (error as Error).message.split("\n");
     return [undefined, ...lines.map((text): Finding => ({ about, state: "bad", text, advice }))];
   }
+}
+
+/** @throws Error with the mistakes that the agent's user finds where this one is root */
+async function asAgent(file: string | undefined): Promise<void> {
+  const [program, ...args] = (file === undefined && checkAsAgent()) || [];
+  if (!program) return;
+  const { failed, stderr } = await execa(program, args, { reject: false, stdin: "ignore" });
+  if (failed) throw new Error(stderr.replaceAll(/^labgear: /gm, ""));
 }
 
 /** @returns also its pid if it is running */
@@ -105,8 +119,9 @@ async function checkAgent({ control }: DiagnoseOptions): Promise<[number | undef
 
 async function checkServers(config: Config): Promise<Finding[]> {
   try {
-    const answers = await askServers(await serverAddresses(config));
-    return answers.map((answer) => checkServer(answer, config));
+    const servers = await serverAddresses(config);
+    const answers = await askServers(servers);
+    return [...answers.map((answer) => checkServer(answer, config)), ...(await checkDoors(servers))];
   } catch (error) {
     const advice = "check the files under tls: and that the agent's user may read them";
     return [{ about: "job server", state: "bad", text: (error as Error).message, advice }];

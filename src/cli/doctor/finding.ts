@@ -6,6 +6,7 @@ export interface Finding {
     | "unit"
     | "job server"
     | "users"
+    | "leftovers"
     | "ports"
     | "addon"
     | "cgroup"

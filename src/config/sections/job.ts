@@ -109,7 +109,7 @@ function refuseGlob(text: string): string | true | undefined {
 
 const limits: SchemaObject = {
   type: ["object", "null"],
-  description: "What one build may use, enforced with a cgroup. Default: no limit.",
+  description: "What one build may use, enforced with a cgroup. Default: 4096 processes, otherwise no limit.",
   additionalProperties: false,
   properties: {
     memory: { type: ["string", "integer"], kind: kinds.size, description: "Memory, such as 4GiB." },

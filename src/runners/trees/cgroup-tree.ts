@@ -17,6 +17,9 @@ import type { BuildUser, BuildUsers } from "./users.ts";
 /** The period of cpu.max: the kernel's default. */
 const cpuPeriodUs = 100_000;
 
+/** For builds whose job says nothing: far above what builds need, and far below what makes a box unusable. */
+const defaultProcesses = 4096;
+
 export class CgroupTrees implements ProcessTrees {
   readonly kind = "cgroup";
   readonly #base: CgroupBase;
@@ -41,7 +44,7 @@ export class CgroupTrees implements ProcessTrees {
     const warnings: string[] = [];
     const settings: [keyof Limits, Controller, string, string][] = [
       ["memory", "memory", "memory.max", String(Math.floor(limits.memory ?? 0))],
-      ["processes", "pids", "pids.max", String(Math.floor(limits.processes ?? 0))],
+      ["processes", "pids", "pids.max", String(Math.floor(limits.processes ?? defaultProcesses))],
       [
         "cpu",
         "cpu",
@@ -50,9 +53,9 @@ export class CgroupTrees implements ProcessTrees {
       ],
     ];
     for (const [limit, controller, file, value] of settings) {
-      if (limits[limit] === undefined) continue;
+      if (limits[limit] === undefined && limit !== "processes") continue;
       const lack = this.#base.lacking.get(controller) ?? (await group.set(file, value));
-      if (lack) warnings.push(`the limit of ${limit} isn't enforced: ${lack}`);
+      if (lack && limits[limit] !== undefined) warnings.push(`the limit of ${limit} isn't enforced: ${lack}`);
     }
     try {
       return new CgroupTree(group, warnings, await this.#userFor(owner, workspace));

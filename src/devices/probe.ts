@@ -37,7 +37,7 @@ export async function probeBoard(
     if (size < maxOutputBytes) kept.push(Uint8Array.from(bytes));
     size += bytes.length;
   };
-  const { code } = await runDialogue(console.run(probe, { timeout: commandTimeoutMs }), line, {
+  const { code } = await runDialogue(console.run(probe, { timeoutMs: commandTimeoutMs }), line, {
     signal,
     onOutput,
   });

@@ -32,8 +32,8 @@ export interface Console {
 }
 
 export interface RunOptions {
-  /** Milliseconds until the run is given up: then it throws RunTimeout, and the caller interrupts. */
-  readonly timeout: number;
+  /** After it the run throws RunTimeout, and the caller interrupts. */
+  readonly timeoutMs: number;
 }
 
 export interface RunResult {

@@ -4,12 +4,8 @@
  */
 
 export type Step =
-  /** Bytes to the board. */
-  | {
-      readonly kind: "write";
-      readonly bytes: Uint8Array /** Such as a password. */;
-      readonly secret?: boolean;
-    }
+  /** Bytes to the board. A capture doesn't show secret ones, such as a password. */
+  | { readonly kind: "write"; readonly bytes: Uint8Array; readonly secret?: boolean }
   /** Answered as soon as any bytes arrive, or with none after `timeoutMs` of silence. */
   | { readonly kind: "read"; readonly timeoutMs: number }
   /** Bytes of the job's output, exact and in order. */

@@ -8,8 +8,17 @@ const maxRecentLength = 1024;
 const maxLineLength = 400;
 
 export interface ExpectOptions {
-  /** Called with each whole line as it came, whatever becomes of its text. */
+  /** Removes text that isn't part of the conversation. */
+  readonly filter?: TextFilter;
+  /** Called with each whole line, unfiltered. */
   readonly onLine?: (line: string) => void;
+}
+
+export interface TextFilter {
+  /** @returns what is left of the text; an unclear end is held back */
+  feed(text: string): string;
+  /** Call it after a silence. @returns what was held back */
+  flush(): string;
 }
 
 export class Expect {
@@ -19,24 +28,34 @@ export class Expect {
   now = 0;
   /** Bytes in all. */
   received = 0;
+  lastByteAt = 0;
+  readonly #filter: TextFilter | undefined;
   readonly #onLine: ((line: string) => void) | undefined;
   #line = "";
   #recent: Buffer = Buffer.alloc(0);
 
-  constructor({ onLine }: ExpectOptions = {}) {
+  constructor({ filter, onLine }: ExpectOptions = {}) {
+    this.#filter = filter;
     this.#onLine = onLine;
   }
 
-  /** @returns whether anything came in time */
+  /** @returns whether any text came in time */
   *read(timeoutMs: number): Dialogue<boolean> {
-    const { bytes, now } = yield { kind: "read", timeoutMs: Math.max(0, timeoutMs) };
+    const { bytes, now } = yield { kind: "read", timeoutMs: Math.max(0, Math.ceil(timeoutMs)) };
     this.now = now;
-    const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
+    const text = this.#receive(bytes);
     this.buffer += text;
+    return text !== "";
+  }
+
+  #receive(bytes: Uint8Array): string {
+    if (bytes.length === 0) return this.#filter?.flush() ?? "";
+    this.lastByteAt = this.now;
     this.received += bytes.length;
     this.#recent = Buffer.concat([this.#recent, bytes.subarray(-maxRecentLength)]).subarray(-maxRecentLength);
+    const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("latin1");
     this.#watchLines(text);
-    return bytes.length > 0;
+    return this.#filter?.feed(text) ?? text;
   }
 
   /** Reads until the buffer matches. @returns the match; undefined after the timeout */
@@ -53,12 +72,16 @@ export class Expect {
   /** Reads until the board has been silent for so long. @returns false when it never was */
   *silence(silenceMs: number, timeoutMs: number): Dialogue<boolean> {
     const end = this.now + timeoutMs;
-    while (this.now < end) if (!(yield* this.read(Math.min(silenceMs, end - this.now)))) return true;
+    while (this.now < end) {
+      const before = this.received;
+      yield* this.read(Math.min(silenceMs, end - this.now));
+      if (this.received === before) return true;
+    }
     return false;
   }
 
-  *send(text: string): Dialogue<void> {
-    const { now } = yield { kind: "write", bytes: Buffer.from(text, "latin1") };
+  *send(text: string, secret = false): Dialogue<void> {
+    const { now } = yield { kind: "write", bytes: Buffer.from(text, "latin1"), ...(secret && { secret }) };
     this.now = now;
   }
 

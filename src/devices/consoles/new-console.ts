@@ -6,9 +6,9 @@ import { BoardFailure } from "../errors.ts";
 import type { Console } from "./console.ts";
 import { LinuxConsole } from "./linux/linux.ts";
 import type { Login } from "./linux/login.ts";
+import type { TypingProfile } from "./linux/typing.ts";
 import { MicropythonConsole } from "./micropython/micropython.ts";
 import { RawConsole } from "./raw.ts";
-import type { TypingProfile } from "./typing.ts";
 import { UbootConsole } from "./u-boot/u-boot.ts";
 
 /**

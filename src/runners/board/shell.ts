@@ -17,8 +17,8 @@ export async function runShell(
     if (problem !== undefined) return failed(problem);
   }
   // Only the job's timeout applies, by the signal.
-  const timeout = Number.POSITIVE_INFINITY;
-  const { code, complete } = await runDialogue(run, console.run(work.script, { timeout }));
+  const timeoutMs = Number.POSITIVE_INFINITY;
+  const { code, complete } = await runDialogue(run, console.run(work.script, { timeoutMs }));
   if (!complete) await run.note("the output is incomplete: bytes were lost on the line");
   let problem: string | undefined;
   for (const file of work.get) problem = (await get(run, file)) ?? problem;

@@ -126,7 +126,7 @@ class StepRunner {
   async #command(command: string, timeoutMs: number): Promise<Problem | undefined> {
     if (!this.#entered) await this.#enter(this.#run.bootTimeoutMs);
     const { console } = this.#run.reservation;
-    const { code } = await runDialogue(this.#run, console.run(command, { timeout: timeoutMs }));
+    const { code } = await runDialogue(this.#run, console.run(command, { timeoutMs }));
     return code === 0 ? undefined : { reason: `it ended with exit code ${code}`, exitCode: code };
   }
 

@@ -20,7 +20,7 @@ const whole: Answer = { kind: "frame", token, segment: 3, unit: 8, size: 1012, b
 /** The answers, whichever way the text is cut. */
 function answers(text: string): Answer[] {
   const read = (length: number) => {
-    const reader = new AnswerReader("cksum", "base64", 4096);
+    const reader = new AnswerReader("cksum", "base64");
     const found: Answer[] = [];
     for (let from = 0; from < text.length; from += length) {
       found.push(...reader.feed(text.slice(from, from + length)));
@@ -42,7 +42,7 @@ test("frames: bytes come back as they were, whatever they are", () => {
 });
 
 test("frames: hexadecimal, as od prints it", () => {
-  const reader = new AnswerReader("md5sum", "hex", 4096);
+  const reader = new AnswerReader("md5sum", "hex");
   const header = `0:0:3:${checksum("md5sum", Buffer.from("abc"))}`;
   const found = reader.feed(`~${token}#${header}\n 61 62\n 63\n~${token}.${header}\n`);
   assert.deepEqual(found, [
@@ -82,7 +82,7 @@ test("words: both copies have to agree", () => {
 });
 
 test("answers: a flood without line ends, or without an end of the frame, stays bounded", () => {
-  const reader = new AnswerReader("cksum", "base64", 4096);
+  const reader = new AnswerReader("cksum", "base64");
   const found: Answer[] = reader.feed(`~${token}#0:0:10:1\n`);
   for (let sent = 0; sent < 1000; sent++) found.push(...reader.feed("x".repeat(10_000)));
   for (let sent = 0; sent < 1000; sent++) found.push(...reader.feed(`${"QUJD".repeat(19)}\n`.repeat(100)));

@@ -2,17 +2,24 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Dialogue } from "#/devices/consoles/dialogue.ts";
-import { Hearing } from "#/devices/consoles/hearing.ts";
+import { LinuxBoard } from "#/devices/consoles/linux/board.ts";
 import { type Login, logIn } from "#/devices/consoles/linux/login.ts";
 import { type React, VirtualBoard } from "./virtual-board.ts";
 
 const login = { user: "root", password: "secret" };
 
 function* entering(options: { login?: Login; prompt?: string; timeout?: number }): Dialogue<void> {
-  const hearing = new Hearing();
-  yield* hearing.read(0);
+  const board = new LinuxBoard();
+  yield* board.next(0);
   const { timeout = 60_000, prompt } = options;
-  yield* logIn({ hearing, login: options.login, prompt, probe: "echo 'a''b'", answer: "ab", timeout });
+  yield* logIn({
+    board,
+    login: options.login,
+    prompt,
+    probe: "echo 'a''b'",
+    answer: "ab",
+    timeoutMs: timeout,
+  });
 }
 
 /** Lines that are typed, each with what stood before it cleared by Ctrl-U or Ctrl-C. */

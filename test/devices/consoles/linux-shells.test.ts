@@ -36,7 +36,7 @@ async function board(command: string, options: ShellLineOptions = {}) {
     talk,
     console,
     async run(script: string, timeout = 30_000) {
-      const { code, complete } = await talk.hold(console.run(script, { timeout }));
+      const { code, complete } = await talk.hold(console.run(script, { timeoutMs: timeout }));
       return { code, complete, output: talk.output.toString("latin1") };
     },
     [Symbol.asyncDispose]: () => line[Symbol.asyncDispose](),
@@ -117,7 +117,7 @@ test("lines of a boot or a panic on the console, while the board runs on, cost a
 }, async () => {
   await using b = await board(shells()["busybox ash"] ?? "");
   for (const said of ["Kernel panic - not syncing: not really", "U-Boot 2023.01 (of a test)"]) {
-    const run = b.console.run("echo one; sleep 1; echo two; exit 4", { timeout: 30_000 });
+    const run = b.console.run("echo one; sleep 1; echo two; exit 4", { timeoutMs: 30_000 });
     const { code } = await b.talk.hold(run, undefined, () => b.line.inject(`\r\n${said}\r\n`));
     assert.deepEqual([code, b.talk.output.toString()], [4, "one\ntwo\n"], said);
   }
@@ -131,7 +131,7 @@ test("output streams while the script runs", { skip }, async () => {
   const heard: string[] = [];
   // The script goes on only when its first line has arrived.
   const script = `echo first; until [ -e ${go} ]; do sleep 0.1; done; echo second`;
-  await b.talk.hold(b.console.run(script, { timeout: 30_000 }), undefined, (bytes) => {
+  await b.talk.hold(b.console.run(script, { timeoutMs: 30_000 }), undefined, (bytes) => {
     heard.push(Buffer.from(bytes).toString());
     void writeFile(go, "");
   });
@@ -152,7 +152,7 @@ test("a flood waits for the line, and takes little room on the board", { skip },
     );
   };
   const size = 3_000_000;
-  const run = b.console.run(`head -c ${size} /dev/zero | tr '\\0' x`, { timeout: 60_000 });
+  const run = b.console.run(`head -c ${size} /dev/zero | tr '\\0' x`, { timeoutMs: 60_000 });
   const { code } = await b.talk.hold(run, undefined, look);
   assert.equal(code, 0);
   assert.ok(b.talk.output.equals(Buffer.alloc(size, "x")));
@@ -174,7 +174,7 @@ for (const [name, seconds, script] of [
 ] as const) {
   test(`a script that ${name} is interrupted`, { skip }, async () => {
     await using b = await board(shells()["busybox ash"] ?? "");
-    await assert.rejects(b.talk.hold(b.console.run(`echo up; ${script}`, { timeout: 700 })), RunTimeout);
+    await assert.rejects(b.talk.hold(b.console.run(`echo up; ${script}`, { timeoutMs: 700 })), RunTimeout);
     assert.equal(await b.talk.hold(b.console.interrupt(10_000)), true);
     assert.equal((await b.run(`ps ax | grep -c '[s]leep ${seconds}'; echo next`)).output, "0\nnext\n");
   });
@@ -184,7 +184,7 @@ test("a conversation that is broken off is interrupted, wherever it is", { skip 
   await using b = await board(shells()["busybox ash"] ?? "");
   for (const after of [1, 30, 120, 250, 400, 700]) {
     const stop = AbortSignal.timeout(after);
-    await assert.rejects(b.talk.hold(b.console.run("sleep 1000", { timeout: 60_000 }), stop));
+    await assert.rejects(b.talk.hold(b.console.run("sleep 1000", { timeoutMs: 60_000 }), stop));
     assert.equal(await b.talk.hold(b.console.interrupt(10_000)), true, `after ${after} ms`);
     assert.equal((await b.run("echo next")).output, "next\n", `after ${after} ms`);
   }

@@ -27,7 +27,7 @@ async function board(options: LinuxOptions = {}) {
     talk,
     console,
     async run(script: string, timeout = 60_000) {
-      const { code, complete } = await talk.hold(console.run(script, { timeout }));
+      const { code, complete } = await talk.hold(console.run(script, { timeoutMs: timeout }));
       return { code, complete, output: talk.output.toString("latin1") };
     },
     async [Symbol.asyncDispose]() {
@@ -58,7 +58,7 @@ test("a real Linux: login, exact output between kernel messages at full speed, i
   assert.match(b.line.log, /~\w{8}#[\da-f:]+\r?\n\[ *\d+\.\d+\] noise/, "the kernel broke into frames");
   const stopped = new AbortController();
   const running = b.talk.hold(
-    b.console.run("echo up; sleep 10071", { timeout: 60_000 }),
+    b.console.run("echo up; sleep 10071", { timeoutMs: 60_000 }),
     stopped.signal,
     () => stopped.abort(new Error("stop")),
   );

@@ -21,7 +21,7 @@ function board(target: Target) {
     interrupt: (timeout = 10_000) => said.hold(python.interrupt(timeout)),
     run: async (script: string, timeout = 30_000) => {
       said.output = "";
-      const { code, complete } = await said.hold(python.run(script, { timeout }));
+      const { code, complete } = await said.hold(python.run(script, { timeoutMs: timeout }));
       return { code, complete, output: Buffer.from(said.output, "latin1").toString() };
     },
   };

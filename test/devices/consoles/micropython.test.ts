@@ -112,7 +112,7 @@ const script = `print("it's", 'é\\n')\n${"# a long one\n".repeat(30)}`;
 function run(board: PlayedPython, piece: number) {
   const python = new MicropythonConsole({ token: tokens() });
   play(python.enter(20_000), board, piece);
-  return play(python.run(script, { timeout: 60_000 }), board, piece);
+  return play(python.run(script, { timeoutMs: 60_000 }), board, piece);
 }
 
 test("scripts arrive whole with raw-paste mode and without, in pieces of any size", () => {

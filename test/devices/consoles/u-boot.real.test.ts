@@ -22,7 +22,7 @@ function board(target: Target) {
     interrupt: (timeout = 10_000) => said.hold(uboot.interrupt(timeout)),
     run: async (script: string, timeout = 30_000) => {
       said.output = "";
-      const { code, complete } = await said.hold(uboot.run(script, { timeout }));
+      const { code, complete } = await said.hold(uboot.run(script, { timeoutMs: timeout }));
       return { code, complete, output: said.output };
     },
   };

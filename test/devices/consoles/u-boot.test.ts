@@ -86,7 +86,7 @@ function run(script: string, commands: PlayedUboot["commands"], piece: number) {
   Object.assign(board.commands, commands);
   const uboot = new UbootConsole({ token: tokens() });
   play(uboot.enter(10_000), board, piece);
-  return play(uboot.run(script, { timeout: 60_000 }), board, piece);
+  return play(uboot.run(script, { timeoutMs: 60_000 }), board, piece);
 }
 
 test("the autoboot is stopped, whatever the pieces", () => {

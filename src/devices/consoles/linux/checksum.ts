@@ -1,11 +1,11 @@
-/** The checksums that a board's own tools compute, computed here. */
+/** Computes the checksums that a board's own tools print. */
 import { createHash } from "node:crypto";
 
-/** Programs that print a checksum of their standard input as the first word, the cheapest first. */
+/** Programs that print a checksum of their standard input as the first word. The cheapest comes first. */
 export const checksumPrograms = ["cksum", "md5sum", "sha1sum", "sha256sum", "sha512sum"] as const;
 export type ChecksumProgram = (typeof checksumPrograms)[number];
 
-/** The first word that the program prints for these bytes. */
+/** @returns the first word that the program prints for these bytes */
 export function checksum(program: ChecksumProgram, ...pieces: readonly Uint8Array[]): string {
   const sum = newChecksum(program);
   for (const piece of pieces) sum.update(piece);
@@ -17,7 +17,6 @@ export interface Checksum {
   digest(): string;
 }
 
-/** A checksum over bytes that come one after the other. */
 export function newChecksum(program: ChecksumProgram): Checksum {
   if (program === "cksum") return newCksum();
   const hash = createHash(program.slice(0, -"sum".length));

@@ -1,18 +1,19 @@
 /**
- * The answers of our program on the board (linux-server.ts), put together again from a console's stream. A frame is
+ * Reassembles the answers of our program on the board (server.ts) from the console's stream. A frame is
  *
  *     ~TOKEN#SEGMENT:UNIT:SIZE:CHECKSUM
  *     (base64 or hexadecimal, in lines)
  *     ~TOKEN.SEGMENT:UNIT:SIZE:CHECKSUM
  *
- * with UNIT the place in its segment in units of 64 bytes, SIZE the segment's bytes, CHECKSUM that of the frame's bytes; as no checksum
- * covers the header, a frame counts only when its two ends agree. All other
- * answers are one line that says its words twice: `~TOKEN:WORD:…:WORD:…`. The token is the host's, new for each request.
+ * UNIT is the place in the segment, in units of 64 bytes. SIZE is the size of the segment in bytes, and CHECKSUM covers the frame's
+ * bytes. No checksum covers the header, so a frame counts only if its two ends agree. Every other answer is a line that contains its
+ * words twice: `~TOKEN:WORD:…:WORD:…`. The host makes up a new token for each request.
  */
 import { type ChecksumProgram, checksum } from "./checksum.ts";
 
-/** Places in segments count in these. */
-export const unit = 64;
+export const unitBytes = 64;
+/** Of the largest frame that labgear asks for. */
+export const maxFrameBytes = 4096;
 
 export type Encoding = "base64" | "hex";
 
@@ -22,45 +23,46 @@ export type Answer =
       readonly token: string;
       readonly segment: number;
       readonly unit: number;
-      /** Of the whole segment, in bytes. */
+      /** The size of the whole segment, in bytes. */
       readonly size: number;
       readonly bytes: Uint8Array;
     }
-  /** A frame that came and doesn't fit its checksum. */
+  /** A frame that doesn't match its checksum. */
   | { readonly kind: "damaged"; readonly token: string }
   | { readonly kind: "words"; readonly token: string; readonly words: readonly string[] };
 
+export type Frame = Extract<Answer, { kind: "frame" }>;
+
 const edge = /~([a-z0-9]{8})([#.])((\d{1,9}):(\d{1,9}):(\d{1,12}):([0-9a-f]{1,128}))$/;
 const words = /~([a-z0-9]{8}):([\w:.+-]{1,300})$/;
-/** A line that is longer is somebody else's. */
-const longestLine = 1024;
+/** A longer line isn't ours. */
+const maxLineLength = 1024;
+/** Of an encoded frame, with other programs' lines in it. */
+const maxOpenLength = maxFrameBytes * 6 + 4096;
 
-/** What a frame under way has collected: lines as they came, ended by `\n`, some of them with a foreign end and `\r`. */
+/** A frame whose end hasn't come yet. */
 interface Open {
   readonly token: string;
-  /** All that the header says. */
   readonly header: string;
   readonly segment: number;
   readonly unit: number;
   readonly size: number;
   readonly sum: string;
+  /** As they came; another program's line may end in `\r`. */
   readonly lines: string[];
   length: number;
 }
 
-/** Turns text (of which kernel lines have been taken out already) into answers; memory is bounded by the largest frame. */
+/** Turns text without kernel lines into answers. */
 export class AnswerReader {
   readonly #sum: ChecksumProgram;
   readonly #encoding: Encoding;
-  readonly #largest: number;
   #line = "";
   #open: Open | undefined;
 
-  /** @param largest bytes of the largest frame that is ever asked for */
-  constructor(sum: ChecksumProgram, encoding: Encoding, largest: number) {
+  constructor(sum: ChecksumProgram, encoding: Encoding) {
     this.#sum = sum;
     this.#encoding = encoding;
-    this.#largest = largest * 6 + 4096;
   }
 
   feed(text: string): Answer[] {
@@ -68,7 +70,7 @@ export class AnswerReader {
     for (let from = 0; from < text.length; ) {
       const end = text.indexOf("\n", from);
       const piece = text.slice(from, end < 0 ? undefined : end);
-      if (this.#line.length < longestLine) this.#line += piece;
+      if (this.#line.length < maxLineLength) this.#line += piece;
       if (end < 0) break;
       from = end + 1;
       const line = this.#line;
@@ -97,10 +99,10 @@ export class AnswerReader {
     if (!open) return [];
     open.lines.push(line);
     open.length += line.length + 1;
-    return open.length > this.#largest ? this.#drop() : [];
+    return open.length > maxOpenLength ? this.#drop() : [];
   }
 
-  /** The beginning or end of a frame; what noise pushed in front of an end belongs to the frame. */
+  /** The beginning or end of a frame. Text that noise pushed in front of an end belongs to the frame. */
   #edge(found: RegExpExecArray, before: string): Answer[] {
     const [, token = "", mark, header = "", segment, place, size, sum = ""] = found;
     const open = this.#open;
@@ -115,14 +117,14 @@ export class AnswerReader {
     return this.#end();
   }
 
-  /** The frame under way is none. */
+  /** Gives up the open frame. */
   #drop(): Answer[] {
     const open = this.#open;
     this.#open = undefined;
     return open ? [{ kind: "damaged", token: open.token }] : [];
   }
 
-  /** The frame under way, with what it has. */
+  /** Decodes the open frame. */
   #end(): Answer[] {
     const open = this.#open;
     this.#open = undefined;
@@ -140,21 +142,21 @@ export class AnswerReader {
 
 const alphabet = { base64: /^[A-Za-z0-9+/=]*$/, hex: /^[0-9a-f ]*$/ } as const;
 
-/** What the lines may have been before others came in between, the likeliest first. */
+/** What the lines may have been before other programs' lines came in between, the likeliest first. */
 function* readings(encoding: Encoding, lines: readonly string[]): Generator<string> {
   const ours = (line: string) => alphabet[encoding].test(line);
   const plain = lines.map((line) => line.replace("\r", ""));
-  // Whole foreign lines show by their letters.
+  // Other characters give away whole lines of other programs.
   yield plain.filter(ours).join("");
   if (plain.every(ours)) return;
-  // A foreign line began in the middle of one of ours, whose rest came after it. How long our lines are is known from the others.
+  // Another program's line began in the middle of one of ours, whose rest came after it. The other lines show how long ours are.
   const full = Math.max(...plain.filter(ours).map((line) => line.length), 0);
   yield joinAround(plain, full, full, ours);
-  // The last is a short one. Lines of encoders are not longer than 80.
+  // The last line is short. Encoders print lines of up to 80 characters.
   for (let last = 0; last < Math.min(full, 80); last++) yield joinAround(plain, full, last, ours);
 }
 
-/** @param full how long our lines are @param last and the last of them */
+/** @param full the length of our lines @param last the length of the last one */
 function joinAround(
   lines: readonly string[],
   full: number,
@@ -175,7 +177,7 @@ function joinAround(
   return joined;
 }
 
-/** The bytes; undefined when that is no encoding of any. */
+/** @returns undefined when the text isn't a valid encoding */
 function decode(encoding: Encoding, text: string): Uint8Array | undefined {
   if (encoding === "hex") {
     const digits = text.replaceAll(" ", "");

@@ -1,58 +1,56 @@
-/** The console of a board that runs Linux: login, a private prompt, framed output, and files. */
+/** The console of a board that runs Linux: login, a prompt of our own, framed output, and files. */
 import { BoardFailure, TransferError } from "../../errors.ts";
 import type { Console, RunOptions, RunResult, Sink, Source } from "../console.ts";
 import type { Dialogue } from "../dialogue.ts";
-import { Hearing } from "../hearing.ts";
-import { newTypingProfile, type TypingProfile } from "../typing.ts";
+import { LinuxBoard } from "./board.ts";
+import { getFile, putFile } from "./files.ts";
 import type { Encoding } from "./framing.ts";
-import { getFile } from "./get.ts";
 import { type Login, logIn } from "./login.ts";
-import { putFile } from "./put.ts";
 import { runScript } from "./run.ts";
 import { Session } from "./session.ts";
 import { command, type Prepared, prepare, promptOf, resetTerminal, type Shell } from "./shell.ts";
+import { newTypingProfile, type TypingProfile } from "./typing.ts";
 
 export interface LinuxOptions {
   readonly login?: Login;
-  /** The prompt before ours, when it isn't one of the usual ones. */
+  /** The board's own prompt, if it isn't one of the usual ones. */
   readonly prompt?: string;
-  /** What is known of how the device takes typing; it is brought up to date. */
+  /** How the device takes typing; the console updates it. */
   readonly profile?: TypingProfile;
-  /** Eight characters from a-z and 0-9 that nobody can foretell. */
+  /** Returns eight unpredictable characters from a-z and 0-9. */
   readonly token: () => string;
 }
 
-/** Milliseconds for going back to the prompt in the middle of a conversation. */
-const reviveTimeout = 90_000;
-/** For starting our program. */
-const startTimeout = 30_000;
-/** For ending it. */
-const closeTimeout = 2000;
+/** For getting back to the prompt in the middle of a script. */
+const reviveTimeoutMs = 90_000;
+/** For starting and ending our program. */
+const startTimeoutMs = 30_000;
+const closeTimeoutMs = 2000;
 
 export class LinuxConsole implements Console {
   readonly kind = "linux";
   readonly #options: LinuxOptions;
   readonly #shell: Shell;
   #prepared: Prepared | undefined;
-  /** There while our program may run on the board. */
+  /** Set while our program may run on the board. */
   #session: Session | undefined;
 
   constructor(options: LinuxOptions) {
     this.#options = options;
     const profile = options.profile ?? newTypingProfile();
-    this.#shell = { hearing: new Hearing(), profile, id: options.token(), token: options.token };
+    this.#shell = { board: new LinuxBoard(), profile, id: options.token(), token: options.token };
   }
 
-  *enter(timeout: number): Dialogue<void> {
-    const { hearing } = this.#shell;
-    yield* hearing.read(0);
-    const until = hearing.now + timeout;
-    hearing.settle();
-    // A board that boots isn't spoken to: it could stop its boot loader, or choke a driver that isn't ready for it.
-    const asks = this.#session !== undefined && hearing.boot.size === 0;
-    if (this.#session && asks && (yield* this.#session.alive(1000))) yield* this.#close(this.#session);
-    yield* this.#toPrompt(until);
-    hearing.forget();
+  *enter(timeoutMs: number): Dialogue<void> {
+    const { board } = this.#shell;
+    yield* board.next(0);
+    const end = board.now + timeoutMs;
+    board.boot.panicStartsBoot();
+    // Input could stop the boot loader of a board that boots, or hang a driver that isn't ready for it.
+    const isBooting = board.boot.lines.size > 0;
+    if (this.#session && !isBooting && (yield* this.#session.alive(1000))) yield* this.#close(this.#session);
+    yield* this.#toPrompt(end);
+    board.boot.forget();
   }
 
   *run(script: string, options: RunOptions): Dialogue<RunResult> {
@@ -72,22 +70,22 @@ export class LinuxConsole implements Console {
     yield* this.#thenClose(session, getFile(session, from, sink));
   }
 
-  *interrupt(timeout: number): Dialogue<boolean> {
-    const { hearing } = this.#shell;
-    yield* hearing.read(0);
-    const until = hearing.now + timeout;
-    hearing.forget();
+  *interrupt(timeoutMs: number): Dialogue<boolean> {
+    const { board } = this.#shell;
+    yield* board.next(0);
+    const end = board.now + timeoutMs;
+    board.boot.forget();
     try {
-      if (this.#session && (yield* this.#session.alive(Math.min(700, timeout)))) {
-        yield* kill(this.#session, until);
+      if (this.#session && (yield* this.#session.alive(Math.min(700, timeoutMs)))) {
+        yield* kill(this.#session, end);
         yield* this.#close(this.#session);
         return true;
       }
-      const started = this.#session !== undefined;
-      yield* this.#toPrompt(until);
-      if (started) {
+      const mayRun = this.#session !== undefined;
+      yield* this.#toPrompt(end);
+      if (mayRun) {
         const session = yield* this.#open();
-        yield* kill(session, until);
+        yield* kill(session, end);
         yield* this.#close(session);
       }
       return true;
@@ -97,7 +95,7 @@ export class LinuxConsole implements Console {
     }
   }
 
-  /** A transfer that can't be done leaves the board as well as before. */
+  /** A TransferError isn't the board's fault, so the session closes as usual. */
   *#thenClose(session: Session, transfer: Dialogue<void>): Dialogue<void> {
     try {
       yield* transfer;
@@ -108,38 +106,37 @@ export class LinuxConsole implements Console {
     yield* this.#close(session);
   }
 
-  /** From any state to our prompt. What a conversation before had under way on the board stays there. */
-  *#toPrompt(until: number): Dialogue<void> {
-    const { hearing } = this.#shell;
-    hearing.filter.echo = undefined;
+  /** From any state to our prompt. What the last dialogue left running on the board stays there. */
+  *#toPrompt(end: number): Dialogue<void> {
+    const { board } = this.#shell;
+    board.filter.echo = undefined;
     for (;;) {
-      yield* this.#logIn(until);
+      yield* this.#logIn(end);
       // A boot from here on means that the shell is gone.
-      hearing.forget();
+      board.boot.forget();
       try {
-        this.#prepared = yield* prepare(this.#shell, until - hearing.now);
+        this.#prepared = yield* prepare(this.#shell, end - board.now);
         this.#session = undefined;
         return;
       } catch (error) {
-        const again = error instanceof BoardFailure && error.reason === "noise";
-        if (!again || hearing.now >= until) throw error;
+        if (!isNoise(error) || board.now >= end) throw error;
       }
     }
   }
 
-  *#logIn(until: number): Dialogue<void> {
-    const { hearing, token } = this.#shell;
+  *#logIn(end: number): Dialogue<void> {
+    const { board, token } = this.#shell;
     const { login, prompt } = this.#options;
     const word = token();
     yield* logIn({
-      hearing,
+      board,
       login,
       prompt,
-      // The first word is for a terminal that doesn't know Ctrl-U, and makes it one word with it.
+      // A terminal that doesn't know Ctrl-U makes it a part of the first word.
       probe: ` true;stty sane;echo lg''${word}`,
       answer: `lg${word}`,
       known: this.#prepared !== undefined,
-      timeout: until - hearing.now,
+      timeoutMs: end - board.now,
     });
   }
 
@@ -147,95 +144,98 @@ export class LinuxConsole implements Console {
   *#open(): Dialogue<Session> {
     const prepared = this.#prepared;
     if (!prepared)
-      throw new BoardFailure("noise", "the board's prompt wasn't reached before: enter the console first");
-    const { hearing, profile, token } = this.#shell;
-    yield* hearing.read(0);
+      throw new BoardFailure("noise", "labgear isn't at the board's prompt: enter the console first");
+    const { board, profile, token } = this.#shell;
+    yield* board.next(0);
     const key = token();
-    const encoding = yield* this.#start(prepared, key, hearing.now + startTimeout);
-    const revive = () => this.#revive(prepared, key);
-    const prompt = promptOf(this.#shell);
+    const encoding = yield* this.#start(prepared, key, board.now + startTimeoutMs);
     const session = new Session({
-      hearing,
+      board,
       profile,
       key,
-      prompt,
+      prompt: promptOf(this.#shell),
       sum: prepared.sum,
       encoding,
       token,
-      revive,
+      revive: () => this.#revive(prepared, key),
     });
     this.#session = session;
     return session;
   }
 
-  /** Tries until its first words have come; when the shell takes no line any more, it is brought back first. */
-  *#start(prepared: Prepared, key: string, until: number): Dialogue<Encoding> {
-    const { hearing } = this.#shell;
-    const up = new RegExp(`~${key}:up:(hex|base64):up:\\1`);
+  /** Tries until our program answers, and gets back to the prompt in between. */
+  *#start(prepared: Prepared, key: string, end: number): Dialogue<Encoding> {
+    const { board } = this.#shell;
+    const answer = new RegExp(`~${key}:up:(hex|base64):up:\\1`);
     const line = `sh ${prepared.folder}/s ${prepared.sum} ${key}`;
     for (;;) {
       try {
-        return up.exec(yield* command(this.#shell, line, until, up))?.[1] === "hex" ? "hex" : "base64";
+        const output = yield* command(this.#shell, line, end, answer);
+        return answer.exec(output)?.[1] === "hex" ? "hex" : "base64";
       } catch (error) {
-        const again = error instanceof BoardFailure && error.reason === "noise";
-        if (!again || hearing.now >= until) throw error;
+        if (!isNoise(error) || board.now >= end) throw error;
       }
-      yield* this.#toPrompt(until);
-      this.#sameBoot(prepared);
+      yield* this.#toPrompt(end);
+      this.#throwIfRebooted(prepared);
     }
   }
 
-  #sameBoot(prepared: Prepared): void {
-    if (this.#prepared?.boot === prepared.boot) return;
-    throw new BoardFailure("rebooted", "the board booted again in the middle of the work");
+  #throwIfRebooted(prepared: Prepared): void {
+    if (this.#prepared?.bootId === prepared.bootId) return;
+    throw new BoardFailure("rebooted", "the board rebooted in the middle of the script");
   }
 
   *#close(session: Session): Dialogue<void> {
-    const { hearing, token } = this.#shell;
-    let text = "";
-    for (const until = hearing.now + closeTimeout; hearing.now < until && !this.#atPrompt(text); ) {
+    const { board, token } = this.#shell;
+    const end = board.now + closeTimeoutMs;
+    let output = "";
+    while (board.now < end && !this.#hasPrompt(output)) {
       yield* session.send("q", token(), [0, 0, 0, 0]);
-      for (const next = hearing.now + closeTimeout / 4; hearing.now < next && !this.#atPrompt(text); ) {
-        text = (text + (yield* hearing.read(next - hearing.now))).slice(-4096);
-      }
+      const before = output.slice(-promptOf(this.#shell).length);
+      output =
+        before + (yield* board.readUntil((text) => this.#hasPrompt(before + text), closeTimeoutMs / 4));
     }
-    hearing.filter.echo = undefined;
+    board.filter.echo = undefined;
     this.#session = undefined;
   }
 
-  #atPrompt(text: string): boolean {
+  #hasPrompt(text: string): boolean {
     return text.includes(promptOf(this.#shell));
   }
 
-  /** Our program doesn't answer: it was killed, the board is slow, somebody logged out, or the board has booted again. */
+  /** Our program doesn't answer: it was killed, the board is slow, the shell has exited, or the board has rebooted. */
   *#revive(prepared: Prepared, key: string): Dialogue<void> {
-    const { hearing } = this.#shell;
+    const { board } = this.#shell;
     const session = this.#session;
-    const until = hearing.now + reviveTimeout;
-    hearing.filter.echo = undefined;
-    const booting = hearing.boot.size > 0;
-    if (!booting) yield* hearing.write("\n");
-    if (booting || !this.#atPrompt(yield* hearing.drain(300, 1500))) {
-      hearing.filter.echo = `${key} `;
+    const end = board.now + reviveTimeoutMs;
+    board.filter.echo = undefined;
+    const isBooting = board.boot.lines.size > 0;
+    if (!isBooting) yield* board.send("\n");
+    if (isBooting || !this.#hasPrompt(yield* board.drain(300, 1500))) {
+      board.filter.echo = `${key} `;
       if (session && (yield* session.alive(3000))) return;
-      hearing.filter.echo = undefined;
-      yield* this.#toPrompt(until);
-      this.#sameBoot(prepared);
+      board.filter.echo = undefined;
+      yield* this.#toPrompt(end);
+      this.#throwIfRebooted(prepared);
     }
-    // It may have had no time to set the terminal right.
+    // A program that was killed leaves the terminal as it is.
     yield* resetTerminal(this.#shell);
-    yield* this.#start(prepared, key, until);
+    yield* this.#start(prepared, key, end);
     this.#session = session;
-    hearing.filter.echo = `${key} `;
+    board.filter.echo = `${key} `;
   }
 }
 
-/** Ends the job's processes: the interrupt, then the request to end, then the kill. */
-function* kill(session: Session, until: number): Dialogue<void> {
-  const { hearing } = session.link;
+function isNoise(error: unknown): boolean {
+  return error instanceof BoardFailure && error.reason === "noise";
+}
+
+/** Signals the job's processes: SIGINT, then SIGTERM, then SIGKILL. */
+function* kill(session: Session, end: number): Dialogue<void> {
+  const { board } = session.link;
   for (const signal of [2, 2, 15, 15, 9, 9, 9]) {
     const [, left] = yield* session.ask("k", [signal, 0, 0, 0]);
-    if (left === "0" || hearing.now > until) return;
-    yield* hearing.drain(150, 150);
+    if (left === "0" || board.now > end) return;
+    yield* board.drain(150, 150);
   }
 }

@@ -1,7 +1,7 @@
-/** From whatever state a board is in to a shell that answers: past booting, login, and what an earlier user left behind. */
+/** From any state of a board to a shell that answers: through a boot, a login, and whatever an earlier user left running. */
 import { BoardFailure } from "../../errors.ts";
 import type { Dialogue } from "../dialogue.ts";
-import { type Hearing, readable } from "../hearing.ts";
+import type { LinuxBoard } from "./board.ts";
 
 export interface Login {
   readonly user: string;
@@ -10,171 +10,137 @@ export interface Login {
 
 const loginPrompt = /(?:^|[\n ])[^\n]{0,80}login: *$/i;
 const passwordPrompt = /password(?: for [^\n:]{1,40})?: *$/i;
-const refused = /login incorrect|authentication failure|permission denied|account .{0,20}(?:locked|expired)/i;
-/** The end of a prompt, of any of the usual ones. */
-const anyPrompt = /(?:^|\n)[^\n]{0,200}[#$%>] ?$/;
+const refusal = /login incorrect|authentication failure|permission denied|account .{0,20}(?:locked|expired)/i;
+/** The end of the usual shell prompts. */
+const shellPrompt = /(?:^|\n)[^\n]{0,200}[#$%>] ?$/;
 
-/** Milliseconds of silence after which something is sent. */
-const silence = 2000;
-/** The same, on a board whose prompt was had before. */
-const knownSilence = 300;
-/** The same, while a login is under way: it takes its time to refuse one. */
-const loginSilence = 6000;
-/** A board that boots is quiet at times, and an interrupt would end what it starts: so long it gets none. */
-const bootSilence = 10_000;
-/** For so long a board that boots may say nothing before it is spoken to: what is typed meanwhile can choke its driver. */
-const bootPause = 6000;
-/** Output that never ends is no reason to wait for ever: it may be a command's. */
-const noiseTime = 30_000;
-/** The same, on a board whose prompt was had before. */
-const knownNoiseTime = 2000;
-/** Silence after text that looks like a prompt. */
-const shortSilence = 200;
+/** Silence before something is sent. */
+const silenceMs = 2000;
+const shortSilenceMs = 800;
+/** After text that looks like a prompt. */
+const promptSilenceMs = 200;
+/** On a board whose shell was ours before. */
+const knownSilenceMs = 300;
+/** During a login: a refusal takes its time. */
+const loginSilenceMs = 6000;
+/** A boot pauses at times, and an interrupt would kill what it starts. Until this much silence it gets none. */
+const bootSilenceMs = 10_000;
+/** Until this much silence, a boot gets no input at all: early input can hang the driver. */
+const bootPauseMs = 6000;
+/** Output that doesn't end may be a command's. After this long, it gets a nudge anyway. */
+const floodMs = 30_000;
+const knownFloodMs = 2000;
+/** So soon after sending, text is an echo. */
+const echoMs = 300;
+const maxTextLength = 4096;
 
-/**
- * Ways out of what may hold the terminal, the mildest first. Ctrl-U first of all: a line that somebody left half-typed is not
- * to be run.
- */
-const gentle = "\x15\n"; // a prompt that has been printed already
+/** Ways out of what may hold the terminal, the mildest first. Ctrl-U comes first so that no half-typed line runs. */
+const gentle = "\x15\n"; // a prompt that was printed before
 const nudges = [
   gentle,
-  "\x11\x03", // output that is stopped; a command that runs, an open quote, a here-document
+  "\x11\x03", // stopped output; a running command, an open quote, a here-document
   "\x1c", // a command that ignores the interrupt
   "\x1b\x1b:q!\n", // vi
   "q", // less
-  "\x04", // whatever reads to the end of its input
+  "\x04", // a command that reads to the end of its input
   "\x03\x15\n",
 ];
 
 /**
- * @param probe text that makes a shell print `answer`, and whose echo doesn't contain it
- * @param prompt the prompt that this console is known to have, besides the usual ones
- * @param timeout milliseconds, in all
+ * @param probe makes a shell print `answer`; its echo doesn't contain the answer
+ * @param prompt the board's own prompt, besides the usual ones
+ * @param known whether the board's shell was ours before
  * @throws BoardFailure
  */
 export function* logIn(options: {
-  readonly hearing: Hearing;
+  readonly board: LinuxBoard;
   readonly login: Login | undefined;
   readonly probe: string;
   readonly answer: string;
   readonly prompt: string | undefined;
-  /** The board's shell was ours before. */
   readonly known?: boolean;
-  readonly timeout: number;
+  readonly timeoutMs: number;
 }): Dialogue<void> {
-  const { hearing, login, probe, answer, prompt, known = false, timeout } = options;
-  const start = hearing.heard;
-  const until = hearing.now + timeout;
+  const { board, login, probe, answer, prompt, known = false, timeoutMs } = options;
+  const receivedBefore = board.received;
+  const end = board.now + timeoutMs;
   let text = "";
   let nudge = 0;
   let refusals = 0;
-  /** What was sent last. A prompt that comes again after its answer may be a shell's, that looks like it. */
+  /** What was sent last. A prompt that comes again after its answer may be a shell's that looks like it. */
   let last: "name" | "password" | "probe" | "nudge" | undefined;
-  let loggingIn = false;
-  const usual = () => (loggingIn ? loginSilence : known ? knownSilence : silence);
-  const short = () => (loggingIn ? loginSilence : known ? knownSilence : 800);
-  let wait = known ? knownSilence : silence;
-  let sent = hearing.now;
-  /** Since when nothing but the kernel's lines came: those come at any time, and say nothing about a prompt. */
-  let quiet = hearing.now;
-  /** When words came last. */
-  let words = hearing.now;
-  /** What came before the last thing was sent, for the message. */
-  let before = "";
-  const send = function* (what: typeof last, said: string, patience: number): Dialogue<void> {
+  let isLoggingIn = false;
+  const usualMs = () => (isLoggingIn ? loginSilenceMs : known ? knownSilenceMs : silenceMs);
+  const shortMs = () => (isLoggingIn ? loginSilenceMs : known ? knownSilenceMs : shortSilenceMs);
+  let waitMs = known ? knownSilenceMs : silenceMs;
+  let sentAt = board.now;
+  /** Since when nothing but kernel lines came. Those come at any time, and say nothing about a prompt. */
+  let quietSince = board.now;
+  let lastWords = board.now;
+  const send = function* (what: typeof last, keys: string, nextWaitMs: number): Dialogue<void> {
     last = what;
-    before = text === "" ? before : text;
     text = "";
-    wait = patience;
-    yield* hearing.write(said, what === "password");
-    sent = hearing.now;
+    waitMs = nextWaitMs;
+    yield* board.send(keys, what === "password");
+    sentAt = board.now;
   };
-  const booting = () => hearing.boot.size > 0 && hearing.now - words < bootSilence;
-  const nextNudge = () => (booting() || loggingIn ? gentle : (nudges[nudge++ % nudges.length] ?? gentle));
-  while (hearing.now < until) {
-    const fresh = yield* hearing.read(Math.min(wait, until - hearing.now));
-    text = (text + fresh).slice(-4096);
-    // Not the echo of what was sent.
-    if (/[a-z]{3}/i.test(fresh) && hearing.now - sent > 300) words = hearing.now;
-    // While a board boots, its kernel's lines say that it is at work.
-    const atWork = hearing.boot.size > 0 && hearing.lastByte === hearing.now && fresh === "";
-    if (atWork) words = hearing.now;
-    if (hearing.panic !== undefined) {
-      throw new BoardFailure("panic", `the board's kernel stopped: ${hearing.panic}`);
-    }
+  const isBooting = () => board.boot.lines.size > 0 && board.now - lastWords < bootSilenceMs;
+  const nextNudge = () => (isBooting() || isLoggingIn ? gentle : (nudges[nudge++ % nudges.length] ?? gentle));
+  while (board.now < end) {
+    const fresh = yield* board.next(Math.min(waitMs, end - board.now));
+    text = (text + fresh).slice(-maxTextLength);
+    if (/[a-z]{3}/i.test(fresh) && board.now - sentAt > echoMs) lastWords = board.now;
+    // During a boot, kernel lines show that it goes on.
+    const bootGoesOn = board.boot.lines.size > 0 && board.lastByteAt === board.now && fresh === "";
+    if (bootGoesOn) lastWords = board.now;
+    if (board.boot.panic !== undefined)
+      throw new BoardFailure("panic", `the board's kernel panicked: ${board.boot.panic}`);
     const plain = text.replaceAll("\r", "");
     if (plain.includes(answer)) return;
-    if (refused.test(plain) && last !== "probe" && last !== "nudge") {
+    if (refusal.test(plain) && last !== "probe" && last !== "nudge") {
       text = "";
-      wait = silence;
-      // The first name may have been damaged on its way, or mixed with what stood at the prompt before.
+      waitMs = silenceMs;
+      // The first name may have been damaged on the line, or added to what stood at the prompt.
       if (++refusals < 2) continue;
       throw new BoardFailure("login-refused", "the board refuses the login: check user and password");
     }
-    const promptLike =
-      anyPrompt.test(plain) || (prompt !== undefined && plain.trimEnd().endsWith(prompt.trim()));
     const asksName = loginPrompt.test(plain);
     const asksPassword = passwordPrompt.test(plain);
-    if (asksName || asksPassword) loggingIn = true;
-    if (fresh !== "" || atWork) {
-      // More may follow: a prompt is one when it stays the last.
-      wait = promptLike || asksName || asksPassword ? shortSilence : usual();
-      quiet = hearing.now;
-      if (!booting() && hearing.now - sent > (known ? knownNoiseTime : noiseTime)) {
-        if (last === "nudge") yield* send("probe", `\x15${probe}\n`, short());
-        else yield* send("nudge", nextNudge(), short());
+    const isOwnPrompt = prompt !== undefined && plain.trimEnd().endsWith(prompt.trim());
+    const isPrompt = asksName || asksPassword || isOwnPrompt || shellPrompt.test(plain);
+    if (asksName || asksPassword) isLoggingIn = true;
+    if (fresh !== "" || bootGoesOn) {
+      // More may follow: only at the end of the output is a prompt one.
+      waitMs = isPrompt ? promptSilenceMs : usualMs();
+      quietSince = board.now;
+      if (!isBooting() && board.now - sentAt > (known ? knownFloodMs : floodMs)) {
+        if (last === "nudge") yield* send("probe", `\x15${probe}\n`, shortMs());
+        else yield* send("nudge", nextNudge(), shortMs());
       }
       continue;
     }
-    if (hearing.now - quiet < wait) continue;
-    const pausing = booting() && hearing.now - Math.max(words, hearing.lastByte) < bootPause;
-    if (pausing && !promptLike && !asksName && !asksPassword) continue;
-    quiet = hearing.now;
-    // A shell's prompt may look like a login's, so it's no login before a shell's answer was tried for.
-    if (!login && (asksName || asksPassword) && last === "probe") throw noLogin();
-    if (login && asksName && last !== "name") yield* send("name", `${login.user}\n`, loginSilence);
+    if (board.now - quietSince < waitMs) continue;
+    const isPausing = isBooting() && board.now - Math.max(lastWords, board.lastByteAt) < bootPauseMs;
+    if (isPausing && !isPrompt) continue;
+    quietSince = board.now;
+    // A shell's prompt may look like a login's, so the probe comes first.
+    if (!login && (asksName || asksPassword) && last === "probe") throw missingLogin("login", "login.user");
+    if (login && asksName && last !== "name") yield* send("name", `${login.user}\n`, loginSilenceMs);
     else if (asksPassword && last === "name") {
-      yield* send("password", `${password(login)}\n`, silence);
-      loggingIn = false;
-    } else if (
-      last !== "probe" &&
-      (promptLike || asksName || asksPassword || (last === "nudge" && !booting()))
-    ) {
-      // Also after a nudge that brought nothing: a prompt may be empty.
-      yield* send("probe", `\x15${probe}\n`, short());
-    } else yield* send("nudge", nextNudge(), hearing.heard === start ? silence : short());
+      if (login?.password === undefined) throw missingLogin("password", "login.password-file");
+      yield* send("password", `${login.password}\n`, silenceMs);
+      isLoggingIn = false;
+    } else if (last !== "probe" && (isPrompt || (last === "nudge" && !isBooting()))) {
+      // Also when a nudge brought nothing: a prompt may be empty.
+      yield* send("probe", `\x15${probe}\n`, shortMs());
+    } else yield* send("nudge", nextNudge(), board.received === receivedBefore ? silenceMs : shortMs());
   }
-  throw why(hearing, hearing.heard > start, text || before);
+  throw board.noPrompt("shell", receivedBefore);
 }
 
-function noLogin(): BoardFailure {
+function missingLogin(what: string, key: string): BoardFailure {
   return new BoardFailure(
     "login-refused",
-    "the board asks for a login, and the configuration gives none: add login.user",
+    `the board asks for a ${what}, but the configuration has none: add ${key}`,
   );
-}
-
-function password(login: Login | undefined): string {
-  if (login?.password !== undefined) return login.password;
-  throw new BoardFailure(
-    "login-refused",
-    "the board asks for a password, and the configuration gives none: add login.password-file",
-  );
-}
-
-function why(hearing: Hearing, heard: boolean, text: string): BoardFailure {
-  if (!heard) {
-    return new BoardFailure(
-      "silent",
-      "the board says nothing: is it on, wired the right way round, with its console on this port?",
-    );
-  }
-  if (hearing.garbled) {
-    return new BoardFailure(
-      "wrong-speed",
-      "the board sends bytes that are no text: check the port's baud rate",
-    );
-  }
-  const last = readable(text);
-  return new BoardFailure("noise", `the board sends, and no prompt answers${last ? `; last: ${last}` : ""}`);
 }

@@ -1,8 +1,9 @@
-/** Takes out of a console's stream what others wrote into the middle of it: kernel lines, terminal escapes, our own echo. */
+/** Removes from a console's stream what isn't part of a session: kernel lines, terminal escapes, the echo of our requests. */
+import type { TextFilter } from "../expect.ts";
 
-/** How printk begins a line: `<6>`, `[   12.345678]`, the caller's id, or both. */
+/** How printk starts a line: `<6>`, `[   12.345678]`, the caller's id, or both. */
 const kernelLine = /(?:<\d{1,3}>|(?:<\d{1,3}>)?\[ {0,10}\d{1,9}\.\d{1,9}\](?:\[ {0,8}[TC]\d{1,9}\])? )/y;
-/** What may still become one, or an escape, with more bytes. */
+/** What may become one with more bytes. */
 const unfinished =
   /^(?:<\d{0,3}|(?:<\d{1,3}>)?\[ {0,10}\d{0,9}(?:\.\d{0,9})?(?:\](?:\[ {0,8}[TC]?\d{0,9}\]?)?)?)$/;
 /** ECMA-48: CSI sequences, strings such as a title, single shifts and the like. */
@@ -12,13 +13,10 @@ const terminalEscape = new RegExp(
   `${esc}(?:\\[[0-?]*[ -/]*[@-~]|\\][^${bell}${esc}\n]*(?:${bell}|${esc}\\\\)|[ -/]+[0-~]|[0-Z\\\\^-~])`,
   "y",
 );
-const longestEscape = 64;
+const maxEscapeLength = 64;
 
-/**
- * A filter over text of one byte a character. Its cost is linear, and it keeps a bounded rest back when that may become a
- * kernel line. Neither `[` nor `<` is in the alphabet of our frames.
- */
-export class NoiseFilter {
+/** Takes linear time, and holds back a bounded rest. Frames contain neither `[` nor `<`, so no part of one is taken for noise. */
+export class NoiseFilter implements TextFilter {
   #held = "";
   #dropping = false;
   #special: RegExp;
@@ -28,13 +26,12 @@ export class NoiseFilter {
     this.#special = specials("");
   }
 
-  /** Lines of ours begin with this text; a board that echoes brings them back, and they are dropped. */
+  /** How our requests start. A board that echoes sends them back, and their lines are dropped. */
   set echo(start: string | undefined) {
     this.#echo = start;
     this.#special = specials(start?.[0] ?? "");
   }
 
-  /** The next bytes; the answer is what isn't noise. Carriage returns and line ends stay. */
   feed(text: string): string {
     let rest = this.#held + text;
     this.#held = "";
@@ -59,14 +56,13 @@ export class NoiseFilter {
     return clean;
   }
 
-  /** What was kept back: nothing more came, so it is no kernel line. */
   flush(): string {
     const held = this.#held;
     this.#held = "";
     return held;
   }
 
-  /** The first piece of noise in the text: how much before it is kept, and where the text goes on. */
+  /** Finds the first noise: how much text before it to keep, and where the text continues. */
   #scan(text: string): { keep: number; next: number; drop: boolean; hold: boolean } {
     this.#special.lastIndex = 0;
     for (let found = this.#special.exec(text); found; found = this.#special.exec(text)) {
@@ -75,12 +71,11 @@ export class NoiseFilter {
       if (echo !== undefined && text.startsWith(echo, at)) {
         return { keep: at, next: at + echo.length, drop: true, hold: false };
       }
-      const tail = text.length - at < longestEscape ? text.slice(at) : undefined;
+      const tail = text.length - at < maxEscapeLength ? text.slice(at) : undefined;
       if (echo !== undefined && tail !== undefined && echo.startsWith(tail)) return holding(at);
       for (const pattern of [kernelLine, terminalEscape]) {
         pattern.lastIndex = at;
         const length = pattern.exec(text)?.[0].length;
-        // `<6>` may be all of it, or go on with the time.
         if (length) return { keep: at, next: at + length, drop: pattern === kernelLine, hold: false };
       }
       if (tail !== undefined && (text[at] === esc || unfinished.test(tail))) return holding(at);

@@ -1,80 +1,77 @@
-/** A script on a Linux board: delivered with a checksum, its output pulled in frames, its exit code asked for until it is certain. */
+/** Runs a script on a Linux board: sends it with a checksum, fetches its output in frames, and asks for its exit code until it is certain. */
 import { formatDuration } from "#/lib/units.ts";
 import { BoardFailure, RunTimeout } from "../../errors.ts";
 import type { RunOptions, RunResult } from "../console.ts";
 import type { Dialogue } from "../dialogue.ts";
-import { Pull } from "../transfer.ts";
 import { dropOutput, startJob } from "./server.ts";
 import type { Session } from "./session.ts";
+import { Transfer } from "./transfer.ts";
 
-/** Milliseconds between two looks, while there is nothing new. */
-const shortestPause = 100;
-const longestPause = 400;
-/** When the script has ended and something that it started keeps the output open, so long is waited for more of it. */
-const linger = 1500;
-/** A board that knows nothing of the job for so long has lost it. */
-const forgotten = 3000;
+/** Between two requests while there is no new output. */
+const minPauseMs = 100;
+const maxPauseMs = 400;
+/** How long to wait for output after the script has ended, while a process that it started keeps the output open. */
+const lingerMs = 1500;
+/** After this long without a trace of the job, the board has lost it. */
+const lostAfterMs = 3000;
 
-/** @throws BoardFailure, RunTimeout */
+/** @throws BoardFailure; RunTimeout */
 export function* runScript(session: Session, script: string, options: RunOptions): Dialogue<RunResult> {
-  const { hearing } = session.link;
-  const until = hearing.now + options.timeout;
+  const { board } = session.link;
+  const end = board.now + options.timeoutMs;
   const name = `j.${session.link.token()}`;
   yield* session.writeFile(name, Buffer.from(script));
   const started = yield* session.execute(startJob(name));
   if (started.code !== 0)
     throw new BoardFailure("mismatch", `the board can't start a script: ${started.output.trim()}`);
-  const output = new Pull(function* (bytes) {
+  const output = new Transfer(function* (bytes) {
     yield { kind: "output", bytes };
   });
-  let pause = shortestPause;
-  /** When something was last new after the exit code. */
+  let pauseMs = minPauseMs;
+  /** The time of the exit code, or of the last output after it. */
   let ended: number | undefined;
-  /** Since when the board knows nothing of the job. */
-  let gone: number | undefined;
+  /** Since when the board has had no trace of the job. */
+  let lost: number | undefined;
   for (;;) {
-    if (hearing.now > until)
-      throw new RunTimeout(`the script takes longer than ${formatDuration(options.timeout)}`);
+    if (board.now > end)
+      throw new RunTimeout(`the script exceeded its timeout of ${formatDuration(options.timeoutMs)}`);
     const before = output.received;
     const words = yield* session.ask("o", output.request(), (frame) => output.take(frame), {
-      again: () => output.retry(),
+      retry: () => output.retry(),
     });
-    const [state, segment, place, code = "-", health = ""] = words;
-    const whole = output.settle(Number(segment), Number(place));
-    if (code !== "-" && (ended === undefined || output.received > before)) ended = hearing.now;
-    if (whole && ended !== undefined && /^\d{1,3}$/.test(code)) {
-      // Its last look may have come just before its end.
-      const orphaned = state === "wait" && health.endsWith("dead") && hearing.now - ended > linger;
-      const abandoned = state === "wait" && !orphaned && hearing.now - ended > linger;
-      if (state === "end" || orphaned || abandoned) {
-        if (abandoned) yield* abandon(session);
-        const complete = !orphaned && !health.startsWith("lost");
+    const [state, segment, unit, code = "-", health = ""] = words;
+    const isWhole = output.settle(Number(segment), Number(unit));
+    if (code !== "-" && (ended === undefined || output.received > before)) ended = board.now;
+    if (isWhole && ended !== undefined && /^\d{1,3}$/.test(code)) {
+      const isOver = state === "wait" && board.now - ended > lingerMs;
+      // Without the pump, no "end" follows.
+      const isOrphaned = isOver && health.endsWith("dead");
+      if (state === "end" || isOver) {
+        if (isOver && !isOrphaned) yield* abandonOutput(session);
+        const complete = !isOrphaned && !health.startsWith("lost");
         if (!complete) yield { kind: "note", text: lostOnBoard };
         return { code: Number(code), complete };
       }
     }
-    gone = health === "lostdead" && code === "-" ? (gone ?? hearing.now) : undefined;
-    if (gone !== undefined && hearing.now - gone > forgotten) {
-      throw new BoardFailure(
-        "rebooted",
-        "the board has nothing left of the script: its temporary folder was emptied",
-      );
+    lost = health === "lostdead" && code === "-" ? (lost ?? board.now) : undefined;
+    if (lost !== undefined && board.now - lost > lostAfterMs) {
+      const message = "the board has no trace of the script: its temporary folder was emptied";
+      throw new BoardFailure("rebooted", message);
     }
-    if (output.received > before) pause = shortestPause;
+    if (output.received > before) pauseMs = minPauseMs;
     else if (state === "wait") {
-      pause = Math.min(longestPause, pause * 1.3);
-      yield* session.listen(pause);
+      pauseMs = Math.min(maxPauseMs, pauseMs * 1.3);
+      yield* session.listen(pauseMs);
     }
   }
 }
 
 const lostOnBoard =
-  "output was lost on the board: its temporary folder is full, or what collects the output was killed";
+  "output was lost on the board: its temporary folder is full, or the process that collects the output was killed";
 
-function* abandon(session: Session): Dialogue<void> {
-  yield {
-    kind: "note",
-    text: "a process that the script left running has the output open: what it still writes is dropped",
-  };
+function* abandonOutput(session: Session): Dialogue<void> {
+  const text =
+    "a process that the script left running keeps the output open: the rest of its output is dropped";
+  yield { kind: "note", text };
   yield* session.execute(dropOutput);
 }

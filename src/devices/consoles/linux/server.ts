@@ -1,27 +1,27 @@
 /**
- * The program that a build leaves on a Linux board for as long as it works there: POSIX shell with `dd`, `wc`, one of the
- * checksum programs, and `base64` or `od`. It reads requests from the console, and answers as framing.ts describes.
+ * The program that runs on a Linux board during a build: POSIX shell with `dd`, `wc`, one of the checksum programs, and `base64` or
+ * `od`. It reads requests from the console, and answers as framing.ts describes.
  *
- * A request is one line, `KEY VERB TOKEN A B C D A B C D`: what comes damaged differs in its two copies, and is not answered, so the
- * host asks again. Each request can be repeated without harm. The lines of a block are read by `dd`, to which a terminal gives a line at
- * a time, as a shell reads each byte by itself; when some got lost, empty lines make up the number.
+ * A request is one line, `KEY VERB TOKEN A B C D A B C D`. In a damaged one the two copies differ; it gets no answer, and the host
+ * repeats it. Every request can be repeated without harm. `dd` reads the lines of a block, since a shell would read them byte by
+ * byte; a terminal gives `dd` one line at a time. Empty lines make up for lost ones.
  *
  * | verb | does |
  * |---|---|
- * | `d` | takes the next A lines for the block TOKEN: encoded bytes, each line after a `#`, so that a shell takes it for a comment |
- * | `e` | the block is complete: C is its checksum. A `x`: runs it, once; else writes it to the file A, at unit B |
- * | `o` | output: forgets the segments before A, sends from segment A, unit B, at most D frames of C units |
- * | `g` | the same for the file that `g` links to |
+ * | `d` | takes the next A lines as the block TOKEN: encoded bytes, each line after a `#`, so that a shell would ignore it |
+ * | `e` | completes the block with checksum C: runs it, once, if A is `x`; else writes it to the file A at unit B |
+ * | `o` | sends output: drops the segments before A, then sends at most D frames of C units from segment A, unit B on |
+ * | `g` | does the same with the file that `g` links to |
  * | `k` | sends signal A to the job's processes |
- * | `p` | says that it is there |
- * | `q` | ends |
+ * | `p` | answers that it is there |
+ * | `q` | ends the program |
  */
 
-/** Bytes of output that a segment holds at most, and how many segments wait on the board for their acknowledgement. */
-const segmentBytes = 16_384;
-const segmentsHeld = 16;
+/** Of a segment of output, and of the segments that wait on the board for the host. */
+const maxSegmentBytes = 16_384;
+const maxSegments = 16;
 
-/** The program's text. It is started as `sh FOLDER/s CHECKSUM-PROGRAM KEY` and has no single quotes. */
+/** Starts as `sh FOLDER/s CHECKSUM-PROGRAM KEY`. It contains no single quotes. */
 export const serverProgram = `T=\${0%/*};C=$1;K=$2
 G=$(stty -g 2>/dev/null)
 trap "stty $G 2>/dev/null" 0
@@ -97,9 +97,8 @@ done
 `;
 
 /**
- * The text that starts the job in FOLDER/SCRIPT, in a folder of this run; what an earlier run left goes. The job's output goes through a
- * pump into segments that are removed once the host has them, so a flood waits instead of filling the board's memory; its exit
- * code stays in a file.
+ * Starts the job FOLDER/SCRIPT in a new folder, and removes what an earlier run left. A pump collects the job's output in segments,
+ * which go once the host has them: a flood waits instead of filling the board's memory. The exit code stays in a file.
  */
 export function startJob(script: string): string {
   return `R=run.${script};rm -rf "$T"/run "$T"/run.* "$T"/[bg].* "$T/g" "$T/q";mkdir "$T/$R"||exit 1
@@ -110,8 +109,8 @@ Z=1;sleep 0.1 2>/dev/null&&Z=0.1
 P(){ n=0
 sh -c 'echo $PPID' >"$R/pump"
 while [ -d "$R" ];do
-while [ -e "$R/$((n-${segmentsHeld}))" ];do sleep $Z;done
-dd bs=${segmentBytes} count=1 of="$R/$n" 2>/dev/null||rm -f "$R/fine"
+while [ -e "$R/$((n-${maxSegments}))" ];do sleep $Z;done
+dd bs=${maxSegmentBytes} count=1 of="$R/$n" 2>/dev/null||rm -f "$R/fine"
 if [ ! -s "$R/$n" ];then [ -e "$R/fine" ]&&break;sleep $Z;[ -e "$R/code" ]&&break;continue;fi
 [ -e "$R/over" ]&&exec cat >/dev/null
 : >"$R/$n.k";n=$((n+1))
@@ -129,5 +128,5 @@ exit 0
 `;
 }
 
-/** The text that lets go of the job's output: what still comes is dropped. */
+/** Drops the rest of the job's output. */
 export const dropOutput = 'read -r R <"$T/run";: >"$T/$R/over"';

@@ -1,286 +1,275 @@
-/** Requests to our program on the board, and their answers: asked again until they are had, or until the board's failure is plain. */
+/** Requests to our program on the board: each is repeated until its answer has arrived, or until it is clear why none will. */
 import { BoardFailure } from "../../errors.ts";
 import type { Dialogue } from "../dialogue.ts";
-import type { Hearing } from "../hearing.ts";
-import { type TypingProfile, typeBlind } from "../typing.ts";
+import type { LinuxBoard } from "./board.ts";
 import { type ChecksumProgram, checksum } from "./checksum.ts";
-import { type Answer, AnswerReader, type Encoding, unit } from "./framing.ts";
+import { type Answer, AnswerReader, type Encoding, type Frame, unitBytes } from "./framing.ts";
+import { type TypingProfile, typeBlind } from "./typing.ts";
 
-export type Verb = "d" | "e" | "o" | "g" | "k" | "p" | "q";
+type Verb = "d" | "e" | "o" | "g" | "k" | "p" | "q";
 type Arguments = readonly [string | number, string | number, string | number, string | number];
-type Frame = Extract<Answer, { kind: "frame" }>;
 
-/** Takes a frame of an answer; false: it was of no use, which doesn't count as progress. */
-export type OnFrame = (frame: Frame) => Dialogue<boolean>;
+/** Takes a frame of an answer. @returns false when it was of no use, and so no progress */
+export type OnFrame = (frame: Frame) => Dialogue<boolean> | boolean;
 
-/** Bytes of a line, before they are encoded. */
-const largestLine = 512;
-/** Lines of a block, at most. */
-const mostLines = 32;
-/** Ends a block of which lines were lost, and a request that was cut off. */
-export const flush = "\n".repeat(mostLines + 1);
+/** Of a line of a block, before encoding. */
+const lineBytes = 512;
+const maxBlockLines = 32;
+/** Ends a block that lost lines, and a request that was cut off. */
+export const flush = "\n".repeat(maxBlockLines + 1);
 
-/** Bytes of the largest frame that is asked for. */
-export const largestFrame = 4096;
-/** Without an answer for so long the board is given up. */
-const patience = 60_000;
-/** Without an answer for so long, it is looked whether the program is still there. */
-const doubt = 6000;
-/** After a line of a boot, nothing is sent for so long: it could stop the boot loader, or choke a driver that isn't ready for it. */
-const suspicion = 6000;
+/** Without progress for this long, the board is given up. */
+const answerTimeoutMs = 60_000;
+/** Without progress for this long, the program may be gone. */
+const reviveAfterMs = 6000;
+/** After a line of a boot, nothing is sent for this long: input could stop the boot loader, or hang a driver that isn't ready for it. */
+const bootPauseMs = 6000;
+const aliveTimeoutMs = 3000;
 
 export interface Link {
-  readonly hearing: Hearing;
+  readonly board: LinuxBoard;
   readonly profile: TypingProfile;
   readonly key: string;
   readonly sum: ChecksumProgram;
   readonly encoding: Encoding;
-  /** The shell's: it shows when the program has ended. */
+  /** The shell's prompt. It comes when our program has ended. */
   readonly prompt: string;
-  /** Eight new characters, from a-z and 0-9. */
+  /** Returns eight new characters from a-z and 0-9. */
   readonly token: () => string;
-  /** Brings the program back when it is gone; throws BoardFailure when the board has booted again. */
+  /** Starts our program again if it is gone. @throws BoardFailure rebooted */
   readonly revive: () => Dialogue<void>;
+}
+
+export interface AskOptions {
+  /** The arguments of the next try; default: the same. */
+  readonly retry?: () => Arguments;
+  /** How long the board may work before it answers. */
+  readonly workMs?: number;
+  /** The token of the block that the request is about. */
+  readonly token?: string;
 }
 
 export class Session {
   readonly link: Link;
   readonly #answers: AnswerReader;
-  /** The end of what came, shorter than the prompt. */
+  /** The end of the output, shorter than the prompt. */
   #tail = "";
-  /** Bytes of a block: a multiple of the unit. */
-  #block = 4096;
-  /** Whether the pauses are kept that typing needed: a line that only spoils bytes needs none, and is slowed down by them. */
+  /** A multiple of the unit. */
+  #blockBytes = 4096;
+  /** Whether to keep the pauses that typing needed. They only slow down a line that damages bytes but doesn't lose them. */
   #careful = false;
-  /** Milliseconds until an answer begins, a running mean. */
-  #delay = 300;
-  /** Milliseconds between two parts of an answer, at most of late. */
-  #gap = 1000;
+  /** A running mean of the time until an answer begins. */
+  #delayMs = 300;
+  /** The longest time between two parts of an answer lately. */
+  #gapMs = 1000;
 
   constructor(link: Link) {
     this.link = link;
-    this.#answers = new AnswerReader(link.sum, link.encoding, largestFrame);
-    link.hearing.filter.echo = `${link.key} `;
+    this.#answers = new AnswerReader(link.sum, link.encoding);
+    link.board.filter.echo = `${link.key} `;
   }
 
   /**
-   * Asks until the words of an answer have come.
-   * @param onFrame takes the frames that come before it
-   * @param again what to ask for the next time; default: the same
-   * @param slow milliseconds that the board may work before the answer's first byte
+   * Asks until the words of an answer arrive.
+   * @param onFrame takes the frames that come before them
    */
   *ask(
     verb: Verb,
     first: Arguments,
-    onFrame: OnFrame = noFrames,
-    { again = () => first, slow = 0, token }: AskOptions = {},
+    onFrame: OnFrame = () => false,
+    { retry = () => first, workMs = 0, token }: AskOptions = {},
   ): Dialogue<readonly string[]> {
-    const { hearing } = this.link;
+    const { board } = this.link;
     const tokens = new Set<string>();
-    let progress = hearing.now;
+    let progress = board.now;
     let args = first;
     for (let attempt = 0; ; attempt++) {
-      const mine = token ?? this.link.token();
-      tokens.add(mine);
-      if (attempt > 0) yield* hearing.write(flush);
+      const own = token ?? this.link.token();
+      tokens.add(own);
+      if (attempt > 0) yield* board.send(flush);
       if (attempt > 0 && attempt % 4 === 0) this.#careful = !this.#careful;
-      let heard = yield* this.send(verb, mine, args);
-      const asked = hearing.now;
+      let text = yield* this.send(verb, own, args);
+      const asked = board.now;
       let latest: number | undefined;
       for (;;) {
-        for (const answer of this.#answers.feed(heard)) {
+        for (const answer of this.#answers.feed(text)) {
           if (!tokens.has(answer.token)) continue;
-          if (latest === undefined) this.#delay = this.#delay * 0.75 + (hearing.now - asked) * 0.25;
-          else this.#gap = Math.max(this.#gap * 0.9, hearing.now - latest);
-          latest = hearing.now;
+          if (latest === undefined) this.#delayMs = this.#delayMs * 0.75 + (board.now - asked) * 0.25;
+          else this.#gapMs = Math.max(this.#gapMs * 0.9, board.now - latest);
+          latest = board.now;
           if (answer.kind === "words") return answer.words;
-          if (answer.kind === "frame" && (yield* onFrame(answer))) progress = hearing.now;
+          if (answer.kind === "damaged") continue;
+          const useful = onFrame(answer);
+          if (typeof useful === "boolean" ? useful : yield* useful) progress = board.now;
         }
-        yield* this.#watch();
-        const wait = this.#wait(asked + slow, latest, attempt);
-        if (wait <= 0) break;
-        if (this.#hasEnded(heard)) {
+        yield* this.#checkBoot();
+        const waitMs = this.#waitMs(asked + workMs, latest, attempt);
+        if (waitMs <= 0) break;
+        if (this.#hasEnded(text)) {
           yield* this.link.revive();
           break;
         }
-        heard = yield* hearing.read(wait);
+        text = yield* board.next(waitMs);
       }
-      args = again();
-      if (hearing.now - progress > patience + slow) throw this.#lost();
-      if (hearing.now - progress > doubt + slow) yield* this.link.revive();
+      args = retry();
+      if (board.now - progress > answerTimeoutMs + workMs) throw this.#noAnswer();
+      if (board.now - progress > reviveAfterMs + workMs) yield* this.link.revive();
     }
   }
 
-  /** How long an answer, or the next part of one, is still to be waited for. */
-  #wait(asked: number, latest: number | undefined, attempt: number): number {
-    const { now, lastByte } = this.link.hearing;
-    const usual = Math.min(3000, Math.max(150, 4 * this.#delay));
-    if (latest === undefined) return asked + Math.min(10_000, usual * 1.5 ** attempt) - now;
-    // Parts of it come as long as the line isn't silent, unless all that comes is others' output.
-    const silent = Math.max(lastByte, latest) + usual - now;
-    return Math.min(silent, latest + Math.min(10_000, Math.max(1500, 3 * this.#gap)) - now);
+  /** How long an answer, or its next part, may still take. */
+  #waitMs(asked: number, latest: number | undefined, attempt: number): number {
+    const { now, lastByteAt } = this.link.board;
+    const usualMs = Math.min(3000, Math.max(150, 4 * this.#delayMs));
+    if (latest === undefined) return asked + Math.min(10_000, usualMs * 1.5 ** attempt) - now;
+    // Parts follow while the line isn't silent, unless it only carries other output.
+    const silenceEnd = Math.max(lastByteAt, latest) + usualMs;
+    const gapEnd = latest + Math.min(10_000, Math.max(1500, 3 * this.#gapMs));
+    return Math.min(silenceEnd, gapEnd) - now;
   }
 
-  /** Sends a request and waits for nothing; the answer to it is heard by listen(). */
+  /** Sends a request without waiting; listen() returns its answer. @returns what came meanwhile */
   *send(verb: Verb, token: string, args: Arguments): Dialogue<string> {
-    const { key, hearing, profile } = this.link;
-    const said = args.join(" ");
-    return yield* typeBlind(`${key} ${verb} ${token} ${said} ${said}\n`, hearing, profile, this.#careful);
+    const { key, board, profile } = this.link;
+    const copy = args.join(" ");
+    return yield* typeBlind(`${key} ${verb} ${token} ${copy} ${copy}\n`, board, profile, this.#careful);
   }
 
-  /** The answers that come within the time; none when it passes. */
-  *listen(timeout: number, earlier = ""): Dialogue<Answer[]> {
-    const before = this.#answers.feed(earlier);
-    if (before.length > 0) return before;
-    yield* this.#watch();
-    const heard = yield* this.link.hearing.read(timeout);
-    if (this.#hasEnded(earlier + heard)) yield* this.link.revive();
-    return this.#answers.feed(heard);
+  /** @param earlier text that came before @returns the next answers; none after the timeout */
+  *listen(timeoutMs: number, earlier = ""): Dialogue<Answer[]> {
+    const answers = this.#answers.feed(earlier);
+    if (answers.length > 0) return answers;
+    yield* this.#checkBoot();
+    const text = yield* this.link.board.next(timeoutMs);
+    if (this.#hasEnded(earlier + text)) yield* this.link.revive();
+    return this.#answers.feed(text);
   }
 
-  /** Whether the shell's prompt shows, in whichever pieces it comes. */
-  #hasEnded(heard: string): boolean {
-    const text = this.#tail + heard;
-    const shows = text.includes(this.link.prompt);
-    this.#tail = shows ? "" : text.slice(1 - this.link.prompt.length);
-    return shows;
+  /** Whether the shell's prompt came, in whatever pieces. */
+  #hasEnded(text: string): boolean {
+    const { prompt } = this.link;
+    const all = this.#tail + text;
+    const hasPrompt = all.includes(prompt);
+    this.#tail = hasPrompt ? "" : all.slice(1 - prompt.length);
+    return hasPrompt;
   }
 
-  /**
-   * Runs a few lines of shell in the board's program, once, however often it has to be asked.
-   * @param slow milliseconds that they may take
-   */
-  *execute(lines: string, slow = 0): Dialogue<{ code: number; output: string }> {
+  /** Runs a few lines of shell in our program: once, however often it has to ask. */
+  *execute(lines: string, workMs = 0): Dialogue<{ code: number; output: string }> {
     const { link } = this;
     const frames = new Map<number, Uint8Array>();
-    // biome-ignore lint/correctness/useYield: it takes frames, and has nothing to say
-    const onFrame: OnFrame = function* (frame) {
+    const onFrame = (frame: Frame) => {
       frames.set(frame.unit, frame.bytes);
       return true;
     };
     let rest = lines;
     for (;;) {
-      if (rest.length > this.#block) {
+      if (rest.length > this.#blockBytes) {
         const name = `y.${link.token()}`;
         yield* this.writeFile(name, Buffer.from(rest));
         rest = `. "$T/${name}"`;
       }
       const bytes = Buffer.from(rest);
       const token = link.token();
-      yield* this.sendBlock(token, bytes, largestLine);
+      yield* this.sendBlock(token, bytes, lineBytes);
       for (;;) {
-        const words = yield* this.ask("e", ["x", 0, checksum(link.sum, bytes), 0], onFrame, { slow, token });
+        const place = ["x", 0, checksum(link.sum, bytes), 0] as const;
+        const words = yield* this.ask("e", place, onFrame, { workMs, token });
         if (words[0] === "bad") break;
         const output = Buffer.concat([...frames].sort(([a], [b]) => a - b).map(([, piece]) => piece));
-        if (words[0] === "ran" && output.length === Number(words[2])) {
+        if (words[0] === "ran" && output.length === Number(words[2]))
           return { code: Number(words[1]), output: output.toString() };
-        }
       }
-      this.#shrink();
+      this.#shrinkBlocks();
     }
   }
 
   /**
-   * A file in our folder on the board, in blocks that are as long as the line carries them.
-   * @throws BoardFailure mismatch when there is no room
+   * Writes a file in our folder on the board, in blocks as long as the line allows.
+   * @throws BoardFailure mismatch when the folder is full
    */
   *writeFile(name: string, bytes: Uint8Array): Dialogue<void> {
     const { link } = this;
     for (let from = 0; from < Math.max(1, bytes.length); ) {
-      const block = bytes.subarray(from, from + this.#block);
+      const block = bytes.subarray(from, from + this.#blockBytes);
       const token = link.token();
-      yield* this.sendBlock(token, block, largestLine);
-      const place = [name, from / unit, checksum(link.sum, block), 0] as const;
-      const [word] = yield* this.ask("e", place, noFrames, { token });
+      yield* this.sendBlock(token, block, lineBytes);
+      const place = [name, from / unitBytes, checksum(link.sum, block), 0] as const;
+      const [word] = yield* this.ask("e", place, undefined, { token });
       if (word === "ok") from += Math.max(1, block.length);
-      else if (word === "bad") this.#shrink();
+      else if (word === "bad") this.#shrinkBlocks();
       else if (word === "full") {
-        throw new BoardFailure(
-          "mismatch",
-          "the board has no room for the script: its temporary folder is full",
-        );
+        const message = "the board has no room for the script: its temporary folder is full";
+        throw new BoardFailure("mismatch", message);
       }
     }
   }
 
-  #shrink(): void {
-    if (this.#block <= 2 * unit) this.#careful = !this.#careful;
-    this.#block = Math.max(unit, Math.floor(this.#block / 2 / unit) * unit);
+  #shrinkBlocks(): void {
+    if (this.#blockBytes <= 2 * unitBytes) this.#careful = !this.#careful;
+    const units = Math.floor(this.#blockBytes / 2 / unitBytes);
+    this.#blockBytes = unitBytes * Math.max(1, units);
   }
 
-  /** The lines of a block, encoded; its `e` comes after them. */
-  *sendBlock(token: string, bytes: Uint8Array, lineBytes: number): Dialogue<string> {
-    const { encoding, hearing, profile } = this.link;
-    const longest = Math.max(lineBytes, Math.ceil(bytes.length / mostLines));
-    const size = Math.ceil(longest / 3) * 3;
+  /** Sends the encoded lines of a block; an `e` request completes it. @returns what came meanwhile */
+  *sendBlock(token: string, bytes: Uint8Array, bytesInLine: number): Dialogue<string> {
+    const { encoding, board, profile } = this.link;
+    const length = Math.max(bytesInLine, Math.ceil(bytes.length / maxBlockLines));
+    // Whole groups of base64.
+    const step = Math.ceil(length / 3) * 3;
     let lines = "";
     let count = 0;
-    for (let from = 0; from < Math.max(1, bytes.length); from += size, count++) {
-      lines += `#${encode(encoding, bytes.subarray(from, from + size))}\n`;
+    for (let from = 0; from < Math.max(1, bytes.length); from += step, count++) {
+      lines += `#${encode(encoding, bytes.subarray(from, from + step))}\n`;
     }
-    const heard = yield* this.send("d", token, [count, 0, 0, 0]);
-    return heard + (yield* typeBlind(lines, hearing, profile, this.#careful));
+    const text = yield* this.send("d", token, [count, 0, 0, 0]);
+    return text + (yield* typeBlind(lines, board, profile, this.#careful));
   }
 
-  /** Looks whether the board crashed or boots. Such lines that come from elsewhere are rare, and cost a pause. */
-  *#watch(): Dialogue<void> {
-    const { hearing } = this.link;
-    const { panic } = hearing;
-    if (panic === undefined && hearing.boot.size === 0) return;
-    const until = hearing.now + suspicion;
-    while (hearing.now < until && hearing.boot.size < 2) {
-      // Answers that come meanwhile are lost, and asked for again.
-      this.#answers.feed(yield* hearing.read(until - hearing.now));
+  /** Checks whether the board panicked or boots. Other programs rarely print such lines; then it costs a pause. */
+  *#checkBoot(): Dialogue<void> {
+    const { board } = this.link;
+    const { panic, lines } = board.boot;
+    if (panic === undefined && lines.size === 0) return;
+    const end = board.now + bootPauseMs;
+    while (board.now < end && lines.size < 2) {
+      // Answers that come now are lost, and asked for again.
+      this.#answers.feed(yield* board.next(end - board.now));
     }
-    const stopped = panic && new BoardFailure("panic", `the board's kernel stopped: ${panic}`);
-    if (hearing.boot.size > 1) {
-      throw stopped ?? new BoardFailure("rebooted", "the board booted again in the middle of the work");
-    }
-    hearing.forget();
-    if (yield* this.alive(3000)) return;
-    if (stopped) throw stopped;
+    const panicked = panic && new BoardFailure("panic", `the board's kernel panicked: ${panic}`);
+    if (lines.size > 1)
+      throw panicked ?? new BoardFailure("rebooted", "the board rebooted in the middle of the script");
+    board.boot.forget();
+    if (yield* this.alive(aliveTimeoutMs)) return;
+    if (panicked) throw panicked;
     yield* this.link.revive();
   }
 
-  /** Whether the program answers within the time. A board that boots isn't asked again. */
-  *alive(timeout: number): Dialogue<boolean> {
-    const { hearing, token } = this.link;
-    const until = hearing.now + timeout;
-    while (hearing.now < until && hearing.boot.size === 0) {
-      const mine = token();
-      yield* hearing.write(flush);
-      let heard = yield* this.send("p", mine, [0, 0, 0, 0]);
-      for (const next = hearing.now + 1000; hearing.now < next; ) {
-        heard += yield* hearing.read(next - hearing.now);
-        if (this.#answers.feed(heard).some((answer) => answer.token === mine)) return true;
-        heard = "";
+  /** Whether our program answers in time. A board that boots isn't asked again. */
+  *alive(timeoutMs: number): Dialogue<boolean> {
+    const { board, token } = this.link;
+    const end = board.now + timeoutMs;
+    while (board.now < end && board.boot.lines.size === 0) {
+      const own = token();
+      yield* board.send(flush);
+      let text = yield* this.send("p", own, [0, 0, 0, 0]);
+      for (const next = board.now + 1000; board.now < next; ) {
+        text += yield* board.next(next - board.now);
+        if (this.#answers.feed(text).some((answer) => answer.token === own)) return true;
+        text = "";
       }
     }
     return false;
   }
 
-  #lost(): BoardFailure {
-    const { hearing } = this.link;
-    const quiet = hearing.now - hearing.lastByte > patience;
-    return quiet
-      ? new BoardFailure(
-          "silent",
-          `the board has said nothing for ${patience / 1000} s: is it on, and does it run?`,
-        )
-      : new BoardFailure("noise", "the board sends, and none of it answers: other output fills its console");
+  #noAnswer(): BoardFailure {
+    const { board } = this.link;
+    if (board.now - board.lastByteAt > answerTimeoutMs) {
+      const message = `the board has sent nothing for ${answerTimeoutMs / 1000} s: is it on, and does it run?`;
+      return new BoardFailure("silent", message);
+    }
+    return new BoardFailure("noise", "the board sends, but no answers: its console is full of other output");
   }
-}
-
-// biome-ignore lint/correctness/useYield: it has nothing to say
-function* noFrames(): Dialogue<boolean> {
-  return false;
-}
-
-export interface AskOptions {
-  readonly again?: () => Arguments;
-  readonly slow?: number;
-  /** For a request that is about a block: the block's. */
-  readonly token?: string;
 }
 
 function encode(encoding: Encoding, bytes: Uint8Array): string {
@@ -291,7 +280,7 @@ function encode(encoding: Encoding, bytes: Uint8Array): string {
   return text;
 }
 
-/** A text as one word of the board's shell. */
+/** Quotes a text as one word of the board's shell. */
 export function quoted(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }

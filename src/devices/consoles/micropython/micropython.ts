@@ -60,7 +60,7 @@ export class MicropythonConsole implements Console {
   *run(script: string, options: RunOptions): Dialogue<RunResult> {
     const board = this.#board;
     yield* board.read(0);
-    const end = board.now + options.timeout;
+    const end = board.now + options.timeoutMs;
     const refused =
       (yield* this.#prepare(end)) ?? (yield* this.#send(Buffer.from(script.replaceAll("\r\n", "\n")), end));
     if (refused !== undefined) return yield* this.#refuse(refused);

@@ -61,7 +61,7 @@ export class UbootConsole implements Console {
 
   *run(script: string, options: RunOptions): Dialogue<RunResult> {
     yield* this.#board.read(0);
-    const end = this.#board.now + options.timeout;
+    const end = this.#board.now + options.timeoutMs;
     const lines = script.split(/\r?\n/).filter((line) => !/^\s*(?:#|$)/.test(line));
     this.#line.damaged = false;
     let complete = true;

@@ -2,8 +2,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Dialogue } from "#/devices/consoles/dialogue.ts";
-import { Hearing } from "#/devices/consoles/hearing.ts";
-import { type EchoKind, largestChunk, newTypingProfile, typeText } from "#/devices/consoles/typing.ts";
+import { LinuxBoard } from "#/devices/consoles/linux/board.ts";
+import {
+  type EchoKind,
+  maxChunkLength,
+  newTypingProfile,
+  typeText,
+} from "#/devices/consoles/linux/typing.ts";
 import { seeded } from "../../support/random.ts";
 import { type React, VirtualBoard } from "./virtual-board.ts";
 
@@ -27,19 +32,19 @@ function terminal(echo: (character: string) => string = (character) => character
 }
 
 function* typed(
-  hearing: Hearing,
+  board: LinuxBoard,
   profile = newTypingProfile(),
   text = line,
   kind: EchoKind = "exact",
 ): Dialogue<boolean> {
-  yield* hearing.read(0);
-  return yield* typeText(text, hearing, profile, 60_000, kind);
+  yield* board.next(0);
+  return yield* typeText(text, board, profile, 60_000, kind);
 }
 
 test("typing: a good line is typed at once", () => {
   const { state, react } = terminal();
   const board = new VirtualBoard(react);
-  assert.equal(board.hold(typed(new Hearing())), true);
+  assert.equal(board.hold(typed(new LinuxBoard())), true);
   assert.equal(state.line, line);
   assert.equal(board.typed, line);
 });
@@ -52,10 +57,10 @@ test("typing: kernel lines in the echo, and an editor that wraps", () => {
     return count % 20 === 0 ? `${character}\r\n` : character;
   });
   const board = new VirtualBoard(react, 3);
-  assert.equal(board.hold(typed(new Hearing())), true);
+  assert.equal(board.hold(typed(new LinuxBoard())), true);
   const wrapping = terminal((character) => (++count % 20 === 0 ? `${character} \r` : character));
   assert.equal(
-    new VirtualBoard(wrapping.react).hold(typed(new Hearing(), newTypingProfile(), line, "edited")),
+    new VirtualBoard(wrapping.react).hold(typed(new LinuxBoard(), newTypingProfile(), line, "edited")),
     true,
   );
 });
@@ -64,7 +69,7 @@ test("typing: lost, doubled and flipped characters both ways; what it took is re
   let chunks = 0;
   for (let seed = 1; seed <= 40; seed++) {
     const random = seeded(seed);
-    const spoil = (text: string) =>
+    const damage = (text: string) =>
       [...text]
         .map((character) => {
           const fate = random(300);
@@ -74,17 +79,17 @@ test("typing: lost, doubled and flipped characters both ways; what it took is re
         })
         .join("");
     // One way at a time: two faults that hide each other can't be seen, and it takes a checksum to find them.
-    const echo = (character: string) => (seed % 2 ? spoil(character) : character);
+    const echo = (character: string) => (seed % 2 ? damage(character) : character);
     const { state, react } = terminal(echo);
-    const board = new VirtualBoard((text, self) => react(seed % 2 ? text : spoil(text), self));
+    const board = new VirtualBoard((text, self) => react(seed % 2 ? text : damage(text), self));
     const profile = newTypingProfile();
-    if (board.hold(typed(new Hearing(), profile))) {
+    if (board.hold(typed(new LinuxBoard(), profile))) {
       // Only a lost Ctrl-U leaves more than was typed, and then it shows in front.
       assert.ok(state.line.endsWith(line), `seed ${seed}: ${state.line}`);
     }
-    chunks += profile.chunk;
+    chunks += profile.chunkLength;
   }
-  assert.ok(chunks / 40 < largestChunk * 0.75, `${chunks / 40}`);
+  assert.ok(chunks / 40 < maxChunkLength * 0.75, `${chunks / 40}`);
 });
 
 test("typing: a board that takes no more than four characters at a time", () => {
@@ -99,28 +104,28 @@ test("typing: a board that takes no more than four characters at a time", () => 
     react(taken, self);
   });
   const profile = newTypingProfile();
-  assert.equal(board.hold(typed(new Hearing(), profile)), true);
+  assert.equal(board.hold(typed(new LinuxBoard(), profile)), true);
   assert.equal(state.line, line);
-  assert.ok(profile.chunk <= 6, `${profile.chunk}`);
+  assert.ok(profile.chunkLength <= 6, `${profile.chunkLength}`);
   const before = board.typed.length;
-  assert.equal(board.hold(typed(new Hearing(), profile)), true);
+  assert.equal(board.hold(typed(new LinuxBoard(), profile)), true);
   assert.ok(board.typed.length - before <= 2 * line.length, "it starts with what it learned");
 });
 
 test("typing: without any echo it says so, and types blind from then on", () => {
   const board = new VirtualBoard(() => {});
   const profile = newTypingProfile();
-  assert.equal(board.hold(typed(new Hearing(), profile)), false);
-  assert.equal(profile.echo, false);
+  assert.equal(board.hold(typed(new LinuxBoard(), profile)), false);
+  assert.equal(profile.echoes, false);
   const before = board.typed.length;
-  assert.equal(board.hold(typed(new Hearing(), profile)), true);
+  assert.equal(board.hold(typed(new LinuxBoard(), profile)), true);
   assert.equal(board.typed.slice(before), line);
 });
 
 test("typing: a terminal that echoed before and is silent now is given up soon, and not taken for one without echo", () => {
   const board = new VirtualBoard(() => {});
-  const profile = { ...newTypingProfile(), echo: true };
-  assert.equal(board.hold(typed(new Hearing(), profile)), false);
-  assert.equal(profile.echo, true);
+  const profile = { ...newTypingProfile(), echoes: true };
+  assert.equal(board.hold(typed(new LinuxBoard(), profile)), false);
+  assert.equal(profile.echoes, true);
   assert.ok(board.now < 6000, `${board.now}`);
 });

@@ -1,4 +1,4 @@
-/** Holds dialogues in tests and keeps what they say. */
+/** Runs dialogues in tests, and keeps their output, notes and progress. */
 import { randomBytes } from "node:crypto";
 import type { Sink, Source } from "#/devices/consoles/console.ts";
 import { type ConsoleLine, type Dialogue, runDialogue } from "#/devices/consoles/dialogue.ts";
@@ -7,7 +7,7 @@ export interface Conversation {
   readonly output: Buffer;
   readonly notes: readonly string[];
   readonly progress: readonly (readonly [number, number])[];
-  /** Holds it; its output replaces that of the one before. */
+  /** Runs a dialogue; its output replaces the last one's. */
   hold<T>(dialogue: Dialogue<T>, signal?: AbortSignal, onOutput?: (bytes: Uint8Array) => void): Promise<T>;
 }
 
@@ -42,12 +42,12 @@ export function conversation(line: ConsoleLine, bound = 60_000): Conversation {
   };
 }
 
-/** Eight characters that differ each time. */
+/** Eight random characters. */
 export function newToken(): string {
   return randomBytes(4).toString("hex");
 }
 
-/** The same in every run. */
+/** The same tokens in every run. */
 export function seededToken(random: (bound: number) => number): () => string {
   return () => Array.from({ length: 8 }, () => random(36).toString(36)).join("");
 }

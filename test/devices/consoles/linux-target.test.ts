@@ -11,7 +11,7 @@ import { lacksEmulator } from "../../targets/emulator.ts";
 import { linuxUsers } from "../../targets/initramfs.ts";
 import { type LinuxOptions, startLinux } from "../../targets/linux.ts";
 import { conversation, newToken, sinkOf, sourceOf } from "./conversation.ts";
-import { TtyLine } from "./talk.ts";
+import { TtyLine } from "./tty-line.ts";
 
 const skip = lacksEmulator("qemuArm64", "linuxArm64", "busyboxArm64");
 const baud = 11_520;

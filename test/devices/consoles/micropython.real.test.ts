@@ -5,24 +5,24 @@ import { MicropythonConsole } from "#/devices/consoles/micropython/micropython.t
 import { RunTimeout } from "#/devices/errors.ts";
 import { startMicroPython } from "../../targets/micropython.ts";
 import { lacksTarget, type Target } from "../../targets/target.ts";
-import { TtyLine, talk, token } from "./talk.ts";
+import { conversation, newToken } from "./conversation.ts";
+import { TtyLine } from "./tty-line.ts";
 
 const skip = lacksTarget("qemuArm", "micropythonMicrobit");
 
 function board(target: Target) {
   const line = new TtyLine(target.tty);
-  const said = talk(line);
-  const python = new MicropythonConsole({ token });
+  const talk = conversation(line, 100_000);
+  const python = new MicropythonConsole({ token: newToken });
   return {
     [Symbol.dispose]: () => line[Symbol.dispose](),
     line,
-    said,
-    enter: (timeout = 30_000) => said.hold(python.enter(timeout)),
-    interrupt: (timeout = 10_000) => said.hold(python.interrupt(timeout)),
+    talk,
+    enter: (timeout = 30_000) => talk.hold(python.enter(timeout)),
+    interrupt: (timeout = 10_000) => talk.hold(python.interrupt(timeout)),
     run: async (script: string, timeout = 30_000) => {
-      said.output = "";
-      const { code, complete } = await said.hold(python.run(script, { timeoutMs: timeout }));
-      return { code, complete, output: Buffer.from(said.output, "latin1").toString() };
+      const { code, complete } = await talk.hold(python.run(script, { timeoutMs: timeout }));
+      return { code, complete, output: talk.output.toString() };
     },
   };
 }
@@ -66,7 +66,7 @@ test("scripts, their output and how they end", { skip }, async () => {
   assert.match((await b.run("print(name)")).output, /NameError/, "each script has names of its own");
   const large = await b.run(`print('${"x".repeat(6000)}')`);
   assert.equal(large.code, 1);
-  assert.match(b.said.notes.at(-1) ?? "", /6009 bytes don't fit the board's memory/);
+  assert.match(b.talk.notes.at(-1) ?? "", /6009 bytes don't fit the board's memory/);
   assert.equal((await b.run(`${"#".repeat(1200)}\nprint('large')`)).output, "large\r\n");
 });
 
@@ -86,7 +86,7 @@ test("the board is found in any state", { skip }, async () => {
     assert.equal((await b.run("print('hello')")).output, "hello\r\n", JSON.stringify(state));
   }
   await assert.rejects(b.run("print('begun')\nwhile True: pass", 1000), RunTimeout);
-  assert.equal(b.said.output, "begun\r\n");
+  assert.equal(b.talk.output.toString(), "begun\r\n");
   assert.equal(await b.interrupt(), true);
   assert.equal((await b.run("print('hello')")).output, "hello\r\n");
   await assert.rejects(b.run("import microbit\nmicrobit.reset()"), { reason: "rebooted" });

@@ -5,25 +5,27 @@ import { UbootConsole } from "#/devices/consoles/u-boot/u-boot.ts";
 import { RunTimeout } from "#/devices/errors.ts";
 import { lacksTarget, type Target } from "../../targets/target.ts";
 import { startUboot } from "../../targets/uboot.ts";
-import { TtyLine, talk, token } from "./talk.ts";
+import { conversation, newToken } from "./conversation.ts";
+import { TtyLine } from "./tty-line.ts";
 
 const skip = lacksTarget("qemuArm64", "ubootArm64");
 
 /** One conversation on a line of its own. */
 function board(target: Target) {
   const line = new TtyLine(target.tty);
-  const said = talk(line);
-  const uboot = new UbootConsole({ token });
+  const talk = conversation(line, 100_000);
+  const uboot = new UbootConsole({ token: newToken });
   return {
     [Symbol.dispose]: () => line[Symbol.dispose](),
     line,
-    notes: said.notes,
-    enter: (timeout = 30_000) => said.hold(uboot.enter(timeout)),
-    interrupt: (timeout = 10_000) => said.hold(uboot.interrupt(timeout)),
+    get notes() {
+      return talk.notes;
+    },
+    enter: (timeout = 30_000) => talk.hold(uboot.enter(timeout)),
+    interrupt: (timeout = 10_000) => talk.hold(uboot.interrupt(timeout)),
     run: async (script: string, timeout = 30_000) => {
-      said.output = "";
-      const { code, complete } = await said.hold(uboot.run(script, { timeoutMs: timeout }));
-      return { code, complete, output: said.output };
+      const { code, complete } = await talk.hold(uboot.run(script, { timeoutMs: timeout }));
+      return { code, complete, output: talk.output.toString("latin1") };
     },
   };
 }

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { promisify } from "node:util";
 import type { VerdictConfig } from "#/config/model.ts";
 import { Harness } from "#/runners/harness/harness.ts";
-import { TtyLine } from "../../devices/consoles/talk.ts";
+import { TtyLine } from "../../devices/consoles/tty-line.ts";
 import { type Image, runId, startFirmware } from "../../targets/firmware.ts";
 import { lacksTarget, type Target } from "../../targets/target.ts";
 

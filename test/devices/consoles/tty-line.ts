@@ -1,15 +1,11 @@
-/** Holds a console's conversations over a real tty, or with a board that a test plays. */
+/** A tty as a line for dialogues. */
 import { close, constants, openSync, write } from "node:fs";
 import { ReadStream } from "node:tty";
 import { promisify } from "node:util";
-import { type ConsoleLine, type Dialogue, runDialogue } from "#/devices/consoles/dialogue.ts";
+import type { ConsoleLine } from "#/devices/consoles/dialogue.ts";
 
-/** Eight characters, other ones each time. */
-export const token = (): string => Math.random().toString(36).slice(2, 10).padEnd(8, "0");
-
-/** A tty as a line for conversations. */
 export class TtyLine implements ConsoleLine, Disposable {
-  /** All that came, one character a byte. */
+  /** The end of what came, one character a byte. */
   log = "";
   readonly #in: ReadStream;
   readonly #out: number;
@@ -27,10 +23,10 @@ export class TtyLine implements ConsoleLine, Disposable {
     });
   }
 
-  async read(timeout: number): Promise<Uint8Array> {
+  async read(timeoutMs: number): Promise<Uint8Array> {
     if (this.#fresh.length === 0) {
       await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, timeout);
+        const timer = setTimeout(resolve, timeoutMs);
         this.#wake = () => {
           clearTimeout(timer);
           resolve();
@@ -42,7 +38,7 @@ export class TtyLine implements ConsoleLine, Disposable {
     return bytes;
   }
 
-  /** Resolves when the text is among what came, within 20 s. */
+  /** Resolves once the text has come, within 20 s. */
   async until(text: string): Promise<void> {
     const end = AbortSignal.timeout(20_000);
     while (!this.log.includes(text)) {
@@ -59,30 +55,4 @@ export class TtyLine implements ConsoleLine, Disposable {
     this.#in.destroy();
     close(this.#out);
   }
-}
-
-export interface Talk {
-  /** The job's output, one character a byte. */
-  output: string;
-  readonly notes: string[];
-  /** Holds a conversation to its end. */
-  hold<T>(dialogue: Dialogue<T>): Promise<T>;
-}
-
-/** @param signal ends a conversation wherever it is */
-export function talk(line: ConsoleLine, signal = AbortSignal.timeout(100_000)): Talk {
-  const notes: string[] = [];
-  const self: Talk = {
-    output: "",
-    notes,
-    hold: (dialogue) =>
-      runDialogue(dialogue, line, {
-        signal,
-        onOutput: (bytes) => {
-          self.output += Buffer.from(bytes).toString("latin1");
-        },
-        onNote: (text) => notes.push(text),
-      }),
-  };
-  return self;
 }

@@ -2,6 +2,7 @@
 import type { Build } from "#/builds/build.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
+import type { WorkerCounts } from "#/gearman/worker/event-log.ts";
 import { hardwareClasses } from "#/host/hardware.ts";
 import type { Log } from "#/lib/log.ts";
 import type { AgentStatus } from "#/lib/status.ts";
@@ -29,6 +30,7 @@ export interface AgentParts {
   readonly state: StateStore;
   readonly builds: BuildStore;
   readonly reports: JobReports;
+  readonly counts: WorkerCounts;
   readonly host: Node;
   readonly nodes: Nodes;
   readonly devices: Devices;
@@ -73,6 +75,11 @@ export class Agent implements AsyncDisposable {
 
   get config(): Config {
     return this.#parts.inForce.config;
+  }
+
+  /** Since the agent started. */
+  get counts(): Readonly<WorkerCounts> {
+    return this.#parts.counts;
   }
 
   /** Where users reach the pages. */

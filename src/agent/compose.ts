@@ -93,11 +93,12 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   nodes.hold("disk", "the free space hasn't been checked yet");
   const boxHealth = new WatchedBox(stateDir, nodes, log);
   const takeOffline = (build: Build) => agent.takeOffline(build);
+  const counts = { reconnects: 0 };
   const context: NodeContext = {
     ...{ config: currentConfig, stateDir, trees, mirrors, boxHealth },
-    ...{ store: builds, reports, takeOffline, log },
+    ...{ store: builds, reports, counts, takeOffline, log },
   };
-  const manager = resources.use(new Manager({ name: config.name, servers, store: builds, log }));
+  const manager = resources.use(new Manager({ name: config.name, servers, store: builds, counts, log }));
   const hostNode = new Node({
     name: config.name,
     labels: await hostLabels(config),
@@ -123,7 +124,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   const housekeeping = resources.use(
     new Housekeeping({ config: currentConfig, stateDir, builds, mirrors, nodes, boxHealth, outsiders, log }),
   );
-  const parts = { load: options.load, inForce, stateDir, state, builds, reports, log };
+  const parts = { load: options.load, inForce, stateDir, state, builds, reports, counts, log };
   const agent = new Agent({ ...parts, host: hostNode, nodes, devices, manager, pages, resources });
   resources.use(await ControlServer.listen(options.control, controlRoutes(agent), log));
   await housekeeping.round();

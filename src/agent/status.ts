@@ -2,9 +2,16 @@
 import type { Build } from "#/builds/build.ts";
 import type { PortConfig } from "#/config/model.ts";
 import type { Device } from "#/devices/device.ts";
-import type { AgentStatus, BuildStatus, DeviceStatus, ExecutorStatus, NodeStatus } from "#/lib/status.ts";
+import type {
+  AgentStatus,
+  BuildStatus,
+  DeviceStatus,
+  ExecutorStatus,
+  NodeStatus,
+  ServerStatus,
+} from "#/lib/status.ts";
 import { version } from "#/lib/version.ts";
-import type { AgentView } from "#/web/agent-view.ts";
+import { type AgentView, isConnected } from "#/web/agent-view.ts";
 import type { Agent } from "./agent.ts";
 import type { Executor } from "./nodes/executor.ts";
 import type { Node } from "./nodes/node.ts";
@@ -17,9 +24,41 @@ export function agentStatus(agent: Agent): AgentStatus {
     since: agent.since.toISOString(),
     state: agent.life,
     files: agent.config.files,
-    servers: agent.manager.worker.links.map(({ server, state, status }) => ({ server, state, status })),
+    servers: serverStatuses(agent),
     nodes: [...agent.nodes.all, ...agent.nodes.leaving].map(nodeStatus),
   };
+}
+
+/** From the worst. */
+const linkStates = [
+  "closed",
+  "waiting",
+  "connecting",
+  "registering",
+  "awake",
+  "asleep",
+  "grabbing",
+  "working",
+];
+
+function serverStatuses({ manager, nodes }: Agent): ServerStatus[] {
+  const workers = [manager, ...nodes.all.flatMap((node) => node.active)].map(({ worker }) => worker);
+  const links = Map.groupBy(
+    workers.flatMap((worker) => worker.links),
+    ({ server }) => server,
+  );
+  return [...links].map(([server, all]) => {
+    const [worst] = all.toSorted((a, b) => linkStates.indexOf(a.state) - linkStates.indexOf(b.state));
+    const { state = "closed", status = "" } = worst ?? {};
+    const registered = all.filter((link) => isConnected(link)).length;
+    const total = all.length;
+    const connections = total === 1 ? "1 connection" : `${total} connections`;
+    const text =
+      registered < total
+        ? `${registered} of ${connections} registered; the worst is ${status}`
+        : `${connections} registered`;
+    return { server, state, status: text, connections: { registered, total } };
+  });
 }
 
 function nodeStatus(node: Node): NodeStatus {
@@ -91,6 +130,6 @@ export function agentView(agent: Agent): AgentView {
         ...{ name, kind: work.kind },
         ...(nodes && { nodes }),
       })),
-    counts: () => ({ reconnects: agent.manager.reconnects }),
+    counts: () => agent.counts,
   };
 }

@@ -11,11 +11,14 @@ export interface AgentStatus {
   readonly nodes: readonly NodeStatus[];
 }
 
-/** The manager's connection to one job server stands for all of the box. */
+/** All connections to one job server: the manager's and each executor's. */
 export interface ServerStatus {
   readonly server: string;
+  /** Of the worst connection. */
   readonly state: string;
+  /** One line for people. */
   readonly status: string;
+  readonly connections: { readonly registered: number; readonly total: number };
 }
 
 export interface NodeStatus {

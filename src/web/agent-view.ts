@@ -27,7 +27,7 @@ export interface DeviceFeed {
   follow(from: number | undefined, signal: AbortSignal): AsyncIterable<Chunk>;
 }
 
-/** True if the job server can assign builds, or waits for one to end. */
-export function isConnected({ state }: ServerStatus): boolean {
+/** True if all connections are registered: the job server can assign builds, or waits for one to end. */
+export function isConnected({ state }: Pick<ServerStatus, "state">): boolean {
   return ["awake", "grabbing", "working", "asleep"].includes(state);
 }

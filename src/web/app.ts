@@ -15,7 +15,7 @@ export function newApp(services: Services): Hono<Env> {
   app.get("/healthz", (c) => c.text("ok\n"));
   app.get("/readyz", (c) => {
     const ready = agent.status().servers.some(isConnected);
-    return ready ? c.text("ok\n") : c.text("not connected to any job server\n", 503);
+    return ready ? c.text("ok\n") : c.text("no job server has registered all connections\n", 503);
   });
   app.get("/metrics", async (c) => c.body(await metrics.text(), 200, { "content-type": metrics.type }));
   app.route("/", fileRoutes(services));

@@ -112,15 +112,31 @@ export class Metrics implements Disposable {
     this.#gauges("labgear_info", "The agent.", ["name", "version"], (set) => set({ name, version }, 1));
     this.#gauges(
       "labgear_job_server_connected",
-      "1 if the agent can get builds from the job server.",
+      "1 if every connection to the job server is registered.",
       ["server"],
       (set) => {
         for (const link of this.#agent.status().servers)
           set({ server: link.server }, isConnected(link) ? 1 : 0);
       },
     );
-    this.#counter("labgear_reconnects_total", "Reconnections to job servers.", [], (add) =>
-      add({}, this.#agent.counts().reconnects),
+    const connections = [
+      ["total", "labgear_job_server_connections", "Connections to the job server, with those that are down."],
+      [
+        "registered",
+        "labgear_job_server_connections_registered",
+        "Connections that the job server has registered.",
+      ],
+    ] as const;
+    for (const [key, name, help] of connections) {
+      this.#gauges(name, help, ["server"], (set) => {
+        for (const { server, connections } of this.#agent.status().servers) set({ server }, connections[key]);
+      });
+    }
+    this.#counter(
+      "labgear_reconnects_total",
+      "Reconnections to job servers, of all connections.",
+      [],
+      (add) => add({}, this.#agent.counts().reconnects),
     );
     this.#gauge("labgear_viewers", "Open event streams of the pages.", viewers);
     this.#addLag();

@@ -125,7 +125,7 @@ describe("a hostile job server", () => {
         clientId: `box7/${index}`,
         // No delay, where others wait up to 30 s after the tenth garbage.
         random: () => 0,
-        onEvent: logWorkerEvents(log),
+        onEvent: logWorkerEvents(log, { reconnects: 0 }),
         onJob: async (job) => {
           jobs += 1;
           if (job.function !== "f") faults += 1;

@@ -2,25 +2,32 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { Client } from "#/gearman/client/client.ts";
+import type { Clock } from "#/gearman/wire/clock.ts";
 import { encode } from "#/gearman/wire/packet.ts";
 import { PacketParser } from "#/gearman/wire/parser.ts";
-import { eventsOf, startWorker, submitDetached, told } from "../support/gearman.ts";
+import { Arrivals, eventsOf, startWorker, submitDetached, told } from "../support/gearman.ts";
 import { lacks } from "../support/parts.ts";
-import { startGearmand, startPerlServer, startRawServer } from "../support/servers.ts";
+import { bounded, startGearmand, startPerlServer, startRawServer } from "../support/servers.ts";
 
 /** A server that answers a registration like a real one, and everything else as the test wants. */
-const startScriptedServer = (answer: (type: string, send: (bytes: Buffer) => void) => void) =>
-  startRawServer((socket) => {
+async function startScriptedServer(answer: (type: string, send: (bytes: Buffer) => void) => void) {
+  let isHung = false;
+  const server = await startRawServer((socket) => {
     const parser = new PacketParser({ magic: "REQ" });
     socket.on("data", (chunk: Buffer) => {
       for (const item of parser.push(chunk)) {
-        if ("line" in item) continue;
+        if ("line" in item || isHung) continue;
         if (item.type === "GET_STATUS")
           socket.write(encode("RES", "STATUS_RES", "H:none:0", "0", "0", "0", "0"));
         else answer(item.type, (bytes) => void socket.write(bytes));
       }
     });
   });
+  const hang = () => {
+    isHung = true;
+  };
+  return { ...server, hang };
+}
 
 test("a server that hangs on a request for a job loses its connection, and the slot goes on", {
   skip: lacks("gearmand"),
@@ -100,4 +107,67 @@ describe("a worker of odd servers", () => {
     const link = box.worker.links.find(({ server }) => server.endsWith(`:${http.port}`));
     assert.match(link?.lastError?.message ?? "", /the peer speaks HTTP: "HTTP\/1\.1 400/);
   });
+});
+
+/** A clock that stands still until a test lets a time pass that was asked for. */
+class StandingClock implements Clock {
+  readonly #timers = new Arrivals<{ delayMs: number; call: () => void; isOver: boolean }>();
+
+  now(): number {
+    return 0;
+  }
+
+  after(delayMs: number, call: () => void): () => void {
+    const timer = { delayMs, call, isOver: false };
+    this.#timers.add(timer);
+    return () => {
+      timer.isOver = true;
+    };
+  }
+
+  async pass(delayMs: number): Promise<void> {
+    const find = () => this.#timers.all.find((timer) => !timer.isOver && timer.delayMs === delayMs);
+    await this.#timers.until(() => find() !== undefined);
+    const timer = find();
+    if (timer) timer.isOver = true;
+    timer?.call();
+  }
+}
+
+test("a server that hangs is noticed on an idle connection; one that doesn't know ECHO_REQ isn't taken for it", async () => {
+  const questions = new Arrivals<string>();
+  await using server = await startScriptedServer((type, send) => {
+    if (type === "GRAB_JOB_UNIQ") send(encode("RES", "NO_JOB"));
+    questions.add(type);
+  });
+  const clock = new StandingClock();
+  await using box = await startWorker([server], ["f"], { clock });
+  await questions.until((all) => all.includes("PRE_SLEEP"));
+  for (let minute = 1; minute <= 3; minute++) await clock.pass(60_000);
+  assert.equal(box.worker.links[0]?.state, "asleep");
+  // Before it has the last question.
+  server.hang();
+  await clock.pass(10_000);
+  await told(box, "down", server.port);
+  assert.match(box.worker.links[0]?.lastError?.message ?? "", /no answer on an idle connection within 10 s/);
+});
+
+test("a server that hangs is noticed while no job is wanted, too", async () => {
+  const wake = Promise.withResolvers<() => void>();
+  await using server = await startScriptedServer((type, send) => {
+    if (type === "GRAB_JOB_UNIQ") send(encode("RES", "NO_JOB"));
+    if (type === "PRE_SLEEP") wake.resolve(() => send(encode("RES", "NOOP")));
+  });
+  const clock = new StandingClock();
+  await using box = await startWorker([server], ["f"], { clock });
+  const sendNoop = await bounded(wake.promise);
+  box.worker.pause();
+  sendNoop();
+  await clock.pass(60_000);
+  await clock.pass(60_000);
+  assert.equal(box.worker.links[0]?.state, "awake");
+  // Before it has the last question.
+  server.hang();
+  await clock.pass(10_000);
+  await told(box, "down", server.port);
 });

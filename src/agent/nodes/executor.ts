@@ -6,7 +6,7 @@ import { recordParameters } from "#/builds/parameters.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import type { JobConfig } from "#/config/model.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
-import { logWorkerEvents } from "#/gearman/worker/event-log.ts";
+import { logWorkerEvents, type WorkerCounts } from "#/gearman/worker/event-log.ts";
 import { type Job, Worker } from "#/gearman/worker/worker.ts";
 import { Condition } from "#/lib/condition.ts";
 import type { Log } from "#/lib/log.ts";
@@ -30,6 +30,7 @@ export type ExecutorState = { readonly kind: "idle" } | { readonly kind: "busy";
 export interface NodeContext extends BuildContext {
   readonly store: BuildStore;
   readonly reports: JobReports;
+  readonly counts: WorkerCounts;
   readonly log: Log;
   /** Takes a node out of service after a build whose parameters ask for it. Never throws. */
   readonly takeOffline: (build: Build) => void;
@@ -80,7 +81,7 @@ export class Executor implements Place, AsyncDisposable {
       servers,
       clientId: `${context.config().name}/${node.name}/${index}`,
       onJob: (job) => this.#take(job),
-      onEvent: logWorkerEvents(this.#log),
+      onEvent: logWorkerEvents(this.#log, context.counts),
     });
   }
 

@@ -1,7 +1,7 @@
 /** The manager: answers `stop:MANAGER` and `set_description:MANAGER` on a connection of its own, also while every executor is busy. */
 import type { BuildStore } from "#/builds/store.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
-import { logWorkerEvents } from "#/gearman/worker/event-log.ts";
+import { logWorkerEvents, type WorkerCounts } from "#/gearman/worker/event-log.ts";
 import { type Job, Worker } from "#/gearman/worker/worker.ts";
 import type { Log } from "#/lib/log.ts";
 import { parseDescriptionArgument, parseStopArgument } from "#/zuul/arguments.ts";
@@ -10,33 +10,29 @@ import { managerFunctions, parseFunction } from "#/zuul/functions.ts";
 /** A page of HTML, not a full disk. */
 const maxDescriptionChars = 64 * 1024;
 
+export interface ManagerOptions {
+  readonly name: string;
+  readonly servers: readonly ServerAddress[];
+  readonly store: BuildStore;
+  readonly counts: WorkerCounts;
+  readonly log: Log;
+}
+
 export class Manager implements AsyncDisposable {
   readonly worker: Worker;
   readonly #store: BuildStore;
   readonly #log: Log;
-  #reconnects = 0;
 
-  constructor(options: { name: string; servers: readonly ServerAddress[]; store: BuildStore; log: Log }) {
+  constructor(options: ManagerOptions) {
     this.#store = options.store;
     this.#log = options.log.child({ manager: options.name });
-    const logEvent = logWorkerEvents(this.#log);
-    const known = new Set<string>();
     this.worker = new Worker({
       servers: options.servers,
       clientId: `${options.name}/manager`,
       onJob: (job) => this.#answer(job),
-      onEvent: (event) => {
-        if (event.type === "up" && known.has(event.server)) this.#reconnects += 1;
-        if (event.type === "up") known.add(event.server);
-        logEvent(event);
-      },
+      onEvent: logWorkerEvents(this.#log, options.counts),
     });
     this.worker.setFunctions(managerFunctions(options.name));
-  }
-
-  /** Since the agent started; stands for the whole box, whose executors have connections of their own. */
-  get reconnects(): number {
-    return this.#reconnects;
   }
 
   async #answer(job: Job): Promise<void> {

@@ -67,6 +67,11 @@ export class Node implements AsyncDisposable {
     return this.#labels;
   }
 
+  /** Those that take builds. */
+  get active(): readonly Executor[] {
+    return this.#executors;
+  }
+
   /** All that may have a build, also the retiring ones. */
   get executors(): readonly Executor[] {
     return [...this.#executors, ...this.#retiring];

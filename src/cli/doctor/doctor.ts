@@ -10,7 +10,7 @@ import { loadConfig } from "#/config/load.ts";
 import type { Config } from "#/config/model.ts";
 import { freeSpace } from "#/host/health.ts";
 import { formatAddress } from "#/lib/address.ts";
-import type { AgentStatus } from "#/lib/status.ts";
+import type { AgentStatus, ServerStatus } from "#/lib/status.ts";
 import { printable } from "#/lib/text.ts";
 import { formatSize } from "#/lib/units.ts";
 import { managerFunctions } from "#/zuul/functions.ts";
@@ -58,10 +58,10 @@ interface DiagnoseOptions {
 /** All findings, in the order in which a person would look. Never throws. */
 async function diagnose(options: DiagnoseOptions): Promise<Finding[]> {
   const [config, ...findings] = await checkConfiguration(options.config);
-  const [pid, agent] = await checkAgent(options);
+  const [pid, ...agent] = await checkAgent(options);
   return [
     ...findings,
-    agent,
+    ...agent,
     await checkUnit(),
     ...(config ? await checkServers(config) : []),
     await checkUsers(pid, config),
@@ -99,7 +99,7 @@ async function asAgent(file: string | undefined): Promise<void> {
 }
 
 /** @returns also its pid if it is running */
-async function checkAgent({ control }: DiagnoseOptions): Promise<[number | undefined, Finding]> {
+async function checkAgent({ control }: DiagnoseOptions): Promise<[number | undefined, ...Finding[]]> {
   const about = "agent";
   try {
     const status = await findAgent({ control }).json<AgentStatus>("GET", "/status", {
@@ -107,14 +107,26 @@ async function checkAgent({ control }: DiagnoseOptions): Promise<[number | undef
     });
     const held = status.nodes.flatMap((node) => node.reasons.map((reason) => `${node.name} ${reason}`));
     const text = `${status.name} is ${status.state}, pid ${status.pid}`;
-    if (held.length === 0) return [status.pid, { about, state: "good", text }];
+    const connections = status.servers.flatMap(checkConnections);
+    if (held.length === 0) return [status.pid, { about, state: "good", text }, ...connections];
     const advice = "it takes no builds: see `labgear status`; `labgear resume` ends a pause or a drain";
-    return [status.pid, { about, state: "warning", text: `${text}; ${held.join("; ")}`, advice }];
+    return [
+      status.pid,
+      { about, state: "warning", text: `${text}; ${held.join("; ")}`, advice },
+      ...connections,
+    ];
   } catch (error) {
     // The client's message ends with its advice.
     const [text = "", advice] = (error as Error).message.split(/: (?=[^:]*$)/);
     return [undefined, { about, state: "bad", text, ...(advice !== undefined && { advice }) }];
   }
+}
+
+/** Each executor has a connection of its own: without it, it gets no builds. */
+function checkConnections({ server, status, connections }: ServerStatus): Finding[] {
+  if (connections.registered === connections.total) return [];
+  const advice = "see the agent's log; a job server also needs a file descriptor for each connection";
+  return [{ about: "agent", state: "bad", text: `${server}: ${status}`, advice }];
 }
 
 async function checkServers(config: Config): Promise<Finding[]> {

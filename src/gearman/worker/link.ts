@@ -20,6 +20,7 @@ import { Registration } from "./registration.ts";
  *        │                                                  asleep <─PRE_SLEEP────────NO_JOB┘
  *        └── lost, from any of them                close(), from any of them: closed
  *
+ * Awake or asleep, it asks the server something now and then: a server that hangs keeps its connections.
  * Awake: there may be a job, and the link waits for its turn. Asleep: the server will send NOOP. A retiring link sleeps until
  * its server is known to have the end of the last job, then closes.
  */
@@ -37,7 +38,7 @@ interface Conversation {
 
 export type LinkEvent =
   /** The server has the registration, after the first connection or a lost one. */
-  | { readonly type: "up"; readonly server: string }
+  | { readonly type: "up"; readonly server: string; readonly again: boolean }
   /** The connection was lost or couldn't be made, and is tried again. A failure that repeats is reported once. */
   | { readonly type: "down"; readonly server: string; readonly error: GearmanError }
   /** The server sent an ERROR packet, or one that no state expects; the link goes on. */
@@ -58,6 +59,9 @@ export interface LinkOptions {
   readonly onChange: () => void;
 }
 
+/** How long an idle server may be silent before the link asks whether it still answers. */
+const probeIntervalMs = 60_000;
+
 export class Link {
   readonly address: ServerAddress;
   readonly server: string;
@@ -71,6 +75,7 @@ export class Link {
   /** The last job that ended here, until the server is known to have read that. */
   #unconfirmed: Job | undefined;
   #retiring = false;
+  #wasUp = false;
   /** How this connection asks for a job, and whether its server has shown that it knows the packet. */
   #grab: { readonly type: "GRAB_JOB_UNIQ" | "GRAB_JOB"; readonly proved: boolean } = unproved;
   /** Something happened during a GRAB_JOB after which NO_JOB is out of date. */
@@ -249,12 +254,15 @@ export class Link {
       this.#unconfirmed = undefined;
     }
     if (this.#retiring && state.kind === "asleep") this.#leave(state);
-    else if (state.kind !== "registering") onChange();
-    else if (confirmed) {
+    else if (state.kind !== "registering") {
+      if (confirmed) this.#probeLater(state);
+      onChange();
+    } else if (confirmed) {
       this.#backoff.up(clock.now());
       this.#reported = undefined;
       this.#enter({ ...state, kind: "awake" });
-      onEvent({ type: "up", server: this.server });
+      onEvent({ type: "up", server: this.server, again: this.#wasUp });
+      this.#wasUp = true;
     }
   }
 
@@ -280,8 +288,19 @@ export class Link {
     this.#enter(added ? { ...next, kind: "awake" } : next);
   }
 
+  /** GET_STATUS has an answer in every server; ECHO_REQ has none in geard. */
+  #probeLater(state: LinkState): void {
+    if (state !== this.#state || (state.kind !== "awake" && state.kind !== "asleep")) return;
+    this.#cancelTimer();
+    this.#cancelTimer = this.#options.clock.after(probeIntervalMs, () => {
+      state.registration.ask();
+      this.#expectAnswer(state.connection, "on an idle connection");
+    });
+  }
+
   #expectAnswer(connection: Connection, what: string): void {
     const { clock, answerTimeoutMs } = this.#options;
+    this.#cancelTimer();
     this.#cancelTimer = clock.after(answerTimeoutMs, () => {
       const text = `${this.server} gave no answer ${what} within ${answerTimeoutMs / 1000} s`;
       connection.end(new GearmanError("TIMEOUT", text));
@@ -292,6 +311,7 @@ export class Link {
     this.#cancelTimer();
     this.#cancelTimer = () => {};
     this.#state = state;
+    this.#probeLater(state);
     this.#options.onChange();
   }
 }

@@ -135,7 +135,14 @@ const lab: Record<string, SchemaObject> = {
     ...{ name: text, version: text, pid: count, since: time },
     state: { enum: ["running", "draining", "drained", "stopping", "stopped"] },
     files: texts,
-    servers: { type: "array", items: object({ server: text, state: text, status: text }) },
+    servers: {
+      type: "array",
+      items: object({
+        ...{ server: text, status: text },
+        state: described(text, "Of the worst connection."),
+        connections: object({ registered: count, total: count }),
+      }),
+    },
     nodes: list("Node"),
     running: list("RunningBuild"),
     recent: list("BuildSummary"),

@@ -4,9 +4,22 @@ import { type Kind, kinds, matching, milliseconds } from "../kinds.ts";
 import { pattern } from "../pattern.ts";
 
 /** The harness that reads the verdict from the console's output. */
-export type VerdictConfig =
+export type VerdictConfig = (
   | { readonly kind: "zephyr" | "unity" | "tap" }
-  | { readonly kind: "patterns"; readonly pass: string; readonly fail?: string };
+  /** All of `pass` must match, in any order; one of `fail` is a failure. */
+  | { readonly kind: "patterns"; readonly pass: readonly string[]; readonly fail: readonly string[] }
+) & {
+  /** What messages of crashes and reboots mean. Default: fail, and ignore with own patterns. */
+  readonly faults?: "fail" | "ignore";
+};
+
+/** Text that is typed when the output matches, as for Unity's menu. */
+export interface Answer {
+  readonly pattern: string;
+  readonly text: string;
+  /** Followed by a line end. */
+  readonly enter: boolean;
+}
 
 export interface FirmwareWork {
   readonly kind: "firmware";
@@ -15,8 +28,12 @@ export interface FirmwareWork {
   /** A host script that flashes the image; if it fails, the board has failed. */
   readonly flash: string;
   readonly verdict: VerdictConfig;
+  /** In this order, each once. */
+  readonly answers: readonly Answer[];
   /** From the end of flashing to the verdict. */
   readonly timeoutMs: number;
+  /** After a pass: what fails in this time makes it a failure. */
+  readonly settleMs: number;
   /** Text that the new image prints, such as Zephyr's RunID; output before it is the previous image's. */
   readonly start?: string;
   /** Whether the flash script gets the port to itself while it runs. */
@@ -27,19 +44,32 @@ export interface FirmwareWork {
 export interface FirmwareDocument {
   readonly build?: string;
   readonly flash: string;
-  readonly verdict: "zephyr" | "unity" | "tap" | { readonly pass: string; readonly fail?: string };
+  readonly verdict:
+    | "zephyr"
+    | "unity"
+    | "tap"
+    | { readonly pass: string | readonly string[]; readonly fail?: string | readonly string[] };
+  readonly faults?: "fail" | "ignore";
+  readonly send?: readonly { readonly on: string; readonly text: string; readonly enter?: boolean }[];
   readonly timeout?: string;
+  readonly settle?: string;
   readonly start?: string;
   readonly lend?: boolean;
 }
 
-const defaultTimeout = "2m";
+const defaults = { timeout: "2m", settle: "500ms" };
 
 const verdict: Kind = matching(
   "zephyr, unity, tap, or patterns of your own (pass, fail)",
   /^(?:zephyr|unity|tap)$/,
 );
+const answerText: Kind = { expected: "text", refuse: () => undefined };
 const startText = matching("text of 1 to 1000 characters", /^.{1,1000}$/s);
+
+function patterns(description: string): SchemaObject {
+  const items = { type: "string", kind: pattern };
+  return { type: ["string", "array"], kind: pattern, minItems: 1, maxItems: 100, items, description };
+}
 
 export const firmwareSchema: SchemaObject = {
   type: "object",
@@ -66,15 +96,46 @@ export const firmwareSchema: SchemaObject = {
       additionalProperties: false,
       required: ["pass"],
       properties: {
-        pass: { type: "string", kind: pattern, description: "The tests passed if this matches." },
-        fail: { type: "string", kind: pattern, description: "The tests failed if this matches." },
+        pass: patterns("The tests passed if this matches; of several, all must match, in any order."),
+        fail: patterns("The tests failed if this matches, or one of several."),
+      },
+    },
+    faults: {
+      enum: ["fail", "ignore"],
+      description:
+        "What messages of crashes and restarts in the output mean: fail, or ignore. Default: fail with zephyr, unity and tap, ignore with patterns of your own.",
+    },
+    send: {
+      type: "array",
+      minItems: 1,
+      maxItems: 100,
+      description: "What to type when the output matches, one after the other, as for a menu of tests.",
+      items: {
+        type: "object",
+        additionalProperties: false,
+        required: ["on", "text"],
+        properties: {
+          on: { type: "string", kind: pattern, description: "The pattern to wait for." },
+          text: { type: "string", kind: answerText, description: "The text to type." },
+          enter: {
+            type: "boolean",
+            default: true,
+            description: "Whether to press enter after the text.",
+          },
+        },
       },
     },
     timeout: {
       type: "string",
       kind: kinds.duration,
-      default: defaultTimeout,
+      default: defaults.timeout,
       description: "The time from the end of flashing to the verdict.",
+    },
+    settle: {
+      type: "string",
+      kind: kinds.durationOrZero,
+      default: defaults.settle,
+      description: "How long to read on after a pass: what fails in this time makes it a failure.",
     },
     start: {
       type: "string",
@@ -91,14 +152,25 @@ export const firmwareSchema: SchemaObject = {
 };
 
 export function resolveFirmware(document: FirmwareDocument): FirmwareWork {
-  const { build, flash, verdict: harness, timeout, start, lend } = document;
+  const { build, flash, verdict: harness, faults, send, timeout, settle, start, lend } = document;
   return {
     kind: "firmware",
     ...(build !== undefined && { build }),
     flash,
-    verdict: typeof harness === "string" ? { kind: harness } : { kind: "patterns", ...harness },
-    timeoutMs: milliseconds(timeout ?? defaultTimeout),
+    verdict: {
+      ...(typeof harness === "string"
+        ? { kind: harness }
+        : { kind: "patterns", pass: listed(harness.pass), fail: listed(harness.fail ?? []) }),
+      ...(faults && { faults }),
+    },
+    answers: (send ?? []).map(({ on, text, enter }) => ({ pattern: on, text, enter: enter ?? true })),
+    timeoutMs: milliseconds(timeout ?? defaults.timeout),
+    settleMs: milliseconds(settle ?? defaults.settle),
     ...(start !== undefined && { start }),
     lend: lend ?? false,
   };
+}
+
+function listed(patterns: string | readonly string[]): readonly string[] {
+  return typeof patterns === "string" ? [patterns] : patterns;
 }

@@ -28,8 +28,8 @@ export type StepAction =
   | { readonly kind: "break"; readonly durationMs: number }
   | { readonly kind: "power"; readonly action: "on" | "off" | "cycle" }
   | { readonly kind: "reset" }
-  /** A shell script on the host, in the workspace. */
-  | { readonly kind: "host"; readonly script: string }
+  /** A shell script on the host, in the workspace; `lend`: it has the port to itself. */
+  | { readonly kind: "host"; readonly script: string; readonly lend: boolean }
   /** put: from the workspace to the board; get: back. */
   | { readonly kind: "put" | "get"; readonly from: string; readonly to: string };
 
@@ -50,6 +50,7 @@ export interface StepDocument {
   readonly power?: "on" | "off" | "cycle";
   readonly reset?: true | null;
   readonly host?: string;
+  readonly lend?: boolean;
   readonly put?: FileTransfer;
   readonly get?: FileTransfer;
   /** Of expect, run and login. */
@@ -69,7 +70,7 @@ const actions: Readonly<Record<string, readonly string[]>> = {
   break: [],
   power: [],
   reset: [],
-  host: [],
+  host: ["lend"],
   put: [],
   get: [],
 };
@@ -161,6 +162,12 @@ const stepSchema: SchemaObject = {
       type: "string",
       kind: kinds.script,
       description: "Runs a shell script on the host, in the workspace.",
+    },
+    lend: {
+      type: "boolean",
+      default: false,
+      description:
+        "Of host: whether the script gets the port to itself, as tools that flash through it need.",
     },
     put: transferSchema("put", "Copies a file from the workspace to the board."),
     get: transferSchema("get", "Copies a file from the board to the workspace."),
@@ -262,7 +269,7 @@ function actionOf(step: StepDocument): StepAction | undefined {
   if (step.control) return controlOf(step.control);
   if (step.power) return { kind: "power", action: step.power };
   if (step.reset !== undefined) return { kind: "reset" };
-  if (step.host !== undefined) return { kind: "host", script: step.host };
+  if (step.host !== undefined) return { kind: "host", script: step.host, lend: step.lend ?? false };
   if (step.put) return { kind: "put", ...step.put };
   return step.get && { kind: "get", ...step.get };
 }

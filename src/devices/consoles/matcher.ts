@@ -3,8 +3,9 @@ import { RE2JS } from "re2js";
 import { PlainText } from "./plain-text.ts";
 
 export interface Match {
-  /** Which of the two patterns matched. */
   readonly kind: "pattern" | "fail";
+  /** Which pattern matched. */
+  readonly pattern: string;
   /** What matched, without escape sequences. */
   readonly text: string;
 }
@@ -16,6 +17,7 @@ const maxBacklogLength = 256 * 1024;
 
 interface Sought {
   readonly kind: Match["kind"];
+  readonly source: string;
   readonly pattern: RE2JS;
   readonly looksAhead: boolean;
 }
@@ -44,13 +46,16 @@ export class OutputMatcher {
   #text = "\n";
 
   /**
-   * Expects a pattern in place of the one before.
-   * @param fail another pattern that ends the wait
+   * Expects one of the patterns, in place of those before.
+   * @param fails patterns that also end the wait
    * @returns a match in the output since the last match
    */
-  expect(pattern: string, fail?: string): Match | undefined {
-    this.#sought = [seek("pattern", pattern), ...(fail === undefined ? [] : [seek("fail", fail)])];
-    this.#onOneLine = [pattern, fail ?? ""].every(staysOnLine);
+  expect(patterns: readonly string[], fails: readonly string[] = []): Match | undefined {
+    this.#sought = [
+      ...patterns.map((pattern) => seek("pattern", pattern)),
+      ...fails.map((pattern) => seek("fail", pattern)),
+    ];
+    this.#onOneLine = [...patterns, ...fails].every(staysOnLine);
     return this.#search(false);
   }
 
@@ -95,7 +100,7 @@ export class OutputMatcher {
     const text = this.#text.slice(first.start, first.end);
     this.#sought = [];
     this.#keepFrom(first.end);
-    return { kind: first.sought.kind, text };
+    return { kind: first.sought.kind, pattern: first.sought.source, text };
   }
 
   /** Drops output that no match can begin in any more. @param open where a match that may still be undone begins */
@@ -112,7 +117,7 @@ export class OutputMatcher {
 }
 
 function seek(kind: Match["kind"], pattern: string): Sought {
-  return { kind, pattern: compilePattern(pattern), looksAhead: looksAhead(pattern) };
+  return { kind, source: pattern, pattern: compilePattern(pattern), looksAhead: looksAhead(pattern) };
 }
 
 function find(sought: Sought, text: string): Found | undefined {

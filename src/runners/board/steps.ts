@@ -78,11 +78,19 @@ class StepRunner {
       case "get":
         return this.#transfer(step);
       default: {
+        if (step.kind === "host" && step.lend) return await this.#lent(step, index);
         await using reader = new ConsoleReader(this.#run, this.#output);
         if (step.kind === "expect") return await this.#output.expect(step, reader);
         return await reader.race(this.#act(step, index));
       }
     }
+  }
+
+  /** The script has the port to itself, as tools that flash through it need. */
+  async #lent(step: Extract<StepConfig, { kind: "host" }>, index: number): Promise<Problem | undefined> {
+    this.#entered = false;
+    await using _ = await this.#run.reservation.lend();
+    return await this.#act(step, index);
   }
 
   async #act(
@@ -158,7 +166,7 @@ class StepOutput implements OutputListener {
     reader: ConsoleReader,
   ): Promise<Problem | undefined> {
     this.#received = false;
-    this.#match = this.#matcher.expect(step.pattern, step.fail);
+    this.#match = this.#matcher.expect([step.pattern], step.fail === undefined ? [] : [step.fail]);
     await reader.until(() => this.#match !== undefined, step.timeoutMs);
     if (this.#match?.kind === "pattern") return undefined;
     if (this.#match) return { reason: `${shown(this.#match.text, 200)} matched the \`fail\` pattern` };

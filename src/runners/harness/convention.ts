@@ -22,11 +22,13 @@ export interface Verdict {
 
 /** Parses the output of one run. Crashes and reboots aren't its business. */
 export interface Convention {
-  /** @param line a whole line, without its end and without escape sequences */
+  /** @param line a whole line, without its end, escape sequences and log time stamp */
   line(line: string): Verdict | undefined;
   /** Takes output as it arrives, for conventions that don't wait for whole lines. A line end is always the last character. */
   text?(piece: string): Verdict | undefined;
   quiet?(): Verdict | undefined;
+  /** What the run comes to if its last line stays as it is. Changes nothing: the line may go on. */
+  unfinished?(line: string): Verdict | undefined;
   readonly cases: readonly TestCase[];
   /** Whether the run has printed anything of its own, so that a boot now cuts it off. */
   readonly begun: boolean;

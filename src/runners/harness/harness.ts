@@ -27,7 +27,7 @@ export class Harness {
   /** @param start text that the flashed image prints; output before it is the previous image's. Absent: all output is this image's. */
   constructor(config: VerdictConfig, start?: string) {
     this.#config = config;
-    this.#run = new Run(newConvention(config));
+    this.#run = newRun(config);
     if (start === undefined) return;
     this.#start = { text: start, pattern: startPattern(start) };
     this.#held = "";
@@ -36,6 +36,11 @@ export class Harness {
   /** Undefined until the firmware reports one. */
   get verdict(): Verdict | undefined {
     return this.#held === undefined ? this.#run.verdict : undefined;
+  }
+
+  /** No later output can change the verdict. */
+  get isFinal(): boolean {
+    return this.#held === undefined && this.#run.isFinal;
   }
 
   /** The test cases so far. One that never ended is an `error`. */
@@ -60,7 +65,8 @@ export class Harness {
 
   /** Call it when no more output will be read. @returns the verdict; `verdict-missing` when the firmware reported none */
   end(): Verdict {
-    this.quiet();
+    this.#take(this.#plain.release());
+    if (this.#held === undefined) this.#run.end();
     if (this.verdict) return this.verdict;
     const { missing } = this.#run.convention;
     const never = `${JSON.stringify(this.#start?.text)} never came: the output may be the previous image's`;
@@ -91,7 +97,7 @@ export class Harness {
   #before(text: string): void {
     if (this.#config.kind !== "zephyr") return;
     for (const line of text.split(/(?<=\n)/)) {
-      if (bootIn(line)) this.#run = new Run(newConvention(this.#config));
+      if (bootIn(line)) this.#run = newRun(this.#config);
       this.#run.feed(line);
     }
   }
@@ -100,7 +106,7 @@ export class Harness {
   #begin(before: string, start: string): void {
     const line = before + start;
     const known = this.#config.kind === "zephyr" && /^\s*RunID: /.test(line) && !this.#run.verdict?.passed;
-    if (!known) this.#run = new Run(newConvention(this.#config));
+    if (!known) this.#run = newRun(this.#config);
     const boot = bootIn(line);
     if (boot) this.#run.boot(boot);
   }
@@ -111,6 +117,12 @@ function startPattern(text: string): RegExp {
   return new RegExp(
     `${/^\w/.test(text) ? "(?<!\\w)" : ""}${RegExp.escape(text)}${/\w$/.test(text) ? "(?=\\W)" : ""}`,
   );
+}
+
+/** Own patterns say what a failure is; the test frameworks don't print a crash. */
+function newRun(config: VerdictConfig): Run {
+  const faults = config.faults ?? (config.kind === "patterns" ? "ignore" : "fail");
+  return new Run(newConvention(config), faults === "fail");
 }
 
 function newConvention(config: VerdictConfig): Convention {

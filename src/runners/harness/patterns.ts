@@ -5,20 +5,20 @@ import { type Convention, failure, pass, type TestCase, type Verdict } from "./c
 
 export class Patterns implements Convention {
   readonly #matcher = new OutputMatcher();
-  readonly #fail: string | undefined;
-  readonly #pass: string;
+  readonly #fail: readonly string[];
+  /** Those that haven't matched yet. All must match, in any order. */
+  readonly #pass: Set<string>;
   readonly cases: readonly TestCase[] = [];
-  #passed = false;
   begun = false;
 
-  constructor(patterns: { readonly pass: string; readonly fail?: string }) {
-    this.#pass = patterns.pass;
+  constructor(patterns: { readonly pass: readonly string[]; readonly fail: readonly string[] }) {
+    this.#pass = new Set(patterns.pass);
     this.#fail = patterns.fail;
     this.#matcher.expect(patterns.pass, patterns.fail);
   }
 
   get missing(): string {
-    return `nothing matched ${this.#pass}`;
+    return `nothing matched ${[...this.#pass].join(" and ")}`;
   }
 
   /** MCUboot is a Zephyr program too: within one boot, its log lines come between two banners. */
@@ -37,10 +37,11 @@ export class Patterns implements Convention {
   #verdict(match: Match | undefined): Verdict | undefined {
     if (!match) return undefined;
     const matched = shown(match.text, 200);
-    if (match.kind === "fail" || this.#passed) return failure(`the \`fail\` pattern matched ${matched}`);
-    this.#passed = true;
-    // A failure from now on still counts.
-    const later = this.#fail === undefined ? undefined : this.#verdict(this.#matcher.expect(this.#fail));
-    return later ?? pass(`the output has ${matched}`);
+    if (match.kind === "fail") return failure(`the \`fail\` pattern matched ${matched}`);
+    this.#pass.delete(match.pattern);
+    const isPassed = this.#pass.size === 0;
+    // A failure still counts after the last of them.
+    const later = this.#verdict(this.#matcher.expect([...this.#pass], this.#fail));
+    return later ?? (isPassed ? pass(`the output has ${matched}`) : undefined);
   }
 }

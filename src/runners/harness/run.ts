@@ -5,38 +5,71 @@ import { type Convention, failure, type TestCase, type Verdict } from "./convent
 /** A longer line can't be a test's, and is only searched for a crash. */
 const maxLineLength = 8 * 1024;
 
+/** Linux (printk.time, printk.caller, a priority) and Zephyr's log put this in front of a line. */
+const timeStamp =
+  /^(?:<\d{1,3}>)?\[ *\d+\.\d{6}\](?:\[ *[CT]\d+\])? |^\[\d\d:\d\d:\d\d\.\d{3},\d{3}\] (?:<\w{3}> [\w.-]+: )?/;
+
 export class Run {
   readonly convention: Convention;
+  /** Crashes and reboots fail the run. */
+  readonly #faults: boolean;
   readonly #boots = new Set<string>();
   #line = "";
+  /** Until a line feed comes, carriage returns end lines; afterwards they may be damage within a line. */
+  #hasLineFeeds = false;
+  /** Of the unfinished line, until more output comes. */
+  #tentative: Verdict | undefined;
   /** The beginning of the line was dropped. */
   #cut = false;
   #verdict: Verdict | undefined;
 
-  constructor(convention: Convention) {
+  constructor(convention: Convention, faults: boolean) {
     this.convention = convention;
+    this.#faults = faults;
   }
 
   get verdict(): Verdict | undefined {
-    return this.#verdict;
+    return this.#verdict ?? this.#tentative;
+  }
+
+  /** No later output can change the verdict. */
+  get isFinal(): boolean {
+    return this.#verdict?.passed === false;
   }
 
   /** @param text output, cut anywhere */
   feed(text: string): void {
+    if (text === "") return;
+    this.#tentative = undefined;
     for (let at = 0; at < text.length; ) {
-      const newline = text.indexOf("\n", at);
-      const end = newline < 0 ? text.length : newline + 1;
-      this.#piece(text.slice(at, end), newline >= 0);
+      const ends = this.#hasLineFeeds ? /\n/g : /[\r\n]/g;
+      ends.lastIndex = at;
+      const isWhole = ends.test(text);
+      const end = isWhole ? ends.lastIndex : text.length;
+      this.#hasLineFeeds ||= isWhole && text[end - 1] === "\n";
+      this.#piece(text.slice(at, end), isWhole);
       at = end;
     }
   }
 
+  /** Firmware that waits or hangs doesn't end its last line. */
   quiet(): void {
+    this.#settle(this.convention.quiet?.());
+    if (this.#verdict || this.#cut) return;
+    const line = plainLine(this.#line);
+    const crash = this.#faults ? crashIn(line) : undefined;
+    this.#tentative = crash ? failure(crash, "panic") : this.convention.unfinished?.(line);
+  }
+
+  /** The unfinished line counts as whole if it brought a verdict. */
+  end(): void {
+    if (this.#tentative) this.feed("\n");
     this.#settle(this.convention.quiet?.());
   }
 
   /** A boot after the run has begun, or a second boot of the same kind, cuts the run off. */
   boot(name: string): void {
+    if (!this.#faults) return;
     if (this.#boots.has(name) ? this.convention.begun : this.convention.begun && this.#boots.size === 0)
       this.#settle(failure(`${name} restarted in the middle of the run`, "rebooted"));
     this.#boots.add(name);
@@ -44,12 +77,14 @@ export class Run {
 
   #piece(piece: string, whole: boolean): void {
     this.#line += whole ? piece.slice(0, -1) : piece;
-    const crash = whole || this.#line.length > maxLineLength ? crashIn(this.#line) : undefined;
+    const line = whole ? plainLine(this.#line) : this.#line;
+    const isSearched = this.#faults && (whole || line.length > maxLineLength);
+    const crash = isSearched ? crashIn(line) : undefined;
     if (crash) this.#settle(failure(crash, "panic"));
     if (whole) {
-      const boot = bootIn(this.#line);
+      const boot = bootIn(line);
       if (boot) this.boot(boot);
-      else if (!this.#cut) this.#settle(this.convention.line(this.#line));
+      else if (!this.#cut) this.#settle(this.convention.line(line));
       this.#line = "";
       this.#cut = false;
     } else if (this.#line.length > maxLineLength) {
@@ -64,6 +99,11 @@ export class Run {
     if (!verdict || this.#verdict?.passed === false) return;
     if (!verdict.passed || !this.#verdict) this.#verdict = verdict;
   }
+}
+
+/** Lines may end with a line feed and a carriage return, in this order. */
+function plainLine(line: string): string {
+  return line.replace(/^\r+/, "").replace(timeStamp, "");
 }
 
 const elements = { failed: "failure", error: "error", skipped: "skipped" } as const;

@@ -1,9 +1,12 @@
-/** The Test Anything Protocol, versions 12 to 14: a plan, and a line for each test. A subtest counts by its summary line. */
+/** The Test Anything Protocol, versions 12 to 14, and the kernel's KTAP: a plan, and a line for each test. A subtest counts by its summary line. */
 import { type Convention, failure, pass, type TestCase, type Verdict } from "./convention.ts";
 
-/** testanything.org, TAP 14 specification: Version, Plan, Test Points, Directives, Bail out!, YAML Diagnostics. */
+/**
+ * testanything.org, TAP 14 specification: Version, Plan, Test Points, Directives, Bail out!, YAML Diagnostics. Linux,
+ * Documentation/dev-tools/ktap.rst: the same, with another first line.
+ */
 const form = {
-  version: /^TAP version (\d+)$/,
+  version: /^K?TAP version (\d+)$/,
   plan: /^1\.\.(\d+)(?:\s*#\s*(.*))?$/,
   test: /^(not )?ok(?: +(\d+))?(?: +(?:- *)?(.*))?$/,
   directive: /^(.*?)(?:^|[^\\])#\s*(SKIP|TODO)\S*\s*(.*)$/i,
@@ -43,11 +46,23 @@ export class Tap implements Convention {
     const test = form.test.exec(text);
     if (test) return this.#result(test[1] === undefined, test[2], test[3] ?? "");
     if (form.version.test(text)) {
-      if (this.begun) return failure("a second TAP version line: the run started again");
+      if (this.begun) return failure("a second version line: the run started again");
       this.begun = true;
     }
     this.#diagnose(text);
     return undefined;
+  }
+
+  unfinished(line: string): Verdict | undefined {
+    const text = line.trimEnd();
+    const said = form.plan.exec(text);
+    if (said && this.#plan === undefined && this.#results > 0 && Number(said[1]) === this.#results)
+      return conclusion(this.#results, this.#failed);
+    const [test, not, number, rest = ""] = form.test.exec(text) ?? [];
+    const plan = this.#results + 1;
+    if (test === undefined || this.#plan !== plan || Number(number ?? plan) !== plan) return undefined;
+    const isTodo = form.directive.exec(rest)?.[2]?.toUpperCase() === "TODO";
+    return conclusion(plan, this.#failed + (not !== undefined && !isTodo ? 1 : 0));
   }
 
   #planned(count: number, comment: string): Verdict | undefined {
@@ -85,8 +100,7 @@ export class Tap implements Convention {
     if (this.#ended || this.#results > this.#plan)
       return failure(`${this.#plan} tests are planned, but ${this.#results} came`);
     this.#ended = true;
-    if (this.#failed === 0) return pass(`${this.#plan} tests, none failed`);
-    return failure(`${this.#failed} of ${this.#plan} tests failed`);
+    return conclusion(this.#plan, this.#failed);
   }
 
   /** Comments and YAML after a test are its details. */
@@ -97,4 +111,8 @@ export class Tap implements Convention {
     last.text += `${text.replace(/^(?:# ?| {2})/, "").slice(0, maxTextLength)}\n`;
     if (one?.status === "failed") this.#cases[last.index] = { ...one, details: last.text };
   }
+}
+
+function conclusion(plan: number, failed: number): Verdict {
+  return failed === 0 ? pass(`${plan} tests, none failed`) : failure(`${failed} of ${plan} tests failed`);
 }

@@ -34,7 +34,10 @@ export class Unity implements Convention {
 
   line(line: string): Verdict | undefined {
     const text = line.trimEnd();
-    if (form.last.test(text) && this.#total !== undefined && !this.#ended) return this.#last(text === "OK");
+    if (this.#isLast(text)) {
+      this.#ended = true;
+      return this.#conclusion(text === "OK");
+    }
     const counts = form.counts.exec(text);
     if (counts) return this.#counts(counts.slice(1).map(Number));
     if (form.dots.test(text)) this.#quiet = true;
@@ -51,6 +54,15 @@ export class Unity implements Convention {
     }
     if (fixture) return this.#case(fixture[1] ? "skipped" : "passed", fixture[2] ?? "", fixture[3] ?? "", {});
     return undefined;
+  }
+
+  unfinished(line: string): Verdict | undefined {
+    const text = line.trimEnd();
+    return this.#isLast(text) ? this.#conclusion(text === "OK") : undefined;
+  }
+
+  #isLast(text: string): boolean {
+    return form.last.test(text) && this.#total !== undefined && !this.#ended;
   }
 
   #case(
@@ -89,8 +101,7 @@ export class Unity implements Convention {
     return undefined;
   }
 
-  #last(ok: boolean): Verdict {
-    this.#ended = true;
+  #conclusion(ok: boolean): Verdict {
     if (this.#problem) return failure(this.#problem);
     return ok
       ? pass(`${this.#total} tests, no failure`)

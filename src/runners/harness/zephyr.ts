@@ -43,7 +43,11 @@ export class Zephyr implements Convention {
 
   line(line: string): Verdict | undefined {
     const failed = line.includes("PROJECT EXECUTION FAILED");
-    if (failed || form.passed.test(line)) return this.#end(!failed);
+    if (failed || form.passed.test(line)) {
+      if (this.#ended) return failure("the result of the project came twice");
+      this.#ended = true;
+      return this.#conclusion(!failed);
+    }
     const suite = form.suite.exec(line)?.[1]?.slice(0, maxNameLength);
     if (suite !== undefined) {
       this.#suite = suite;
@@ -54,6 +58,11 @@ export class Zephyr implements Convention {
     const end = form.suiteEnd.exec(line);
     if (end?.[2] === "failed") this.#contradiction ??= `the suite ${end[1]} failed`;
     return undefined;
+  }
+
+  unfinished(line: string): Verdict | undefined {
+    const failed = line.includes("PROJECT EXECUTION FAILED");
+    return (failed || form.passed.test(line)) && !this.#ended ? this.#conclusion(!failed) : undefined;
   }
 
   get cases(): readonly TestCase[] {
@@ -123,9 +132,7 @@ export class Zephyr implements Convention {
     return undefined;
   }
 
-  #end(passed: boolean): Verdict {
-    if (this.#ended) return failure("the result of the project came twice");
-    this.#ended = true;
+  #conclusion(passed: boolean): Verdict {
     const problem = this.#failed();
     if (!passed) return failure(problem ?? "PROJECT EXECUTION FAILED");
     const contradiction = problem ?? this.#contradiction ?? this.#lost();

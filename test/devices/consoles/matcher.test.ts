@@ -19,7 +19,7 @@ const sizes = [1, 2, 3, 5, 64, 4096];
 function find(pattern: string, output: string | Buffer, fail?: string): Match | undefined {
   const all = sizes.map((size) => {
     const matcher = new OutputMatcher();
-    matcher.expect(pattern, fail);
+    matcher.expect([pattern], fail === undefined ? [] : [fail]);
     return feed(matcher, output, size);
   });
   for (const one of all) assert.deepEqual(one, all[0]);
@@ -29,6 +29,7 @@ function find(pattern: string, output: string | Buffer, fail?: string): Match | 
 test("text across pieces", () => {
   assert.deepEqual(find("board (\\w+) rev (?P<rev>\\d);(x)?", "hello\r\nboard foo rev 3;\r\n"), {
     kind: "pattern",
+    pattern: "board (\\w+) rev (?P<rev>\\d);(x)?",
     text: "board foo rev 3;",
   });
   assert.equal(find("käse: ✓!", "my käse: ✓!")?.text, "käse: ✓!");
@@ -57,13 +58,13 @@ test("^ and $ are those of a line, and the end of what came isn't one", () => {
 
 test("a prompt at the end is found when nothing follows, also behind the beginning of an escape sequence", () => {
   const matcher = new OutputMatcher();
-  matcher.expect("[#$] $");
+  matcher.expect(["[#$] $"]);
   assert.equal(feed(matcher, "a # b\r\nroot # ", 1), undefined);
   assert.equal(matcher.quiet()?.text, "# ");
-  matcher.expect("\\[y/n\\]");
+  matcher.expect(["\\[y/n\\]"]);
   assert.equal(feed(matcher, "sure? \x1b[y/n]", 1), undefined);
   assert.equal(matcher.quiet(), undefined, "that was an escape sequence");
-  matcher.expect("> ");
+  matcher.expect(["> "]);
   assert.equal(feed(matcher, "\x1b]> ", 1), undefined);
   assert.equal(matcher.quiet()?.text, "> ");
 });
@@ -76,29 +77,29 @@ test("the first of pattern and fail wins; in one place fail does", () => {
 
 test("a match is consumed, what follows it is kept for the next one", () => {
   const matcher = new OutputMatcher();
-  assert.equal(matcher.expect("one"), undefined);
+  assert.equal(matcher.expect(["one"]), undefined);
   assert.equal(matcher.feed(Buffer.from("one two one thr"))?.text, "one");
   assert.equal(matcher.feed(Buffer.from("ee four")), undefined, "nothing is waited for");
-  assert.equal(matcher.expect("two")?.text, "two");
-  assert.equal(matcher.expect("three|one")?.text, "one");
-  assert.equal(matcher.expect("^ three"), undefined, "it isn't a line's beginning");
+  assert.equal(matcher.expect(["two"])?.text, "two");
+  assert.equal(matcher.expect(["three|one"])?.text, "one");
+  assert.equal(matcher.expect(["^ three"]), undefined, "it isn't a line's beginning");
   assert.equal(matcher.lastLine, "three four");
-  assert.equal(matcher.expect("three")?.text, "three");
+  assert.equal(matcher.expect(["three"])?.text, "three");
 });
 
 test("matches over several lines, as far as the span reaches", () => {
   const lines = (count: number) => "x".repeat(9).concat("\n").repeat(count);
   assert.ok(find("begin[^#]*end", `begin\n${lines(700)}end`)?.kind);
   const matcher = new OutputMatcher();
-  matcher.expect("begin[^#]*end");
+  matcher.expect(["begin[^#]*end"]);
   assert.equal(feed(matcher, `begin\n${lines(1000)}end`, 64), undefined);
 });
 
 test("the backlog is bounded", () => {
   const matcher = new OutputMatcher();
   feed(matcher, `early ${"x".repeat(600_000)} late`, 64);
-  assert.equal(matcher.expect("early"), undefined);
-  assert.equal(matcher.expect("late")?.text, "late");
+  assert.equal(matcher.expect(["early"]), undefined);
+  assert.equal(matcher.expect(["late"])?.text, "late");
 });
 
 test("random pieces of garbage and sense are the same text in any pieces", () => {

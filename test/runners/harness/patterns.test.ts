@@ -4,7 +4,11 @@ import { test } from "node:test";
 import { Harness } from "#/runners/harness/harness.ts";
 import { lines, read } from "./feeding.ts";
 
-const config = { kind: "patterns", pass: "self-test: ok", fail: "(?i)error|self-test: bad" } as const;
+const config = {
+  kind: "patterns",
+  pass: ["self-test: ok"],
+  fail: ["(?i)error|self-test: bad"],
+} as const;
 
 test("the first of the two patterns, and a failure takes a pass back", () => {
   const pass = { passed: true, reason: 'the output has "self-test: ok"' };
@@ -23,7 +27,36 @@ test("the first of the two patterns, and a failure takes a pass back", () => {
   });
 });
 
-test("crashes and reboots around the patterns", () => {
+test("crashes and reboots around the patterns count only if the job says so", () => {
+  const own = lines("HardFault handler installed: ok", "***** MPU FAULT *****", "self-test: ok");
+  assert.equal(read(config, own).verdict.passed, true);
+  const boots = "*** Booting Zephyr OS build v3.7.0 ***";
+  assert.equal(read(config, lines(boots, "a watchdog test", boots, "self-test: ok")).verdict.passed, true);
+});
+
+test("several patterns in any order, each with its own output", () => {
+  const both = { kind: "patterns", pass: ["wifi: ok", "flash: ok"], fail: ["bad", "worse"] } as const;
+  for (const all of [
+    ["wifi: ok", "flash: ok"],
+    ["flash: ok", "x", "wifi: ok"],
+  ])
+    assert.equal(read(both, lines(...all)).verdict.passed, true, all.join());
+  assert.equal(read(both, "flash: ok wifi: ok").verdict.passed, true, "on one line");
+  assert.equal(read(both, lines("wifi: ok", "wifi: ok")).verdict.reason, "nothing matched flash: ok");
+  for (const all of [
+    ["wifi: ok", "worse", "flash: ok"],
+    ["wifi: ok", "flash: ok", "bad"],
+  ])
+    assert.equal(read(both, lines(...all)).verdict.passed, false, all.join());
+});
+
+test("with faults: fail, crashes and reboots around the patterns count", () => {
+  const config = {
+    kind: "patterns",
+    pass: ["self-test: ok"],
+    fail: ["(?i)error|self-test: bad"],
+    faults: "fail",
+  } as const;
   assert.equal(read(config, lines("***** MPU FAULT *****", "self-test: ok")).verdict.cause, "panic");
   assert.equal(read(config, lines("self-test: ok", "***** MPU FAULT *****")).verdict.cause, "panic");
   const boot = "*** Booting Zephyr OS build v3.7.0 ***";
@@ -43,7 +76,7 @@ test("what comes before the start text is never matched", () => {
 });
 
 test("a prompt at the end of what came counts when nothing follows", () => {
-  const harness = new Harness({ kind: "patterns", pass: "^> $" });
+  const harness = new Harness({ kind: "patterns", pass: ["^> $"], fail: [] });
   harness.feed(Buffer.from("booted\r\n> "));
   const before = harness.verdict;
   harness.quiet();

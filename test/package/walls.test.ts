@@ -53,63 +53,65 @@ jobs:
   device: { parameters: [NODE], run: 'python3 -c "import os, sys; os.open(sys.argv[1], os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY)" $NODE' }
 `;
 
-describe("a build that attacks", { skip: lack, timeout: making * 2 }, () => {
-  let made: Products;
-  before(
-    async () => {
-      made = await products();
-    },
-    { timeout: making },
-  );
+for (const release of ["bookworm", "trixie"] as const) {
+  describe(`a build that attacks ${release}`, { skip: lack, timeout: making * 2 }, () => {
+    let made: Products;
+    before(
+      async () => {
+        made = await products();
+      },
+      { timeout: making },
+    );
 
-  test("finds no way out, and nothing of it stays", { timeout: making }, async () => {
-    await using box = await Box.boot("bookworm", "sessions");
-    // A network address of its own, and a daemon that runs what it is sent, as Docker's does.
-    await box.sh("ip link set lo up; ip address add 10.9.8.7/32 dev lo");
-    await box.sh(`systemd-run --unit=engine python3 -c 'import os, socket
+    test("finds no way out, and nothing of it stays", { timeout: making }, async () => {
+      await using box = await Box.boot(release, "sessions");
+      // A network address of its own, and a daemon that runs what it is sent, as Docker's does.
+      await box.sh("ip link set lo up; ip address add 10.9.8.7/32 dev lo");
+      await box.sh(`systemd-run --unit=engine python3 -c 'import os, socket
 s = socket.socket(socket.AF_UNIX); s.bind("/run/engine.sock"); os.chmod("/run/engine.sock", 0o666); s.listen()
 while True: s.accept()'`);
-    await box.install(made.now);
-    box.write("/etc/labgear/conf.d/jobs.yaml", jobs);
-    await box.sh("systemctl restart labgear; labgear build victim | grep -qx VICTIMSECRET");
-    // Disks that are the build's own, as a confused agent may have made them.
-    await box.sh(
-      `mknod /dev/disk0 b 7 0; mknod /dev/sg7 c 21 7; chown ${build} /dev/disk0 /dev/sg7; chmod 666 /dev/loop-control || true`,
-    );
-    const found = await box.sh("labgear build attack");
-    assert.match(found, /^done$/m);
-    assert.doesNotMatch(found, /^HOLE/m);
-    assert.doesNotMatch(found, /VICTIMSECRET/);
-    await box.sh("ls /var/lib/systemd/linger | (! grep .); ! test -e /tmp/ran");
-    assert.equal(await box.sh("loginctl list-users --no-legend"), "");
-    // From elsewhere on this box, all of it answers.
-    await box.sh(
-      "curl -sf http://127.0.0.1:8430/healthz; curl -sf http://10.9.8.7:8430/builds/victim/1/console",
-    );
-    const journal = await box.sh("journalctl --no-pager -u labgear");
-    assert.match(journal, /refused a connection from labgear-build1 to port 4730/);
-    assert.doesNotMatch(journal, /FORGED/);
-    await devices(box);
-    await accounts(box);
-    await leftovers(box);
-    await agentsEyes(box);
-    await foreignServer(box);
-    await purge(box);
-  });
+      await box.install(made.now);
+      box.write("/etc/labgear/conf.d/jobs.yaml", jobs);
+      await box.sh("systemctl restart labgear; labgear build victim | grep -qx VICTIMSECRET");
+      // Disks that are the build's own, as a confused agent may have made them.
+      await box.sh(
+        `mknod /dev/disk0 b 7 0; mknod /dev/sg7 c 21 7; chown ${build} /dev/disk0 /dev/sg7; chmod 666 /dev/loop-control || true`,
+      );
+      const found = await box.sh("labgear build attack");
+      assert.match(found, /^done$/m);
+      assert.doesNotMatch(found, /^HOLE/m);
+      assert.doesNotMatch(found, /VICTIMSECRET/);
+      await box.sh("ls /var/lib/systemd/linger | (! grep .); ! test -e /tmp/ran");
+      assert.equal(await box.sh("loginctl list-users --no-legend"), "");
+      // From elsewhere on this box, all of it answers.
+      await box.sh(
+        "curl -sf http://127.0.0.1:8430/healthz; curl -sf http://10.9.8.7:8430/builds/victim/1/console",
+      );
+      const journal = await box.sh("journalctl --no-pager -u labgear");
+      assert.match(journal, /refused a connection from labgear-build1 to port 4730/);
+      assert.doesNotMatch(journal, /FORGED/);
+      await devices(box);
+      await accounts(box);
+      await leftovers(box);
+      await agentsEyes(box);
+      await foreignServer(box);
+      await purge(box);
+    });
 
-  test("doesn't keep the system from going down", { timeout: making }, async () => {
-    await using box = await Box.boot("bookworm", "sessions");
-    await box.install(made.now);
-    box.write("/etc/labgear/conf.d/jobs.yaml", "jobs: { long: { run: 'trap : TERM; sleep 4321' } }");
-    await box.sh("systemctl reload labgear");
-    const building = box.start("labgear build long");
-    await box.sh("timeout 60 sh -c 'until pgrep -f \"sleep 432[1]\"; do sleep 0.1; done'");
-    await box.sh("systemctl poweroff --no-block");
-    // The default stop-timeout is an hour.
-    await box.down();
-    assert.match((await building).all, /no result|going down/);
+    test("doesn't keep the system from going down", { timeout: making }, async () => {
+      await using box = await Box.boot(release, "sessions");
+      await box.install(made.now);
+      box.write("/etc/labgear/conf.d/jobs.yaml", "jobs: { long: { run: 'trap : TERM; sleep 4321' } }");
+      await box.sh("systemctl reload labgear");
+      const building = box.start("labgear build long");
+      await box.sh("timeout 60 sh -c 'until pgrep -f \"sleep 432[1]\"; do sleep 0.1; done'");
+      await box.sh("systemctl poweroff --no-block");
+      // The default stop-timeout is an hour.
+      await box.down();
+      assert.match((await building).all, /no result|going down/);
+    });
   });
-});
+}
 
 /** Ports work, also of an adapter that is plugged in later; a node without a driver says so, a closed one is refused. */
 async function devices(box: Box): Promise<void> {

@@ -190,6 +190,16 @@ print "ready\\n"; sleep 60;`;
   });
 }
 
+test("cgroup: a script without limits may have 4096 processes where that can be enforced, and no warning elsewhere", {
+  skip: lacksKind("cgroup"),
+}, async () => {
+  await using lab = await Lab.open("cgroup");
+  const group = "$(sed -n s/^0:://p /proc/self/cgroup)/pids.max";
+  const run = lab.run(`cat /sys/fs/cgroup${group} /sys/fs/cgroup/unified${group} 2>&1`);
+  assert.deepEqual((await run.ending).warnings, []);
+  if (!/No such file.*No such file/s.test(run.text())) assert.match(run.text(), /^4096$/m);
+});
+
 test("a slow consumer makes the script wait instead of filling memory", {
   skip: lacksKind("cgroup"),
 }, async () => {

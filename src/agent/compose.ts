@@ -3,6 +3,7 @@ import { realpath, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Build } from "#/builds/build.ts";
 import { Mirrors } from "#/builds/checkout/mirrors.ts";
+import { secretsFolder } from "#/builds/secrets.ts";
 import { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import { ControlServer } from "#/control/server.ts";
@@ -116,6 +117,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   }
   host = await hostFacts();
   await rm(transferFolder(stateDir), { recursive: true, force: true });
+  await rm(secretsFolder(stateDir), { recursive: true, force: true });
   const devices = resources.use(new Devices({ nodes, context, state }));
   await devices.prepare(config);
   devices.apply(config, servers);

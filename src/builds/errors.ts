@@ -16,6 +16,8 @@ export type BuildErrorCode =
   | "STOPPED"
   /** The workspace can't be created. Infrastructure: no result. */
   | "WORKSPACE"
+  /** A secret of the job can't be read. Infrastructure: no result. */
+  | "SECRET"
   /** The artifacts can't be stored, e.g. the disk is full. Infrastructure: no result. */
   | "ARTIFACTS"
   /** The folder of all builds can't be used: the agent can't start. */

@@ -1,5 +1,6 @@
 /** The files that the configuration names: certificates, keys, passwords and tokens. They must exist and be readable. */
 import { accessSync, constants, readFileSync, statSync } from "node:fs";
+import { maxSecretBytes, secretProblem, secretTooLong } from "#/lib/secret.ts";
 import { shown } from "#/lib/text.ts";
 import type { Finding, Path } from "./errors.ts";
 
@@ -7,7 +8,7 @@ import type { Finding, Path } from "./errors.ts";
 export type ResolveFile = (path: Path, name: string) => string;
 
 /** A longer file is unlikely to be a password. */
-const maxSecretBytes = 4096;
+const maxPasswordBytes = 4096;
 
 /** @param name the option's value, as the files have it */
 export function checkFile(path: Path, name: unknown, resolveFile: ResolveFile): Finding[] {
@@ -15,8 +16,27 @@ export function checkFile(path: Path, name: unknown, resolveFile: ResolveFile): 
 }
 
 /** The same for a file with a password or a token. */
-export function checkSecret(path: Path, name: unknown, resolveFile: ResolveFile): Finding[] {
-  return findings(path, name, resolveFile, secretProblem);
+export function checkPassword(path: Path, name: unknown, resolveFile: ResolveFile): Finding[] {
+  return findings(path, name, resolveFile, passwordProblem);
+}
+
+/**
+ * The same for a file with a secret of a job.
+ * @param isVariable builds get it as a variable
+ */
+export function checkSecret(
+  path: Path,
+  name: unknown,
+  resolveFile: ResolveFile,
+  isVariable: boolean,
+): Finding[] {
+  const problem = (file: string) => {
+    const wrong = fileProblem(file);
+    if (wrong !== undefined) return wrong;
+    if (statSync(file).size > maxSecretBytes) return secretTooLong;
+    return secretProblem(readFileSync(file), isVariable);
+  };
+  return findings(path, name, resolveFile, problem);
 }
 
 function findings(
@@ -45,11 +65,11 @@ function fileProblem(file: string): string | undefined {
 }
 
 /** An empty password would let everybody in. */
-function secretProblem(file: string): string | undefined {
+function passwordProblem(file: string): string | undefined {
   const problem = fileProblem(file);
   if (problem !== undefined) return problem;
-  if (statSync(file).size > maxSecretBytes)
-    return `is longer than ${maxSecretBytes} bytes: it should contain one line`;
+  if (statSync(file).size > maxPasswordBytes)
+    return `is longer than ${maxPasswordBytes} bytes: it should contain one line`;
   const lines = readFileSync(file, "utf8").trimEnd().split("\n");
   if (lines[0]?.trim() === "")
     return "begins with an empty line: the first line must be the password or the token";

@@ -116,7 +116,7 @@ export function checkConfig(data: Mapping, hostName: string, resolveFile: Resolv
     ...checkServers(data, resolveFile),
     ...checkHttp(data, resolveFile),
     ...checkDevices(data, hostNode, resolveFile),
-    ...checkJobs(data, hostNode),
+    ...checkJobs(data, hostNode, resolveFile),
   ];
 }
 
@@ -139,7 +139,9 @@ export function resolveConfig(
     http: resolveHttp(document.http ?? {}, hostName, resolveFile),
     host: resolveHost(document.host ?? {}),
     builds: resolveBuilds(document.builds ?? {}),
-    jobs: new Map(Object.entries(jobs ?? {}).map(([name, entry]) => [name, resolveJob(name, entry)])),
+    jobs: new Map(
+      Object.entries(jobs ?? {}).map(([name, entry]) => [name, resolveJob(name, entry, resolveFile)]),
+    ),
     devices: new Map(
       Object.entries(devices ?? {}).map(([name, entry]) => [name, resolveDevice(name, entry, resolveFile)]),
     ),

@@ -35,6 +35,11 @@ const patterns = dangerous.map(([names, effect]) => [new RegExp(`^(?:${names})$`
 /** The variables that labgear gives every build: its own, and Jenkins's. */
 const own = /^(?:LABGEAR_.*|JOB_NAME|BUILD_NUMBER|BUILD_URL|NODE_NAME|WORKSPACE|EXECUTOR_NUMBER)$/;
 
+/** @returns whether labgear sets the variable itself */
+export function isOwnVariable(name: string): boolean {
+  return own.test(name);
+}
+
 /** @returns whether a text can name an environment variable in every shell */
 export function isVariableName(text: string): boolean {
   return /^[A-Za-z_][A-Za-z0-9_]*$/.test(text);
@@ -43,7 +48,7 @@ export function isVariableName(text: string): boolean {
 /** @returns why a client can't set the variable; undefined: it can */
 export function variableProblem(name: string): string | undefined {
   if (!isVariableName(name)) return "can't name a variable: use letters, digits and _, and no digit first";
-  if (own.test(name)) return "is set by labgear itself";
+  if (isOwnVariable(name)) return "is set by labgear itself";
   const found = patterns.find(([pattern]) => pattern.test(name));
   return found && `can't be set by clients: it ${found[1]}`;
 }

@@ -21,7 +21,7 @@ test("as installed", async () => {
 
 test("with every option in use", async () => {
   const pem = ["tls/ca.pem", "tls/other-ca.pem", "tls/box.pem", "tls/box.key"];
-  const secrets = ["secrets/pages", "secrets/rpi4"];
+  const secrets = ["secrets/pages", "secrets/rpi4", "secrets/deploy"];
   using dir = folder({
     "labgear.yaml": everything,
     ...Object.fromEntries(pem.map((name) => [name, ""])),
@@ -33,6 +33,7 @@ test("with every option in use", async () => {
     [...jobs.values()].map(({ name, work }) => [name, work.kind]),
     [
       ["unit-tests", "run"],
+      ["publish", "run"],
       ["boot-smoke", "shell"],
       ["driver-tests", "shell"],
       ["boot-loader", "steps"],

@@ -13,6 +13,7 @@ import type { Ending } from "#/builds/ending.ts";
 import { buildVariables, jobEnvironment } from "#/builds/environment.ts";
 import { BuildError } from "#/builds/errors.ts";
 import { readJunit } from "#/builds/junit.ts";
+import { type BuildSecrets, provideSecrets } from "#/builds/secrets.ts";
 import { removeTree } from "#/builds/workspace/remove.ts";
 import { prepareWorkspace, setAside, workspaceOf } from "#/builds/workspace/workspace.ts";
 import type { Config, JobConfig } from "#/config/model.ts";
@@ -145,10 +146,16 @@ async function work(
   await using change = job.checkout ? await checkOut(options, renew) : undefined;
   if (change) build.record.commit = change.commit;
 
+  await using secrets = await provideSecrets(job.secrets, {
+    stateDir,
+    name: `${job.name}.${build.record.number}`,
+  });
+  if (secrets.masker) console.mask(secrets.masker);
   await using parametersFile = await writeParameters(request);
   const own = {
     ...buildVariables(build, workspace),
     ...board?.variables,
+    ...secrets.variables,
     LABGEAR_PARAMETERS: parametersFile.path,
   };
   const { env, refused } = jobEnvironment({ parameters, allowed: job.parameters, own });
@@ -158,14 +165,15 @@ async function work(
   );
 
   build.enter("running");
-  const runScript = scriptRunner(request, { workspace, console, trees, env });
+  const runScript = scriptRunner(request, { workspace, console, trees, env, secrets });
   const { ending, junit } = board
     ? await board.run({ ...request, console, workspace, runScript })
     : await runOnHost(job, runScript);
 
   build.enter("collecting");
   using deadline = stopDeadline(build, collectAfterStopMs);
-  await collect(request, { workspace, signal: deadline.signal, ...(junit !== undefined && { junit }) });
+  const { signal } = deadline;
+  await collect(request, { workspace, signal, secrets, ...(junit !== undefined && { junit }) });
   for (const warning of build.record.warnings ?? []) await console.note(warning);
   return ending;
 }
@@ -241,10 +249,18 @@ async function writeParameters({
 /** Runs scripts in the workspace, with their output on the console; what they leave running is killed and recorded. */
 function scriptRunner(
   { build, job }: BuildRequest,
-  place: { workspace: string; console: ConsoleLog; trees: ProcessTrees; env: Record<string, string> },
+  place: {
+    workspace: string;
+    console: ConsoleLog;
+    trees: ProcessTrees;
+    env: Record<string, string>;
+    secrets: BuildSecrets;
+  },
 ): BuildHost["runScript"] {
-  const { workspace, console, trees, env } = place;
+  const { workspace, console, trees, env, secrets } = place;
   const { record } = build;
+  const masked = (found: HostEnding["leftovers"]) =>
+    found.map((process) => ({ ...process, command: secrets.mask(process.command) }));
   return async (script, options = {}) => {
     const { name, graceMs = job.graceMs, signal = build.signal } = options;
     const suffix = name === undefined ? "" : `.${name}`;
@@ -253,7 +269,7 @@ function scriptRunner(
       script,
       scriptFile: join(build.folder, `script${suffix}`),
       cwd: workspace,
-      belongings: [LABGEAR_PARAMETERS, LABGEAR_ARTIFACTS],
+      belongings: [LABGEAR_PARAMETERS, LABGEAR_ARTIFACTS, ...secrets.files],
       env,
       graceMs,
       limits: job.limits,
@@ -262,8 +278,9 @@ function scriptRunner(
       output: (chunk) => console.write(chunk),
       signal,
     });
-    if (ending.leftovers.length > 0) record.leftovers = [...(record.leftovers ?? []), ...ending.leftovers];
-    if (ending.survivors.length > 0) record.survivors = [...(record.survivors ?? []), ...ending.survivors];
+    const [leftovers, survivors] = [masked(ending.leftovers), masked(ending.survivors)];
+    if (leftovers.length > 0) record.leftovers = [...(record.leftovers ?? []), ...leftovers];
+    if (survivors.length > 0) record.survivors = [...(record.survivors ?? []), ...survivors];
     warn(build, ending.warnings);
     return ending;
   };
@@ -277,8 +294,9 @@ function scriptRunner(
  */
 async function collect(
   { build, job }: BuildRequest,
-  { workspace, signal, junit }: { workspace: string; signal: AbortSignal; junit?: string },
+  to: { workspace: string; signal: AbortSignal; secrets: BuildSecrets; junit?: string },
 ): Promise<void> {
+  const { workspace, signal, secrets, junit } = to;
   const into = build.artifactsFolder;
   if (junit !== undefined) {
     await rm(join(workspace, junitFile), { recursive: true, force: true });
@@ -293,7 +311,8 @@ async function collect(
   if (globs.length === 0) return;
   const report = await readJunit({ workspace, globs, signal });
   build.record.tests = report.totals;
-  await writeFile(join(build.folder, "tests.json"), JSON.stringify(report.cases));
+  const masked = (_: string, value: unknown) => (typeof value === "string" ? secrets.mask(value) : value);
+  await writeFile(join(build.folder, "tests.json"), JSON.stringify(report.cases, masked));
   warn(build, report.warnings);
 }
 

@@ -7,6 +7,7 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import { Condition } from "#/lib/condition.ts";
+import type { Masker } from "../masker.ts";
 
 export function consoleFile(folder: string): string {
   return join(folder, "console.log");
@@ -29,6 +30,7 @@ export class ConsoleLog {
   #cut = 0;
   #timesSize = 0;
   #lastTime = Number.NEGATIVE_INFINITY;
+  #masker: Masker | undefined;
   #closed = false;
   #closing: Promise<void> | undefined;
   /** Each write waits for the one before. */
@@ -70,12 +72,17 @@ export class ConsoleLog {
     return this.#closed;
   }
 
+  /** Masks what is written from now on, before anyone can see it. */
+  mask(masker: Masker): void {
+    this.#masker = masker;
+  }
+
   /**
    * Appends bytes; resolves when they are written, so a producer that awaits it is as slow as the disk.
    * @throws the file system's error, ENOSPC first of all
    */
   write(chunk: Uint8Array): Promise<void> {
-    const written = this.#turn.then(() => this.#append(chunk));
+    const written = this.#turn.then(() => this.#append(this.#masker?.write(chunk) ?? chunk));
     this.#turn = written.catch(() => {});
     return written;
   }
@@ -130,6 +137,8 @@ export class ConsoleLog {
   /** Closes it after the writes so far; later ones are dropped. Never rejects. */
   close(): Promise<void> {
     this.#closing ??= this.#turn.then(async () => {
+      // What might have become a secret. A full disk has been noticed, or will be.
+      if (this.#masker) await this.#append(this.#masker.end()).catch(() => {});
       this.#closed = true;
       await Promise.allSettled([synced(this.#log), synced(this.#times)]);
       this.changed.wake();

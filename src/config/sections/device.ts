@@ -4,7 +4,7 @@ import { didYouMean, inWords, shown } from "#/lib/text.ts";
 import type { At, Finding } from "../errors.ts";
 import { kinds, matching, milliseconds } from "../kinds.ts";
 import { entries, type Mapping, mapping, texts } from "../merge.ts";
-import { checkSecret, type ResolveFile } from "../named-files.ts";
+import { checkPassword, type ResolveFile } from "../named-files.ts";
 import { pattern } from "../pattern.ts";
 import {
   checkPort,
@@ -210,7 +210,7 @@ export function checkDevices(data: Mapping, hostNode: unknown, resolveFile: Reso
       ...checkSharedPort(device, devices.slice(0, index), at),
       ...checkConsole(options, at),
       ...checkHealthJob(device, mapping(data.jobs), at),
-      ...checkSecret(["devices", name, "login", "password-file"], passwordFile, resolveFile),
+      ...checkPassword(["devices", name, "login", "password-file"], passwordFile, resolveFile),
     ];
   });
 }

@@ -4,7 +4,7 @@ import { type Address, formatAddress } from "#/lib/address.ts";
 import type { Finding } from "../errors.ts";
 import { address, addressKind, type Kind, kinds } from "../kinds.ts";
 import { isMapping, type Mapping, mapping } from "../merge.ts";
-import { checkSecret, type ResolveFile } from "../named-files.ts";
+import { checkPassword, type ResolveFile } from "../named-files.ts";
 
 export type HttpAuth =
   | { readonly kind: "basic"; readonly user: string; readonly passwordFile: string }
@@ -87,7 +87,7 @@ export function checkHttp(data: Mapping, resolveFile: ResolveFile): Finding[] {
   const { auth } = mapping(data.http);
   const path = ["http", "auth"];
   const files = ["password-file", "token-file"].flatMap((key) =>
-    checkSecret([...path, key], mapping(auth)[key], resolveFile),
+    checkPassword([...path, key], mapping(auth)[key], resolveFile),
   );
   return [...files, ...(isMapping(auth) ? checkAuth(auth).map((message) => ({ path, message })) : [])];
 }

@@ -6,9 +6,17 @@ import { parseShare } from "#/lib/units.ts";
 import type { At, Finding } from "../errors.ts";
 import { bytes, checked, type Kind, kinds, milliseconds } from "../kinds.ts";
 import { entries, type Mapping, texts } from "../merge.ts";
+import type { ResolveFile } from "../named-files.ts";
 import { type Device, devicesOf } from "./device.ts";
 import { type FirmwareDocument, type FirmwareWork, firmwareSchema, resolveFirmware } from "./firmware.ts";
 import { offeredByHost } from "./host.ts";
+import {
+  checkSecrets,
+  resolveSecrets,
+  type SecretConfig,
+  type SecretsDocument,
+  secretsSchema,
+} from "./secrets.ts";
 import {
   checkSteps,
   type FileTransfer,
@@ -59,6 +67,7 @@ export interface JobConfig {
   readonly limits: LimitsConfig;
   /** Names of parameters that become environment variables besides the standard ones. */
   readonly parameters: readonly string[];
+  readonly secrets: readonly SecretConfig[];
 }
 
 /** The entry once it has passed the schema; the checks make sure that it has exactly one of workOptions. */
@@ -81,6 +90,8 @@ export interface JobDocument {
     readonly cpu?: string;
   } | null;
   readonly parameters?: readonly string[];
+  readonly trust?: "changes" | "lab";
+  readonly secrets?: SecretsDocument;
 }
 
 const defaults = { timeout: "2h", grace: "10s" };
@@ -196,11 +207,17 @@ export const jobSchema: SchemaObject = {
       description:
         "The parameters from the client that become environment variables, besides ZUUL_*, LOG_PATH, BASE_LOG_PATH and SWIFT_*.",
     },
+    trust: {
+      enum: ["changes", "lab"],
+      description:
+        "What the job executes: what changes bring, or only the lab's own. Default: changes if it has checkout or runs a script of its workspace. Only lab may have secrets.",
+    },
+    secrets: secretsSchema,
   },
 };
 
 /** @param hostNode the host's name as a node */
-export function checkJobs(data: Mapping, hostNode: unknown): Finding[] {
+export function checkJobs(data: Mapping, hostNode: unknown, resolveFile: ResolveFile): Finding[] {
   const devices = devicesOf(data);
   const onDevices = new Set(devices.flatMap(({ name, classes }) => [name, ...classes]));
   const onHost = offeredByHost(data, hostNode);
@@ -220,6 +237,7 @@ export function checkJobs(data: Mapping, hostNode: unknown): Finding[] {
         : [at(`the option nodes is required: ${work} runs on a device, so name one or its class`)]),
       ...checkSteps(job.steps, at),
       ...misfits(job, devices, at),
+      ...checkSecrets(job, onDevices, at, resolveFile),
     ];
   });
 }
@@ -290,7 +308,7 @@ function misfitsOf(job: Mapping, device: Device): [message: string, ...path: str
 
 const noScripts = "a raw console can't run scripts: use steps, or set the console of the device";
 
-export function resolveJob(name: string, entry: JobDocument): JobConfig {
+export function resolveJob(name: string, entry: JobDocument, resolveFile: ResolveFile): JobConfig {
   return {
     name,
     ...(entry.nodes && { nodes: entry.nodes }),
@@ -302,6 +320,7 @@ export function resolveJob(name: string, entry: JobDocument): JobConfig {
     junit: entry.junit ?? [],
     limits: resolveLimits(entry.limits ?? {}),
     parameters: entry.parameters ?? [],
+    secrets: resolveSecrets(name, entry.secrets ?? {}, resolveFile),
   };
 }
 

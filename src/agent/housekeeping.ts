@@ -86,13 +86,15 @@ export class Housekeeping implements AsyncDisposable {
   }
 
   async #prune(): Promise<void> {
-    const { config, builds } = this.#options;
+    const { config, builds, mirrors } = this.#options;
     const { keep, keepDays } = config().builds;
     const ends = builds.finished().map(({ ended }) => Date.parse(ended ?? ""));
     const newest = ends.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
     const now = this.#calendar.now(newest, keepDays * dayMs);
     // Without a clock to trust, number alone decides.
     await builds.prune(keep, now === undefined ? Number.NEGATIVE_INFINITY : now - keepDays * dayMs);
+    if (now === undefined) return;
+    for (const folder of await mirrors.unused(now - keepDays * dayMs)) await mirrors.remove(folder);
   }
 
   async #look(): Promise<void> {

@@ -19,7 +19,7 @@ const prepare = `
 command -v git >/dev/null || exit 127
 [ -f HEAD ] || git init --quiet --bare --template= --object-format="$1" . || exit 20
 find . -path ./objects -prune -o -name '*.lock' -exec rm -f {} +
-rm -rf objects/pack/tmp_* objects/tmp_*
+rm -rf objects/pack/tmp_* objects/pack/*.keep objects/tmp_*
 `;
 
 /**

@@ -69,14 +69,18 @@ export class Mirrors implements AsyncDisposable {
     return new BorrowedMirror(mirror);
   }
 
-  /** The folders of mirrors that nothing borrows, the one unused for longest first. */
-  async unused(): Promise<string[]> {
+  /**
+   * The folders of mirrors that nothing borrows, the one unused for longest first.
+   * @param before only those last used before that time, in milliseconds since the epoch
+   */
+  async unused(before = Number.POSITIVE_INFINITY): Promise<string[]> {
     const found: { folder: string; used: number }[] = [];
     const trust: Trust = "changes";
     for (const source of await readdir(join(this.#folder, trust)).catch(() => [])) {
       const folder = join(this.#folder, trust, source);
       if (this.#mirrors.get(folder)?.isUsed) continue;
-      found.push({ folder, used: (await lstat(folder)).mtimeMs });
+      const used = (await lstat(folder)).mtimeMs;
+      if (used < before) found.push({ folder, used });
     }
     return found.sort((a, b) => a.used - b.used).map(({ folder }) => folder);
   }

@@ -127,7 +127,8 @@ test("a mirror is removed only while nothing borrows it", real, async () => {
     assert.deepEqual(await mirrors.unused(), []);
     assert.equal(jobGit(workspace, "log", "--format=%s"), "change");
   }
-  const [unused = ""] = await mirrors.unused();
+  assert.deepEqual(await mirrors.unused(Date.now() - 60_000), []);
+  const [unused = ""] = await mirrors.unused(Date.now() + 60_000);
   assert.equal(await mirrors.remove(unused), true);
   assert.deepEqual(await o.mirrorPaths(), []);
   await o.run({ ZUUL_COMMIT: o.commit });

@@ -169,22 +169,19 @@ function urlEncoded(line: Buffer): string[] {
   });
 }
 
-/** In JSON, and as `set -x` shows it. */
+/** In JSON, in XML, and as shells show it (`set -x` of dash and bash, `printf %q`). */
 function quoted(line: Buffer): string[] {
   const text = line.toString();
-  const latin1 = (form: string) => Buffer.from(form).toString("latin1");
   const json = JSON.stringify(text).slice(1, -1);
-  const ascii = json.replaceAll(
-    /[^ -~]/g,
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  const xml = text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  const attribute = xml.replaceAll('"', "&quot;");
   return [
-    json,
-    json.replaceAll("/", "\\/"),
-    ascii,
-    text.replaceAll("'", "'\\''"),
-    text.replaceAll("'", `'"'"'`),
-  ].map(latin1);
+    ...[json, json.replaceAll("/", "\\/")],
+    json.replaceAll(/[^ -~]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`),
+    ...[xml, attribute, attribute.replaceAll("'", "&#39;"), attribute.replaceAll("'", "&apos;")],
+    ...[text.replaceAll("'", "'\\''"), text.replaceAll("'", `'"'"'`)],
+    text.replaceAll(/[\s"'\\|&;()<>!{}*[\]?^$`,]/g, "\\$&"),
+  ].map((form) => Buffer.from(form).toString("latin1"));
 }
 
 /**

@@ -38,6 +38,7 @@ jobs:
       od -An -v -tx1 "$LABGEAR_SECRETS/DEPLOY_KEY" | tr -d ' \\n'; echo
       echo "token $TOKEN $TOKEN" >&2
       printf '<testsuite><testcase name="a"><failure message="%s">%s</failure></testcase></testsuite>' "$TOKEN" "$TOKEN" >r.xml
+      ln -s /etc/hostname "$LABGEAR_ARTIFACTS/link-$TOKEN"
       bash -c 'exec -a "leaks $TOKEN" sleep 100' &
       printf 'in two parts: t0ken-of-'
       ${waitAtGate}

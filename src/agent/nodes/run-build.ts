@@ -306,14 +306,14 @@ async function collect(
   // Also without globs: what the job itself put there is listed, and its links and devices are removed.
   const collected = await collectArtifacts({ workspace, globs: job.artifacts, into, signal });
   build.record.artifacts = collected.files;
-  warn(build, collected.warnings);
+  warn(build, collected.warnings.map(secrets.mask));
   const globs = junit === undefined ? job.junit : [...job.junit, junitFile];
   if (globs.length === 0) return;
   const report = await readJunit({ workspace, globs, signal });
   build.record.tests = report.totals;
   const masked = (_: string, value: unknown) => (typeof value === "string" ? secrets.mask(value) : value);
   await writeFile(join(build.folder, "tests.json"), JSON.stringify(report.cases, masked));
-  warn(build, report.warnings);
+  warn(build, report.warnings.map(secrets.mask));
 }
 
 /** A signal that aborts some time after the build is stopped; one that timed out keeps what it has like any other. */

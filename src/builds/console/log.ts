@@ -139,6 +139,7 @@ export class ConsoleLog {
     this.#closing ??= this.#turn.then(async () => {
       // What might have become a secret. A full disk has been noticed, or will be.
       if (this.#masker) await this.#append(this.#masker.end()).catch(() => {});
+      this.#masker = undefined;
       this.#closed = true;
       await Promise.allSettled([synced(this.#log), synced(this.#times)]);
       this.changed.wake();

@@ -27,8 +27,6 @@ interface Entry {
   readonly node: Node;
 }
 
-/** For a power command. */
-const commandTimeoutMs = 30_000;
 /** Of what a power command prints, kept for a message. */
 const maxOutputBytes = 4096;
 
@@ -211,7 +209,7 @@ function hostCommand(name: string, folder: string, { trees }: NodeContext): Host
       output: (chunk) => {
         output = Buffer.concat([output, chunk]).subarray(-maxOutputBytes);
       },
-      signal: AbortSignal.any([signal, AbortSignal.timeout(commandTimeoutMs)]),
+      signal,
     });
     return { code: ending.stopped ? null : (ending.code ?? 1), output: output.toString("utf8") };
   };

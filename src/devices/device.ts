@@ -11,7 +11,7 @@ import { BoardFailure, DeviceError, inWords } from "./errors.ts";
 import { type Health, HealthRecord } from "./health.ts";
 import { Port } from "./port/port.ts";
 import type { PortWriter } from "./port/writer.ts";
-import { type HostCommand, Power } from "./power.ts";
+import { type HostCommand, idleLines, Power } from "./power.ts";
 import { probeBoard } from "./probe.ts";
 import { type Outcome, Reservation } from "./reservation.ts";
 import { type DeviceState, type Standing, type StateEntry, StateHistory, standingOf } from "./state.ts";
@@ -24,8 +24,6 @@ export interface DeviceOptions {
   readonly health: HealthRecord;
 }
 
-/** To restart the board by command or control line. */
-const restartTimeoutMs = 60_000;
 /** Between probes of a board that fails them: doubled from the first to the last. */
 const firstRetryMs = 2000;
 const lastRetryMs = 5 * 60_000;
@@ -49,6 +47,8 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   #needsProbe = true;
   /** Failed probes in a row since it was plugged in or resumed. */
   #failedProbes = 0;
+  /** The offset in the port's stream at which the board was last restarted. */
+  #bootedFrom = 0;
   #reservation: Reservation | undefined;
   /** How the last reservation ended, until the board has recovered from it. */
   #outcome: Outcome | undefined;
@@ -224,7 +224,9 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     try {
       const writer = this.port.state.kind === "open" ? this.port.acquire("reset") : undefined;
       using _ = writer;
-      await power.restart(writer, AbortSignal.timeout(restartTimeoutMs));
+      await power.restart(writer, AbortSignal.timeout(power.restartTimeoutMs), () => {
+        this.#bootedFrom = this.port.ring.end;
+      });
     } catch (error) {
       this.#trusted = false;
       this.#needsProbe = true;
@@ -241,7 +243,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     const stopped = new AbortController();
     void disturbed.then(() => stopped.abort());
     try {
-      await probeBoard(this.config, this.port, this.#options.newConsole(), stopped.signal);
+      await probeBoard(this.config, this.port, this.#options.newConsole(), this.#bootedFrom, stopped.signal);
       this.#trusted = true;
       this.#needsProbe = false;
       this.#failedProbes = 0;
@@ -299,7 +301,7 @@ export function openDevice(
   const profile = newTypingProfile();
   return new Device({
     config,
-    port: new Port({ name: config.name, config: config.port, discovery, calls }),
+    port: new Port({ name: config.name, config: config.port, lines: idleLines(config), discovery, calls }),
     power: new Power(config, command),
     newConsole: () => newConsole(config, profile),
     health: new HealthRecord(config, health, saveHealth),

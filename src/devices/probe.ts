@@ -18,16 +18,18 @@ const maxOutputBytes = 64 * 1024;
 
 /**
  * Resolves if the board answers as the configuration expects.
+ * @param bootedFrom the offset in the port's stream at which the board was restarted: output from before says nothing about it
  * @throws BoardFailure; DeviceError PORT_BUSY if a person writes to the port; the signal's reason
  */
 export async function probeBoard(
   config: DeviceConfig,
   port: Port,
   console: Console,
+  bootedFrom: number,
   signal: AbortSignal,
 ): Promise<void> {
   using writer = port.acquire("the agent, which probes the board");
-  const line = new PortLine(port, writer, recently(port));
+  const line = new PortLine(port, writer, recently(port, bootedFrom));
   const { probe, expect } = config.health;
   await runDialogue(console.enter(config.bootTimeoutMs), line, { signal });
   if (probe === undefined) return;
@@ -48,8 +50,8 @@ export async function probeBoard(
 }
 
 /** Where the latest seconds start: output from before shows whether the board is booting. */
-function recently({ ring }: Port): number {
-  for (let at = Math.max(ring.start, ring.end - maxRecentBytes); at < ring.end; ) {
+function recently({ ring }: Port, bootedFrom: number): number {
+  for (let at = Math.max(bootedFrom, ring.start, ring.end - maxRecentBytes); at < ring.end; ) {
     const chunk = ring.read(at);
     if (!chunk || chunk.at >= Date.now() - maxRecentMs) return at;
     at = chunk.offset + chunk.bytes.length;

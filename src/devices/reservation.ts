@@ -1,10 +1,11 @@
 /** A device reserved for a build or a person: one holder reads its output and may write. */
+import { setImmediate as turn } from "node:timers/promises";
 import type { Console } from "./consoles/console.ts";
 import { type Dialogue, type DialogueOptions, runDialogue } from "./consoles/dialogue.ts";
 import { BoardFailure } from "./errors.ts";
 import type { Port } from "./port/port.ts";
 import type { PortWriter } from "./port/writer.ts";
-import type { Power } from "./power.ts";
+import type { OnDown, Power } from "./power.ts";
 
 /** How a reservation ended, as far as the device's health is concerned. */
 export type Outcome =
@@ -75,13 +76,13 @@ export class Reservation implements Disposable {
   }
 
   /** @throws BoardFailure power-failed */
-  switchPower(action: "on" | "off" | "cycle", signal: AbortSignal): Promise<void> {
-    return this.#options.power.switch(action, signal);
+  switchPower(action: "on" | "off" | "cycle", signal: AbortSignal, onDown: OnDown): Promise<void> {
+    return this.#options.power.switch(action, signal, onDown);
   }
 
   /** @throws BoardFailure power-failed */
-  reset(signal: AbortSignal): Promise<void> {
-    return this.#options.power.reset(this.#writer, signal);
+  reset(signal: AbortSignal, onDown: OnDown): Promise<void> {
+    return this.#options.power.reset(this.#writer, signal, onDown);
   }
 
   /** Whether the device will be restarted after this reservation. */
@@ -94,9 +95,17 @@ export class Reservation implements Disposable {
     return this.#options.power.canStartAnew;
   }
 
-  /** Restarts the board, and skips all output from before. @throws BoardFailure power-failed */
+  /**
+   * Restarts the board, and skips all output from before.
+   * @throws BoardFailure power-failed, also if the board goes on printing while it should be down
+   */
   startAnew(signal: AbortSignal): Promise<void> {
-    return this.#options.power.startAnew(this.#writer, signal, () => this.#line.skip());
+    return this.#options.power.startAnew(this.#writer, signal, async (stays) => {
+      if (!stays) return this.#line.skip();
+      if (await this.#line.skipUntilSilent(signal)) return;
+      const message = "the board went on printing while it was switched off or held in reset";
+      throw new BoardFailure("power-failed", `${message}: check that power and reset are this board's`);
+    });
   }
 
   /**
@@ -120,6 +129,13 @@ export class Reservation implements Disposable {
     this.release({ kind: "doubtful", reason: `${this.who} was interrupted` });
   }
 }
+
+/** A board that is down is silent for this long. */
+const silenceMs = 100;
+/** How long bytes may still come after a board went down. */
+const maxUnderWayMs = 2000;
+/** Enough to tell text from other bytes. */
+const minTextLength = 64;
 
 /** A port as dialogues use it: its output from an offset on, and the right to answer. */
 export class PortLine {
@@ -153,6 +169,24 @@ export class PortLine {
   /** Drops all output so far. */
   skip(): void {
     this.#at = this.#port.ring.end;
+  }
+
+  /**
+   * Drops output until none comes for a moment. What was under way when a board went down, in adapters and networks, still comes.
+   * @returns false if the board still prints text; an open wire without power makes other bytes
+   */
+  async skipUntilSilent(signal: AbortSignal): Promise<boolean> {
+    const until = performance.now() + maxUnderWayMs;
+    let text = "";
+    for (;;) {
+      const bytes = await this.read(silenceMs, signal);
+      // A busy process may see the time pass before the bytes that came meanwhile.
+      if (bytes.length === 0) await turn();
+      if (bytes.length === 0 && this.#at === this.#port.ring.end) return true;
+      if (performance.now() < until) continue;
+      text += Buffer.from(bytes).toString("latin1");
+      if (text.length >= minTextLength) return !/[ -~]{8}/.test(text);
+    }
   }
 
   #take(): Uint8Array | undefined {

@@ -137,7 +137,7 @@ test("options that go with another console, another port or one another", async 
     "power: {on: x}": "power: the option on also needs off",
     "power: {off: x, cycle: y}": "power: the option off also needs on",
     "power: {cycle: ' '}": 'power.cycle: expected a shell script, found " "',
-    "reset: cts": 'reset: expected dtr or rts, found "cts" (did you mean "rts"?)',
+    "reset: cts": 'reset: expected esp32, arduino, dtr or rts, found "cts" (did you mean "rts"?)',
     "health: {job: smoke}": 'health.job: there is no job "smoke" (did you mean "smoke2"?)',
     "health: {job: smoke2}":
       "health.job: the job \"smoke2\" can't run on this device: add the device to the job's nodes",

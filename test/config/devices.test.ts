@@ -28,7 +28,7 @@ test("a device with nothing but what it needs: every default", async () => {
         flow: "none",
       },
       console: "linux",
-      power: {},
+      power: { timeoutMs: 30_000 },
       health: {},
       quarantineAfter: 3,
       bootTimeoutMs: 120_000,
@@ -45,7 +45,7 @@ devices:
     console: linux
     login: { user: root, password-file: secret }
     prompt: "board> "
-    power: { on: a, off: b, cycle: c }
+    power: { on: a, off: b, cycle: c, timeout: 60s }
     reset: rts
     health: { probe: uname -m, expect: aarch64, job: j }
     quarantine-after: 5
@@ -68,7 +68,7 @@ jobs: { j: { nodes: [d], shell: x } }
       console: "linux",
       login: { user: "root", passwordFile: "secret" },
       prompt: "board> ",
-      power: { on: "a", off: "b", cycle: "c" },
+      power: { on: "a", off: "b", cycle: "c", timeoutMs: 60_000 },
       reset: "rts",
       health: { probe: "uname -m", expect: "aarch64", job: "j" },
       quarantineAfter: 5,
@@ -80,7 +80,7 @@ jobs: { j: { nodes: [d], shell: x } }
       port: { address: { kind: "tcp", host: "c", port: 1 }, baud: 115_200, flow: "none" },
       console: "u-boot",
       autobootKey: "\x03",
-      power: {},
+      power: { timeoutMs: 30_000 },
       health: {},
       quarantineAfter: 3,
       bootTimeoutMs: 120_000,

@@ -110,7 +110,7 @@ test("what a device can't do that a job wants of it", async () => {
     "nodes: [esp32], steps: [{break: 1s}]":
       'steps[0].break: needs the port\'s control lines, and tcp:// carries only bytes: use rfc2217:// (the device "esp")',
     "nodes: [rpi4], steps: [{reset: true}]":
-      'steps[0].reset: needs a device with reset: dtr or rts (the device "pi")',
+      'steps[0].reset: needs a device with reset: esp32, arduino, dtr or rts (the device "pi")',
     "nodes: [rpi4], steps: [{power: on}]": 'steps[0].power: needs a device with power.on (the device "pi")',
     "nodes: [esp32], steps: [{power: cycle}]":
       'steps[0].power: needs a device with power.cycle (the device "esp")',

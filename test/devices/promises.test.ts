@@ -102,7 +102,7 @@ async function carryOut(board: BadBoard, code: number, passwordFile: string): Pr
     port: { address: { kind: "tty", match: { path: board.tty } }, baud: 115_200, flow: "none" },
     console: "linux",
     login: { user: machineLogin.user, passwordFile },
-    power: {},
+    power: { timeoutMs: 30_000 },
     health: {},
     quarantineAfter: 3,
     bootTimeoutMs: 10_000,

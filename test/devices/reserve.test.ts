@@ -17,7 +17,7 @@ async function startDevice() {
     classes: ["mcu"],
     port: { address: { kind: "tcp", host: "127.0.0.1", port }, baud: 115_200, flow: "none" },
     console: "raw",
-    power: {},
+    power: { timeoutMs: 30_000 },
     health: {},
     quarantineAfter: 3,
     bootTimeoutMs: 5000,

@@ -20,6 +20,14 @@ import {
 /** What answers on the console. */
 export type ConsoleKind = "linux" | "u-boot" | "micropython" | "raw";
 
+interface PowerCommands {
+  readonly on?: string;
+  readonly off?: string;
+  readonly cycle?: string;
+}
+
+const resets = ["esp32", "arduino", "dtr", "rts"] as const;
+
 export interface DeviceConfig {
   readonly name: string;
   readonly classes: readonly string[];
@@ -31,9 +39,9 @@ export interface DeviceConfig {
   /** What stops u-boot's autoboot; undefined: a space. */
   readonly autobootKey?: string;
   /** Commands on the host. */
-  readonly power: { readonly on?: string; readonly off?: string; readonly cycle?: string };
-  /** The control line that resets the board. */
-  readonly reset?: "dtr" | "rts";
+  readonly power: PowerCommands & { readonly timeoutMs: number };
+  /** The control line that resets the board, or the usual circuit that two lines drive. */
+  readonly reset?: (typeof resets)[number];
   readonly health: {
     /** A command on the board's console. */
     readonly probe?: string;
@@ -56,14 +64,14 @@ export interface DeviceDocument {
   readonly login?: { readonly user: string; readonly "password-file"?: string };
   readonly prompt?: string;
   readonly "autoboot-key"?: string;
-  readonly power?: DeviceConfig["power"] | null;
-  readonly reset?: "dtr" | "rts";
+  readonly power?: (PowerCommands & { readonly timeout?: string }) | null;
+  readonly reset?: DeviceConfig["reset"];
   readonly health?: DeviceConfig["health"] | null;
   readonly "quarantine-after"?: number;
   readonly "boot-timeout"?: string;
 }
 
-const defaults = { quarantineAfter: 3, bootTimeout: "2m" };
+const defaults = { quarantineAfter: 3, bootTimeout: "2m", powerTimeout: "30s" };
 
 /** Every device is compared with all others; no box has that many ports. */
 export const maxDevices = 1000;
@@ -88,6 +96,12 @@ const power: SchemaObject = {
       type: "string",
       kind: kinds.script,
       description: "Switches the power off and on again. Default: off, then on.",
+    },
+    timeout: {
+      type: "string",
+      kind: kinds.duration,
+      default: defaults.powerTimeout,
+      description: "How long each of these commands may take.",
     },
   },
 };
@@ -153,8 +167,9 @@ export const deviceSchema: SchemaObject = {
     },
     power,
     reset: {
-      enum: ["dtr", "rts"],
-      description: "The port's control line that resets the board. Opening the port does not reset it.",
+      enum: resets,
+      description:
+        "How the port's control lines reset the board: esp32 and arduino for their usual circuits, dtr or rts for a line that holds the board in reset while it is on. When the port is opened, both lines are set so that the board runs.",
     },
     health,
     "quarantine-after": {
@@ -251,6 +266,7 @@ export function resolveDevice(name: string, entry: DeviceDocument, resolveFile: 
   const { classes, console, login, reset } = entry;
   const passwordFile = login?.["password-file"];
   const key = entry["autoboot-key"];
+  const { timeout, ...commands } = entry.power ?? {};
   return {
     name,
     classes,
@@ -266,7 +282,7 @@ export function resolveDevice(name: string, entry: DeviceDocument, resolveFile: 
     }),
     ...(entry.prompt !== undefined && { prompt: entry.prompt }),
     ...(key !== undefined && { autobootKey: key }),
-    power: entry.power ?? {},
+    power: { ...commands, timeoutMs: milliseconds(timeout ?? defaults.powerTimeout) },
     ...(reset && { reset }),
     health: entry.health ?? {},
     quarantineAfter: entry["quarantine-after"] ?? defaults.quarantineAfter,

@@ -156,7 +156,7 @@ const stepSchema: SchemaObject = {
     power: { enum: ["on", "off", "cycle"], description: "Switches the board's power." },
     reset: {
       enum: [true, null],
-      description: "Resets the board with the control line that its device names.",
+      description: "Resets the board with the control lines, as its device says.",
     },
     host: {
       type: "string",
@@ -225,7 +225,7 @@ export function stepMisfit(action: string, value: unknown, device: Device): stri
     case "reset":
       // The schema has refused any value but true and null.
       return options.reset === undefined && (value ?? true) === true
-        ? "needs a device with reset: dtr or rts"
+        ? "needs a device with reset: esp32, arduino, dtr or rts"
         : undefined;
     case "power":
       return powerMisfit(value, mapping(options.power));

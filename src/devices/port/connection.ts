@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import { DeviceError } from "../errors.ts";
-import type { Line, Receive } from "./line.ts";
+import type { Control, Line, Receive } from "./line.ts";
 import type { Place, Source } from "./source.ts";
 
 /**
@@ -44,6 +44,8 @@ export interface PortConnectionOptions {
   /** Of the device. */
   readonly name: string;
   readonly source: Source;
+  /** How the control lines are set after each opening. */
+  readonly lines: Control;
   readonly receive: Receive;
   /** After each change of the state. */
   readonly changed: () => void;
@@ -171,6 +173,7 @@ export class PortConnection implements AsyncDisposable {
       this.#claim = { key: place.key, lock };
     }
     const line = await source.open(place, receive, this.#ending.signal);
+    await this.#setLines(line);
     if (this.#ending.signal.aborted) return line[Symbol.asyncDispose]();
     this.#line = line;
     this.#place = place;
@@ -182,6 +185,18 @@ export class PortConnection implements AsyncDisposable {
       this.#lose(error);
     });
     this.#set({ kind: "open", path: place.path });
+  }
+
+  async #setLines(line: Line): Promise<void> {
+    if (Object.keys(this.#options.lines).length === 0) return;
+    try {
+      await line.setControl(this.#options.lines);
+    } catch (error) {
+      // A port without control lines still carries bytes; a reset says what is missing.
+      if (error instanceof DeviceError && error.code === "PORT_REFUSED") return;
+      await line[Symbol.asyncDispose]();
+      throw error;
+    }
   }
 
   #onFailure(cause: Error): void {

@@ -18,7 +18,7 @@ export interface LineErrors {
 export interface Line extends AsyncDisposable {
   /** Resolves when the system has all of the bytes. @throws DeviceError PORT_STUCK, PORT_LOST */
   write(bytes: Uint8Array): Promise<void>;
-  /** Lines that aren't named stay as they are. @throws DeviceError PORT_REFUSED if the port has none */
+  /** Sets both at once, or in the order given if the port can't. Lines that aren't named stay as they are. @throws DeviceError PORT_REFUSED if the port has none */
   setControl(control: Control): Promise<void>;
   /** @throws DeviceError PORT_REFUSED if the port can't */
   sendBreak(durationMs: number): Promise<void>;

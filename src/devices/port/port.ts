@@ -6,10 +6,9 @@ import { Condition } from "#/lib/condition.ts";
 import type { Discovery } from "../discovery/discovery.ts";
 import { DeviceError } from "../errors.ts";
 import { PortConnection, type PortState } from "./connection.ts";
-import type { Line, LineErrors } from "./line.ts";
+import type { Control, Line, LineErrors } from "./line.ts";
 import { type Chunk, Ring } from "./ring.ts";
 import { sourceOf } from "./source.ts";
-
 import { type Loan, type PortWriter, Writer } from "./writer.ts";
 
 export type { PortState } from "./connection.ts";
@@ -20,6 +19,8 @@ export interface PortOptions {
   /** The device's name, which other programs see as the port's holder. */
   readonly name: string;
   readonly config: PortConfig;
+  /** How the control lines are set whenever the port is opened. Default: they are left alone. */
+  readonly lines?: Control;
   readonly discovery: Discovery;
   /** For locks and error counters that need ioctl(2). */
   readonly calls: SystemCalls | undefined;
@@ -48,13 +49,14 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
   #writer: Writer | undefined;
 
   /** Starts to look for the port at once. */
-  constructor({ name, config, discovery, calls, ringSize }: PortOptions) {
+  constructor({ name, config, lines = {}, discovery, calls, ringSize }: PortOptions) {
     super();
     this.name = name;
     this.ring = new Ring(ringSize);
     this.#connection = new PortConnection({
       name,
       source: sourceOf(config, discovery, calls),
+      lines,
       receive: (bytes) => this.#receive(bytes),
       changed: () => {
         this.emit("state", this.state);

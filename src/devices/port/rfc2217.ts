@@ -38,7 +38,7 @@ const framingError = 8;
 const answerTimeoutMs = 5000;
 
 /**
- * Connects and sets the speed. DTR and RTS stay as they are on the server, because a change may reset a board.
+ * Connects and sets the speed. DTR and RTS stay as they are on the server until someone sets them: a change may reset a board.
  * @throws DeviceError PORT_ABSENT, PORT_REFUSED
  */
 export async function openRfc2217(
@@ -115,10 +115,11 @@ class Rfc2217Line implements Line {
   }
 
   /** Waits for no answer: ser2net sets the lines and sends none. */
-  async setControl({ dtr, rts }: Control): Promise<void> {
+  async setControl(control: Control): Promise<void> {
     this.#throwIfClosed();
-    if (dtr !== undefined) this.#send(comPortSub([setControl, dtr ? dtrOn : dtrOff]));
-    if (rts !== undefined) this.#send(comPortSub([setControl, rts ? rtsOn : rtsOff]));
+    const values = { dtr: { on: dtrOn, off: dtrOff }, rts: { on: rtsOn, off: rtsOff } };
+    for (const [line, value] of Object.entries(control))
+      this.#send(comPortSub([setControl, values[line as keyof Control][value ? "on" : "off"]]));
   }
 
   async sendBreak(durationMs: number): Promise<void> {

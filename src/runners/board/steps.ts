@@ -99,6 +99,7 @@ class StepRunner {
   ): Promise<Problem | undefined> {
     const { reservation, signal, host } = this.#run;
     const { writer } = reservation;
+    const forget = () => this.#output.forget();
     if (["send", "power", "reset", "break"].includes(step.kind)) this.#entered = false;
     switch (step.kind) {
       case "send":
@@ -114,10 +115,10 @@ class StepRunner {
         await writer.sendBreak(step.durationMs);
         return undefined;
       case "power":
-        await reservation.switchPower(step.action, signal);
+        await reservation.switchPower(step.action, signal, forget);
         return undefined;
       case "reset":
-        await reservation.reset(signal);
+        await reservation.reset(signal, forget);
         return undefined;
       case "host": {
         const reason = scriptProblem(await host(step.script, `step${index + 1}`));
@@ -147,9 +148,14 @@ class StepRunner {
 
 /** The board's output over all steps. What no `expect` step has matched yet is kept for the next one. */
 class StepOutput implements OutputListener {
-  readonly #matcher = new OutputMatcher();
+  #matcher = new OutputMatcher();
   #match: Match | undefined;
   #received = false;
+
+  /** The board is down: what it printed before says nothing about what it does next. */
+  forget(): void {
+    this.#matcher = new OutputMatcher();
+  }
 
   feed(bytes: Uint8Array): void {
     this.#received = true;

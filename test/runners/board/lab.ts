@@ -30,7 +30,7 @@ export async function startLab({ config, board, command, health }: LabOptions, s
       name: "mcu-1",
       classes: ["mcu"],
       console: "raw",
-      power: {},
+      power: { timeoutMs: 30_000 },
       health: {},
       quarantineAfter: 3,
       bootTimeoutMs: 5000,

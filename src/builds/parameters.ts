@@ -51,7 +51,7 @@ const masked = "[masked]";
 const telling = /secret|token(?!i[sz])|passw|passphrase|passcode|hmac|credential|private|(api|access)_?key/i;
 /** Whole words of names, and how the words for signing in begin. Nobody hides an author. */
 const words =
-  /(^|_)((ssh|key|store)?pass|pwd|pat|auth(?!or(?!i[sz]))\w*|o?auth2?|cookies?|jwt|pin|dsn|creds?|psk|t?otp|bearer|netrc|webhook)($|_)/i;
+  /(^|_)((ssh|key|store|user|db|root|admin)?pass|pwd|pw|sig(nature)?|session_?id|pat|auth(?!or(?!i[sz]))\w*|o?auth2?|cookies?|jwt|pin|dsn|creds?|psk|t?otp|bearer|netrc|webhook)($|_)/i;
 const key = /keys?(_?(b64|base64|pem))?$/i;
 /** English words that end like a key, and keys that everybody may see. */
 const otherKey = /((mon|tur|don|hot|whis|joc|hoc|lac)keys?|(^|_)(pub|public|cache|sort)_?keys?)$/i;

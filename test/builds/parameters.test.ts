@@ -12,9 +12,9 @@ test("a value is masked by its name", () => {
     SWIFT_logs_hmac_body CLIENT_SECRET PRIVATE_KEY GCP_CREDENTIALS GCP_CREDS DB_PWD MYSQL_PWD GH_PAT SIGNING_KEY SSHKEY SSH_KEY_B64
     AUTH HTTP_AUTHORIZATION NPM_AUTH NPM_CONFIG__AUTH _auth AUTHENTICATION AUTHZ OAUTH OAUTH2 AUTH_HEADER authToken COOKIE COOKIES
     JWT PIN ENCRYPTION_KEY DSN SENTRY_DSN PASSWD PSWD_PASSWD HTPASSWD dbPassword SSHPASS KEYSTORE_PASS WIFI_PSK TOTP deploy.key
-    SSH_KEYS KEY SLACK_WEBHOOK`;
+    DB_PW DBPASS ROOT_PASS SESSION_ID AccountKey MYSQL_ROOT_PASSWORD SSH_KEYS KEY SLACK_WEBHOOK`;
   const open = `ZUUL_UUID BYPASS_CACHE PASSES KEYBOARD COMPASS MONKEY MONKEYS TURKEY HOTKEY AUTHOR AUTHORS GIT_AUTHOR_NAME AUTHORITY
-    PINE PINNED SPIN PATH PATCH PATTERN COMPAT KEYMAP AUTO PUBLIC_KEY PUBKEY CACHE_KEY COOKIECUTTER TOKENIZER JWTS_OFF DSNX`;
+    PINE PINNED SPIN PATH PATCH PATTERN COMPAT KEYMAP AUTO PUBLIC_KEY PUBKEY CACHE_KEY COOKIECUTTER TOKENIZER SIGNAL SIGNED DESIGN JWTS_OFF DSNX`;
   const names = (list: string) => list.trim().split(/\s+/);
   const values = maskSecrets(new Map([...names(secret), ...names(open)].map((name) => [name, "value"])));
   for (const name of names(secret)) assert.equal(values[name], "[masked]", name);
@@ -38,7 +38,8 @@ test("secrets within a value are masked, and the rest stays", () => {
     "me:pa:55@tcp(db:3306)/x": "me:[masked]@tcp(db:3306)/x",
     "https://hook.example/in?token=t1&x=2#y": "https://hook.example/in?token=[masked]&x=2#y",
     "https://h/?x=1&access_token=t1": "https://h/?x=1&access_token=[masked]",
-    "https://h/?X-Amz-Signature=1&sig=2": "https://h/?X-Amz-Signature=1&sig=2",
+    "https://h/?X-Amz-Date=1&X-Amz-Signature=1&sig=2":
+      "https://h/?X-Amz-Date=1&X-Amz-Signature=[masked]&sig=[masked]",
     "https://h/?next=https%3A%2F%2Fi%2F%3Fpwd%3Dt1": "https://h/?next=https%3A%2F%2Fi%2F%3Fpwd%3D[masked]",
     '{"user":"me","password":"p\\"1","n":1}': '{"user":"me","password":"[masked]","n":1}',
     "login --user me --password p1 -v": "login --user me --password [masked] -v",

@@ -49,6 +49,8 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   #failedProbes = 0;
   /** The offset in the port's stream at which the board was last restarted. */
   #bootedFrom = 0;
+  /** Whether it was restarted, or panicked, and nothing has waited for its boot yet. */
+  #isBooting = false;
   #reservation: Reservation | undefined;
   /** How the last reservation ended, until the board has recovered from it. */
   #outcome: Outcome | undefined;
@@ -178,6 +180,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     this.#trusted = false;
     this.#needsProbe = true;
     this.#failedProbes = 0;
+    this.#isBooting = false;
     await this.#changes.until(() => {
       const { state } = this.port;
       if (state.kind === "open") return true;
@@ -215,6 +218,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     if (isRestarted || isDoubtful || outcome.kind === "by-hand") this.#needsProbe = true;
     const reason = isDoubtful ? outcome.reason : "it is being reset after a build";
     if (isRestarted || isDoubtful) this.#enter({ kind: "recovering", reason });
+    if (outcome.kind === "doubtful" && outcome.isBooting) this.#bootsFromNow();
     if (isRestarted) await this.#restart();
     this.#outcome = undefined;
   }
@@ -225,13 +229,18 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
       const writer = this.port.state.kind === "open" ? this.port.acquire("reset") : undefined;
       using _ = writer;
       await power.restart(writer, AbortSignal.timeout(power.restartTimeoutMs), () => {
-        this.#bootedFrom = this.port.ring.end;
+        this.#bootsFromNow();
       });
     } catch (error) {
       this.#trusted = false;
       this.#needsProbe = true;
       this.#enter({ kind: "recovering", reason: inWords(error as Error) });
     }
+  }
+
+  #bootsFromNow(): void {
+    this.#bootedFrom = this.port.ring.end;
+    this.#isBooting = true;
   }
 
   async #probe(): Promise<void> {
@@ -242,13 +251,24 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
       .catch(() => {});
     const stopped = new AbortController();
     void disturbed.then(() => stopped.abort());
+    const isBooting = this.#isBooting;
+    this.#isBooting = false;
     try {
-      await probeBoard(this.config, this.port, this.#options.newConsole(), this.#bootedFrom, stopped.signal);
+      await probeBoard({
+        config: this.config,
+        port: this.port,
+        console: this.#options.newConsole(),
+        bootedFrom: this.#bootedFrom,
+        isBooting,
+        signal: stopped.signal,
+      });
       this.#trusted = true;
       this.#needsProbe = false;
       this.#failedProbes = 0;
     } catch (error) {
       this.#trusted = false;
+      // A kernel that panicked may boot again by itself.
+      if (error instanceof BoardFailure && error.reason === "panic") this.#bootsFromNow();
       if (!stopped.signal.aborted) await this.#afterFailedProbe(inWords(error as Error));
     } finally {
       giveUp.abort();

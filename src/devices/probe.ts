@@ -16,22 +16,33 @@ const maxRecentMs = 5000;
 /** Of the command's output. */
 const maxOutputBytes = 64 * 1024;
 
+export interface ProbeOptions {
+  readonly config: DeviceConfig;
+  readonly port: Port;
+  readonly console: Console;
+  /** The offset in the port's stream at which the board was restarted: output from before says nothing about it. */
+  readonly bootedFrom: number;
+  /** Whether nothing has waited for that boot yet. */
+  readonly isBooting: boolean;
+  readonly signal: AbortSignal;
+}
+
 /**
  * Resolves if the board answers as the configuration expects.
- * @param bootedFrom the offset in the port's stream at which the board was restarted: output from before says nothing about it
  * @throws BoardFailure; DeviceError PORT_BUSY if a person writes to the port; the signal's reason
  */
-export async function probeBoard(
-  config: DeviceConfig,
-  port: Port,
-  console: Console,
-  bootedFrom: number,
-  signal: AbortSignal,
-): Promise<void> {
+export async function probeBoard({
+  config,
+  port,
+  console,
+  bootedFrom,
+  isBooting,
+  signal,
+}: ProbeOptions): Promise<void> {
   using writer = port.acquire("the agent, which probes the board");
-  const line = new PortLine(port, writer, recently(port, bootedFrom));
+  const line = new PortLine(port, writer, recently(port, bootedFrom, isBooting));
   const { probe, expect } = config.health;
-  await runDialogue(console.enter(config.bootTimeoutMs), line, { signal });
+  await runDialogue(console.enter(config.bootTimeoutMs, isBooting), line, { signal });
   if (probe === undefined) return;
   const kept: Uint8Array[] = [];
   let size = 0;
@@ -49,14 +60,22 @@ export async function probeBoard(
   throw mismatch(`${shown(probe, 200)} didn't print ${shown(expect, 200)}`, output);
 }
 
-/** Where the latest seconds start: output from before shows whether the board is booting. */
-function recently({ ring }: Port, bootedFrom: number): number {
-  for (let at = Math.max(bootedFrom, ring.start, ring.end - maxRecentBytes); at < ring.end; ) {
+/**
+ * Where the latest seconds start, or the last line, if it has no end: output from before shows whether the board is booting, and what
+ * prompt it stands at.
+ */
+function recently({ ring }: Port, bootedFrom: number, isBooting: boolean): number {
+  const start = Math.max(bootedFrom, ring.start, ring.end - maxRecentBytes);
+  if (isBooting) return start;
+  let lineStart = ring.end;
+  for (let at = start; at < ring.end; ) {
     const chunk = ring.read(at);
-    if (!chunk || chunk.at >= Date.now() - maxRecentMs) return at;
+    if (!chunk || chunk.at >= Date.now() - maxRecentMs) return Math.min(at, lineStart);
+    const end = Buffer.from(chunk.bytes).lastIndexOf("\n") + 1;
+    if (end > 0 || lineStart === ring.end) lineStart = chunk.offset + end;
     at = chunk.offset + chunk.bytes.length;
   }
-  return ring.end;
+  return lineStart;
 }
 
 function mismatch(what: string, output: string): BoardFailure {

@@ -14,7 +14,7 @@ export type Outcome =
   /** A person had it, and wants it left as it is. */
   | { readonly kind: "by-hand" }
   /** It was interrupted: the board may be in any state, and isn't at fault. */
-  | { readonly kind: "doubtful"; readonly reason: string }
+  | { readonly kind: "doubtful"; readonly reason: string; readonly isBooting?: boolean }
   /** The board or its link failed. */
   | { readonly kind: "sick"; readonly reason: string };
 

@@ -32,6 +32,7 @@ test("a device with nothing but what it needs: every default", async () => {
       health: {},
       quarantineAfter: 3,
       bootTimeoutMs: 120_000,
+      bootSilenceMs: 15_000,
     },
   });
 });
@@ -50,6 +51,7 @@ devices:
     health: { probe: uname -m, expect: aarch64, job: j }
     quarantine-after: 5
     boot-timeout: 30s
+    boot-silence: 8s
   b: { classes: [d], port: tcp://c:1, console: u-boot, autoboot-key: "\\x03" }
 jobs: { j: { nodes: [d], shell: x } }
 `);
@@ -73,6 +75,7 @@ jobs: { j: { nodes: [d], shell: x } }
       health: { probe: "uname -m", expect: "aarch64", job: "j" },
       quarantineAfter: 5,
       bootTimeoutMs: 30_000,
+      bootSilenceMs: 8000,
     },
     b: {
       name: "b",
@@ -84,6 +87,7 @@ jobs: { j: { nodes: [d], shell: x } }
       health: {},
       quarantineAfter: 3,
       bootTimeoutMs: 120_000,
+      bootSilenceMs: 15_000,
     },
   });
 });

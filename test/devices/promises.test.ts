@@ -106,6 +106,7 @@ async function carryOut(board: BadBoard, code: number, passwordFile: string): Pr
     health: {},
     quarantineAfter: 3,
     bootTimeoutMs: 10_000,
+    bootSilenceMs: 3000,
   };
   const profile = newTypingProfile();
   using discovery = new Discovery();

@@ -21,6 +21,7 @@ async function startDevice() {
     health: {},
     quarantineAfter: 3,
     bootTimeoutMs: 5000,
+    bootSilenceMs: 3000,
   };
   const device = openDevice(config, {
     discovery: new Discovery(),

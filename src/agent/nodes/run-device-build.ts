@@ -147,8 +147,10 @@ async function failed(
   if (!(error instanceof BoardFailure) || build.signal.aborted) throw error;
   const ending = boardEnding(error);
   await console.note(`${ending.reason}\n[labgear] ${lastOutput(reservation)}`);
-  const kind = ending.kind === "infrastructure" ? "sick" : "doubtful";
-  return { ending, outcome: { kind, reason: ending.reason } };
+  const { reason } = ending;
+  if (ending.kind === "infrastructure") return { ending, outcome: { kind: "sick", reason } };
+  const isBooting = error.reason === "panic" || error.reason === "rebooted";
+  return { ending, outcome: { kind: "doubtful", reason, isBooting } };
 }
 
 /** A port's error is one of the causes that a board can fail for. */

@@ -54,6 +54,8 @@ export interface DeviceConfig {
   readonly quarantineAfter: number;
   /** From power or reset to the prompt. */
   readonly bootTimeoutMs: number;
+  /** Nothing is typed into a boot before this much silence. */
+  readonly bootSilenceMs: number;
 }
 
 /** The entry once it has passed the schema. */
@@ -69,9 +71,10 @@ export interface DeviceDocument {
   readonly health?: DeviceConfig["health"] | null;
   readonly "quarantine-after"?: number;
   readonly "boot-timeout"?: string;
+  readonly "boot-silence"?: string;
 }
 
-const defaults = { quarantineAfter: 3, bootTimeout: "2m", powerTimeout: "30s" };
+const defaults = { quarantineAfter: 3, bootTimeout: "2m", powerTimeout: "30s", bootSilence: "15s" };
 
 /** Every device is compared with all others; no box has that many ports. */
 export const maxDevices = 1000;
@@ -185,6 +188,13 @@ export const deviceSchema: SchemaObject = {
       default: defaults.bootTimeout,
       description: "How long the board may take from power or reset to its prompt.",
     },
+    "boot-silence": {
+      type: "string",
+      kind: kinds.duration,
+      default: defaults.bootSilence,
+      description:
+        "After a restart nothing is typed on a linux console until a prompt shows or the board has been silent this long.",
+    },
   },
 };
 
@@ -287,5 +297,6 @@ export function resolveDevice(name: string, entry: DeviceDocument, resolveFile: 
     health: entry.health ?? {},
     quarantineAfter: entry["quarantine-after"] ?? defaults.quarantineAfter,
     bootTimeoutMs: milliseconds(entry["boot-timeout"] ?? defaults.bootTimeout),
+    bootSilenceMs: milliseconds(entry["boot-silence"] ?? defaults.bootSilence),
   };
 }

@@ -6,9 +6,10 @@ export interface Console {
   readonly kind: ConsoleKind;
   /**
    * Gets to a prompt that labgear controls, from any state: booting, a login prompt, an open quote, a running command, silence.
+   * @param isRestarted whether the board was just restarted, and hasn't been heard since
    * @throws BoardFailure silent, noise, wrong-speed, login-refused, panic
    */
-  enter(timeoutMs: number): Dialogue<void>;
+  enter(timeoutMs: number, isRestarted?: boolean): Dialogue<void>;
   /**
    * Runs a command or script, after enter(). Its output comes in `output` steps while it runs.
    * @throws BoardFailure rebooted, panic, silent, noise: the exit code is unknown then, and never guessed

@@ -16,12 +16,12 @@ import { UbootConsole } from "./u-boot/u-boot.ts";
  * @throws BoardFailure login-refused when the password file can't be read
  */
 export function newConsole(config: DeviceConfig, profile: TypingProfile): Console {
-  const { console, prompt, autobootKey } = config;
+  const { console, prompt, autobootKey, bootSilenceMs } = config;
   const own = { token: randomToken, ...(prompt !== undefined && { prompt }) };
   switch (console) {
     case "linux": {
       const login = loginOf(config);
-      return new LinuxConsole({ ...own, profile, ...(login && { login }) });
+      return new LinuxConsole({ ...own, bootSilenceMs, profile, ...(login && { login }) });
     }
     case "u-boot":
       return new UbootConsole({ ...own, ...(autobootKey !== undefined && { autobootKey }) });

@@ -62,6 +62,8 @@ class StepRunner {
   readonly #output = new StepOutput();
   /** Whether the console is at labgear's own prompt. Other steps may leave it. */
   #entered = false;
+  /** Whether a step restarted the board, and nothing has been heard of it since. */
+  #isRestarted = false;
 
   constructor(run: BoardRun) {
     this.#run = run;
@@ -80,7 +82,11 @@ class StepRunner {
       default: {
         if (step.kind === "host" && step.lend) return await this.#lent(step, index);
         await using reader = new ConsoleReader(this.#run, this.#output);
-        if (step.kind === "expect") return await this.#output.expect(step, reader);
+        if (step.kind === "expect") {
+          const problem = await this.#output.expect(step, reader);
+          if (!problem) this.#isRestarted = false;
+          return problem;
+        }
         return await reader.race(this.#act(step, index));
       }
     }
@@ -101,6 +107,7 @@ class StepRunner {
     const { writer } = reservation;
     const forget = () => this.#output.forget();
     if (["send", "power", "reset", "break"].includes(step.kind)) this.#entered = false;
+    if (step.kind === "send") this.#isRestarted = false;
     switch (step.kind) {
       case "send":
         await writer.write(Buffer.from(step.enter ? `${step.text}\r` : step.text));
@@ -116,9 +123,11 @@ class StepRunner {
         return undefined;
       case "power":
         await reservation.switchPower(step.action, signal, forget);
+        this.#isRestarted = true;
         return undefined;
       case "reset":
         await reservation.reset(signal, forget);
+        this.#isRestarted = true;
         return undefined;
       case "host": {
         const reason = scriptProblem(await host(step.script, `step${index + 1}`));
@@ -128,8 +137,9 @@ class StepRunner {
   }
 
   async #enter(timeoutMs: number): Promise<undefined> {
-    await runDialogue(this.#run, this.#run.reservation.console.enter(timeoutMs));
+    await runDialogue(this.#run, this.#run.reservation.console.enter(timeoutMs, this.#isRestarted));
     this.#entered = true;
+    this.#isRestarted = false;
   }
 
   async #command(command: string, timeoutMs: number): Promise<Problem | undefined> {

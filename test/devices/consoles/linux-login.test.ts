@@ -8,16 +8,23 @@ import { type React, VirtualBoard } from "./virtual-board.ts";
 
 const login = { user: "root", password: "secret" };
 
-function* entering(options: { login?: Login; prompt?: string; timeout?: number }): Dialogue<void> {
+function* entering(options: {
+  login?: Login;
+  prompt?: string;
+  timeout?: number;
+  isBooting?: boolean;
+}): Dialogue<void> {
   const board = new LinuxBoard();
   yield* board.next(0);
-  const { timeout = 60_000, prompt } = options;
+  const { timeout = 60_000, prompt, isBooting = false } = options;
   yield* logIn({
     board,
     login: options.login,
     prompt,
     probe: "echo 'a''b'",
     answer: "ab",
+    isBooting,
+    bootSilenceMs: 15_000,
     timeoutMs: timeout,
   });
 }
@@ -175,6 +182,80 @@ test("login: a password prompt that somebody left doesn't get ours", () => {
   });
   board.say("Password: ");
   board.hold(entering({ login }));
+});
+
+for (const asked of [
+  "New password: ",
+  "\r\nYou are required to change your password immediately (administrator enforced).\r\nCurrent password: ",
+  "Changing password for root\r\nNew password: ",
+  "Retype new password: ",
+  "(current) UNIX password: ",
+  "Enter new UNIX password: ",
+  "Old Password: ",
+  "Your password has expired.\r\nPassword: ",
+]) {
+  test(`login: nothing is typed at ${JSON.stringify(asked)}`, () => {
+    const board = new VirtualBoard(() => {});
+    board.say(asked);
+    fails(board, { login }, "login-refused", /new password: ".*assword:"/i);
+    assert.equal(board.typed, "");
+    const expired = new VirtualBoard(
+      lines((line, self) => {
+        if (line === "root") self.say("Password: ");
+        else if (line === "secret") self.say(`\r\n${asked}`, 500);
+      }),
+    );
+    expired.say("board login: ");
+    fails(expired, { login }, "login-refused", /new password: ".*assword:"/i);
+    assert.equal(expired.typed, "root\nsecret\n");
+  });
+}
+
+test("login: a restarted board that is silent before it looks for keys isn't stopped", () => {
+  const board = new VirtualBoard(system("# "));
+  board.say("[    0.000000] Booting Linux on physical CPU 0x0\r\n", 9000);
+  board.say("[    0.000000] Linux version 6.1\r\n", 9001);
+  board.say("\r\nboard login: ", 14_000);
+  board.hold(entering({ login, isBooting: true }));
+  assert.equal(board.typed, "root\nsecret\n\x15echo 'a''b'\n");
+});
+
+test("login: a restarted board that says nothing gets a single line end, once it has been silent for long", () => {
+  let at = 0;
+  const run = system("# ");
+  const board = new VirtualBoard((typed, self) => {
+    at ||= self.now;
+    run(typed, self);
+  });
+  board.hold(entering({ login, isBooting: true }));
+  assert.ok(at >= 15_000 && at < 16_000, `${at}`);
+  assert.match(board.typed, /^\n\w/);
+});
+
+test("login: a slow profile gets nothing but line ends", () => {
+  let isReady = false;
+  const run = shell("# ");
+  const board = new VirtualBoard(
+    lines((line, self) => {
+      if (isReady) return run(line, self);
+      if (line === "root") self.say("Password: ");
+      else if (line === "secret") self.say("\r\nWelcome\r\n", 100);
+    }),
+  );
+  board.say("board login: ");
+  const say = board.say.bind(board);
+  say("# ", 15_000);
+  const held = entering({ login });
+  board.hold(
+    (function* () {
+      let state = held.next();
+      while (!state.done) {
+        if (board.now > 15_000) isReady = true;
+        state = held.next(yield state.value);
+      }
+    })(),
+  );
+  assert.match(board.typed.replace("\x15echo 'a''b'\n", "probe"), /^root\nsecret\n\n+probe$/);
 });
 
 test("login: silence, noise, wrong speed, panic", () => {

@@ -34,6 +34,7 @@ export async function startLab({ config, board, command, health }: LabOptions, s
       health: {},
       quarantineAfter: 3,
       bootTimeoutMs: 5000,
+      bootSilenceMs: 3000,
       ...config,
       port: {
         address: { kind: "tcp", host: "127.0.0.1", port },

@@ -5,7 +5,7 @@ import type { Dialogue } from "../dialogue.ts";
 import { LinuxBoard } from "./board.ts";
 import { getFile, putFile } from "./files.ts";
 import type { Encoding } from "./framing.ts";
-import { type Login, logIn } from "./login.ts";
+import { type Login, type LoginOptions, logIn } from "./login.ts";
 import { runScript } from "./run.ts";
 import { Session } from "./session.ts";
 import { command, type Prepared, prepare, promptOf, resetTerminal, type Shell } from "./shell.ts";
@@ -15,6 +15,8 @@ export interface LinuxOptions {
   readonly login?: Login;
   /** The board's own prompt, if it isn't one of the usual ones. */
   readonly prompt?: string;
+  /** A boot without a prompt gets no input before this much silence. */
+  readonly bootSilenceMs?: number;
   /** How the device takes typing; the console updates it. */
   readonly profile?: TypingProfile;
   /** Returns eight unpredictable characters from a-z and 0-9. */
@@ -26,6 +28,9 @@ const reviveTimeoutMs = 90_000;
 /** For starting and ending our program. */
 const startTimeoutMs = 30_000;
 const closeTimeoutMs = 2000;
+/** For reading what the board printed before. */
+const backlogTimeoutMs = 500;
+export const defaultBootSilenceMs = 15_000;
 
 export class LinuxConsole implements Console {
   readonly kind = "linux";
@@ -41,15 +46,15 @@ export class LinuxConsole implements Console {
     this.#shell = { board: new LinuxBoard(), profile, id: options.token(), token: options.token };
   }
 
-  *enter(timeoutMs: number): Dialogue<void> {
+  *enter(timeoutMs: number, isRestarted = false): Dialogue<void> {
     const { board } = this.#shell;
-    yield* board.next(0);
+    const text = yield* board.drain(0, backlogTimeoutMs);
     const end = board.now + timeoutMs;
-    board.boot.panicStartsBoot();
+    if (!isRestarted) board.boot.panicStartsBoot();
     // Input could stop the boot loader of a board that boots, or hang a driver that isn't ready for it.
-    const isBooting = board.boot.lines.size > 0;
+    const isBooting = isRestarted || board.boot.lines.size > 0;
     if (this.#session && !isBooting && (yield* this.#session.alive(1000))) yield* this.#close(this.#session);
-    yield* this.#toPrompt(end);
+    yield* this.#toPrompt(end, { text, isBooting });
     board.boot.forget();
   }
 
@@ -74,7 +79,9 @@ export class LinuxConsole implements Console {
     const { board } = this.#shell;
     yield* board.next(0);
     const end = board.now + timeoutMs;
-    board.boot.forget();
+    board.boot.panicStartsBoot();
+    // What ran has ended, and input would disturb the boot.
+    if (board.boot.lines.size > 0) return false;
     try {
       if (this.#session && (yield* this.#session.alive(Math.min(700, timeoutMs)))) {
         yield* kill(this.#session, end);
@@ -95,6 +102,10 @@ export class LinuxConsole implements Console {
     }
   }
 
+  get #bootSilenceMs(): number {
+    return this.#options.bootSilenceMs ?? defaultBootSilenceMs;
+  }
+
   /** A TransferError isn't the board's fault, so the session closes as usual. */
   *#thenClose(session: Session, transfer: Dialogue<void>): Dialogue<void> {
     try {
@@ -107,11 +118,11 @@ export class LinuxConsole implements Console {
   }
 
   /** From any state to our prompt. What the last dialogue left running on the board stays there. */
-  *#toPrompt(end: number): Dialogue<void> {
+  *#toPrompt(end: number, found: Pick<LoginOptions, "text" | "isBooting"> = {}): Dialogue<void> {
     const { board } = this.#shell;
     board.filter.echo = undefined;
     for (;;) {
-      yield* this.#logIn(end);
+      yield* this.#logIn(end, found);
       // A boot from here on means that the shell is gone.
       board.boot.forget();
       try {
@@ -124,7 +135,7 @@ export class LinuxConsole implements Console {
     }
   }
 
-  *#logIn(end: number): Dialogue<void> {
+  *#logIn(end: number, found: Pick<LoginOptions, "text" | "isBooting">): Dialogue<void> {
     const { board, token } = this.#shell;
     const { login, prompt } = this.#options;
     const word = token();
@@ -136,6 +147,8 @@ export class LinuxConsole implements Console {
       probe: ` true;stty sane;echo lg''${word}`,
       answer: `lg${word}`,
       known: this.#prepared !== undefined,
+      bootSilenceMs: this.#bootSilenceMs,
+      ...found,
       timeoutMs: end - board.now,
     });
   }
@@ -157,6 +170,7 @@ export class LinuxConsole implements Console {
       sum: prepared.sum,
       encoding,
       token,
+      bootSilenceMs: this.#bootSilenceMs,
       revive: () => this.#revive(prepared, key),
     });
     this.#session = session;

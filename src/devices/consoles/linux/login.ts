@@ -1,6 +1,7 @@
 /** From any state of a board to a shell that answers: through a boot, a login, and whatever an earlier user left running. */
 import { BoardFailure } from "../../errors.ts";
 import type { Dialogue } from "../dialogue.ts";
+import { readable } from "../expect.ts";
 import type { LinuxBoard } from "./board.ts";
 
 export interface Login {
@@ -10,6 +11,11 @@ export interface Login {
 
 const loginPrompt = /(?:^|[\n ])[^\n]{0,80}login: *$/i;
 const passwordPrompt = /password(?: for [^\n:]{1,40})?: *$/i;
+/** A password typed here would become the user's new one. */
+const newPasswordPrompt =
+  /\b(?:new|re-?type|re-?enter|repeat|confirm|again|current|old|set|choose|create)\b[^\n]{0,60}\bpassw(?:or)?d\b[^\n:]{0,40}: *$|\bpassword\b[^\n:]{0,20}\b(?:again|confirmation)\b[^\n:]{0,20}: *$/i;
+const mustChangePassword =
+  /\b(?:changing|change your|expired)\b[^\n]{0,40}\bpassword|\bpassword\b[^\n]{0,40}\bexpired/i;
 const refusal = /login incorrect|authentication failure|permission denied|account .{0,20}(?:locked|expired)/i;
 /** The end of the usual shell prompts. */
 const shellPrompt = /(?:^|\n)[^\n]{0,200}[#$%>] ?$/;
@@ -23,10 +29,8 @@ const promptSilenceMs = 200;
 const knownSilenceMs = 300;
 /** During a login: a refusal takes its time. */
 const loginSilenceMs = 6000;
-/** A boot pauses at times, and an interrupt would kill what it starts. Until this much silence it gets none. */
-const bootSilenceMs = 10_000;
-/** Until this much silence, a boot gets no input at all: early input can hang the driver. */
-const bootPauseMs = 6000;
+/** For so long after a login, a slow profile may run, and gets Enter only. */
+const profileTimeoutMs = 30_000;
 /** Output that doesn't end may be a command's. After this long, it gets a nudge anyway. */
 const floodMs = 30_000;
 const knownFloodMs = 2000;
@@ -35,6 +39,7 @@ const echoMs = 300;
 const maxTextLength = 4096;
 
 /** Ways out of what may hold the terminal, the mildest first. Ctrl-U comes first so that no half-typed line runs. */
+const enterKey = "\n";
 const gentle = "\x15\n"; // a prompt that was printed before
 const nudges = [
   gentle,
@@ -46,32 +51,42 @@ const nudges = [
   "\x03\x15\n",
 ];
 
-/**
- * @param probe makes a shell print `answer`; its echo doesn't contain the answer
- * @param prompt the board's own prompt, besides the usual ones
- * @param known whether the board's shell was ours before
- * @throws BoardFailure
- */
-export function* logIn(options: {
+export interface LoginOptions {
   readonly board: LinuxBoard;
   readonly login: Login | undefined;
+  /** Makes a shell print `answer`; its echo doesn't contain the answer. */
   readonly probe: string;
   readonly answer: string;
+  /** The board's own prompt, besides the usual ones. */
   readonly prompt: string | undefined;
+  /** Whether the board's shell was ours before. */
   readonly known?: boolean;
+  /** Whether the board was just restarted, or panicked, even if it hasn't printed a line of its boot yet. */
+  readonly isBooting?: boolean;
+  /** A boot without a prompt gets no input before this much silence: input could stop its boot loader, or hang a driver. */
+  readonly bootSilenceMs: number;
+  /** What the board printed last. */
+  readonly text?: string;
   readonly timeoutMs: number;
-}): Dialogue<void> {
-  const { board, login, probe, answer, prompt, known = false, timeoutMs } = options;
+}
+
+/** @throws BoardFailure */
+export function* logIn(options: LoginOptions): Dialogue<void> {
+  const { board, login, probe, answer, prompt, known = false, bootSilenceMs, timeoutMs } = options;
   const receivedBefore = board.received;
   const end = board.now + timeoutMs;
-  let text = "";
+  let text = options.text ?? "";
   let nudge = 0;
   let refusals = 0;
   /** What was sent last. A prompt that comes again after its answer may be a shell's that looks like it. */
   let last: "name" | "password" | "probe" | "nudge" | undefined;
-  let isLoggingIn = false;
-  const usualMs = () => (isLoggingIn ? loginSilenceMs : known ? knownSilenceMs : silenceMs);
-  const shortMs = () => (isLoggingIn ? loginSilenceMs : known ? knownSilenceMs : shortSilenceMs);
+  /** Whether a name or password was sent that may still be refused. */
+  let mayBeRefused = false;
+  let isAsked = false;
+  let loginEnd = 0;
+  const isLoggingIn = () => isAsked || board.now < loginEnd;
+  const usualMs = () => (isLoggingIn() ? loginSilenceMs : known ? knownSilenceMs : silenceMs);
+  const shortMs = () => (isLoggingIn() ? loginSilenceMs : known ? knownSilenceMs : shortSilenceMs);
   let waitMs = known ? knownSilenceMs : silenceMs;
   let sentAt = board.now;
   /** Since when nothing but kernel lines came. Those come at any time, and say nothing about a prompt. */
@@ -84,58 +99,95 @@ export function* logIn(options: {
     yield* board.send(keys, what === "password");
     sentAt = board.now;
   };
-  const isBooting = () => board.boot.lines.size > 0 && board.now - lastWords < bootSilenceMs;
-  const nextNudge = () => (isBooting() || isLoggingIn ? gentle : (nudges[nudge++ % nudges.length] ?? gentle));
+  const answerLogin = function* (
+    what: "name" | "password",
+    keys: string,
+    nextWaitMs: number,
+  ): Dialogue<void> {
+    isAsked = false;
+    mayBeRefused = true;
+    loginEnd = board.now + profileTimeoutMs;
+    yield* send(what, `${keys}\n`, nextWaitMs);
+  };
+  const isBooting = () =>
+    (options.isBooting === true || board.boot.lines.size > 0) && board.now - lastWords < bootSilenceMs;
+  const nextNudge = () => {
+    if (isBooting() || board.now < loginEnd) return enterKey;
+    if (isAsked) return gentle;
+    // Nobody can have typed half a line into a boot.
+    if (nudge === 0 && (options.isBooting || board.boot.lines.size > 0)) {
+      nudge = 1;
+      return enterKey;
+    }
+    return nudges[nudge++ % nudges.length] ?? gentle;
+  };
   while (board.now < end) {
     const fresh = yield* board.next(Math.min(waitMs, end - board.now));
     text = (text + fresh).slice(-maxTextLength);
     if (/[a-z]{3}/i.test(fresh) && board.now - sentAt > echoMs) lastWords = board.now;
     // During a boot, kernel lines show that it goes on.
-    const bootGoesOn = board.boot.lines.size > 0 && board.lastByteAt === board.now && fresh === "";
+    const bootGoesOn = isBooting() && board.lastByteAt === board.now && fresh === "";
     if (bootGoesOn) lastWords = board.now;
     if (board.boot.panic !== undefined)
       throw new BoardFailure("panic", `the board's kernel panicked: ${board.boot.panic}`);
     const plain = text.replaceAll("\r", "");
     if (plain.includes(answer)) return;
-    if (refusal.test(plain) && last !== "probe" && last !== "nudge") {
+    if (refusal.test(plain) && mayBeRefused) {
       text = "";
+      mayBeRefused = false;
       waitMs = silenceMs;
       // The first name may have been damaged on the line, or added to what stood at the prompt.
       if (++refusals < 2) continue;
       throw new BoardFailure("login-refused", "the board refuses the login: check user and password");
     }
     const asksName = loginPrompt.test(plain);
+    const asksNewPassword =
+      newPasswordPrompt.test(plain) || (mustChangePassword.test(plain) && passwordPrompt.test(plain));
     const asksPassword = passwordPrompt.test(plain);
     const isOwnPrompt = prompt !== undefined && plain.trimEnd().endsWith(prompt.trim());
-    const isPrompt = asksName || asksPassword || isOwnPrompt || shellPrompt.test(plain);
-    if (asksName || asksPassword) isLoggingIn = true;
+    const isPrompt = asksName || asksNewPassword || asksPassword || isOwnPrompt || shellPrompt.test(plain);
+    if (asksName || asksPassword) isAsked = true;
     if (fresh !== "" || bootGoesOn) {
       // More may follow: only at the end of the output is a prompt one.
       waitMs = isPrompt ? promptSilenceMs : usualMs();
       quietSince = board.now;
-      if (!isBooting() && board.now - sentAt > (known ? knownFloodMs : floodMs)) {
-        if (last === "nudge") yield* send("probe", `\x15${probe}\n`, shortMs());
+      if (!asksNewPassword && board.now - sentAt > (known ? knownFloodMs : floodMs)) {
+        if (last === "nudge" && !isBooting()) yield* send("probe", `\x15${probe}\n`, shortMs());
         else yield* send("nudge", nextNudge(), shortMs());
       }
       continue;
     }
-    if (board.now - quietSince < waitMs) continue;
-    const isPausing = isBooting() && board.now - Math.max(lastWords, board.lastByteAt) < bootPauseMs;
-    if (isPausing && !isPrompt) continue;
+    // A timer may fire a fraction of a millisecond early.
+    if (board.now - quietSince < waitMs - 2) continue;
+    if (asksNewPassword) throw newPassword(plain);
+    if (isBooting() && !isPrompt) {
+      waitMs = Math.max(silenceMs, lastWords + bootSilenceMs - board.now);
+      continue;
+    }
     quietSince = board.now;
     // A shell's prompt may look like a login's, so the probe comes first.
     if (!login && (asksName || asksPassword) && last === "probe") throw missingLogin("login", "login.user");
-    if (login && asksName && last !== "name") yield* send("name", `${login.user}\n`, loginSilenceMs);
+    if (login && asksName && last !== "name") yield* answerLogin("name", login.user, loginSilenceMs);
     else if (asksPassword && last === "name") {
       if (login?.password === undefined) throw missingLogin("password", "login.password-file");
-      yield* send("password", `${login.password}\n`, silenceMs);
-      isLoggingIn = false;
-    } else if (last !== "probe" && (isPrompt || (last === "nudge" && !isBooting()))) {
+      yield* answerLogin("password", login.password, silenceMs);
+    } else if (
+      last !== "probe" &&
+      (isPrompt || (last === "nudge" && !isBooting() && !(board.now < loginEnd)))
+    ) {
       // Also when a nudge brought nothing: a prompt may be empty.
       yield* send("probe", `\x15${probe}\n`, shortMs());
     } else yield* send("nudge", nextNudge(), board.received === receivedBefore ? silenceMs : shortMs());
   }
   throw board.noPrompt("shell", receivedBefore);
+}
+
+function newPassword(plain: string): BoardFailure {
+  const last = JSON.stringify(readable(plain.split("\n").at(-1) ?? "").slice(-100));
+  return new BoardFailure(
+    "login-refused",
+    `the board asks for a new password: ${last}; nothing was typed there. Set one by hand, with labgear console --write`,
+  );
 }
 
 function missingLogin(what: string, key: string): BoardFailure {

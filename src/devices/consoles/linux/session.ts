@@ -36,6 +36,8 @@ export interface Link {
   readonly prompt: string;
   /** Returns eight new characters from a-z and 0-9. */
   readonly token: () => string;
+  /** After a panic, nothing is sent before this much silence. */
+  readonly bootSilenceMs: number;
   /** Starts our program again if it is gone. @throws BoardFailure rebooted */
   readonly revive: () => Dialogue<void>;
 }
@@ -231,13 +233,16 @@ export class Session {
     const { board } = this.link;
     const { panic, lines } = board.boot;
     if (panic === undefined && lines.size === 0) return;
-    const end = board.now + bootPauseMs;
-    while (board.now < end && lines.size < 2) {
+    const pauseMs = panic === undefined ? bootPauseMs : Math.max(bootPauseMs, this.link.bootSilenceMs);
+    const end = board.now + pauseMs;
+    // After a panic, a single line of a boot is proof enough.
+    const isCertain = () => lines.size > 1 || (panic !== undefined && lines.size > 0);
+    while (board.now < end && !isCertain()) {
       // Answers that come now are lost, and asked for again.
       this.#answers.feed(yield* board.next(end - board.now));
     }
     const panicked = panic && new BoardFailure("panic", `the board's kernel panicked: ${panic}`);
-    if (lines.size > 1)
+    if (isCertain())
       throw panicked ?? new BoardFailure("rebooted", "the board rebooted in the middle of the script");
     board.boot.forget();
     if (yield* this.alive(aliveTimeoutMs)) return;

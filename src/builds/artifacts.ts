@@ -1,11 +1,13 @@
 /** Copies the files that a job's globs name out of its workspace, and lists a build's artifacts. */
 import { createHash } from "node:crypto";
 import { constants } from "node:fs";
-import { chmod, copyFile, type FileHandle, lstat, open, realpath } from "node:fs/promises";
+import { chmod, copyFile, type FileHandle, lstat, open, realpath, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { reason } from "#/lib/errors.ts";
 import { BuildError } from "./errors.ts";
 import { makeFolders, openInside } from "./workspace/files.ts";
 import { findFiles, quote, Warnings, walk } from "./workspace/find.ts";
+import { type BuildPeriod, OldFiles } from "./workspace/period.ts";
 import { removeTree } from "./workspace/remove.ts";
 
 export interface Artifact {
@@ -15,6 +17,8 @@ export interface Artifact {
   readonly size: number;
   /** Hex; absent: a stop left no time to compute it. */
   readonly sha256?: string;
+  /** It is older than the build, and kept because the job says so. */
+  readonly stale?: true;
 }
 
 export interface ArtifactLimits {
@@ -33,75 +37,141 @@ const defaultLimits: ArtifactLimits = { maxFiles: 1000, maxBytes: 1024 ** 3 };
  * What the job itself put there (by LABGEAR_ARTIFACTS) is listed as well. Only regular files count; links are followed if
  * they end inside the workspace. Files beyond the limits are left out.
  * @param parts.into the folder; it is created if it is missing
+ * @param parts.period of the build; absent: all files are its own
+ * @param parts.stale what happens to older files
+ * @param parts.own files of our own
  * @param parts.signal its abort ends the copying: the files that are complete by then are listed
  * @returns the files, sorted by path, and a line for each thing that was left out
- * @throws BuildError ARTIFACTS when they can't be stored
+ * @throws BuildError ARTIFACTS when the disk is full or fails; whatever a job did to its folders is a warning
  */
 export async function collectArtifacts(parts: {
   readonly workspace: string;
   readonly globs: readonly string[];
   readonly into: string;
   readonly limits?: Partial<ArtifactLimits>;
+  readonly period?: BuildPeriod;
+  readonly stale?: "skip" | "keep";
+  readonly own?: ReadonlyMap<string, string>;
   readonly signal?: AbortSignal;
 }): Promise<{ files: Artifact[]; warnings: string[] }> {
-  const limits = { ...defaultLimits, ...parts.limits };
   const { signal } = parts;
   const warnings = new Warnings();
+  let files: Artifact[] = [];
   try {
-    const base = await realpath(parts.workspace);
     const into = await makeFolders(await realpath(dirname(parts.into)), [basename(parts.into)]);
-    await copyAll(base, parts.globs, into, limits, warnings, signal);
-    const files = await inventory(into, limits, warnings, signal);
-    if (signal?.aborted) warnings.add("the build was stopped; some artifacts are missing");
-    return { files, warnings: warnings.lines };
+    const copying = new Copying({ ...parts, into, limits: { ...defaultLimits, ...parts.limits } }, warnings);
+    await copying.run();
+    files = await inventory(into, copying, warnings, signal);
   } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    const full = code === "ENOSPC" || code === "EDQUOT";
-    const why = full
-      ? `the disk that holds ${parts.into} is full; free some space, or lower builds: keep`
-      : message;
-    throw new BuildError("ARTIFACTS", `the artifacts can't be stored: ${why}`, { cause });
+    if (isDiskFailure(cause)) throw notStored(cause, parts.into);
+    warnings.add(`no more artifacts can be kept: ${reason(cause)}`);
+  }
+  if (signal?.aborted) warnings.add(`${cutShort(signal)}; some artifacts are missing`);
+  return { files, warnings: warnings.lines };
+}
+
+/** Whether the box is at fault, not what a job did to its files. */
+export function isDiskFailure(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (["ENOSPC", "EDQUOT", "EROFS", "EIO"].includes(reason(cause))) return true;
+  }
+  return false;
+}
+
+function notStored(cause: unknown, into: string): BuildError {
+  const full = ["ENOSPC", "EDQUOT"].includes(reason(cause));
+  const why = full
+    ? `the disk that holds ${into} is full; free some space, or lower builds: keep`
+    : (cause as Error).message;
+  return new BuildError("ARTIFACTS", `the artifacts can't be stored: ${why}`, { cause });
+}
+
+/** Why an aborted signal ended the collecting. */
+export function cutShort(signal: AbortSignal): string {
+  return signal.reason?.name === "TimeoutError"
+    ? "it took too long to collect them"
+    : "the build was stopped";
+}
+
+class Copying {
+  readonly #parts: Parameters<typeof collectArtifacts>[0];
+  readonly limits: ArtifactLimits;
+  readonly #warnings: Warnings;
+  readonly #seen = new Set<string>();
+  readonly old: OldFiles;
+  #bytes = 0;
+
+  constructor(
+    parts: Parameters<typeof collectArtifacts>[0] & { limits: ArtifactLimits },
+    warnings: Warnings,
+  ) {
+    this.#parts = parts;
+    this.limits = parts.limits;
+    this.#warnings = warnings;
+    this.old = new OldFiles(parts);
+  }
+
+  async run(): Promise<void> {
+    const { workspace, globs, into, own = new Map(), signal } = this.#parts;
+    for (const [name, content] of own) {
+      await removeTree(join(into, name));
+      await writeFile(join(into, name), content, { flag: "wx" });
+    }
+    const base = globs.length > 0 ? await realWorkspace(workspace, this.#warnings) : undefined;
+    for (const glob of base === undefined ? [] : globs) {
+      if (signal?.aborted) return;
+      await this.#copyMatches(base ?? "", glob);
+    }
+    for (const line of this.old.lines) this.#warnings.add(line);
+  }
+
+  async #copyMatches(base: string, glob: string): Promise<void> {
+    const { signal } = this.#parts;
+    for await (const path of findFiles(base, glob, this.#warnings, signal)) {
+      if (signal?.aborted) return;
+      if (this.#seen.has(path)) continue;
+      if (this.#seen.size >= this.limits.maxFiles) {
+        this.#warnings.add(
+          `${quote(glob)} matches more than the ${this.limits.maxFiles} files that are kept; the rest is left out`,
+        );
+        return;
+      }
+      const why = await this.#copyOne(base, path);
+      if (why !== undefined) this.#warnings.add(`${quote(path)} is left out: ${why}`);
+    }
+  }
+
+  /** @returns why the file is left out; undefined also when the signal ended it */
+  async #copyOne(base: string, path: string): Promise<string | undefined> {
+    const { into, signal } = this.#parts;
+    const file = await openInside(base, path);
+    if (typeof file === "string") return file;
+    await using _ = file;
+    const stat = await file.stat({ bigint: true });
+    if (this.old.leavesOut(path, stat)) return undefined;
+    const size = Number(stat.size);
+    if (this.#bytes + size > this.limits.maxBytes)
+      return `its ${size} bytes would exceed the limit of ${this.limits.maxBytes} for all artifacts`;
+    try {
+      if (!(await copy(file, into, path, signal))) return undefined;
+    } catch (error) {
+      // A disk of the job's own that fails, such as one it mounted, is its own matter.
+      const isOwn = reason(error) === "EIO" && stat.dev !== (await lstat(into, { bigint: true })).dev;
+      if (isDiskFailure(error) && !isOwn) throw error;
+      return reason(error);
+    }
+    this.#seen.add(path);
+    this.#bytes += size;
+    return undefined;
   }
 }
 
-async function copyAll(
-  base: string,
-  globs: readonly string[],
-  into: string,
-  limits: ArtifactLimits,
-  warnings: Warnings,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const seen = new Set<string>();
-  let bytes = 0;
-  for (const glob of globs) {
-    for await (const path of findFiles(base, glob, warnings, signal)) {
-      if (signal?.aborted) return;
-      if (seen.has(path)) continue;
-      if (seen.size >= limits.maxFiles) {
-        warnings.add(
-          `${quote(glob)} matches more than the ${limits.maxFiles} files that are kept; the rest is left out`,
-        );
-        break;
-      }
-      const file = await openInside(base, path);
-      if (typeof file === "string") {
-        warnings.add(`${quote(path)} is left out: ${file}`);
-        continue;
-      }
-      await using _ = file;
-      const { size } = await file.stat();
-      if (bytes + size > limits.maxBytes) {
-        warnings.add(
-          `${quote(path)} is left out: its ${size} bytes would exceed the limit of ${limits.maxBytes} for all artifacts`,
-        );
-        continue;
-      }
-      if (!(await copy(file, into, path, signal))) return;
-      seen.add(path);
-      bytes += size;
-    }
-  }
+/** The workspace as it was given to the job; undefined: the job removed or replaced it, which is a warning. */
+export async function realWorkspace(workspace: string, warnings: Warnings): Promise<string | undefined> {
+  const real = await realpath(workspace).catch(() => undefined);
+  if (real === workspace && (await lstat(real)).isDirectory()) return real;
+  warnings.add("the job removed its workspace, and with it what was to be kept");
+  return undefined;
 }
 
 /** @returns false when the signal ended it; nothing is left of the copy then */
@@ -158,28 +228,35 @@ async function copyBytes(
 /** Lists the files in the artifacts' folder, and removes everything else. */
 async function inventory(
   into: string,
-  limits: ArtifactLimits,
+  { limits, old }: Copying,
   warnings: Warnings,
   signal: AbortSignal | undefined,
 ): Promise<Artifact[]> {
   const files: Artifact[] = [];
   let bytes = 0;
   let looked = 0;
-  for await (const path of walk(into, "", Number.POSITIVE_INFINITY, warnings)) {
+  for await (const { path, bytes: name, problem } of walk(into, "", Number.POSITIVE_INFINITY, warnings)) {
     // After a stop there is time to list as many files as are kept, not to remove any number of others.
     if (++looked > limits.maxFiles && signal?.aborted) break;
-    const at = join(into, path);
-    const { size } = await lstat(at);
+    const file = problem ?? (await openInside(into, path));
+    await using _ = typeof file === "string" ? undefined : file;
+    const size = typeof file === "string" ? 0 : (await file.stat()).size;
     const over = files.length >= limits.maxFiles || bytes + size > limits.maxBytes;
-    const file = over ? "there are too many artifacts, or they are too large" : await openInside(into, path);
-    if (typeof file === "string") {
-      warnings.add(`the artifact ${quote(path)} is removed: ${file}`);
-      await removeTree(at);
+    if (typeof file === "string" || over) {
+      const why = over ? "there are too many artifacts, or they are too large" : file;
+      warnings.add(`the artifact ${quote(path)} is removed: ${why}`);
+      const left = await removeTree(Buffer.concat([Buffer.from(`${into}/`), name])).catch(reason);
+      if (left) warnings.add(`the artifact ${quote(path)} can't be removed: ${left}`);
       continue;
     }
-    await using _ = file;
     const sha256 = await digest(file, size, signal);
-    files.push({ path, size, ...(sha256 !== undefined && { sha256 }) });
+    const stale = old.has(path);
+    files.push({
+      path,
+      size,
+      ...(sha256 !== undefined && { sha256 }),
+      ...(stale && { stale: true as const }),
+    });
     bytes += size;
   }
   return files.sort((a, b) => (a.path < b.path ? -1 : 1));

@@ -7,8 +7,8 @@ import { type Ending, isOwn } from "./ending.ts";
 import { type BuildRecord, writeRecord } from "./record.ts";
 
 /**
- * The life cycle. A stop can come in any phase before the end: the signal ends the work, and the build ends as the stop
- * says.
+ * The life cycle. A stop can come in any phase before the end. It ends the work, and the build ends as the stop says; once the
+ * work has ended, that decides the ending, and a stop only cuts the collecting short.
  *
  *     assigned ──▶ preparing ──▶ running ──▶ collecting
  *        ├─────────────┼────────────┼────────────┼──end──────▶ ended
@@ -20,8 +20,8 @@ export type BuildState =
   /** Workspace and checkout. */
   | { readonly phase: "preparing" }
   | { readonly phase: "running" }
-  /** Artifacts and test reports. */
-  | { readonly phase: "collecting" }
+  /** Artifacts and test reports. How the work ended decides. */
+  | { readonly phase: "collecting"; readonly ending: Ending }
   | { readonly phase: "stopping"; readonly ending: Ending }
   | { readonly phase: "ended"; readonly ending: Ending };
 
@@ -32,6 +32,7 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
   /** By performance.now(). */
   #startedAt = performance.now();
   readonly #stop = new AbortController();
+  readonly #hurry = new AbortController();
   readonly #opened = Promise.withResolvers<ConsoleLog | undefined>();
   #state: BuildState = { phase: "assigned" };
   #console: ConsoleLog | undefined;
@@ -63,6 +64,11 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
   /** Aborts when the build must stop. */
   get signal(): AbortSignal {
     return this.#stop.signal;
+  }
+
+  /** Aborts when somebody waits for the end: at every stop but a timeout's. */
+  get hurry(): AbortSignal {
+    return this.#hurry.signal;
   }
 
   /** Absent until the folder exists. */
@@ -122,7 +128,7 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
   }
 
   /** Enters a phase of the work; no effect on a build that is stopping. */
-  enter(phase: "preparing" | "running" | "collecting"): void {
+  enter(phase: "preparing" | "running"): void {
     if (this.#state.phase === "stopping" || this.#state.phase === "ended") return;
     this.#state = { phase };
     if (phase === "running") {
@@ -133,12 +139,26 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
   }
 
   /**
-   * Stops the build; it ends with this ending.
+   * The work has ended like this, which no stop changes any more, not even one that came after the script's end.
+   * @param ending "stopped": a stop ended it, and decides
+   */
+  collect(ending: Ending): void {
+    const { phase } = this.#state;
+    if (phase === "ended" || (phase === "stopping" && ending.kind === "stopped")) return;
+    this.#state = { phase: phase === "stopping" ? phase : "collecting", ending };
+    this.emit("changed");
+  }
+
+  /**
+   * Stops the build; it ends with this ending, unless its work has ended already.
    * @returns false when it has ended, or is stopping already
    */
   stop(ending: Ending): boolean {
-    if (this.#state.phase === "stopping" || this.#state.phase === "ended") return false;
-    this.#state = { phase: "stopping", ending };
+    const { phase } = this.#state;
+    if (phase === "ended") return false;
+    if (ending.kind !== "timed-out") this.#hurry.abort(ending);
+    if (phase === "stopping") return false;
+    this.#state = { phase: "stopping", ending: phase === "collecting" ? this.#state.ending : ending };
     this.#stop.abort(ending);
     this.emit("changed");
     return true;
@@ -198,6 +218,8 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     const saved = this.#saving.then(async () => {
       if (!this.#stored) return;
       this.#saved = false;
+      // A job that runs as the agent's user can remove it.
+      await mkdir(this.folder, { recursive: true });
       await writeRecord(this.folder, this.record);
       this.#saved = true;
     });

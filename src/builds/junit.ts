@@ -1,10 +1,13 @@
 /**
  * Reads test reports in JUnit's XML, as the many test runners write it, from files that can contain anything.
  */
-import { type FileHandle, realpath } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { SaxesParser, type SaxesTagPlain } from "saxes";
+import { reason } from "#/lib/errors.ts";
+import { cutShort, realWorkspace } from "./artifacts.ts";
 import { openInside } from "./workspace/files.ts";
 import { findFiles, quote, Warnings } from "./workspace/find.ts";
+import { type BuildPeriod, OldFiles } from "./workspace/period.ts";
 
 export type TestStatus = "passed" | "failed" | "error" | "skipped";
 
@@ -59,22 +62,35 @@ const defaultLimits: JunitLimits = {
 /**
  * Reads all reports that the globs match. A file that breaks off or isn't well-formed counts as far as it can be read, and a
  * warning names it. Nothing that a file refers to is opened, and none of its own entities is expanded.
+ * @param parts.own a report of our own, beside the job's
+ * @param parts.period of the build; absent: all reports are its own
+ * @param parts.stale what happens to older reports
  * @param parts.signal its abort ends the reading; what has been read by then counts
  */
 export async function readJunit(parts: {
   readonly workspace: string;
   readonly globs: readonly string[];
+  readonly own?: string;
   readonly limits?: Partial<JunitLimits>;
+  readonly period?: BuildPeriod;
+  readonly stale?: "skip" | "keep";
   readonly signal?: AbortSignal;
 }): Promise<TestReport> {
   const { signal } = parts;
   const limits = { ...defaultLimits, ...parts.limits };
   const warnings = new Warnings();
   const reader = new JunitReader(limits);
-  const base = await realpath(parts.workspace);
+  const { own, globs } = parts;
+  if (own !== undefined) {
+    const document = reader.document();
+    document.write(own);
+    document.end();
+  }
+  const base = globs.length > 0 ? await realWorkspace(parts.workspace, warnings) : undefined;
+  const old = new OldFiles(parts);
   const seen = new Set<string>();
-  for (const glob of parts.globs) {
-    for await (const path of findFiles(base, glob, warnings, signal)) {
+  for (const glob of base === undefined ? [] : globs) {
+    for await (const path of findFiles(base ?? "", glob, warnings, signal)) {
       if (seen.has(path)) continue;
       if (seen.size >= limits.maxFiles) {
         warnings.add(
@@ -82,34 +98,50 @@ export async function readJunit(parts: {
         );
         break;
       }
+      const why = await readReport(base ?? "", path, { reader, limits, old, signal });
+      if (why === "old") continue;
       seen.add(path);
-      const file = await openInside(base, path);
-      const why = typeof file === "string" ? file : await readFile(file, reader, limits, signal);
       if (why) warnings.add(`the test report ${quote(path)}: ${why}`);
     }
   }
   if (reader.dropped > 0)
     warnings.add(`the details of ${reader.dropped} test cases are not kept: there are too many`);
-  if (signal?.aborted) warnings.add("the build was stopped; some test reports are not read");
+  for (const line of old.lines) warnings.add(`test reports: ${line}`);
+  if (signal?.aborted) warnings.add(`${cutShort(signal)}; some test reports are not read`);
   return { totals: reader.totals, cases: reader.cases, warnings: warnings.lines };
 }
 
-/** @returns a line when something is wrong with the file */
+interface Reading {
+  readonly reader: JunitReader;
+  readonly limits: JunitLimits;
+  readonly old: OldFiles;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** @returns a line when something is wrong with the file; "old": it isn't this build's */
+async function readReport(base: string, path: string, reading: Reading): Promise<string | undefined> {
+  const file = await openInside(base, path);
+  if (typeof file === "string") return file;
+  await using _ = file;
+  const stat = await file.stat({ bigint: true });
+  if (reading.old.leavesOut(path, stat)) return "old";
+  // The job's disk may fail, or the file may vanish on a server.
+  return await readFile(file, Number(stat.size), reading).catch(reason);
+}
+
 async function readFile(
   file: FileHandle,
-  reader: JunitReader,
-  limits: JunitLimits,
-  signal: AbortSignal | undefined,
+  size: number,
+  { reader, limits, signal }: Reading,
 ): Promise<string | undefined> {
-  await using _ = file;
-  const { size } = await file.stat();
   if (size > limits.maxFileBytes)
     return `it is not read: ${size} bytes are more than the limit of ${limits.maxFileBytes}`;
   if (size === 0) return "it is empty";
   const buffer = Buffer.alloc(64 * 1024);
   let decoder: TextDecoder | undefined;
   const document = reader.document();
-  for (let at = 0; at < size && !signal?.aborted; ) {
+  let at = 0;
+  while (at < size && !signal?.aborted) {
     const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, size - at), at);
     if (bytesRead === 0) break;
     at += bytesRead;
@@ -117,6 +149,7 @@ async function readFile(
     decoder ??= new TextDecoder(encodingOf(chunk));
     if (!document.write(decoder.decode(chunk, { stream: at < size }))) break;
   }
+  if (at < size && signal?.aborted) document.stop(cutShort(signal));
   return document.end();
 }
 
@@ -139,7 +172,23 @@ const maxDepth = 100;
 const maxName = 500;
 const maxMessage = 2000;
 /** After so many faults the rest of a file is skipped. */
-const maxFaults = 100;
+const maxFaults = 10_000;
+
+/** What XML 1.0 forbids (2.2, Char), as runners let it through from the output of tests: raw, or as a reference. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const forbidden = /[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|\p{Cs}/gu;
+const reference = /&#(?:x([0-9a-f]{1,8})|([0-9]{1,8}));/gi;
+/** The beginning of a reference, at the end of a chunk. */
+const openReference = /&(?:#[0-9a-fx]{0,9})?$/i;
+
+function withoutForbidden(text: string): string {
+  const shown = text.replace(reference, (whole, hex?: string, decimal?: string) => {
+    const code = hex === undefined ? Number(decimal) : Number.parseInt(hex, 16);
+    const character = code > 0x10ffff ? "\0" : String.fromCodePoint(code);
+    return character.search(forbidden) < 0 ? whole : "\ufffd";
+  });
+  return shown.replace(forbidden, "\ufffd");
+}
 
 /**
  * The elements that say how a case ended. Surefire's reruns (`rerunFailure`, `flakyError` …) are not among them: such a case
@@ -164,6 +213,8 @@ interface OpenCase {
 export interface JunitDocument {
   /** @returns false when the rest would be skipped */
   write(text: string): boolean;
+  /** The rest isn't read, for this reason. */
+  stop(why: string): void;
   /** @returns a line when something was wrong with the document */
   end(): string | undefined;
 }
@@ -193,6 +244,9 @@ export class JunitReader {
     let depth = 0;
     let faults = 0;
     let fault: string | undefined;
+    /** Why the rest isn't read. */
+    let stopped: string | undefined;
+    let pending = "";
     let cases = 0;
     let current: OpenCase | undefined;
     let outcome: string | undefined;
@@ -204,6 +258,7 @@ export class JunitReader {
 
     parser.on("error", ({ message }) => {
       faults += 1;
+      if (faults >= maxFaults) stopped = `it has more than ${maxFaults} faults`;
       // It starts with line and column, and can end with a piece of the document.
       fault ??= quote(message.replace(/^(\d+):(\d+): /, "line $1, column $2: ")).slice(1, -1);
     });
@@ -237,17 +292,25 @@ export class JunitReader {
 
     return {
       write(text) {
+        if (stopped !== undefined) return false;
+        const whole = pending + text;
+        pending = openReference.exec(whole)?.[0] ?? "";
         try {
-          parser.write(text);
+          parser.write(withoutForbidden(whole.slice(0, whole.length - pending.length)));
         } catch (error) {
           if (!(error instanceof TooDeep)) throw error;
-          fault = `elements are nested more than ${maxDepth} deep`;
-          faults = maxFaults;
+          stopped = `elements are nested more than ${maxDepth} deep`;
         }
-        return faults < maxFaults;
+        return stopped === undefined;
+      },
+      stop(why) {
+        stopped ??= why;
       },
       end: () => {
-        if (faults < maxFaults) parser.close();
+        if (stopped !== undefined)
+          return `it isn't read to its end: ${stopped}${fault ? `; the first is: ${fault}` : ""}`;
+        if (pending !== "") parser.write(pending);
+        parser.close();
         // The test runner died inside a case.
         if (current)
           this.#add({ ...current, status: current.status === "passed" ? "error" : current.status });

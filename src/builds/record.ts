@@ -43,7 +43,7 @@ export interface BuildRecord {
   /** The commit that was checked out. */
   commit?: string;
   console?: { bytes: number; cut: number };
-  artifacts?: readonly { path: string; size: number }[];
+  artifacts?: readonly { path: string; size: number; stale?: true }[];
   tests?: { tests: number; failures: number; errors: number; skipped: number };
   /** Processes that outlived the job and were killed, by pid and command line. */
   leftovers?: readonly { pid: number; command: string }[];
@@ -187,7 +187,7 @@ const schema: SchemaObject = object(
     description: text,
     commit: text,
     console: object({ bytes: count, cut: count }),
-    artifacts: list(object({ path: text, size: count })),
+    artifacts: list(object({ path: text, size: count }, { stale: { const: true } })),
     tests: object({ tests: count, failures: count, errors: count, skipped: count }),
     leftovers: processes,
     survivors: processes,

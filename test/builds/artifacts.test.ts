@@ -21,7 +21,8 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { type ArtifactLimits, collectArtifacts } from "#/builds/artifacts.ts";
+import { type ArtifactLimits, collectArtifacts, isDiskFailure } from "#/builds/artifacts.ts";
+import { removeTree } from "#/builds/workspace/remove.ts";
 
 /** A workspace and a folder of a build. */
 async function lab() {
@@ -42,9 +43,11 @@ async function lab() {
     into,
     put,
     collect,
-    [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }),
+    [Symbol.asyncDispose]: () => removeTree(path),
   };
 }
+
+const deep = 'd=$(printf "%0200d" 0); for i in $(seq 40); do mkdir "$d" && cd -P "$d" || break; done; : >end';
 
 const paths = (result: { files: { path: string }[] }) => result.files.map((file) => file.path);
 
@@ -274,6 +277,89 @@ test("a stop ends the copy of a large file, and takes it away", async (t) => {
   watcher.close();
   assert.deepEqual(result.files, []);
   assert.deepEqual(await readdir(o.into), []);
+});
+
+test("what the job did to its folders is a warning, never an error", async () => {
+  const deeds: [deed: string, globs: string[], kept: string[], warning: RegExp][] = [
+    ['rm -rf "$W"', ["*"], [], /the job removed its workspace/],
+    ['rm -rf "$W"', [], [], /^$/],
+    ['mv "$W" "$W.old"; ln -s "$W.old" "$W"', ["*"], [], /the job removed its workspace/],
+    ['rm -rf "$A"', ["*"], ["file"], /^$/],
+    ['rm -rf "$(dirname "$A")"', ["*"], [], /no more artifacts can be kept: ENOENT/],
+    ['rm -rf "$A"; : >"$A"', ["*"], ["file"], /^$/],
+    ['rm -rf "$A"; ln -s "$A" "$A"', ["*"], ["file"], /^$/],
+    ['chmod 0 "$A"', ["*"], ["file"], /^$/],
+    [': >"$A/$(printf "caf\\351.txt")"', [], [], /"caf.\.txt" is removed: its name is not UTF-8/],
+    [
+      'mkdir -p "$A/$(printf "\\377")/x"; : >"$A/$(printf "\\377")/x/y"',
+      [],
+      [],
+      /is removed: its name is not UTF-8/,
+    ],
+    [': >"$W/$(printf "caf\\351.txt")"', ["*"], ["file"], /"caf.\.txt" is left out: its name is not UTF-8/],
+    [`cd "$A"; ${deep}`, ["*"], ["file"], /is removed: it is nested too deep/],
+    [`cd "$W"; ${deep}`, ["**"], ["file"], /is left out: it is nested too deep/],
+    ['mkdir "$A/file"; : >"$A/file/x"', ["*"], ["file"], /^$/],
+    ['mkdir "$W/d"; : >"$W/d/x"; : >"$A/d"', ["**"], ["d/x", "file"], /^$/],
+    ['ln -s loop "$W/loop"', ["loop"], [], /"loop" is left out: ELOOP/],
+  ];
+  for (const [deed, globs, kept, warning] of deeds) {
+    await using o = await lab();
+    await o.put("file");
+    execFileSync("sh", ["-ec", deed], { env: { ...process.env, W: o.workspace, A: o.into } });
+    const result = await o.collect(globs);
+    assert.deepEqual(paths(result), kept, deed);
+    assert.match(result.warnings.join("\n"), warning, deed);
+    assert.ok(result.warnings.every((line) => line.length < 400));
+    if (!deed.includes("dirname"))
+      assert.equal(
+        execFileSync("find", [o.into, "-type", "f"]).toString().split("\n").length - 1,
+        kept.length,
+        deed,
+      );
+  }
+});
+
+/** The time of a file's last change. */
+const changed = async (path: string) => (await lstat(path, { bigint: true })).ctimeNs;
+
+test("what is older than the build is left out, and named; a file that changed since is the build's", async () => {
+  await using o = await lab();
+  for (const name of ["old", "renamed", "touched", "rewritten", "target"]) await o.put(`out/${name}`);
+  const at = (name: string) => join(o.workspace, "out", name);
+  execFileSync("sh", ["-c", "while ! : >mark || [ ! mark -nt target ]; do :; done"], {
+    cwd: join(o.workspace, "out"),
+  });
+  const from = await changed(at("mark"));
+  await rm(at("mark"));
+  execFileSync("mv", [at("renamed"), at("moved")]);
+  execFileSync("touch", ["-d", "2001-01-01", at("touched")]);
+  execFileSync("cp", ["-p", at("old"), at("copied")]);
+  execFileSync("touch", ["-d", "2001-01-01", at("restored")]);
+  await writeFile(at("rewritten"), "new");
+  await symlink("target", at("link"));
+  const own = ["out/copied", "out/moved", "out/restored", "out/rewritten", "out/touched"];
+  const parts = { workspace: o.workspace, globs: ["out/*"], into: o.into, period: { from } };
+  const result = await collectArtifacts(parts);
+  assert.deepEqual(paths(result), own);
+  assert.equal(result.warnings.length, 1);
+  const [line = ""] = result.warnings;
+  assert.match(line, /^left out, since older than this build: "out\/.*\(stale: keep would keep them\)$/);
+  for (const name of ["old", "target", "link"]) assert.ok(line.includes(`"out/${name}"`), line);
+
+  const kept = await collectArtifacts({ ...parts, stale: "keep" });
+  assert.deepEqual(paths(kept), [...own, "out/link", "out/old", "out/target"].sort());
+  assert.deepEqual(
+    kept.files.filter(({ stale }) => stale).map(({ path }) => path),
+    ["out/link", "out/old", "out/target"],
+  );
+  assert.match(kept.warnings.join(), /^kept, though older than this build: /);
+});
+
+test("a disk that fails is the box's fault only if it is the box's", () => {
+  const failed = (code: string) => new Error("x", { cause: Object.assign(new Error(code), { code }) });
+  for (const code of ["ENOSPC", "EDQUOT", "EROFS", "EIO"]) assert.ok(isDiskFailure(failed(code)));
+  for (const code of ["ENOENT", "EACCES", "EMFILE"]) assert.ok(!isDiskFailure(failed(code)));
 });
 
 test("after a stop, what the job itself put among the artifacts is listed without its digest", async () => {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Build, type BuildState } from "#/builds/build.ts";
@@ -9,6 +9,7 @@ import { lacksMount, smallDisk, testFolder } from "../support/folders.ts";
 import { record } from "./build-parts.ts";
 
 const passed: Ending = { kind: "passed", reason: "the job passed" };
+const failed: Ending = { kind: "failed", reason: "exit code 7", exitCode: 7 };
 const stopped: Ending = { kind: "stopped", reason: "stopped from afar" };
 const timedOut: Ending = { kind: "timed-out", reason: "too long" };
 const broken: Ending = { kind: "infrastructure", reason: "no room" };
@@ -40,7 +41,7 @@ test("a build goes through its phases, and its record has the end", async () => 
   build.enter("preparing");
   build.enter("running");
   await console.note("hello");
-  build.enter("collecting");
+  build.collect(passed);
   let ended = 0;
   build.on("ended", () => ended++);
   assert.deepEqual(await build.end(passed, kindOf), passed);
@@ -55,7 +56,7 @@ test("a build goes through its phases, and its record has the end", async () => 
   assert.ok(kept.assigned < (kept.started ?? "") && (kept.started ?? "") <= (kept.ended ?? ""));
 });
 
-for (const phase of ["assigned", "preparing", "running", "collecting"] as const) {
+for (const phase of ["assigned", "preparing", "running"] as const) {
   test(`a stop while ${phase} decides the end`, async () => {
     using folder = testFolder();
     const { build, phases } = newBuild(folder.path);
@@ -68,7 +69,8 @@ for (const phase of ["assigned", "preparing", "running", "collecting"] as const)
     assert.equal(build.signal.aborted, true);
     assert.deepEqual(build.signal.reason, stopped);
     assert.equal(build.stop(timedOut), false, "the first stop counts");
-    build.enter("collecting");
+    assert.equal(build.hurry.aborted, true);
+    build.collect({ kind: "stopped", reason: "the job was stopped" });
     assert.equal(build.state.phase, "stopping");
     assert.deepEqual(await build.end(passed, kindOf), stopped);
     assert.deepEqual(phases.slice(-2), ["stopping", "ended"]);
@@ -79,6 +81,49 @@ for (const phase of ["assigned", "preparing", "running", "collecting"] as const)
     if (phase !== "assigned") assert.deepEqual((await readRecord(build.folder)).ending, stopped);
   });
 }
+
+test("a stop while collecting only cuts that short: the work has decided", async () => {
+  using folder = testFolder();
+  const { build, phases } = newBuild(folder.path);
+  await build.open(1000);
+  build.enter("running");
+  build.collect(failed);
+  assert.equal(build.stop(stopped), true);
+  assert.deepEqual([build.signal.aborted, build.hurry.aborted], [true, true]);
+  assert.deepEqual(await build.end(failed, kindOf), failed);
+  assert.deepEqual(phases.slice(-3), ["collecting", "stopping", "ended"]);
+  assert.equal(build.record.result, "FAILED");
+});
+
+test("a stop that comes between the script's end and the collecting changes nothing", async () => {
+  using folder = testFolder();
+  const { build } = newBuild(folder.path);
+  await build.open(1000);
+  build.enter("running");
+  build.stop(timedOut);
+  build.collect(failed);
+  assert.deepEqual(build.state, { phase: "stopping", ending: failed });
+  assert.deepEqual(await build.end(failed, kindOf), failed);
+});
+
+test("nobody waits for a build that timed out, until somebody stops it", () => {
+  const { build } = newBuild("/nowhere");
+  build.enter("running");
+  build.stop(timedOut);
+  assert.deepEqual([build.signal.aborted, build.hurry.aborted], [true, false]);
+  assert.equal(build.stop(stopped), false);
+  assert.equal(build.hurry.aborted, true);
+  assert.deepEqual(build.state, { phase: "stopping", ending: timedOut });
+});
+
+test("a record is written even if the job removed the build's folder", async () => {
+  using folder = testFolder();
+  const { build } = newBuild(folder.path);
+  await build.open(1000);
+  rmSync(build.folder, { recursive: true });
+  assert.deepEqual(await build.end(passed, kindOf), passed);
+  assert.deepEqual((await readRecord(build.folder)).ending, passed);
+});
 
 test("after the end nothing changes any more", async () => {
   using folder = testFolder();

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
+import { lstatSync, writeFileSync } from "node:fs";
 import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { type JunitLimits, readJunit } from "#/builds/junit.ts";
+import { testFolder } from "../support/folders.ts";
 
 async function read(
   files: Record<string, string | Buffer>,
@@ -112,7 +114,78 @@ test("control characters that runners let through don't spoil the rest", async (
   );
   assert.equal(report.totals.tests, 2);
   assert.match(report.cases[0]?.details ?? "", /red/);
-  assert.match(report.warnings.join("\n"), /not well-formed: line 1, column 40: disallowed character/);
+  assert.match(report.warnings.join("\n"), /not well-formed: line 1, column \d+: undefined entity/);
+});
+
+test("a report is read to its end whatever characters it holds, raw or as references", async () => {
+  for (const odd of ["\u001b", "&#27;", "&#x1B;", "&#x0;", "&#1114112;", "\uffff", "\u0000", "&#xD800;"]) {
+    const cases = Array.from(
+      { length: 3000 },
+      (_, n) =>
+        `<testcase name="t${n}" classname="c"><system-out>${odd}[31mred${odd}[0m</system-out></testcase>`,
+    );
+    const last = `<testcase name="${odd}last"><failure>${odd}</failure></testcase>`;
+    const { totals, warnings } = await one(`<testsuite>\n${cases.join("\n")}${last}</testsuite>`);
+    assert.deepEqual(
+      { ...totals, time: 0 },
+      { tests: 3001, failures: 1, errors: 0, skipped: 0, time: 0 },
+      odd,
+    );
+    assert.deepEqual(warnings, [], odd);
+  }
+});
+
+test("references that are allowed stay, also when they are cut by a chunk", async () => {
+  const filler = "x".repeat(64 * 1024 - 60);
+  for (let shift = 0; shift < 12; shift++) {
+    const text = `<testsuite><!--${filler}${"y".repeat(shift)}--><testcase name="&#228;&amp;&#27;&#x1F600;&lt;"/></testsuite>`;
+    const { cases, warnings } = await one(text);
+    assert.deepEqual([cases[0]?.name, warnings], ["ä&\ufffd😀<", []]);
+  }
+});
+
+test("a report whose reading stops says so, and its open case is no error", async () => {
+  const many = "&nope;".repeat(30_000);
+  const report = await one(
+    `<testsuite><testcase name="a"/><testcase name="b">${many}</testcase></testsuite>`,
+  );
+  assert.deepEqual([report.totals.tests, report.totals.errors], [1, 0]);
+  assert.match(
+    report.warnings.join(),
+    /isn't read to its end: it has more than 10000 faults; the first is: line 1/,
+  );
+});
+
+test("a report from before the build doesn't count, unless the job keeps it", async () => {
+  using folder = testFolder();
+  const [old, fresh] = ["old.xml", "new.xml"].map((name) => join(folder.path, name));
+  assert.ok(old && fresh);
+  const write = (path: string, name: string) =>
+    writeFileSync(path, `<testsuite><testcase name="${name}"/></testsuite>`);
+  write(old, "a");
+  const before = lstatSync(old, { bigint: true }).ctimeNs;
+  do write(fresh, "b");
+  while (lstatSync(fresh, { bigint: true }).ctimeNs === before);
+  const parts = { workspace: folder.path, globs: ["*.xml"], period: { from: before + 1n } };
+  const skipped = await readJunit(parts);
+  assert.deepEqual(
+    skipped.cases.map(({ name }) => name),
+    ["b"],
+  );
+  assert.match(skipped.warnings.join(), /^test reports: left out, since older than this build: "old.xml"/);
+  const kept = await readJunit({ ...parts, stale: "keep" });
+  assert.equal(kept.totals.tests, 2);
+  assert.match(kept.warnings.join(), /^test reports: kept, though older than this build: "old.xml"/);
+});
+
+test("a workspace that is gone is a warning", async () => {
+  const report = await readJunit({
+    workspace: "/nowhere/at/all",
+    globs: ["*.xml"],
+    own: "<testsuite><testcase/></testsuite>",
+  });
+  assert.equal(report.totals.tests, 1);
+  assert.match(report.warnings.join(), /the job removed its workspace/);
 });
 
 test("encodings: UTF-16, Latin-1, a byte order mark, and characters across chunks", async () => {

@@ -14,7 +14,11 @@ test("an empty file: every default", async () => {
     servers: [],
     http: { host: "127.0.0.1", port: 8430, url: "http://127.0.0.1:8430" },
     host: { classes: ["auto"], executors: 1 },
-    builds: { keep: 200, keepDays: 30, minFreeBytes: 2 * 2 ** 30, maxConsoleBytes: 256 * 2 ** 20 },
+    builds: {
+      ...{ keep: 200, keepDays: 30, minFreeBytes: 2 * 2 ** 30, maxConsoleBytes: 256 * 2 ** 20 },
+      ...{ maxArtifactsBytes: 2 ** 30, maxArtifactFiles: 1000 },
+      ...{ maxReportBytes: 10 * 2 ** 20, maxReportFiles: 1000 },
+    },
     jobs: new Map(),
     devices: new Map(),
     stopTimeoutMs: 3_600_000,
@@ -33,6 +37,8 @@ test("a job with nothing but its script: every default", async () => {
     graceMs: 10_000,
     artifacts: [],
     junit: [],
+    stale: "skip",
+    secrets: [],
     limits: {},
     parameters: [],
   });
@@ -46,7 +52,9 @@ servers: [gearman.example, "[::1]:4731", { server: c:1, tls: { ca: own.pem } }]
 tls: { ca: tls/ca.pem, cert: box.pem, key: box.key }
 http: { listen: "0.0.0.0:80", url: https://rack7.example/labgear/ }
 host: { classes: [auto, fast-disk], executors: 2 }
-builds: { keep: 3, keep-days: 4, min-free: 0, max-console: 1.5MiB }
+builds:
+  { keep: 3, keep-days: 4, min-free: 0, max-console: 1.5MiB,
+    max-artifacts: 3GiB, max-artifact-files: 7, max-report: 5MB, max-report-files: 8 }
 stop-timeout: 0s
 orphan-timeout: 45s
 infrastructure-result: NODE_FAILURE
@@ -60,6 +68,7 @@ jobs:
     grace: 0s
     artifacts: ["build/*.bin"]
     junit: ["reports/*.xml"]
+    stale: keep
     limits: { memory: 4GB, processes: 500, cpu: 150% }
     parameters: [BOARD_REV]
 `,
@@ -81,7 +90,11 @@ jobs:
     ],
     http: { host: "0.0.0.0", port: 80, url: "https://rack7.example/labgear" },
     host: { classes: ["auto", "fast-disk"], executors: 2 },
-    builds: { keep: 3, keepDays: 4, minFreeBytes: 0, maxConsoleBytes: 1.5 * 2 ** 20 },
+    builds: {
+      ...{ keep: 3, keepDays: 4, minFreeBytes: 0, maxConsoleBytes: 1.5 * 2 ** 20 },
+      ...{ maxArtifactsBytes: 3 * 2 ** 30, maxArtifactFiles: 7 },
+      ...{ maxReportBytes: 5e6, maxReportFiles: 8 },
+    },
     stopTimeoutMs: 0,
     orphanTimeoutMs: 45_000,
     infrastructureResult: "NODE_FAILURE",
@@ -98,6 +111,8 @@ jobs:
           graceMs: 0,
           artifacts: ["build/*.bin"],
           junit: ["reports/*.xml"],
+          stale: "keep",
+          secrets: [],
           limits: { memory: 4e9, processes: 500, cpu: 1.5 },
           parameters: ["BOARD_REV"],
         },

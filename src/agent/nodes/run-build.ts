@@ -2,9 +2,9 @@
  * One build on its node, from top to bottom as the README's "How a build ends" tells it: open, check the box, workspace,
  * checkout, environment, run, collect.
  */
-import { rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
-import { collectArtifacts } from "#/builds/artifacts.ts";
+import { writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { collectArtifacts, isDiskFailure } from "#/builds/artifacts.ts";
 import type { Build } from "#/builds/build.ts";
 import { type Checkout, type CheckoutOptions, checkout } from "#/builds/checkout/checkout.ts";
 import type { Mirrors } from "#/builds/checkout/mirrors.ts";
@@ -14,10 +14,13 @@ import { buildVariables, jobEnvironment } from "#/builds/environment.ts";
 import { BuildError } from "#/builds/errors.ts";
 import { readJunit } from "#/builds/junit.ts";
 import { type BuildSecrets, provideSecrets } from "#/builds/secrets.ts";
+import { makeFolders } from "#/builds/workspace/files.ts";
+import { type BuildPeriod, beginPeriod } from "#/builds/workspace/period.ts";
 import { removeTree } from "#/builds/workspace/remove.ts";
 import { prepareWorkspace, setAside, workspaceOf } from "#/builds/workspace/workspace.ts";
-import type { Config, JobConfig } from "#/config/model.ts";
+import type { BuildsConfig, Config, JobConfig } from "#/config/model.ts";
 import { BoardFailure, inWords, meaningOf } from "#/devices/errors.ts";
+import { replaceFile } from "#/lib/replace-file.ts";
 import { formatDuration } from "#/lib/units.ts";
 import { type HostEnding, runHost } from "#/runners/script/run.ts";
 import type { ProcessTrees } from "#/runners/trees/tree.ts";
@@ -88,9 +91,11 @@ export interface JobOutcome {
   readonly junit?: string;
 }
 
-/** The name of that report, in the workspace and among the artifacts. */
+/** The name of that report among the artifacts. */
 const junitFile = "labgear-verdict.xml";
 
+/** For artifacts and test reports together. */
+const collectTimeoutMs = 5 * 60 * 1000;
 /** How long a stopped build goes on to collect: its ending goes out within a second of the end of its last process. */
 const collectAfterStopMs = 500;
 
@@ -107,6 +112,7 @@ export async function runBuild(
 ): Promise<Ending> {
   const { build, job } = request;
   const timeout = setTimeout(() => {
+    if (build.state.phase === "collecting") return;
     const reason = `the job's timeout of ${formatDuration(job.timeoutMs)} ran out`;
     // A slow server or disk is not the job's doing.
     if (build.state.phase === "preparing")
@@ -139,6 +145,7 @@ async function work(
   build.signal.throwIfAborted();
   const { executor } = workspaceOf(stateDir, build.record);
   const workspace = await prepareWorkspace({ stateDir, executor, job: job.name });
+  const endPeriod = await beginPeriod(workspace);
   const log = (line: string) => console.note(line);
   const options = { workspace, parameters, mirrors, trees, log, signal: build.signal };
   const renew = () => renewWorkspace(workspace, { stateDir, executor, job: job.name });
@@ -166,14 +173,14 @@ async function work(
 
   build.enter("running");
   const runScript = scriptRunner(request, { workspace, console, trees, env, secrets });
-  const { ending, junit } = board
+  const outcome = board
     ? await board.run({ ...request, console, workspace, runScript })
     : await runOnHost(job, runScript);
-
-  build.enter("collecting");
-  using deadline = stopDeadline(build, collectAfterStopMs);
+  const { ending } = outcome;
+  build.collect(ending);
+  using deadline = collectDeadline(build);
   const { signal } = deadline;
-  await collect(request, { workspace, signal, secrets, ...(junit !== undefined && { junit }) });
+  await collect(request, { ...outcome, workspace, signal, secrets, endPeriod, config: config().builds });
   for (const warning of build.record.warnings ?? []) await console.note(warning);
   return ending;
 }
@@ -243,7 +250,8 @@ async function writeParameters({
 }: BuildRequest): Promise<AsyncDisposable & { readonly path: string }> {
   const path = join(build.folder, "parameters.json");
   await writeFile(path, JSON.stringify(Object.fromEntries(parameters), null, 2), { mode: 0o600 });
-  return { path, [Symbol.asyncDispose]: () => rm(path, { force: true }) };
+  // Whatever the job made of it.
+  return { path, [Symbol.asyncDispose]: () => removeTree(path).catch(() => {}) };
 }
 
 /** Runs scripts in the workspace, with their output on the console; what they leave running is killed and recorded. */
@@ -264,6 +272,8 @@ function scriptRunner(
   return async (script, options = {}) => {
     const { name, graceMs = job.graceMs, signal = build.signal } = options;
     const suffix = name === undefined ? "" : `.${name}`;
+    // An earlier script of the build may have removed it.
+    await makeFolders(dirname(workspace), [basename(workspace)]);
     const { LABGEAR_PARAMETERS = "", LABGEAR_ARTIFACTS = "" } = env;
     const ending = await runHost({
       script,
@@ -286,52 +296,75 @@ function scriptRunner(
   };
 }
 
-/**
- * Keeps artifacts and test reports.
- * @param to.signal its abort ends that: what is kept by then counts
- * @param to.junit a report of our own, beside the job's
- * @throws the file system's error
- */
-async function collect(
-  { build, job }: BuildRequest,
-  to: { workspace: string; signal: AbortSignal; secrets: BuildSecrets; junit?: string },
-): Promise<void> {
-  const { workspace, signal, secrets, junit } = to;
-  const into = build.artifactsFolder;
-  if (junit !== undefined) {
-    await rm(join(workspace, junitFile), { recursive: true, force: true });
-    await writeFile(join(workspace, junitFile), junit, { flag: "wx" });
-    await writeFile(join(into, junitFile), junit);
-  }
-  // Also without globs: what the job itself put there is listed, and its links and devices are removed.
-  const collected = await collectArtifacts({ workspace, globs: job.artifacts, into, signal });
-  build.record.artifacts = collected.files;
-  warn(build, collected.warnings.map(secrets.mask));
-  const globs = junit === undefined ? job.junit : [...job.junit, junitFile];
-  if (globs.length === 0) return;
-  const report = await readJunit({ workspace, globs, signal });
-  build.record.tests = report.totals;
-  const masked = (_: string, value: unknown) => (typeof value === "string" ? secrets.mask(value) : value);
-  await writeFile(join(build.folder, "tests.json"), JSON.stringify(report.cases, masked));
-  warn(build, report.warnings.map(secrets.mask));
+interface Collecting {
+  readonly workspace: string;
+  /** Its abort ends it: what is kept by then counts. */
+  readonly signal: AbortSignal;
+  readonly endPeriod: () => Promise<BuildPeriod>;
+  readonly secrets: BuildSecrets;
+  /** A report of our own, beside the job's. */
+  readonly junit?: string;
+  readonly config: BuildsConfig;
 }
 
-/** A signal that aborts some time after the build is stopped; one that timed out keeps what it has like any other. */
-function stopDeadline(build: Build, ms: number): Disposable & { readonly signal: AbortSignal } {
-  const deadline = new AbortController();
+/**
+ * Keeps artifacts and test reports. What can't be kept is a warning: the job has ended, and with it its result is decided.
+ * @throws the file system's error when the box's disk is full or fails
+ */
+async function collect(request: BuildRequest, collecting: Collecting): Promise<void> {
+  try {
+    await collectFiles(request, collecting);
+  } catch (error) {
+    if (isDiskFailure(error)) throw error;
+    warn(request.build, [collecting.secrets.mask(`not everything can be kept: ${(error as Error).message}`)]);
+  }
+}
+
+async function collectFiles(
+  { build, job }: BuildRequest,
+  { workspace, signal, secrets, endPeriod, junit, config }: Collecting,
+): Promise<void> {
+  // A job that runs as the agent's user can remove it.
+  await makeFolders(dirname(build.folder), [basename(build.folder)]);
+  const own = junit === undefined ? new Map() : new Map([[junitFile, junit]]);
+  const shared = { workspace, period: await endPeriod(), stale: job.stale, signal };
+  // Also without globs: what the job itself put there is listed, and its links and devices are removed.
+  const collected = await collectArtifacts({
+    ...shared,
+    globs: job.artifacts,
+    into: build.artifactsFolder,
+    limits: { maxFiles: config.maxArtifactFiles, maxBytes: config.maxArtifactsBytes },
+    own,
+  });
+  build.record.artifacts = collected.files;
+  warn(build, collected.warnings.map(secrets.mask));
+  if (job.junit.length === 0 && junit === undefined) return;
+  const report = await readJunit({
+    ...shared,
+    globs: job.junit,
+    limits: { maxFiles: config.maxReportFiles, maxFileBytes: config.maxReportBytes },
+    ...(junit !== undefined && { own: junit }),
+  });
+  build.record.tests = report.totals;
+  warn(build, report.warnings.map(secrets.mask));
+  const masked = (_: string, value: unknown) => (typeof value === "string" ? secrets.mask(value) : value);
+  await replaceFile(join(build.folder, "tests.json"), JSON.stringify(report.cases, masked));
+}
+
+/** A signal that ends the collecting: when it takes too long, and soon after the build was stopped. */
+function collectDeadline({ hurry }: Build): Disposable & { readonly signal: AbortSignal } {
+  const soon = new AbortController();
   let timer: NodeJS.Timeout | undefined;
   const begin = () => {
-    const { state } = build;
-    if (state.phase === "stopping" && state.ending.kind === "timed-out") return;
-    timer = setTimeout(() => deadline.abort(), ms);
+    timer = setTimeout(() => soon.abort(), collectAfterStopMs);
   };
-  if (build.signal.aborted) begin();
-  else build.signal.addEventListener("abort", begin);
+  if (hurry.aborted) begin();
+  else hurry.addEventListener("abort", begin);
   return {
-    signal: deadline.signal,
+    signal: AbortSignal.any([soon.signal, AbortSignal.timeout(collectTimeoutMs)]),
     [Symbol.dispose]() {
       clearTimeout(timer);
-      build.signal.removeEventListener("abort", begin);
+      hurry.removeEventListener("abort", begin);
     },
   };
 }

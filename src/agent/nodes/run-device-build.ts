@@ -44,13 +44,15 @@ export async function reserveBoard(device: Device, { build, job }: BuildRequest)
     variables: variables(device),
     async run(host) {
       const done = await work(host, reservation, device).catch((error) => failed(error, host, reservation));
+      // What a stop interrupted says nothing of the board, and decides nothing.
+      if (build.signal.aborted) return { ending: { kind: "stopped", reason: "the job was stopped" } };
       outcome = done.outcome;
       return done;
     },
     async [Symbol.asyncDispose]() {
       await using _ = held;
-      if (build.signal.aborted) await interrupt(reservation);
-      else if (outcome) reservation.release(outcome);
+      if (outcome) reservation.release(outcome);
+      else if (build.signal.aborted) await interrupt(reservation);
     },
   };
 }

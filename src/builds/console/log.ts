@@ -4,8 +4,9 @@
  * the console is opened, so the times go on evenly when someone sets it. Readers follow the file, so none of them can slow
  * down the build.
  */
-import { type FileHandle, open } from "node:fs/promises";
-import { join } from "node:path";
+import { constants } from "node:fs";
+import { copyFile, type FileHandle, lstat, open } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { Condition } from "#/lib/condition.ts";
 import type { Masker } from "../masker.ts";
 
@@ -13,8 +14,18 @@ export function consoleFile(folder: string): string {
   return join(folder, "console.log");
 }
 
+function timesFile(folder: string): string {
+  return join(folder, "console.times");
+}
+
 /** Between two lines of `console.times`, which take 20 bytes each. */
 const timeStepMs = 100;
+
+const newline = 10;
+/** How much of the end is kept of a console that is cut, in bytes; half of it when the console is short. */
+const maxTail = 1024 * 1024;
+/** Of our notes in it, in bytes. */
+const maxNotes = 64 * 1024;
 
 /** Only the build writes it. */
 export class ConsoleLog {
@@ -22,12 +33,18 @@ export class ConsoleLog {
   readonly changed = new Condition();
   readonly file: string;
   readonly #log: FileHandle;
+  readonly #timesFile: string;
   readonly #times: FileHandle;
   readonly #max: number;
   /** Add it to performance.now() for Unix time. */
   readonly #epoch = Date.now() - performance.now();
   #size = 0;
-  #cut = 0;
+  /** What came after the beginning that is kept; written when the console is closed. */
+  #tail: Tail | undefined;
+  /** A line says so. */
+  #isCut = false;
+  /** The last byte that came, of the job or of us. */
+  #last = newline;
   #timesSize = 0;
   #lastTime = Number.NEGATIVE_INFINITY;
   #masker: Masker | undefined;
@@ -39,19 +56,20 @@ export class ConsoleLog {
   private constructor(file: string, log: FileHandle, times: FileHandle, max: number) {
     this.file = file;
     this.#log = log;
+    this.#timesFile = timesFile(dirname(file));
     this.#times = times;
     this.#max = max;
   }
 
   /**
    * @param folder the build's
-   * @param max bytes that are kept; what comes after is counted and dropped
+   * @param max bytes that are kept: the beginning, and the end
    */
   static async open(folder: string, max: number): Promise<ConsoleLog> {
     const file = consoleFile(folder);
     const log = await open(file, "a", 0o644);
     try {
-      return new ConsoleLog(file, log, await open(join(folder, "console.times"), "a", 0o644), max);
+      return new ConsoleLog(file, log, await open(timesFile(folder), "a", 0o644), max);
     } catch (error) {
       await log.close();
       throw error;
@@ -65,7 +83,7 @@ export class ConsoleLog {
 
   /** Bytes that were dropped. */
   get cut(): number {
-    return this.#cut;
+    return this.#tail?.cut ?? 0;
   }
 
   get closed(): boolean {
@@ -82,27 +100,49 @@ export class ConsoleLog {
    * @throws the file system's error, ENOSPC first of all
    */
   write(chunk: Uint8Array): Promise<void> {
-    const written = this.#turn.then(() => this.#append(this.#masker?.write(chunk) ?? chunk));
-    this.#turn = written.catch(() => {});
-    return written;
+    return this.#inTurn(() => this.#take(chunk));
   }
 
-  /** A line of our own among the job's. */
-  async note(text: string): Promise<void> {
-    await this.write(Buffer.from(`[labgear] ${text}\n`));
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => {});
+    return done;
   }
 
-  async #append(chunk: Uint8Array): Promise<void> {
+  /** A line of our own among the job's, also where the job's are cut. */
+  note(text: string): Promise<void> {
+    return this.#inTurn(() => this.#take(this.#line(text), true));
+  }
+
+  /** It begins a line, even behind the job's last one without an end. */
+  #line(text: string): Buffer {
+    return Buffer.from(`${this.#last === newline ? "" : "\n"}[labgear] ${text}\n`);
+  }
+
+  #take(bytes: Uint8Array, isNote = false): Promise<void> {
+    this.#last = bytes.at(-1) ?? this.#last;
+    return this.#append(this.#masker?.write(bytes) ?? bytes, isNote);
+  }
+
+  async #append(chunk: Uint8Array, isNote = false): Promise<void> {
     if (this.#closed || chunk.length === 0) return;
-    const kept = chunk.subarray(0, Math.max(0, this.#max - this.#size));
+    const head = this.#max - Math.min(maxTail, Math.floor(this.#max / 2));
+    const kept = this.#tail ? chunk.subarray(0, 0) : chunk.subarray(0, Math.max(0, head - this.#size));
     if (kept.length > 0) await this.#put(kept);
     if (kept.length === chunk.length) return;
-    const first = this.#cut === 0;
-    this.#cut += chunk.length - kept.length;
-    if (!first) return;
-    await this.#put(
-      Buffer.from(`\n[labgear] the console is cut here, at ${this.#max} bytes; the build goes on\n`),
-    );
+    this.#tail ??= new Tail(this.#max - head);
+    const rest = chunk.subarray(kept.length);
+    if (isNote) this.#tail.note(Buffer.from(rest));
+    else this.#tail.push(rest);
+    if (this.#isCut || this.#tail.cut === 0) return;
+    this.#isCut = true;
+    const text = `[labgear] the console is cut here, at ${head} bytes; the build goes on, and its last bytes follow at its end`;
+    await this.#put(Buffer.from(`\n${text}\n`));
+  }
+
+  async #putTail(tail: Tail): Promise<void> {
+    if (tail.cut > 0) await this.#put(Buffer.from(`[labgear] ${tail.cut} bytes are left out\n`));
+    for (const bytes of tail.pieces()) await this.#put(bytes);
   }
 
   async #put(bytes: Uint8Array): Promise<void> {
@@ -140,19 +180,88 @@ export class ConsoleLog {
       // What might have become a secret. A full disk has been noticed, or will be.
       if (this.#masker) await this.#append(this.#masker.end()).catch(() => {});
       this.#masker = undefined;
+      if (this.#tail) await this.#putTail(this.#tail).catch(() => {});
       this.#closed = true;
-      await Promise.allSettled([synced(this.#log), synced(this.#times)]);
+      await Promise.allSettled([synced(this.#log, this.file), synced(this.#times, this.#timesFile)]);
       this.changed.wake();
     });
     return this.#closing;
   }
 }
 
+/** The last bytes of the job, with our notes among them: those stay where the job's bytes are dropped. */
+class Tail {
+  readonly #ring: Buffer;
+  /** How many bytes of the job have come. */
+  #end = 0;
+  #notes: { readonly at: number; readonly bytes: Buffer }[] = [];
+  #notesSize = 0;
+  #notesCut = 0;
+
+  constructor(max: number) {
+    this.#ring = Buffer.allocUnsafe(max);
+  }
+
+  /** How many bytes were dropped. */
+  get cut(): number {
+    return this.#start + this.#notesCut;
+  }
+
+  get #start(): number {
+    return Math.max(0, this.#end - this.#ring.length);
+  }
+
+  push(bytes: Uint8Array): void {
+    const kept = bytes.subarray(Math.max(0, bytes.length - this.#ring.length));
+    this.#end += bytes.length;
+    const at = (this.#end - kept.length) % this.#ring.length;
+    this.#ring.set(kept.subarray(0, this.#ring.length - at), at);
+    this.#ring.set(kept.subarray(this.#ring.length - at), 0);
+  }
+
+  note(bytes: Buffer): void {
+    this.#notes.push({ at: this.#end, bytes });
+    this.#notesSize += bytes.length;
+    while (this.#notesSize > maxNotes) {
+      const dropped = this.#notes.shift()?.bytes.length ?? 0;
+      this.#notesSize -= dropped;
+      this.#notesCut += dropped;
+    }
+  }
+
+  *pieces(): Generator<Buffer> {
+    let from = this.#start;
+    for (const { at, bytes } of this.#notes) {
+      yield* this.#between(from, at);
+      yield bytes;
+      from = Math.max(from, at);
+    }
+    yield* this.#between(from, this.#end);
+  }
+
+  *#between(from: number, to: number): Generator<Buffer> {
+    for (let at = from; at < to; ) {
+      const place = at % this.#ring.length;
+      const piece = this.#ring.subarray(place, place + to - at);
+      yield piece;
+      at += piece.length;
+    }
+  }
+}
+
 /** Closes a file after syncing it: the record, which has its length, is synced too. */
-async function synced(file: FileHandle): Promise<void> {
+async function synced(file: FileHandle, path: string): Promise<void> {
   try {
+    // A job that runs as the agent's user can remove it; what was written is still there.
+    if (!(await isThere(file, path)))
+      await copyFile(`/proc/self/fd/${file.fd}`, path, constants.COPYFILE_EXCL);
     await file.datasync();
   } finally {
     await file.close();
   }
+}
+
+async function isThere(file: FileHandle, path: string): Promise<boolean> {
+  const [held, there] = [await file.stat(), await lstat(path).catch(() => undefined)];
+  return held.ino === there?.ino;
 }

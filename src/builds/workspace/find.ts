@@ -2,6 +2,8 @@
  * Finds files by globs below a folder in which a job could have left anything: in bounded memory, and never outside of the
  * folder.
  */
+import { isUtf8 } from "node:buffer";
+import type { Dirent } from "node:fs";
 import { opendir, realpath } from "node:fs/promises";
 import { isAbsolute, matchesGlob } from "node:path";
 import { reason } from "#/lib/errors.ts";
@@ -54,16 +56,29 @@ export async function* findFiles(
   const deep = pattern.includes("**") || /[{(][^})]*\//.test(pattern);
   let matches = 0;
   const depth = deep ? Number.POSITIVE_INFINITY : parts.length;
-  for await (const path of walk(base, from, depth, warnings, signal)) {
+  for await (const { path, problem } of walk(base, from, depth, warnings, signal)) {
     if (!matchesGlob(path, pattern)) continue;
     matches += 1;
-    yield path;
+    if (problem === undefined) yield path;
+    else warnings.add(`${quote(path)} is left out: ${problem}`);
   }
   if (matches === 0 && !signal?.aborted) warnings.add(`${quote(glob)} matches nothing`);
 }
 
+export interface Found {
+  /** Relative to the base. */
+  readonly path: string;
+  /** The same as the bytes that the file system has. */
+  readonly bytes: Buffer;
+  /** Why nothing can be opened by this path. */
+  readonly problem?: string;
+}
+
+/** In bytes; the system takes 4096, the name at the end included (PATH_MAX). */
+const maxFolderPath = 3500;
+
 /**
- * Everything below a folder that isn't a folder.
+ * Everything below a folder that isn't a folder, and folders that are nested too deep to look into.
  * @param from where to start, relative to base; "": base itself
  * @param depth the most names that a path has
  */
@@ -73,13 +88,13 @@ export async function* walk(
   depth: number,
   warnings: Warnings,
   signal?: AbortSignal,
-): AsyncGenerator<string> {
+): AsyncGenerator<Found> {
   if (from !== "" && !(await isFolder(base, from))) return;
-  const folders = [from];
+  const folders: Buffer[] = [Buffer.from(from)];
   let looked = 0;
   for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
     try {
-      for await (const entry of await opendir(folder === "" ? base : `${base}/${folder}`)) {
+      for await (const entry of await opendir(below(base, folder), { encoding: "buffer" as "utf8" })) {
         if (signal?.aborted) return;
         if (++looked > maxEntries) {
           warnings.add(
@@ -87,14 +102,24 @@ export async function* walk(
           );
           return;
         }
-        const path = folder === "" ? entry.name : `${folder}/${entry.name}`;
-        if (!entry.isDirectory()) yield path;
-        else if (path.split("/").length < depth) folders.push(path);
+        // With this encoding, names are bytes.
+        const { name } = entry as unknown as Dirent<Buffer>;
+        const bytes = folder.length === 0 ? name : Buffer.concat([folder, Buffer.from("/"), name]);
+        const path = bytes.toString();
+        if (!entry.isDirectory())
+          yield isUtf8(bytes) ? { path, bytes } : { path, bytes, problem: "its name is not UTF-8" };
+        else if (below(base, bytes).length > maxFolderPath)
+          yield { path, bytes, problem: "it is nested too deep" };
+        else if (path.split("/").length < depth) folders.push(bytes);
       }
     } catch (error) {
-      warnings.add(`${quote(folder)} can't be read: ${reason(error)}`);
+      warnings.add(`${quote(folder.toString())} can't be read: ${reason(error)}`);
     }
   }
+}
+
+function below(base: string, path: Buffer): Buffer {
+  return Buffer.concat([Buffer.from(`${base}/`), path]);
 }
 
 /** Any name as text on one line. */

@@ -23,7 +23,7 @@ const batchSize = 64;
  * @param path in a folder that no job can write
  * @throws BuildError REMOVE when something can't be removed; all else is
  */
-export async function removeTree(path: string): Promise<void> {
+export async function removeTree(path: string | Buffer): Promise<void> {
   try {
     const there = await lstat(path).catch(ignoreMissing);
     if (!there) return;
@@ -41,7 +41,7 @@ export async function removeTree(path: string): Promise<void> {
  * @param except names that stay
  * @throws BuildError REMOVE when something can't be removed; all else is
  */
-export async function emptyFolder(path: string, except: readonly string[] = []): Promise<void> {
+export async function emptyFolder(path: string | Buffer, except: readonly string[] = []): Promise<void> {
   await using root = await openFolder(Buffer.from(path)).catch((error) => {
     throw failure(Buffer.from(path), error);
   });

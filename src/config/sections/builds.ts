@@ -8,6 +8,12 @@ export interface BuildsConfig {
   readonly keepDays: number;
   readonly minFreeBytes: number;
   readonly maxConsoleBytes: number;
+  /** All artifacts of a build together. */
+  readonly maxArtifactsBytes: number;
+  readonly maxArtifactFiles: number;
+  /** One test report. */
+  readonly maxReportBytes: number;
+  readonly maxReportFiles: number;
 }
 
 /** The section once it has passed the schema. */
@@ -16,9 +22,16 @@ export interface BuildsDocument {
   readonly "keep-days"?: number;
   readonly "min-free"?: string | number;
   readonly "max-console"?: string | number;
+  readonly "max-artifacts"?: string | number;
+  readonly "max-artifact-files"?: number;
+  readonly "max-report"?: string | number;
+  readonly "max-report-files"?: number;
 }
 
-const defaults = { keep: 200, keepDays: 30, minFree: "2GiB", maxConsole: "256MiB" };
+const defaults = {
+  ...{ keep: 200, keepDays: 30, minFree: "2GiB", maxConsole: "256MiB" },
+  ...{ maxArtifacts: "1GiB", maxArtifactFiles: 1000, maxReport: "10MiB", maxReportFiles: 1000 },
+};
 
 export const buildsSchema: SchemaObject = {
   type: ["object", "null"],
@@ -49,7 +62,34 @@ export const buildsSchema: SchemaObject = {
       type: ["string", "integer"],
       kind: kinds.size,
       default: defaults.maxConsole,
-      description: "How much of a build's console is kept. The rest is dropped, and the log says so.",
+      description:
+        "How much of a build's console is kept: its beginning and its end. A line says what is left out.",
+    },
+    "max-artifacts": {
+      type: ["string", "integer"],
+      kind: kinds.size,
+      default: defaults.maxArtifacts,
+      description: "How much a build's artifacts may take together. What exceeds it is left out.",
+    },
+    "max-artifact-files": {
+      type: "integer",
+      minimum: 1,
+      maximum: 100_000,
+      default: defaults.maxArtifactFiles,
+      description: "How many artifacts of a build are kept.",
+    },
+    "max-report": {
+      type: ["string", "integer"],
+      kind: kinds.size,
+      default: defaults.maxReport,
+      description: "How large a JUnit report may be. A larger one is not read.",
+    },
+    "max-report-files": {
+      type: "integer",
+      minimum: 1,
+      maximum: 100_000,
+      default: defaults.maxReportFiles,
+      description: "How many JUnit reports of a build are read.",
     },
   },
 };
@@ -60,5 +100,9 @@ export function resolveBuilds(document: BuildsDocument): BuildsConfig {
     keepDays: document["keep-days"] ?? defaults.keepDays,
     minFreeBytes: bytes(document["min-free"] ?? defaults.minFree),
     maxConsoleBytes: bytes(document["max-console"] ?? defaults.maxConsole),
+    maxArtifactsBytes: bytes(document["max-artifacts"] ?? defaults.maxArtifacts),
+    maxArtifactFiles: document["max-artifact-files"] ?? defaults.maxArtifactFiles,
+    maxReportBytes: bytes(document["max-report"] ?? defaults.maxReport),
+    maxReportFiles: document["max-report-files"] ?? defaults.maxReportFiles,
   };
 }

@@ -64,6 +64,8 @@ export interface JobConfig {
   /** Globs inside the workspace. */
   readonly artifacts: readonly string[];
   readonly junit: readonly string[];
+  /** What happens to artifacts and reports that are older than the build. */
+  readonly stale: "skip" | "keep";
   readonly limits: LimitsConfig;
   /** Names of parameters that become environment variables besides the standard ones. */
   readonly parameters: readonly string[];
@@ -84,6 +86,7 @@ export interface JobDocument {
   readonly grace?: string;
   readonly artifacts?: readonly string[];
   readonly junit?: readonly string[];
+  readonly stale?: "skip" | "keep";
   readonly limits?: {
     readonly memory?: string | number;
     readonly processes?: number;
@@ -94,7 +97,7 @@ export interface JobDocument {
   readonly secrets?: SecretsDocument;
 }
 
-const defaults = { timeout: "2h", grace: "10s" };
+const defaults = { timeout: "2h", grace: "10s", stale: "skip" } as const;
 
 const workOptions = ["run", "shell", "steps", "firmware"] as const;
 
@@ -198,6 +201,12 @@ export const jobSchema: SchemaObject = {
       uniqueItems: true,
       items: { type: "string", kind: glob },
       description: "The JUnit XML reports to show with the build: patterns relative to the workspace.",
+    },
+    stale: {
+      enum: ["skip", "keep"],
+      default: defaults.stale,
+      description:
+        "What to do with artifacts and reports in the workspace that are older than the build: skip them with a warning, or keep them, marked.",
     },
     limits,
     parameters: {
@@ -318,6 +327,7 @@ export function resolveJob(name: string, entry: JobDocument, resolveFile: Resolv
     graceMs: milliseconds(entry.grace ?? defaults.grace),
     artifacts: entry.artifacts ?? [],
     junit: entry.junit ?? [],
+    stale: entry.stale ?? defaults.stale,
     limits: resolveLimits(entry.limits ?? {}),
     parameters: entry.parameters ?? [],
     secrets: resolveSecrets(name, entry.secrets ?? {}, resolveFile),

@@ -110,7 +110,7 @@ const notStarted: Omit<HostEnding, "warnings"> = {
 async function prepareScript(script: string, file: string): Promise<[string, ...string[]]> {
   try {
     // A job may have put a link there.
-    await rm(file, { force: true });
+    await rm(file, { recursive: true, force: true });
     await writeFile(file, script, { mode: 0o700, flag: "wx" });
   } catch (error) {
     throw new RunnerError("SCRIPT", `the script can't be written: ${(error as Error).message}`, {

@@ -80,7 +80,10 @@ const builds: Record<string, SchemaObject> = {
       warnings: texts,
     },
   ),
-  Artifact: object({ path: text, size: count, type: described(text, "Its media type.") }),
+  Artifact: object(
+    { path: text, size: count, type: described(text, "Its media type.") },
+    { stale: described({ const: true }, "It is older than the build.") },
+  ),
 };
 
 const consoles: Record<string, SchemaObject> = {

@@ -44,6 +44,8 @@ export interface Artifact {
   readonly size: number;
   /** The media type it is served with. */
   readonly type: string;
+  /** It is older than the build. */
+  readonly stale?: true;
 }
 
 /** /api/jobs/JOB: a job that is configured, or has builds. */
@@ -113,7 +115,10 @@ export function viewOfRecord(agent: AgentView, record: BuildRecord, running?: Bu
     ...(description !== undefined && { description: sanitize(description) }),
     ...(console && { console: { bytes: console.size, cut: console.cut } }),
     ...(running && running.state.phase !== "ended" && { running: runningBuild(agent, running) }),
-    artifacts: artifacts.map(({ path, size }) => ({ path, size, type: artifactType(path) })),
+    artifacts: artifacts.map(({ path, size, stale }) => ({
+      ...{ path, size, type: artifactType(path) },
+      ...(stale && { stale }),
+    })),
   };
 }
 

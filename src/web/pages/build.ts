@@ -125,8 +125,8 @@ function artifactsSection(url: string, artifacts: readonly Artifact[]): Html {
 <table class="artifacts">
 <thead><tr><th scope="col">File</th><th scope="col">Type</th><th scope="col" class="number">Size</th></tr></thead>
 <tbody>${artifacts.map(
-    ({ path, type, size: bytes }) =>
-      html`<tr><th scope="row"><a href="${url}/artifacts/${path.split("/").map(encodeURIComponent).join("/")}"><bdi>${path}</bdi></a></th><td>${type}</td><td class="number">${formatSize(bytes)}</td></tr>`,
+    ({ path, type, size: bytes, stale }) =>
+      html`<tr><th scope="row"><a href="${url}/artifacts/${path.split("/").map(encodeURIComponent).join("/")}"><bdi>${path}</bdi></a>${stale && html` <span class="quiet">older than the build</span>`}</th><td>${type}</td><td class="number">${formatSize(bytes)}</td></tr>`,
   )}</tbody>
 </table></section>`;
 }

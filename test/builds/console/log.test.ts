@@ -86,40 +86,107 @@ test("a write is in the file when it resolves", async () => {
   await console.close();
 });
 
-test("a console that is full keeps exactly what fits, says so once, and counts the rest", async () => {
+const cutLine = (at: number) =>
+  `\n[labgear] the console is cut here, at ${at} bytes; the build goes on, and its last bytes follow at its end\n`;
+
+test("a console that is full keeps its beginning and its end, and says how much is missing", async () => {
   using folder = testFolder();
   const console = await ConsoleLog.open(folder.path, 10);
-  await console.write(Buffer.from("01234567"));
-  await console.write(Buffer.from("89"));
-  assert.equal(readFileSync(console.file, "utf8"), "0123456789", "full, but nothing is lost yet");
+  await console.write(Buffer.from("012345"));
+  await console.write(Buffer.from("6789"));
+  assert.equal(console.cut, 0);
   await Promise.all(["abc", "", "def", "g"].map((text) => console.write(Buffer.from(text))));
-  const line = "\n[labgear] the console is cut here, at 10 bytes; the build goes on\n";
-  assert.equal(readFileSync(console.file, "utf8"), `0123456789${line}`);
+  assert.equal(readFileSync(console.file, "utf8"), `01234${cutLine(5)}`, "who follows it live sees that");
   assert.equal(console.cut, 7);
-  assert.equal(console.size, 10 + line.length);
-  await console.note("dropped");
-  assert.equal(console.cut, 7 + "[labgear] dropped\n".length);
   await console.close();
-  assert.equal(readFileSync(console.file, "utf8"), `0123456789${line}`);
+  assert.equal(readFileSync(console.file, "utf8"), `01234${cutLine(5)}[labgear] 7 bytes are left out\ncdefg`);
+  assert.equal(console.size, readFileSync(console.file).length);
 });
 
-test("the cut is at its byte inside of a chunk and of a character", async () => {
+test("a console that just fits is whole", async () => {
   using folder = testFolder();
-  const console = await ConsoleLog.open(folder.path, 4);
-  await console.write(Buffer.from("ab€cd"));
+  const console = await ConsoleLog.open(folder.path, 10);
+  for (const byte of "0123456789") await console.write(Buffer.from(byte));
   await console.close();
-  const kept = readFileSync(console.file);
-  assert.ok(kept.subarray(0, 5).equals(Buffer.from([97, 98, 0xe2, 0x82, 10])));
-  assert.equal(console.cut, 3);
+  assert.equal(readFileSync(console.file, "utf8"), "0123456789");
+  assert.deepEqual([console.cut, console.size], [0, 10]);
 });
 
-test("a job that prints more than the console keeps isn't held on disk", async () => {
+test("our notes stay where the job's output is cut, in their place", async () => {
+  using folder = testFolder();
+  const console = await ConsoleLog.open(folder.path, 10);
+  const write = (text: string) => console.write(Buffer.from(text));
+  await write("01234\n");
+  await write("x".repeat(1000));
+  await console.note("first");
+  await write("y".repeat(1000));
+  await write("\nab");
+  await console.note("second");
+  await write("\nc");
+  await console.note("third");
+  await console.close();
+  assert.equal(
+    readFileSync(console.file, "utf8"),
+    `01234${cutLine(5)}[labgear] 2001 bytes are left out\n\n[labgear] first\n\nab\n[labgear] second\n\nc\n[labgear] third\n`,
+  );
+});
+
+test("many notes are bounded, too", async () => {
   using folder = testFolder();
   const console = await ConsoleLog.open(folder.path, 1000);
-  for (let round = 0; round < 100; round++) await console.write(Buffer.alloc(100_000, 120));
+  for (let n = 0; n < 10_000; n++) await console.note(`note ${n}`);
   await console.close();
-  assert.equal(console.cut, 100 * 100_000 - 1000);
-  assert.ok(readFileSync(console.file).length < 1100);
+  assert.ok(console.size < 70_000);
+  assert.match(readFileSync(console.file, "utf8"), /^\[labgear\] note 0\n(.*\n)*\[labgear\] note 9999\n$/);
+});
+
+for (const seed of [1, 2, 3, 4]) {
+  test(`the end is the end, however it was cut (seed ${seed})`, async () => {
+    using folder = testFolder();
+    const random = seeded(seed);
+    const max = 2 * (1 + random(5000));
+    const bytes = seededBytes(random, 1 + random(50_000));
+    const console = await ConsoleLog.open(folder.path, max);
+    for (let at = 0; at < bytes.length; ) {
+      const length = random(10) === 0 ? random(20_000) : random(300);
+      await console.write(bytes.subarray(at, at + length));
+      at += length;
+    }
+    await console.close();
+    const kept = readFileSync(console.file);
+    assert.equal(console.cut, Math.max(0, bytes.length - max));
+    const half = Math.min(max / 2, bytes.length);
+    assert.ok(kept.subarray(0, half).equals(bytes.subarray(0, half)));
+    const rest = Math.min(max / 2, bytes.length - half);
+    assert.ok(kept.subarray(kept.length - rest).equals(bytes.subarray(bytes.length - rest)));
+    assert.ok(kept.length <= max + 200);
+  });
+}
+
+test("a note of ours always begins a line", async () => {
+  using folder = testFolder();
+  const console = await ConsoleLog.open(folder.path, plenty);
+  await console.note("begun");
+  await console.write(Buffer.from("no newline at end"));
+  await Promise.all([console.note("one"), console.note("two")]);
+  await console.write(Buffer.from("line\n"));
+  await console.note("three");
+  await console.close();
+  assert.equal(
+    readFileSync(console.file, "utf8"),
+    "[labgear] begun\nno newline at end\n[labgear] one\n[labgear] two\nline\n[labgear] three\n",
+  );
+});
+
+test("a console whose file the job removed is there in the end", async () => {
+  using folder = testFolder();
+  const console = await ConsoleLog.open(folder.path, plenty);
+  await console.write(Buffer.from("before\n"));
+  for (const name of readdirSync(folder.path)) rmSync(join(folder.path, name));
+  await console.write(Buffer.from("after\n"));
+  await console.close();
+  assert.equal(readFileSync(console.file, "utf8"), "before\nafter\n");
+  assert.equal(timesOf(folder.path).length, 1);
 });
 
 test("the times say of every byte when it came, to a tenth of a second", async (t) => {

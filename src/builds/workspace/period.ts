@@ -1,0 +1,89 @@
+/**
+ * Which files of a workspace are a build's own: those that changed while it ran. The time of the last change (ctime) counts, since
+ * no program can set it: a file that is copied with its old time, touched, renamed or unpacked is the build's, and a link is as old
+ * as the file it leads to.
+ */
+import { constants } from "node:fs";
+import { open } from "node:fs/promises";
+import { quote } from "./find.ts";
+
+/** By the clock of the workspace's file system, in nanoseconds of Unix time. */
+export interface BuildPeriod {
+  readonly from: bigint;
+  /** Later changes are of a time when the clock was ahead; absent: it can't be said. */
+  readonly to?: bigint;
+}
+
+const second = 1_000_000_000n;
+/** How far both clocks may drift apart before one of them was set. */
+const tolerance = second;
+/** What a process changes that outlived the build is left to count. */
+const grace = 60n * second;
+
+export function isOwnFile({ from, to }: BuildPeriod, { ctimeNs }: { readonly ctimeNs: bigint }): boolean {
+  return ctimeNs >= from && (to === undefined || ctimeNs <= to);
+}
+
+/**
+ * Begins a period; call it before anything is written to the workspace.
+ * @returns ends the period; someone may have set the clock meanwhile
+ */
+export async function beginPeriod(workspace: string): Promise<() => Promise<BuildPeriod>> {
+  const from = await fileClock(workspace);
+  const begun = performance.now();
+  return async () => {
+    const elapsed = BigInt(Math.round((performance.now() - begun) * 1e6));
+    return periodOf(from, await fileClock(workspace).catch(() => from + elapsed), elapsed);
+  };
+}
+
+/**
+ * @param elapsed by a clock that nobody sets
+ * @internal
+ */
+export function periodOf(from: bigint, now: bigint, elapsed: bigint): BuildPeriod {
+  const isSetBack = now - from < elapsed - tolerance;
+  return isSetBack ? { from: now - elapsed } : { from, to: now + grace };
+}
+
+const maxNamed = 20;
+
+/** The files that are older than the build. */
+export class OldFiles {
+  readonly #period: BuildPeriod | undefined;
+  readonly #keeps: boolean;
+  readonly #paths = new Set<string>();
+
+  /** @param parts.period absent: there are no old files */
+  constructor({ period, stale = "skip" }: { period?: BuildPeriod; stale?: "skip" | "keep" }) {
+    this.#period = period;
+    this.#keeps = stale === "keep";
+  }
+
+  leavesOut(path: string, stat: { readonly ctimeNs: bigint }): boolean {
+    if (!this.#period || isOwnFile(this.#period, stat)) return false;
+    this.#paths.add(path);
+    return !this.#keeps;
+  }
+
+  has(path: string): boolean {
+    return this.#paths.has(path);
+  }
+
+  /** A warning that names them; empty when there are none. */
+  get lines(): string[] {
+    const names = [...this.#paths].slice(0, maxNamed).map(quote);
+    const more = this.#paths.size - names.length;
+    if (names.length === 0) return [];
+    const which = `older than this build: ${names.join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
+    return [this.#keeps ? `kept, though ${which}` : `left out, since ${which} (stale: keep would keep them)`];
+  }
+}
+
+/** What time it is for the file system of a folder: another machine's, perhaps. */
+async function fileClock(folder: string): Promise<bigint> {
+  await using handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  const now = new Date();
+  await handle.utimes(now, now);
+  return (await handle.stat({ bigint: true })).ctimeNs;
+}

@@ -24,10 +24,13 @@ rm -rf objects/pack/tmp_* objects/pack/*.keep objects/tmp_*
 
 /**
  * $2, a ref or a commit, becomes refs/labgear/fetched. All tags come along, for git describe. --prune takes a name that the server
- * doesn't list in full for one that is gone. --update-shallow: a source may be shallow itself (git-fetch(1)).
+ * doesn't list in full for one that is gone. A former branch a,
+ * which it doesn't prune, is in the way of the branch a/b. --update-shallow: a source may be shallow itself (git-fetch(1)).
  */
 const fetchScript = `${prepare}
 branch=$3 deepen=
+above=$3
+while [ "$above" != "\${above%/*}" ]; do above=\${above%/*}; git update-ref -d "refs/heads/$above"; done
 case $2 in refs/*|HEAD) prune=--prune ;; *) prune=--no-prune ;; esac
 set -- "+$2:refs/labgear/fetched" '+refs/tags/*:refs/tags/*'
 [ -z "$branch" ] || set -- "$@" "+refs/heads/$branch*:refs/heads/$branch*"

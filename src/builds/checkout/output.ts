@@ -79,6 +79,8 @@ function anyOf(...texts: string[]): RegExp {
 /** The box is at fault. */
 export const localTrouble =
   /No space left|Disk quota|Read-only file system|unable to (write|create)|Input\/output error/i;
+/** A commit has a name that git refuses, or no file system of a box can have. */
+export const notStorable = /File name too long|cannot create directory at .{1900}|invalid path '/i;
 /** A repository on this box is damaged. */
 export const damaged = anyOf(
   "bad object|corrupt|loose object|did not send all necessary objects|missing (blob|tree|commit)",

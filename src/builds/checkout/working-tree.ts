@@ -2,14 +2,17 @@
 import { BuildError } from "../errors.ts";
 import type { Fetched } from "./fetch.ts";
 import { type Finished, type GitOptions, run } from "./git.ts";
-import { gist, localTrouble } from "./output.ts";
+import { gist, localTrouble, notStorable } from "./output.ts";
 import type { Source } from "./source.ts";
 
 /**
  * rm(1) takes names as bytes and trees of any depth. A job may have taken its own rights to folders away; what still can't be
- * removed belongs to another user.
+ * removed belongs to another user. rm would also empty what a job left mounted here from the same disk
+ * (proc_pid_mountinfo(5) has blanks as \\040).
  */
 const emptyScript = `
+here=$(pwd -P | sed 's/ /\\\\040/g')
+if grep -qF " $here/" /proc/self/mountinfo; then echo 'error: something is mounted in it' >&2; exit 30; fi
 empty() { find . -mindepth 1 -maxdepth 1 -exec rm -rf --one-file-system -- {} +; }
 empty 2>/dev/null || { chmod -R u+rwx . 2>/dev/null; empty || exit 30; }
 `;
@@ -79,6 +82,8 @@ export async function makeWorkingTree(
 function failure({ code, output }: Finished): BuildError {
   const why = gist(output);
   if (code === 30) return new BuildError("WORKSPACE", `the workspace can't be emptied: ${why}`);
+  if (code === 32 && notStorable.test(output))
+    return new BuildError("CHECKOUT_REFUSED", `the commit can't be checked out: ${why}`);
   if (code === 34 && !localTrouble.test(output))
     return new BuildError("CHECKOUT_REFUSED", `the submodules can't be checked out: ${why}`);
   return new BuildError("CHECKOUT", `the commit can't be checked out: ${why}`, { cause: output });

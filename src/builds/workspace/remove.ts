@@ -4,7 +4,17 @@
  */
 import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import { chmod, type FileHandle, lstat, open, opendir, rename, rmdir, unlink } from "node:fs/promises";
+import {
+  chmod,
+  type FileHandle,
+  lstat,
+  open,
+  opendir,
+  readFile,
+  rename,
+  rmdir,
+  unlink,
+} from "node:fs/promises";
 import { reason } from "#/lib/errors.ts";
 import { shown } from "#/lib/text.ts";
 import { BuildError } from "../errors.ts";
@@ -45,19 +55,19 @@ export async function emptyFolder(path: string | Buffer, except: readonly string
   await using root = await openFolder(Buffer.from(path)).catch((error) => {
     throw failure(Buffer.from(path), error);
   });
-  await new Removal(root, (await root.stat()).dev).run(except);
+  await new Removal(root, await mountOf(root)).run(except);
 }
 
 class Removal {
   readonly #root: FileHandle;
-  readonly #device: number;
+  readonly #mount: string;
   /** Folders from far below, in the root now, that are still to be removed. */
   readonly #moved: Buffer[] = [];
   #failure: BuildError | undefined;
 
-  constructor(root: FileHandle, device: number) {
+  constructor(root: FileHandle, mount: string) {
     this.#root = root;
-    this.#device = device;
+    this.#mount = mount;
   }
 
   async run(except: readonly string[]): Promise<void> {
@@ -91,8 +101,8 @@ class Removal {
     const path = inside(parent, name);
     {
       await using folder = await openFolder(path);
-      if ((await folder.stat()).dev !== this.#device)
-        throw Object.assign(new Error("another file system is mounted there"), { code: "EXDEV" });
+      if ((await mountOf(folder)) !== this.#mount)
+        throw Object.assign(new Error("something is mounted there"), { code: "EXDEV" });
       if (depth >= maxDepth) {
         const moved = Buffer.from(`.old-${randomUUID()}`);
         await rename(path, inside(this.#root, moved));
@@ -126,6 +136,12 @@ async function openFolder(path: Buffer): Promise<FileHandle> {
     await chmod(`/proc/self/fd/${found.fd}`, 0o700);
     return await open(`/proc/self/fd/${found.fd}`, constants.O_RDONLY | constants.O_DIRECTORY);
   }
+}
+
+/** Which mount a folder is on: a bind mount from the same disk has the same device (proc_pid_fdinfo(5)). */
+async function mountOf(folder: FileHandle): Promise<string> {
+  const info = await readFile(`/proc/self/fdinfo/${folder.fd}`, "latin1");
+  return /^mnt_id:\s*(\d+)/m.exec(info)?.[1] ?? "";
 }
 
 /** The path of something in an open folder: the kernel goes from the descriptor (proc_pid_fd(5)). */

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { chmod, lstat, mkdir, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
+import { lacksMount } from "../../support/folders.ts";
 import {
   freePort,
   gitDaemon,
@@ -384,4 +386,46 @@ test("a console that can't be written ends the checkout, and git with it", real,
     at("CHECKOUT", /no space left/),
   );
   assert.deepEqual(await processesWith(mark), []);
+});
+
+test("a branch below the name of a former one", real, async () => {
+  await using o = await lab();
+  o.repository.git("branch", "feature", o.commit);
+  await o.run({ ZUUL_REF: "refs/heads/feature" });
+  o.repository.git("branch", "-D", "feature");
+  for (const name of ["feature/part/one", "feature/part"]) {
+    o.repository.git("branch", name, o.commit);
+    assert.deepEqual(await o.run({ ZUUL_REF: `refs/heads/${name}` }), { commit: o.commit });
+    o.repository.git("branch", "-D", name);
+  }
+});
+
+test("a commit with names that no file system takes is refused", real, async () => {
+  await using o = await lab();
+  const blob = o.repository.git("rev-parse", `${o.commit}:README.md`).trim();
+  for (const path of ["n".repeat(300), Array(25).fill("p".repeat(200)).join("/")]) {
+    o.repository.git("update-index", "--add", "--cacheinfo", `100644,${blob},${path}`);
+    const tree = o.repository.git("write-tree").trim();
+    o.repository.git("update-ref", ref, o.repository.git("commit-tree", "-m", "names", tree).trim());
+    await assert.rejects(o.run({}), at("CHECKOUT_REFUSED", /can't be checked out/));
+    o.repository.git("update-index", "--force-remove", path);
+  }
+});
+
+test("what a build left mounted in the workspace stays whole", {
+  ...real,
+  skip: real.skip || lacksMount(),
+}, async () => {
+  await using o = await lab();
+  const [place, elsewhere] = [join(o.workspace, "bound"), join(o.path, "elsewhere")];
+  for (const folder of [place, elsewhere]) await mkdir(folder);
+  await writeFile(join(elsewhere, "precious"), "");
+  execFileSync("mount", ["--bind", elsewhere, place]);
+  try {
+    await assert.rejects(o.run({}), at("WORKSPACE", /something is mounted in it/));
+    assert.deepEqual(await readdir(elsewhere), ["precious"]);
+  } finally {
+    execFileSync("umount", [place]);
+  }
+  await o.run({});
 });

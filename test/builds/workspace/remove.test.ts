@@ -5,7 +5,7 @@ import { chmod, mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { emptyFolder, removeTree } from "#/builds/workspace/remove.ts";
-import { testFolder } from "../../support/folders.ts";
+import { lacksMount, testFolder } from "../../support/folders.ts";
 import { asNobody, lacksRoot } from "../../support/nobody.ts";
 
 /** So many folders in one another, deeper than any path can name, with a file in the last one. */
@@ -59,6 +59,24 @@ test("only what is excepted stays", async () => {
   await emptyFolder(base.path, [".git"]);
   assert.deepEqual(readdirSync(base.path), [".git"]);
   assert.ok(existsSync(join(base.path, ".git/x")));
+});
+
+test("what is bound into the tree from the same disk stays", { skip: lacksMount() }, async () => {
+  using base = testFolder();
+  const [tree, elsewhere] = [join(base.path, "tree"), join(base.path, "elsewhere")];
+  await mkdir(join(tree, "bound"), { recursive: true });
+  await mkdir(elsewhere);
+  await writeFile(join(elsewhere, "precious"), "");
+  await writeFile(join(tree, "file"), "");
+  execFileSync("mount", ["--bind", elsewhere, join(tree, "bound")]);
+  try {
+    await assert.rejects(removeTree(tree), { code: "REMOVE", message: /^"bound" can't be removed: EXDEV$/ });
+    assert.deepEqual(readdirSync(tree), ["bound"]);
+    assert.deepEqual(readdirSync(elsewhere), ["precious"]);
+  } finally {
+    execFileSync("umount", [join(tree, "bound")]);
+  }
+  await removeTree(tree);
 });
 
 test("a link in place of the folder isn't followed", async () => {

@@ -47,8 +47,12 @@ class Follower {
   #manager: string | undefined;
   #result: string | undefined;
   #reason: string | undefined;
-  /** How much of the console has been shown, in bytes. */
+  #cause: string | undefined;
+  /** How much of the console has been shown, or left out, in bytes. */
   #offset = 0;
+  #leftOut = 0;
+  /** How to get the whole console. */
+  #whole: string | undefined;
   #interrupted = false;
 
   constructor(options: FollowOptions) {
@@ -75,11 +79,16 @@ class Follower {
       this.#result = "ABORTED";
       this.#reason = "cancelled while it was queued";
     }
-    const [result, reason] = [this.#result, this.#reason];
+    if (this.#leftOut > 0 && this.#whole !== undefined) {
+      const text = `${this.#leftOut} bytes are not shown; the whole console: ${this.#whole}`;
+      this.#options.renderer.show({ event: "notice", text });
+    }
+    const [result, reason, cause] = [this.#result, this.#reason, this.#cause];
     this.#options.renderer.show({
       event: "ended",
       ...(result !== undefined && { result }),
       ...(reason !== undefined && { reason }),
+      ...(cause !== undefined && { cause }),
     });
     return result === undefined ? exitCodes.noResult : (codeByResult[result] ?? exitCodes.failure);
   }
@@ -102,7 +111,8 @@ class Follower {
     const isCancelled = await this.#options.cancel();
     if (this.#manager !== undefined) return;
     if (isCancelled) return this.#cancelled.resolve(undefined);
-    const text = "the build is already running and cannot be stopped from here: see `labgear stop --help`";
+    const text =
+      "the build is running: it is stopped as soon as it reports where; see also `labgear stop --help`";
     this.#options.renderer.show({ event: "notice", text });
   }
 
@@ -116,11 +126,13 @@ class Follower {
     else if (this.#manager === undefined && typeof data.manager === "string" && data.number !== undefined) {
       this.#manager = data.manager;
       const facts = pick(data, "name", "number", "manager", "node_name", "url");
+      this.#whole = `\`labgear log ${data.name}#${data.number}\` on ${data.manager}, or ${data.url}/console`;
       this.#options.renderer.show({ event: "started", ...facts });
       if (this.#interrupted) this.#stop().catch(() => {});
     }
     if (typeof data.result === "string") this.#result = data.result;
     if (typeof data.reason === "string") this.#reason = data.reason;
+    if (typeof data.cause === "string") this.#cause = data.cause;
   }
 
   #showOutput(text: string, offset: unknown): void {
@@ -128,8 +140,9 @@ class Follower {
     const at = typeof offset === "number" ? offset : this.#offset;
     const missed = at - this.#offset;
     // A client that submits a running build's unique joins that build in the middle.
-    const why = this.#manager === undefined ? "came before this" : "came too fast and are not shown here";
+    const why = this.#offset === 0 ? "came before this" : "came too fast and are not shown here";
     if (missed > 0) renderer.show({ event: "notice", text: `${missed} bytes ${why}` });
+    this.#leftOut += Math.max(0, missed);
     this.#offset = at + Buffer.byteLength(text);
     renderer.show({ event: "output", text });
   }

@@ -12,7 +12,7 @@ export type ShownEvent =
   | { readonly event: "progress"; readonly percent: number }
   | { readonly event: "stopping"; readonly again: string }
   | { readonly event: "notice"; readonly text: string }
-  | { readonly event: "ended"; readonly result?: string; readonly reason?: string };
+  | { readonly event: "ended"; readonly result?: string; readonly reason?: string; readonly cause?: string };
 
 export interface Renderer extends Disposable {
   show(event: ShownEvent): void;

@@ -24,7 +24,7 @@ export interface BuildFacts {
   readonly labels: readonly string[];
 }
 
-/** The object of a build's first packet; the last one adds `result`. */
+/** The object of a build's first packet; the last one adds `result`, and `reason` and `cause` if the build hasn't passed. */
 export function buildData(worker: WorkerFacts, build: BuildFacts): Record<string, unknown> {
   return {
     name: build.job,

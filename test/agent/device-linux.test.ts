@@ -102,7 +102,8 @@ test("kernel messages at full speed in the middle change neither the output nor 
 }, async () => {
   const watched = await build(server.port, "noisy:qemu-arm64", "u-noisy");
   assert.equal(await resultOf(watched), "FAILURE");
-  const wanted = Array.from({ length: 2000 }, (_, i) => `${i + 1}\n`).join("");
+  const lines = Array.from({ length: 2000 }, (_, i) => `${i + 1}\n`).join("");
+  const wanted = `${lines}[labgear] the script ended with exit code 7\n`;
   assert.equal((await agent.file("noisy", 1, "console.log")).toString(), wanted);
   assert.equal(((await agent.record("noisy", 1)).ending as { exitCode: number }).exitCode, 7);
 });

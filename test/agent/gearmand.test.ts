@@ -47,7 +47,10 @@ test("gearman -f build:JOB:CLASS ends with the right exit code", { skip }, async
   const record = await agent.record("fail", 1);
   assert.equal(record.result, "FAILURE");
   assert.equal((record.ending as { exitCode: number }).exitCode, 3);
-  assert.equal((await agent.file("fail", 1, "console.log")).toString(), "before\n");
+  assert.equal(
+    (await agent.file("fail", 1, "console.log")).toString(),
+    "before\n[labgear] the job ended with exit code 3\n",
+  );
 });
 
 test("the packets of a build: data at once, 0/100, the last object twice, both dialects' keys", {

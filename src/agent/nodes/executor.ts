@@ -190,9 +190,11 @@ export class Executor implements Place, AsyncDisposable {
     log.info({ server }, `${build.title} assigned`);
     const executor = await placement.place(build, [this, ...executors()]);
     if (executor) build.record.executor = executor.index;
-    const ended = await this.#carryOut(report, config, parameters, log);
+    const streamed = wantsStream(parameters) ? stream(report, log) : undefined;
+    const ended = await this.#carryOut(report, config, parameters);
     const { infrastructureResult } = context.config();
     const result = (ending: Ending) => resultOf(ending.kind, infrastructureResult);
+    await sayWhy(build, ended);
     let ending = ended;
     let unwritten = "";
     try {
@@ -202,10 +204,11 @@ export class Executor implements Place, AsyncDisposable {
       context.boxHealth.failed(`a record can't be written: ${(error as Error).message}`);
       if (build.state.phase === "ended") ending = build.state.ending;
     }
-    context.reports.end(report, ending, result(ending));
-    if (executor) executor.#vacate();
-    // In the same turn as the end, so that this executor can't be handed another job first.
     if (wantsNodeOffline(parameters)) context.takeOffline(build);
+    if (executor) executor.#vacate();
+    // A client that follows a flood gets the rest after the build's end, and its ending after that.
+    await streamed;
+    context.reports.end(report, ending, result(ending));
     const level = unwritten ? "error" : ending.kind === "infrastructure" ? "warn" : "info";
     log[level](
       { ending: ending.kind, result: result(ending) },
@@ -213,16 +216,14 @@ export class Executor implements Place, AsyncDisposable {
     );
   }
 
-  /** The work of a build, with its progress and its stream. */
+  /** The work of a build, with its progress. */
   async #carryOut(
     report: JobReport,
     job: JobConfig,
     parameters: ReadonlyMap<string, string>,
-    log: Log,
   ): Promise<Ending> {
     const { context, reserve } = this.#options;
     const { build } = report;
-    const streamed = wantsStream(parameters) ? stream(report, log) : undefined;
     try {
       using _ = estimateProgress(build, context.store.estimate(job.name, build.record.labels));
       // Loaded by the first build: registration doesn't wait for it.
@@ -230,9 +231,6 @@ export class Executor implements Place, AsyncDisposable {
       return await runBuild({ build, job, parameters }, context, reserve);
     } catch (error) {
       return { kind: "infrastructure", reason: (error as Error).message };
-    } finally {
-      await build.console?.close();
-      if (build.console) await streamed;
     }
   }
 
@@ -247,6 +245,13 @@ export class Executor implements Place, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.worker[Symbol.asyncDispose]();
   }
+}
+
+/** The last line of the console of a build that hasn't passed. */
+async function sayWhy({ console, state }: Build, ended: Ending): Promise<void> {
+  const { kind, reason } = state.phase === "stopping" ? state.ending : ended;
+  // A full disk is in the log, and the ending goes out all the same.
+  if (kind !== "passed") await console?.note(reason).catch(() => {});
 }
 
 /** Streams the console once it is open; resolves when all of it is sent. Never rejects. */

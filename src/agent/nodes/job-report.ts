@@ -4,7 +4,7 @@
  */
 import { aborted } from "node:util";
 import type { Build } from "#/builds/build.ts";
-import { type Ending, type EndingKind, isOwn } from "#/builds/ending.ts";
+import { type Ending, isOwn } from "#/builds/ending.ts";
 import type { BuildSummary } from "#/builds/record.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
@@ -37,8 +37,12 @@ export class ResultMessage {
   }
 
   /** The last data, and the packet that ends the job. */
-  end(job: ReportedJob, kind: EndingKind, result: string | undefined): void {
-    const last = JSON.stringify(result === undefined ? this.#object : { ...this.#object, result });
+  end(job: ReportedJob, { kind, reason, cause }: Ending, result: string | undefined): void {
+    const last = JSON.stringify({
+      ...this.#object,
+      ...(result !== undefined && { result }),
+      ...(kind !== "passed" && { reason, ...(cause !== undefined && { cause }) }),
+    });
     job.data(last);
     if (kind === "passed") job.complete(last);
     else job.fail();
@@ -142,10 +146,10 @@ export class JobReport {
    * Sends the end on all jobs.
    * @returns false when there was none, or one was lost before its server had taken the end
    */
-  async end(kind: EndingKind, result: string | undefined): Promise<boolean> {
+  async end(ending: Ending, result: string | undefined): Promise<boolean> {
     clearTimeout(this.#orphanTimer);
     const jobs = [...this.#jobs];
-    for (const job of jobs) this.#options.message.end(job, kind, result);
+    for (const job of jobs) this.#options.message.end(job, ending, result);
     this.#ended.resolve();
     const delivered = await Promise.all(latest(jobs).map((job) => job.delivered));
     return delivered.length > 0 && delivered.every(Boolean);
@@ -160,6 +164,8 @@ function latest(jobs: Iterable<ReportedJob>): ReportedJob[] {
   const byHandle = [...jobs].map((job) => [`${job.server} ${job.handle}`, job] as const);
   return [...new Map(byHandle).values()];
 }
+
+const lost: Ending = { kind: "lost", reason: "the agent ended while it ran" };
 
 export interface JobReportsOptions {
   readonly store: BuildStore;
@@ -204,7 +210,7 @@ export class JobReports {
     if (!build) return undefined;
     const message = this.#message(build);
     message.begin(job);
-    message.end(job, build.ending?.kind ?? "lost", build.result);
+    message.end(job, build.ending ?? lost, build.result);
     this.#follow(build, job.delivered);
     return build;
   }
@@ -212,7 +218,7 @@ export class JobReports {
   /** Sends how the build ended. An ending that is the job's own is kept until it is delivered. */
   end(report: JobReport, ending: Ending, result: string | undefined): void {
     this.#running.delete(report);
-    const delivered = report.end(ending.kind, result);
+    const delivered = report.end(ending, result);
     if (isOwn(ending)) this.#follow(report.build.record, delivered);
   }
 

@@ -122,9 +122,7 @@ export async function runBuild(
   try {
     return await work(request, context, reserve);
   } catch (error) {
-    const ending = endingOf(error, context.boxHealth);
-    if (error instanceof Error) await build.console?.note(ending.reason).catch(() => {});
-    return ending;
+    return endingOf(error, context.boxHealth);
   } finally {
     clearTimeout(timeout);
   }

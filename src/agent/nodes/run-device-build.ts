@@ -137,7 +137,7 @@ function verdictEnding({ passed, reason, exitCode, cause }: BoardVerdict): Endin
 }
 
 /**
- * What the board's failure means; the console shows it, with the board's last output.
+ * What the board's failure means; the console shows the board's last output.
  * @throws the error, when it isn't the board's, or the build was stopped
  */
 async function failed(
@@ -148,7 +148,7 @@ async function failed(
   const error = asBoardFailure(thrown);
   if (!(error instanceof BoardFailure) || build.signal.aborted) throw error;
   const ending = boardEnding(error);
-  await console.note(`${ending.reason}\n[labgear] ${lastOutput(reservation)}`);
+  await console.note(lastOutput(reservation));
   const { reason } = ending;
   if (ending.kind === "infrastructure") return { ending, outcome: { kind: "sick", reason } };
   const isBooting = error.reason === "panic" || error.reason === "rebooted";

@@ -96,7 +96,7 @@ test("the first data at once, then 0 %, the progress as it grows, the last data,
   for (const percent of [10.5, 10.9, 40, 30, 100]) build.progress = percent;
   build.enter("running");
   await build.end(passed, () => "SUCCESS");
-  const delivered = report.end("passed", "SUCCESS");
+  const delivered = report.end(passed, "SUCCESS");
   await attached;
   job.confirm();
   assert.equal(await delivered, true);
@@ -119,9 +119,10 @@ for (const [kind, result] of [
     const { report } = newReport();
     const job = new FakeJob();
     void report.attach(job);
-    void report.end(kind, result);
+    void report.end({ kind, reason: "why", cause: "silent" }, result);
     const [first, , last, end, ...more] = parsed(job.said);
-    assert.deepEqual(last, { ...(first as object), ...(result && { result }) });
+    const why = { reason: "why", cause: "silent" };
+    assert.deepEqual(last, { ...(first as object), ...(result && { result }), ...why });
     assert.equal("result" in (last as object), result !== undefined);
     assert.deepEqual([end, ...more], ["fail"]);
   });
@@ -170,7 +171,7 @@ test("all jobs get the report, each from its beginning; a lost one gets no more"
   const before = first.said.length;
   build.progress = 40;
   await report.output("x", 0);
-  const delivered = report.end("passed", "SUCCESS");
+  const delivered = report.end(passed, "SUCCESS");
   second.confirm();
   assert.equal(await delivered, true);
   assert.equal(first.said.length, before);
@@ -183,13 +184,13 @@ test("an ending counts as delivered when every server has taken it", async () =>
     const [one, other] = [new FakeJob(), new FakeJob()];
     void report.attach(one);
     void report.attach(other);
-    const delivered = report.end("passed", "SUCCESS");
+    const delivered = report.end(passed, "SUCCESS");
     how(one, other);
     return bounded(delivered);
   };
   assert.equal(await told((one, other) => [one.confirm(), other.confirm()]), true);
   assert.equal(await told((one, other) => [one.confirm(), other.lose()]), false);
-  assert.equal(await bounded(newReport().report.end("passed", "SUCCESS")), false, "no job was attached");
+  assert.equal(await bounded(newReport().report.end(passed, "SUCCESS")), false, "no job was attached");
 });
 
 test("a job that is handed out again gets the report on its new connection; nothing waits for the old one", async () => {
@@ -202,7 +203,7 @@ test("a job that is handed out again gets the report on its new connection; noth
     [old, other, fresh].map(({ said }) => said.length),
     [2, 3, 3],
   );
-  const delivered = report.end("passed", "SUCCESS");
+  const delivered = report.end(passed, "SUCCESS");
   other.confirm();
   fresh.confirm();
   assert.equal(await bounded(delivered), true);
@@ -220,7 +221,7 @@ test("a build without a job is stopped after a while", async () => {
   assert.equal(report.isAttached, false);
   await bounded(once(build.signal, "abort"));
   assert.equal(build.state.phase === "stopping" && build.state.ending.kind, "infrastructure");
-  await report.end("infrastructure", undefined);
+  await report.end({ kind: "infrastructure", reason: "gone" }, undefined);
 });
 
 test("a job that was lost before it was attached is none", async () => {
@@ -262,7 +263,7 @@ test("the end of the build ends the wait for a job", async (t) => {
   const job = new FakeJob();
   void report.attach(job);
   job.lose();
-  assert.equal(await report.end("passed", "SUCCESS"), false);
+  assert.equal(await report.end(passed, "SUCCESS"), false);
   t.mock.timers.tick(100_000);
   assert.equal(build.signal.aborted, false);
 });

@@ -1,0 +1,71 @@
+/** `labgear build` with what only a race or another client brings about. */
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { test } from "node:test";
+import { execa } from "execa";
+import { TestAgent } from "../support/agent.ts";
+import { startWorker } from "../support/gearman.ts";
+import { lacks } from "../support/parts.ts";
+import { startGearmand } from "../support/servers.ts";
+import { Running } from "./running.ts";
+
+const skip = lacks("gearmand");
+
+test("Ctrl-C before the build's first data: it is stopped as soon as that comes", { skip }, async () => {
+  await using server = await startGearmand();
+  await using box = await startWorker([server], ["build:odd"]);
+  await using manager = await startWorker([server], ["stop:box7"]);
+  await using running = Running.start(["build", "odd", "--server", `127.0.0.1:${server.port}`]);
+  const job = await box.jobs.next();
+  await running.until("stdout", "is queued as");
+  running.child.kill("SIGINT");
+  await running.until("stdout", "[the build is running: it is stopped as soon as it reports where");
+  job.data(
+    JSON.stringify({ name: "odd", number: 1, manager: "box7", node_name: "box7", url: "http://box7" }),
+  );
+  const stop = await manager.jobs.next();
+  assert.match(`${stop.argument}`, new RegExp(job.unique));
+  stop.complete();
+  stop.done();
+  job.data(JSON.stringify({ name: "odd", number: 1, manager: "box7", result: "ABORTED", reason: "stopped" }));
+  job.fail();
+  job.done();
+  assert.equal(await running.ended, 3);
+  assert.match(running.stdout, /^ABORTED after .*: stopped$/m);
+});
+
+test("a client that joins a running build misses what came before, and not because it came too fast", {
+  skip,
+}, async () => {
+  await using one = await startGearmand();
+  await using two = await startGearmand();
+  const yaml = `
+name: box7
+host: { classes: [lab1], executors: 2 }
+builds: { min-free: 1MiB }
+jobs:
+  gate: { run: "echo first; read line < ../../../gate; echo second; read line < ../../../gate" }
+`;
+  await using agent = await TestAgent.start({ yaml, ports: [one.port, two.port] });
+  const gate = join(agent.stateDir, "gate");
+  await execa("mkfifo", [gate]);
+  const build = (port: number) =>
+    Running.start(["build", "gate", "-p", "ZUUL_UUID=joined", "--server", `127.0.0.1:${port}`]);
+  await using first = build(one.port);
+  await first.until("stdout", "first\n");
+  await using second = build(two.port);
+  await agent.logged("handed out again");
+  await second.until("stdout", "runs on box7");
+  await writeFile(gate, "go\n");
+  await second.until("stdout", "second\n");
+  await writeFile(gate, "go\n");
+  assert.equal(await second.ended, 0, second.stderr);
+  assert.equal(await first.ended, 0, first.stderr);
+  assert.match(second.stdout, /^\[6 bytes came before this\]$/m);
+  assert.match(
+    second.stdout,
+    /^\[6 bytes are not shown; the whole console: `labgear log gate#1` on box7, or /m,
+  );
+  assert.doesNotMatch(first.stdout, /bytes/);
+});

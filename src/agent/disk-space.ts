@@ -3,7 +3,7 @@ import type { Build } from "#/builds/build.ts";
 import type { Mirrors } from "#/builds/checkout/mirrors.ts";
 import type { BuildSummary } from "#/builds/record.ts";
 import type { BuildStore } from "#/builds/store.ts";
-import { diskUsage, dispensable } from "#/builds/workspace/disk-usage.ts";
+import { type DiskUsage, diskUsage, dispensable } from "#/builds/workspace/disk-usage.ts";
 import { removeTree } from "#/builds/workspace/remove.ts";
 import {
   listAside,
@@ -13,7 +13,7 @@ import {
   workspaceOf,
 } from "#/builds/workspace/workspace.ts";
 import type { Config } from "#/config/model.ts";
-import { freeSpace } from "#/host/health.ts";
+import { freeInodes, freeSpace, minFreeInodes } from "#/host/health.ts";
 import type { Log } from "#/lib/log.ts";
 import { formatSize } from "#/lib/units.ts";
 import type { Nodes } from "./nodes/node.ts";
@@ -54,24 +54,24 @@ export class DiskSpace {
 
   /** One look at the disk, and what follows from it. */
   async look(): Promise<void> {
-    const { config, stateDir, nodes, log } = this.#options;
-    const { minFreeBytes: minFree } = config().builds;
-    let free = await this.#free();
-    if (free < minFree) {
+    const { stateDir, nodes, log } = this.#options;
+    let short = await this.#short();
+    if (short) {
       // Before anything else: to make room may take long.
-      nodes.hold("disk", shortage(free, stateDir, minFree));
-      const waits = free < minFree / 2 && (await this.#stopLargest(free, minFree / 2));
-      if (!waits) await this.#makeRoom(minFree);
-      free = await this.#free();
+      nodes.hold("disk", shortage(short, stateDir));
+      const waits = short.free < short.min / 2 && (await this.#stopLargest(short));
+      if (!waits) await this.#makeRoom(short.unit);
+      short = await this.#short();
     }
-    if (free >= minFree) {
-      if (this.#state === "short") log.info({ free }, "there is room again: builds are taken");
+    if (!short) {
+      if (this.#state === "short") log.info({}, "there is room again: builds are taken");
       this.#state = "enough";
       nodes.release("disk");
       return;
     }
-    const reason = shortage(free, stateDir, minFree);
-    if (this.#state !== "short") log.warn({ free, minFree }, `no build is taken: ${reason}`);
+    const { free, min } = short;
+    const reason = shortage(short, stateDir);
+    if (this.#state !== "short") log.warn({ free, minFree: min }, `no build is taken: ${reason}`);
     this.#state = "short";
     nodes.hold("disk", reason);
   }
@@ -82,7 +82,7 @@ export class DiskSpace {
    * what is short, something else fills the disk, and they go on.
    * @returns whether a build is being stopped, which will make room
    */
-  async #stopLargest(free: number, wanted: number): Promise<boolean> {
+  async #stopLargest({ unit, free, min }: Shortage): Promise<boolean> {
     const { builds, stateDir, log } = this.#options;
     const { running } = builds;
     if (running.some(({ state }) => state.phase === "stopping")) return true;
@@ -91,20 +91,21 @@ export class DiskSpace {
     const sized = await Promise.all(
       running.map(async (build) => {
         const workspace = workspaceOf(stateDir, build.record);
-        return {
-          build,
-          size: (await diskUsage(workspace.folder, time)) + (await diskUsage(build.folder, time)),
-        };
+        const [inWorkspace, kept] = [
+          await diskUsage(workspace.folder, time),
+          await diskUsage(build.folder, time),
+        ];
+        return { build, size: inWorkspace[unit] + kept[unit] };
       }),
     );
     this.#nextMeasure = performance.now() + measureIntervalMs;
     const total = sized.reduce((sum, { size }) => sum + size, 0);
     const [largest] = sized.sort((a, b) => b.size - a.size);
     // Measured in part, the builds may well take what is short.
-    if (!largest || (!time.aborted && free + total < wanted)) return false;
+    if (!largest || (!time.aborted && free + total < min / 2)) return false;
     const { build, size } = largest;
     const { job, number, uuid } = build.record;
-    const reason = `the disk is nearly full, and of the running builds it takes most: ${formatSize(size)}`;
+    const reason = `the disk is nearly full, and of the running builds it takes most: ${unit === "bytes" ? formatSize(size) : `${size} inodes`}`;
     if (!build.stop({ kind: "infrastructure", reason })) return false;
     this.#overfull.add(build);
     log.warn({ job, number, uuid, free, size }, `${build.title} is stopped: ${reason}`);
@@ -115,20 +116,20 @@ export class DiskSpace {
    * Removes first what the builds that were stopped for their size have left, then old builds, then unused workspaces
    * and mirrors: without those, later builds are only slower. What can't be removed is left, and the next one goes.
    */
-  async #makeRoom(minFree: number): Promise<void> {
+  async #makeRoom(unit: keyof DiskUsage): Promise<void> {
     const { stateDir } = this.#options;
     for (const build of this.#overfull) {
       if (build.state.phase !== "ended") continue;
       await this.#attempt(() => this.#removeWorkspace(workspaceOf(stateDir, build.record)));
       this.#overfull.delete(build);
     }
-    for (const remove of await this.#dispensable()) {
-      if ((await this.#free()) >= minFree) return;
+    for (const remove of await this.#dispensable(unit)) {
+      if (!(await this.#short())) return;
       await this.#attempt(remove);
     }
   }
 
-  async #dispensable(): Promise<(() => Promise<void>)[]> {
+  async #dispensable(unit: keyof DiskUsage): Promise<(() => Promise<void>)[]> {
     const { builds, mirrors, stateDir, log } = this.#options;
     const removeBuild = async (build: BuildSummary) => {
       const { job, number } = build;
@@ -140,11 +141,13 @@ export class DiskSpace {
         log.info({ mirror }, "a mirror of a repository is removed to make room");
     };
     const [workspaces, unused] = [await listWorkspaces(stateDir), await mirrors.unused()];
-    return [
-      ...dispensable(builds.finished()).map((build) => () => removeBuild(build)),
+    const oldBuilds = dispensable(builds.finished()).map((build) => () => removeBuild(build));
+    const caches = [
       ...workspaces.map((workspace) => () => this.#removeWorkspace(workspace)),
       ...unused.map((mirror) => () => removeMirror(mirror)),
     ];
+    // Records have few files.
+    return unit === "inodes" ? [...caches, ...oldBuilds] : [...oldBuilds, ...caches];
   }
 
   /** Removes what could only be moved aside, such as workspaces in which a container left another user's files. */
@@ -173,12 +176,27 @@ export class DiskSpace {
     }
   }
 
-  /** A file system that gives no answer counts as full. */
-  #free(): Promise<number> {
-    return freeSpace(this.#options.stateDir).catch(() => 0);
+  /** What there is too little of. A file system that gives no answer counts as full. */
+  async #short(): Promise<Shortage | undefined> {
+    const { config, stateDir } = this.#options;
+    const min = config().builds.minFreeBytes;
+    const free = await freeSpace(stateDir).catch(() => 0);
+    if (free < min) return { unit: "bytes", free, min };
+    const inodes = min > 0 ? await freeInodes(stateDir).catch(() => undefined) : undefined;
+    if (!inodes) return undefined;
+    const few = { unit: "inodes", free: inodes.free, min: minFreeInodes(inodes.total) } as const;
+    return few.free < few.min ? few : undefined;
   }
 }
 
-function shortage(free: number, stateDir: string, minFree: number): string {
-  return `${formatSize(free)} free at ${stateDir}, and min-free is ${formatSize(minFree)}`;
+/** Each file takes an inode, however small it is. */
+interface Shortage {
+  readonly unit: keyof DiskUsage;
+  readonly free: number;
+  readonly min: number;
+}
+
+function shortage({ unit, free, min }: Shortage, stateDir: string): string {
+  if (unit === "inodes") return `${free} inodes free at ${stateDir}, and at least ${min} are needed`;
+  return `${formatSize(free)} free at ${stateDir}, and min-free is ${formatSize(min)}`;
 }

@@ -55,6 +55,17 @@ export async function tryFolder(folder: string, write: boolean): Promise<void> {
   }
 }
 
+/** A file system that makes inodes as it needs them, such as btrfs, says that it has none at all. */
+export async function freeInodes(path: string): Promise<{ free: number; total: number } | undefined> {
+  const { ffree, files } = await statfs(path);
+  return files > 0 ? { free: ffree, total: files } : undefined;
+}
+
+/** Below so many free inodes (5 % of a small disk's), no build is taken: each file takes one, however small. */
+export function minFreeInodes(total: number): number {
+  return Math.min(10_000, Math.floor(total / 20));
+}
+
 /** Bytes that this process can still write on the path's file system; what is reserved for root doesn't count. */
 export async function freeSpace(path: string): Promise<number> {
   const { bavail, bsize } = await statfs(path);

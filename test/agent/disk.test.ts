@@ -41,6 +41,7 @@ jobs:
   console: { run: "head -c 64M /dev/zero" }
   artifacts: { run: "head -c 5M /dev/zero >big", artifacts: [big] }
   ending: { run: "cd $LABGEAR_ARTIFACTS; seq 900 | xargs touch; cd - >/dev/null; head -c 64M /dev/zero >big 2>&- || true" }
+  inodes: { run: "mkdir files; cd files; seq 3820 | xargs touch" }
   many: { run: "mkdir -p out; cd out; seq 5000 | xargs touch", artifacts: [out/*] }
   gate: { run: "echo begun; read line < ../../../gate; echo over" }
   greedy: { run: "rm -f big; echo begun; head -c 12M /dev/zero >big; sleep 300", grace: 0s }
@@ -336,6 +337,26 @@ describe("min-free", { skip }, () => {
     assert.deepEqual(readdirSync(join(agent.stateDir, "builds/artifacts")), ["3"]);
     await assertWell(agent, 1);
     assert.deepEqual(complaints(agent), []);
+  });
+
+  test("without inodes nothing is taken, and what uses them up is removed, workspaces first", async () => {
+    await using box = await startOnDisk(64 * kib, "{ min-free: 1MiB }");
+    const { agent, disk } = box;
+    execFileSync("mount", ["-o", "remount,nr_inodes=4000", disk]);
+    for (let number = 1; number <= 2; number++) assert.equal(await outcome(await run("quick")), "SUCCESS");
+    assert.equal(await outcome(await run("inodes")), "SUCCESS");
+    await agent.logged("the workspace of inodes is removed to make room");
+    assert.deepEqual(readdirSync(join(agent.stateDir, "builds/quick")).sort(), ["1", "2"]);
+    mkdirSync(join(disk, "other"));
+    execFileSync("sh", ["-c", "seq 3820 | xargs touch"], { cwd: join(disk, "other") });
+    await agent.logged(({ msg }) =>
+      /^no build is taken: \d+ inodes free at .*, and at least 200 are needed$/.test(msg),
+    );
+    const waiting = await run("quick");
+    assert.match(String((await agent.status()).nodes[0]?.reasons), /^disk: \d+ inodes free/);
+    rmSync(join(disk, "other"), { recursive: true });
+    assert.equal(await outcome(waiting), "SUCCESS");
+    await assertWell(agent, 4);
   });
 
   test("a build that fills the disk is stopped before it is full, without a verdict; others beside it go on", async () => {

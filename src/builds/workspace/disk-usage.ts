@@ -1,4 +1,4 @@
-/** How much disk space a folder takes, and which builds can be removed to free some. */
+/** How much disk space and how many inodes a folder takes, and which builds can be removed to free some. */
 import { lstat, opendir } from "node:fs/promises";
 import { join } from "node:path";
 import type { BuildSummary } from "../record.ts";
@@ -6,20 +6,26 @@ import type { BuildSummary } from "../record.ts";
 /** How many lstat() calls run at once. */
 const batchSize = 64;
 
+export interface DiskUsage {
+  bytes: number;
+  inodes: number;
+}
+
 /**
- * Bytes on the disk below a folder, for any number of files; 0 when it doesn't exist. What can't be read doesn't count, and
+ * What is on the disk below a folder, for any number of files; nothing when it doesn't exist. What can't be read doesn't count, and
  * neither do other file systems mounted there.
- * @param signal its abort ends the count: the bytes found so far are returned
+ * @param signal its abort ends the count: what was found so far is returned
  */
-export async function diskUsage(folder: string, signal?: AbortSignal): Promise<number> {
+export async function diskUsage(folder: string, signal?: AbortSignal): Promise<DiskUsage> {
   const device = (await lstat(folder).catch(() => undefined))?.dev;
   const folders = [folder];
-  let bytes = 0;
+  const usage = { bytes: 0, inodes: 0 };
   const count = async (paths: readonly string[]) => {
     const stats = await Promise.all(paths.map((path) => lstat(path).catch(() => undefined)));
     for (const [index, stat] of stats.entries()) {
       if (stat?.dev !== device) continue;
-      bytes += (stat?.blocks ?? 0) * 512;
+      usage.bytes += (stat?.blocks ?? 0) * 512;
+      usage.inodes += 1;
       if (stat?.isDirectory()) folders.push(paths[index] ?? "");
     }
   };
@@ -37,7 +43,7 @@ export async function diskUsage(folder: string, signal?: AbortSignal): Promise<n
     }
     await count(paths);
   }
-  return bytes;
+  return usage;
 }
 
 /**

@@ -8,7 +8,7 @@ import { execa } from "execa";
 import { serverAddresses } from "#/agent/servers.ts";
 import { loadConfig } from "#/config/load.ts";
 import type { Config } from "#/config/model.ts";
-import { freeSpace } from "#/host/health.ts";
+import { freeInodes, freeSpace, minFreeInodes } from "#/host/health.ts";
 import { formatAddress } from "#/lib/address.ts";
 import type { AgentStatus, ServerStatus } from "#/lib/status.ts";
 import { printable } from "#/lib/text.ts";
@@ -173,6 +173,11 @@ async function checkDisk(stateDir: string, minFree?: number): Promise<Finding> {
     const text = `${formatSize(free)} free at ${folder}${limit}`;
     const advice = "the box takes no builds: free some space, or lower builds.min-free";
     if (minFree !== undefined && free < minFree) return { about, state: "bad", text, advice };
+    const inodes = await freeInodes(folder);
+    if (minFree && inodes && inodes.free < minFreeInodes(inodes.total)) {
+      const few = `${inodes.free} inodes free at ${folder}`;
+      return { about, state: "bad", text: few, advice: "the box takes no builds: remove some files" };
+    }
     await access(folder, constants.W_OK);
     return { about, state: "good", text };
   } catch (error) {

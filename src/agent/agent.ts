@@ -118,7 +118,7 @@ export class Agent implements AsyncDisposable {
       const text = "a changed name needs a restart; the rest of the configuration is in force";
       this.log.warn({}, text);
     }
-    inForce.config = config;
+    inForce.config = { ...config, name: this.config.name };
     this.host.apply(labels, servers);
     this.devices.apply(config, servers);
     this.manager.worker.setServers(servers);

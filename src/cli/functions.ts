@@ -5,7 +5,7 @@ import { printable } from "#/lib/text.ts";
 import { report } from "./exit.ts";
 import { newCommand } from "./options.ts";
 import { table } from "./print.ts";
-import { askServers, type ServerAnswer } from "./registered.ts";
+import { askServers, type ServerAnswer, sharedManagers } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
 
 export function command(): Command {
@@ -17,6 +17,7 @@ export function command(): Command {
     .action(async (options: ServerOptions & { json?: true }) => {
       const answers = await askServers(await findServers(options));
       for (const answer of answers) if ("error" in answer) process.exitCode = report(answer.error);
+      for (const warning of answers.flatMap(sharedNames)) process.stderr.write(`labgear: ${warning}\n`);
       const rows = answers.flatMap(rowsOf);
       if (options.json) return void process.stdout.write(`${JSON.stringify(rows)}\n`);
       if (answers.every((answer) => "error" in answer)) return;
@@ -27,6 +28,14 @@ export function command(): Command {
       ]);
       process.stdout.write(table([["FUNCTION", "QUEUED", "RUNNING", "WORKERS", "SERVER"], ...cells]));
     });
+}
+
+function sharedNames(answer: ServerAnswer): string[] {
+  if ("error" in answer) return [];
+  const server = formatAddress(answer.server);
+  return sharedManagers(answer.functions).map(
+    (name) => `${server}: more than one agent is named ${printable(name)}; give each a name of its own`,
+  );
 }
 
 /** Sorted by name; servers stay in their order. */

@@ -2,6 +2,7 @@
 import { Admin, type FunctionStatus } from "#/gearman/client/admin.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import type { GearmanError } from "#/gearman/wire/errors.ts";
+import { parseFunction } from "#/zuul/functions.ts";
 import { CommandError } from "./exit.ts";
 
 /** For the connection and for each answer. */
@@ -27,6 +28,14 @@ async function ask(server: ServerAddress): Promise<ServerAnswer> {
   } catch (error) {
     return { server, error: error as GearmanError };
   }
+}
+
+/** The managers that more than one connection answers for: cloned boxes, or a lost connection that is still open. */
+export function sharedManagers(functions: readonly FunctionStatus[]): string[] {
+  return functions.flatMap(({ function: name, workers }) => {
+    const asked = parseFunction(name);
+    return asked?.kind === "stop" && workers > 1 ? [asked.manager] : [];
+  });
 }
 
 /**

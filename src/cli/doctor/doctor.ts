@@ -18,7 +18,7 @@ import { checkAsAgent } from "../agent-user.ts";
 import { exitCodes } from "../exit.ts";
 import { controlTimeoutMs, findAgent, newCommand, withControl } from "../options.ts";
 import { describeConfig, table } from "../print.ts";
-import { askServers, isOffered, type ServerAnswer } from "../registered.ts";
+import { askServers, isOffered, type ServerAnswer, sharedManagers } from "../registered.ts";
 import { checkDoors } from "./doors.ts";
 import type { Finding } from "./finding.ts";
 import { checkLeftovers } from "./leftovers.ts";
@@ -154,6 +154,11 @@ function checkServer(answer: ServerAnswer, config: Config): Finding {
     return { about, state: "warning", text, advice };
   }
   const name = formatAddress(answer.server);
+  if (sharedManagers(answer.functions).includes(config.name)) {
+    const advice =
+      "give each agent a name of its own under name:, and restart it; stops may reach the wrong one";
+    return { about, state: "bad", text: `${name}: more than one agent is named ${config.name}`, advice };
+  }
   if ([...managerFunctions(config.name)].every((wanted) => isOffered(answer.functions, wanted))) {
     return { about, state: "good", text: `${name} answers and has this box registered` };
   }

@@ -1,0 +1,51 @@
+/** Two agents of one name, as cloned boxes are. */
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { test } from "node:test";
+import { labgear, TestAgent } from "../support/agent.ts";
+import { submit } from "../support/clients.ts";
+import { lacks } from "../support/parts.ts";
+import { startGearmand } from "../support/servers.ts";
+
+const yaml = (name: string, label: string) => `
+name: ${name}
+host: { classes: [${label}] }
+builds: { min-free: 1MiB }
+jobs:
+  wait: { run: "exec sleep 300", grace: 1s }
+`;
+
+test("twins are noticed, and a stop by uuid reaches the one that has the build", {
+  skip: lacks("gearmand"),
+}, async () => {
+  await using gearmand = await startGearmand();
+  const ports = [gearmand.port];
+  await using one = await TestAgent.start({ yaml: yaml("twin", "t1"), ports });
+  await using two = await TestAgent.start({ yaml: yaml("twin", "t2"), ports });
+  const server = ["--server", `127.0.0.1:${gearmand.port}`];
+  assert.match((await labgear(["functions", ...server])).stderr, /more than one agent is named twin/);
+  const doctor = await one.command("doctor", "--config", one.config, "--state-dir", one.stateDir);
+  assert.match(doctor.stdout, /BAD +job server.*more than one agent is named twin/);
+  for (const [label, agent] of [
+    ["t1", one],
+    ["t2", two],
+  ] as const) {
+    for (const round of [1, 2]) {
+      const unique = `${label}-${round}`;
+      const build = await submit(gearmand.port, { function: `build:wait:${label}`, unique, data: "{}" });
+      await build.started;
+      const { exitCode, stderr } = await labgear(["stop", "twin", unique, ...server]);
+      assert.deepEqual([exitCode, stderr], [0, ""]);
+      await build.ended;
+      assert.equal((await agent.record("wait", round)).result, "ABORTED");
+    }
+  }
+});
+
+test("after a reload that changes it, the name in force is shown", { skip: lacks("gearmand") }, async () => {
+  await using gearmand = await startGearmand();
+  await using agent = await TestAgent.start({ yaml: yaml("before", "t1"), ports: [gearmand.port] });
+  await writeFile(agent.config, `servers: ["127.0.0.1:${gearmand.port}"]\n${yaml("after", "t1")}`);
+  assert.match((await agent.command("reload")).stdout, /^before: /);
+  assert.equal((await agent.status()).name, "before");
+});

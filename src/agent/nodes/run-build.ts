@@ -17,7 +17,7 @@ import { type BuildSecrets, provideSecrets } from "#/builds/secrets.ts";
 import { makeFolders } from "#/builds/workspace/files.ts";
 import { type BuildPeriod, beginPeriod } from "#/builds/workspace/period.ts";
 import { removeTree } from "#/builds/workspace/remove.ts";
-import { prepareWorkspace, setAside, workspaceOf } from "#/builds/workspace/workspace.ts";
+import { makeWay, prepareWorkspace, workspaceOf } from "#/builds/workspace/workspace.ts";
 import type { BuildsConfig, Config, JobConfig } from "#/config/model.ts";
 import { BoardFailure, inWords, meaningOf } from "#/devices/errors.ts";
 import { replaceFile } from "#/lib/replace-file.ts";
@@ -235,7 +235,7 @@ async function renewWorkspace(
   workspace: string,
   place: Parameters<typeof prepareWorkspace>[0],
 ): Promise<void> {
-  const aside = setAside(workspace);
+  const aside = makeWay(workspace);
   await prepareWorkspace(place);
   // What is left of it takes space, and is all that a person has to remove.
   if (aside !== undefined) await removeTree(aside).catch(() => {});

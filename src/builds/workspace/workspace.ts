@@ -1,8 +1,8 @@
 /** Workspaces: the folders that jobs work in, kept between builds. */
 import { randomUUID } from "node:crypto";
-import { constants, renameSync } from "node:fs";
+import { constants, mkdirSync, readdirSync, renameSync } from "node:fs";
 import { access, lstat, readdir, realpath } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { BuildError } from "../errors.ts";
 import { isName, makeFolders } from "./files.ts";
 import { removeTree } from "./remove.ts";
@@ -57,7 +57,7 @@ export async function prepareWorkspace(place: {
   }
 }
 
-/** A folder that belongs to somebody else, as a container leaves it, is moved aside. */
+/** A folder that belongs to somebody else, as a container leaves it, or can't be changed at all, is moved aside. */
 async function makeUsable(above: string, job: string): Promise<string> {
   try {
     const workspace = await makeFolders(above, [job]);
@@ -65,7 +65,7 @@ async function makeUsable(above: string, job: string): Promise<string> {
     return workspace;
   } catch (error) {
     const { code = "" } = error as NodeJS.ErrnoException;
-    if (!["EACCES", "EPERM"].includes(code) || setAside(join(above, job)) === undefined) throw error;
+    if (!["EACCES", "EPERM", "EROFS"].includes(code) || makeWay(join(above, job)) === undefined) throw error;
     return await makeFolders(above, [job]);
   }
 }
@@ -76,7 +76,6 @@ export async function listWorkspaces(stateDir: string): Promise<Workspace[]> {
   const found: (Workspace & { changed: number })[] = [];
   for (const executor of await folders(base)) {
     for (const job of await folders(join(base, executor))) {
-      if (job.startsWith(asidePrefix)) continue;
       const folder = join(base, executor, job);
       const changed = (await lstat(folder).catch(() => undefined))?.mtimeMs ?? 0;
       found.push({ executor, job, folder, changed });
@@ -115,18 +114,41 @@ export function setAside(workspace: string): string | undefined {
   }
 }
 
-/** What setAside() moved and nobody could remove yet. */
+/**
+ * Like setAside(), for an executor that has nothing running: what can't be renamed itself, an immutable folder or a mount point,
+ * goes with the executor's folder, and the other workspaces come back from there.
+ * @throws the file system's error
+ */
+export function makeWay(workspace: string): string | undefined {
+  try {
+    return setAside(workspace);
+  } catch (error) {
+    if (!["EPERM", "EBUSY"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+  }
+  const executor = dirname(workspace);
+  const aside = join(dirname(executor), `${asidePrefix}${randomUUID()}`);
+  renameSync(executor, aside);
+  mkdirSync(executor);
+  for (const name of readdirSync(aside)) {
+    if (name !== basename(workspace)) renameSync(join(aside, name), join(executor, name));
+  }
+  return aside;
+}
+
+/** What setAside() and makeWay() moved and nobody could remove yet. */
 export async function listAside(stateDir: string): Promise<string[]> {
   const base = join(stateDir, "workspaces");
   const found: string[] = [];
-  for (const executor of await folders(base)) {
-    const names = await readdir(join(base, executor)).catch(() => []);
-    for (const name of names) if (name.startsWith(asidePrefix)) found.push(join(base, executor, name));
+  for (const folder of [base, ...(await folders(base)).map((executor) => join(base, executor))]) {
+    const names = await readdir(folder).catch(() => []);
+    for (const name of names) if (name.startsWith(asidePrefix)) found.push(join(folder, name));
   }
   return found;
 }
 
 async function folders(path: string): Promise<string[]> {
   const entries = await readdir(path, { withFileTypes: true }).catch(() => []);
-  return entries.filter((entry) => entry.isDirectory() && isName(entry.name)).map(({ name }) => name);
+  return entries
+    .filter((entry) => entry.isDirectory() && isName(entry.name) && !entry.name.startsWith(asidePrefix))
+    .map(({ name }) => name);
 }

@@ -190,6 +190,39 @@ test("a workspace whose content can't be removed is moved aside, and the rest of
   assert.deepEqual(await listAside(state.path), []);
 });
 
+test("a workspace that is immutable, or read-only, makes way, and the executor's others stay", {
+  skip: lacksMount(),
+}, async () => {
+  await using state = await folder();
+  const place = { stateDir: state.path, executor: "1", job: "j" };
+  const other = await prepareWorkspace({ ...place, job: "other" });
+  await writeFile(join(other, "kept"), "");
+  const break_ = {
+    "chattr +i": (made: string) => execFileSync("chattr", ["+i", made]),
+    mount: (made: string) => execFileSync("mount", ["-t", "tmpfs", "-o", "ro", "labgear-test", made]),
+  };
+  const mend = {
+    "chattr +i": (made: string) => execFileSync("chattr", ["-i", made]),
+    mount: (made: string) => execFileSync("umount", [made]),
+  };
+  for (const how of ["chattr +i", "mount"] as const) {
+    const made = await prepareWorkspace(place);
+    await writeFile(join(made, "file"), "");
+    break_[how](made);
+    try {
+      assert.equal(await prepareWorkspace(place), made);
+      await writeFile(join(made, "file"), "", { flag: "wx" });
+      assert.deepEqual(await readdir(other), ["kept"]);
+      assert.deepEqual((await listWorkspaces(state.path)).map(({ job }) => job).sort(), ["j", "other"]);
+    } finally {
+      for (const aside of await listAside(state.path)) mend[how](join(aside, "j"));
+    }
+    for (const aside of await listAside(state.path)) await removeTree(aside);
+    assert.deepEqual(await listAside(state.path), []);
+    await removeTree(join(made, "file"));
+  }
+});
+
 test("a workspace in use stays", async () => {
   await using state = await folder();
   await prepareWorkspace({ stateDir: state.path, executor: "1", job: "j" });

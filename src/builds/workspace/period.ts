@@ -20,6 +20,7 @@ const tolerance = second;
 /** What a process changes that outlived the build is left to count. */
 const grace = 60n * second;
 
+/** @internal */
 export function isOwnFile({ from, to }: BuildPeriod, { ctimeNs }: { readonly ctimeNs: bigint }): boolean {
   return ctimeNs >= from && (to === undefined || ctimeNs <= to);
 }

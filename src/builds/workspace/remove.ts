@@ -50,6 +50,7 @@ export async function removeTree(path: string | Buffer): Promise<void> {
  * @param path in a folder that no job can write
  * @param except names that stay
  * @throws BuildError REMOVE when something can't be removed; all else is
+ * @internal
  */
 export async function emptyFolder(path: string | Buffer, except: readonly string[] = []): Promise<void> {
   await using root = await openFolder(Buffer.from(path)).catch((error) => {

@@ -30,7 +30,7 @@ const startTimeoutMs = 30_000;
 const closeTimeoutMs = 2000;
 /** For reading what the board printed before. */
 const backlogTimeoutMs = 500;
-export const defaultBootSilenceMs = 15_000;
+const defaultBootSilenceMs = 15_000;
 
 export class LinuxConsole implements Console {
   readonly kind = "linux";

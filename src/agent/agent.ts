@@ -166,6 +166,7 @@ export class Agent implements AsyncDisposable {
     for (const node of this.#named(name)) {
       this.#parts.state.setPaused(node.name, undefined);
       node.release("paused");
+      node.release("failing");
       this.devices.find(node.name)?.resume();
       this.log.info({ node: node.name }, `${node.name} is resumed`);
     }

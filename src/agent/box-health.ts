@@ -4,6 +4,10 @@ import type { Log } from "#/lib/log.ts";
 import type { Nodes } from "./nodes/node.ts";
 import type { BoxHealth } from "./nodes/run-build.ts";
 
+/** After so many faults in a row a node takes no builds for a while, or until it is resumed. */
+const maxFaults = 3;
+const retryAfterMs = 5 * 60 * 1000;
+
 /**
  *     well ──a check, or a build, fails──▶ unwell: all nodes are held ──recheck() passes──▶ well
  */
@@ -11,6 +15,8 @@ export class WatchedBox implements BoxHealth {
   readonly #stateDir: string;
   readonly #nodes: Nodes;
   readonly #log: Log;
+  /** By node: how many builds in a row ended by its fault. */
+  readonly #faults = new Map<string, { count: number; retryAt: number }>();
 
   constructor(stateDir: string, nodes: Nodes, log: Log) {
     this.#stateDir = stateDir;
@@ -31,8 +37,27 @@ export class WatchedBox implements BoxHealth {
     this.#nodes.hold("box", reason);
   }
 
+  ended(name: string, fault?: string): void {
+    const count = fault === undefined ? 0 : (this.#faults.get(name)?.count ?? 0) + 1;
+    this.#faults.set(name, { count, retryAt: performance.now() + retryAfterMs });
+    const node = this.#nodes.find(name);
+    if (!node || count < maxFaults) return;
+    const reason = `the last ${count} builds ended without a result; the last one: ${fault}`;
+    this.#log.error({ node: name }, `no build is taken for ${retryAfterMs / 60_000} minutes: ${reason}`);
+    node.hold("failing", reason);
+  }
+
+  /** Lets nodes try one more build, which holds them again if it fails, too. */
+  #retry(): void {
+    for (const node of this.#nodes.all) {
+      if (!node.holds.has("failing")) continue;
+      if (performance.now() >= (this.#faults.get(node.name)?.retryAt ?? 0)) node.release("failing");
+    }
+  }
+
   /** Holds or releases all nodes by how the box is now. */
   async recheck(): Promise<void> {
+    this.#retry();
     const wasHeld = this.#nodes.isHeld("box");
     try {
       await tryFolder(this.#stateDir, wasHeld);

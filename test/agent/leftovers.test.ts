@@ -21,6 +21,7 @@ builds: { min-free: 0, ${builds} }
 jobs:
   change: { checkout: true, run: 'git status --porcelain --ignored; eval "$AFTER"', parameters: [AFTER] }
   deep: { run: 'eval "$AFTER"', parameters: [AFTER] }
+  broken: { run: "#!/no/such/interpreter" }
   fat: { run: "head -c 3M /dev/zero >big" }
 `;
 
@@ -85,7 +86,7 @@ test("a workspace that can't be emptied is moved aside, and one line says so", {
     assert.equal(result, "SUCCESS", console);
     const lines = console.split("\n").filter((line) => line.includes("moved aside"));
     assert.equal(lines.length, 1);
-    assert.match(lines[0] ?? "", /the workspace can't be emptied: .*xxx.*; it is moved aside/);
+    assert.match(lines[0] ?? "", /the workspace can't be emptied: .*; it is moved aside/);
     assert.ok((lines[0] ?? "").length < 500);
     assert.deepEqual((await agent.status()).nodes[0]?.reasons, []);
   } finally {
@@ -93,6 +94,25 @@ test("a workspace that can't be emptied is moved aside, and one line says so", {
     for (const name of readdirSync(executor).filter((name) => name.startsWith(".old-")))
       execFileSync("umount", [join(executor, name, "x".repeat(200))]);
   }
+});
+
+test("a node whose builds end without a result, one after the other, takes none and says why", {
+  skip,
+}, async () => {
+  for (let round = 0; round < 2; round++) assert.equal((await run("broken"))[0], "none");
+  assert.equal((await run("fat"))[0], "SUCCESS");
+  for (let round = 0; round < 3; round++) {
+    assert.deepEqual((await agent.status()).nodes[0]?.reasons, []);
+    assert.equal((await run("broken"))[0], "none");
+  }
+  const why =
+    /failing: the last 3 builds ended without a result; the last one: the script's interpreter can't be run/;
+  assert.match(String((await agent.status()).nodes[0]?.reasons), why);
+  const { stdout } = await agent.command("doctor", "--config", agent.config, "--state-dir", agent.stateDir);
+  assert.match(stdout, why);
+  const waiting = run("fat");
+  assert.equal((await agent.command("resume")).exitCode, 0);
+  assert.equal((await waiting)[0], "SUCCESS");
 });
 
 test("room is made past what can't be removed, and the next start removes what was moved aside", {

@@ -24,6 +24,8 @@ export type Hold =
   | "disk"
   /** The box can't do what every build needs, such as writing to the state directory. */
   | "box"
+  /** Its builds end without a result, one after the other. */
+  | "failing"
   /** The board is being made ready, or isn't there. */
   | "device"
   /** A reload took it out of service, and its last build still runs. */

@@ -22,6 +22,7 @@ import type { BuildsConfig, Config, JobConfig } from "#/config/model.ts";
 import { BoardFailure, inWords, meaningOf } from "#/devices/errors.ts";
 import { replaceFile } from "#/lib/replace-file.ts";
 import { formatDuration } from "#/lib/units.ts";
+import { RunnerError } from "#/runners/errors.ts";
 import { type HostEnding, runHost } from "#/runners/script/run.ts";
 import type { ProcessTrees } from "#/runners/trees/tree.ts";
 
@@ -46,6 +47,8 @@ export interface BoxHealth {
   explain(error: unknown): string | undefined;
   /** Keeps all nodes from taking builds until the box is well again. */
   failed(reason: string): void;
+  /** @param fault what ended a build of this node without a result, and no build can bring about; absent: it worked */
+  ended(node: string, fault?: string): void;
 }
 
 export interface BuildRequest {
@@ -120,9 +123,14 @@ export async function runBuild(
     else build.stop({ kind: "timed-out", reason });
   }, job.timeoutMs);
   try {
-    return await work(request, context, reserve);
+    const ending = await work(request, context, reserve);
+    context.boxHealth.ended(build.record.node);
+    return ending;
   } catch (error) {
-    return endingOf(error, context.boxHealth);
+    const ending = endingOf(error, context.boxHealth);
+    if (isNodesFault(error) && !build.signal.aborted)
+      context.boxHealth.ended(build.record.node, ending.reason);
+    return ending;
   } finally {
     clearTimeout(timeout);
   }
@@ -202,6 +210,11 @@ export function scriptEnding({ stopped, oom, signal, code }: HostEnding): Ending
 export function boardEnding(error: BoardFailure): Ending {
   const kind = meaningOf(error.reason) === "failure" ? "failed" : "infrastructure";
   return { kind, reason: inWords(error), cause: error.reason };
+}
+
+/** Whether no build, change or client can bring it about. */
+function isNodesFault(error: unknown): boolean {
+  return error instanceof RunnerError || (error instanceof BuildError && error.code === "WORKSPACE");
 }
 
 function endingOf(error: unknown, boxHealth: BoxHealth): Ending {

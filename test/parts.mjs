@@ -32,6 +32,10 @@ const parts = [
   ["usr/bin/promtool", "prometheus"],
   ["usr/bin/ansible-playbook", "ansible-core"],
   ["usr/bin/cloud-init", "cloud-init"],
+  ["usr/share/doc/zsh-static/copyright", "zsh-static"],
+  ["usr/bin/fish", "fish"],
+  ["usr/share/doc/tcsh/copyright", "tcsh"],
+  ["usr/share/doc/mksh/copyright", "mksh"],
   // The dynamic busybox has the same program name.
   ["usr/share/doc/busybox-static/copyright", "busybox-static"],
 ];

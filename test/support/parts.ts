@@ -63,6 +63,10 @@ const files = {
   picocom: "usr/bin/picocom",
   /** Sends by YMODEM. */
   sb: "usr/bin/sb",
+  zsh: "bin/zsh-static",
+  fish: "usr/bin/fish",
+  tcsh: "bin/tcsh",
+  mksh: "bin/mksh",
   /** The static one, for this machine's processor. */
   busybox: "bin/busybox",
   /** An arm64 kernel and a static busybox, for the emulated board. */

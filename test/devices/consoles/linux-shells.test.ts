@@ -19,6 +19,8 @@ const shells = (): Record<string, string> => ({
   bash: "/bin/bash --norc -i",
 });
 
+const hooks = new URL("prompt-hooks.bash", import.meta.url).pathname;
+
 /** A console at a shell, entered. */
 async function board(command: string, options: ShellLineOptions = {}) {
   const line = startShellLine(command, options);
@@ -90,6 +92,31 @@ for (const name of ["busybox ash", "sh", "bash"]) {
       assert.equal((await b.run("echo hello")).output, "hello\n", state);
     }
   });
+}
+
+for (const [name, command] of [
+  ["bash", () => "/bin/bash --norc -i"],
+  ["bash with a prompt from hooks", () => `/bin/bash --rcfile ${hooks} -i`],
+  ["dash", () => "/bin/dash -i"],
+  ["busybox ash", () => `${part("busybox")} ash -i`],
+  ["zsh", () => `${part("zsh")} -f -i`],
+  ["fish", () => `${part("fish")} -i`],
+  ["tcsh", () => `${part("tcsh")} -f -i`],
+  ["mksh", () => `${part("mksh")} -i`],
+] as const) {
+  for (const locale of ["C", "C.UTF-8"]) {
+    test(`${name} in ${locale}, on a terminal without a size`, {
+      skip: skip || lacks("zsh", "fish", "tcsh", "mksh"),
+    }, async () => {
+      await using b = await board(command(), { env: { LC_ALL: locale, HOME: "/tmp", TERM: "vt100" } });
+      const script = Array.from({ length: 200 }, (_, index) => `echo "line ${index} 'quoted' \\$x"`).join(
+        "\n",
+      );
+      const lines = Array.from({ length: 200 }, (_, index) => `line ${index} 'quoted' $x\n`).join("");
+      assert.deepEqual(await b.run(`${script}\nexit 7`), { code: 7, complete: true, output: lines });
+      assert.equal((await b.run("echo $LC_ALL; set | grep -c ^PS1=")).output, `${locale}\n0\n`);
+    });
+  }
 }
 
 test("a terminal that stopped echoing between two scripts is set right again", { skip }, async () => {

@@ -119,10 +119,10 @@ done
 set -m 2>/dev/null
 ( set +m 2>/dev/null
 if setsid true 2>/dev/null;then
-{ setsid sh -c 'echo $$ >"$0/job";unset T C;exec sh "$0/j"' "$R" </dev/null 2>&1;echo $? >"$R/code";}|P
+{ setsid sh -c 'echo $$ >"$0/job";unset T C PS1 PS2 ENV;exec sh "$0/j"' "$R" </dev/null 2>&1;echo $? >"$R/code";}|P
 else
 sh -c 'echo $PPID' >"$R/job"
-{ sh -c 'unset T C;exec sh "$0/j"' "$R" </dev/null 2>&1;echo $? >"$R/code";}|P
+{ sh -c 'unset T C PS1 PS2 ENV;exec sh "$0/j"' "$R" </dev/null 2>&1;echo $? >"$R/code";}|P
 fi ) </dev/null >/dev/null 2>&1 &
 exit 0
 `;

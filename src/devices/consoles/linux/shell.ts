@@ -4,7 +4,7 @@ import type { Dialogue } from "../dialogue.ts";
 import type { LinuxBoard } from "./board.ts";
 import { type ChecksumProgram, checksum, checksumPrograms } from "./checksum.ts";
 import { serverProgram } from "./server.ts";
-import { type TypingProfile, typeText } from "./typing.ts";
+import { type TypingProfile, typeBlind, typeText } from "./typing.ts";
 
 export interface Shell {
   readonly board: LinuxBoard;
@@ -37,6 +37,8 @@ const commandTimeoutMs = 3000;
 /** What fits a terminal's line and its buffer. */
 const maxPieceLength = 200;
 const minPieceLength = 12;
+/** Until it is set, a serial terminal is 0 by 0, and line editors break lines. */
+const setSize = "stty rows 24 cols 250";
 /** Without -ixon, a flipped bit can turn a keystroke into Ctrl-S, which stops the output. */
 const setTerminal = "stty sane -ixon -onlcr";
 
@@ -49,15 +51,16 @@ export const promptOf = (shell: Shell): string => `lg-${shell.id}# `;
 export function* prepare(shell: Shell, timeoutMs: number): Dialogue<Prepared> {
   const { board } = shell;
   const end = board.now + timeoutMs;
-  // PS1 and PS2 are set together, so the prompt proves that the whole line arrived.
-  yield* command(shell, `PS1='lg''-${shell.id}# ' PS2= PROMPT_COMMAND=;unset HISTFILE`, end);
-  yield* command(shell, `${setTerminal};stty cols 250`, end);
+  yield* startSh(shell);
+  // Scripts inherit none of these. PS1 and PS2 are set together, so the prompt proves that the whole line arrived.
+  yield* command(shell, `unset ENV PROMPT_COMMAND HISTFILE PS1;PS1='lg''-${shell.id}# ' PS2=`, end);
+  yield* command(shell, `${setTerminal};${setSize}`, end);
   for (let uploads = 0; uploads < maxUploads && board.now < end; ) {
     // A damaged line does something else, so these are repeated until the result is right.
     yield* command(
       shell,
       // The folder belongs to the terminal, so later consoles find the program there.
-      "for d in /tmp /dev/shm /run /var/tmp ~;do T=$d/.lg-$(tty|tr -dc a-zA-Z0-9);mkdir -m 700 -p $T;[ -O $T ]&&>$T/w&&break;done 2>&-",
+      "for d in /tmp /dev/shm /run /var/tmp ~;do T=$d/.lg-$(tty|tr -dc a-zA-Z0-9);mkdir -m 700 -p $T;[ -O $T ]&&:>$T/w&&break;done 2>&-",
       end,
     );
     yield* command(
@@ -77,6 +80,29 @@ export function* prepare(shell: Shell, timeoutMs: number): Dialogue<Prepared> {
     "noise",
     "typed text arrives at the board damaged: check the line, its speed and its flow control",
   );
+}
+
+/**
+ * Replaces the user's shell, be it zsh, fish or tcsh, by a plain one: without a line editor, colours, or a prompt that is set anew. The
+ * line is typed without a look at its echo, which a line editor garbles. Where there is no `env`, or the line doesn't get through, the
+ * user's shell stays.
+ */
+function* startSh(shell: Shell): Dialogue<void> {
+  const { board, profile } = shell;
+  const prompt = promptOf(shell);
+  const line = ` ${setSize};exec env PS1='lg''-${shell.id}# ' PS2= ENV= PROMPT_COMMAND= sh -i`;
+  for (let attempt = 0; attempt < 2; attempt++) {
+    yield* typeBlind(`\x15${line}\n`, board, profile);
+    const output = yield* board.readUntil(
+      (text) => text.includes(prompt),
+      commandTimeoutMs,
+      () => 1000,
+    );
+    if (output.includes(prompt) || board.boot.lines.size > 0) return;
+    // The line may have left a quote open.
+    yield* board.send("\x03");
+    yield* board.drain(100, 1000);
+  }
 }
 
 /**

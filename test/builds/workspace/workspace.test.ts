@@ -198,11 +198,11 @@ test("a workspace that is immutable, or read-only, makes way, and the executor's
   const other = await prepareWorkspace({ ...place, job: "other" });
   await writeFile(join(other, "kept"), "");
   const break_ = {
-    "chattr +i": (made: string) => execFileSync("chattr", ["+i", made]),
+    "chattr +i": (made: string) => execFileSync("sh", ["-c", 'chattr +i "$1"', "sh", made]),
     mount: (made: string) => execFileSync("mount", ["-t", "tmpfs", "-o", "ro", "labgear-test", made]),
   };
   const mend = {
-    "chattr +i": (made: string) => execFileSync("chattr", ["-i", made]),
+    "chattr +i": (made: string) => execFileSync("sh", ["-c", 'chattr -i "$1"', "sh", made]),
     mount: (made: string) => execFileSync("umount", [made]),
   };
   for (const how of ["chattr +i", "mount"] as const) {

@@ -144,6 +144,7 @@ async function run(device: Device, code: number): Promise<Result> {
     const verdict = await runShell(
       {
         reservation,
+        variables: {},
         bootTimeoutMs: 10_000,
         signal,
         output: async (bytes) => void output.push(Uint8Array.from(bytes)),

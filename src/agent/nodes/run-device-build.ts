@@ -1,6 +1,7 @@
 /** What a board adds to a build: it is reserved, does the job's work over its console, and says how it fared. */
 import { join } from "node:path";
 import type { Ending } from "#/builds/ending.ts";
+import { buildVariables, jobEnvironment } from "#/builds/environment.ts";
 import { SinkFile, SourceFile } from "#/builds/workspace/files.ts";
 import type { JobWork } from "#/config/model.ts";
 import type { Device } from "#/devices/device.ts";
@@ -68,6 +69,22 @@ function variables({ name, config, port }: Device): Record<string, string> {
   };
 }
 
+/** What a script on the board knows: the allowed parameters and our variables, but no path of the host. */
+function onBoard({ build, job, parameters, workspace }: BuildHost, device: Device): Record<string, string> {
+  const {
+    LABGEAR_WORKSPACE: _workspace,
+    LABGEAR_ARTIFACTS: _artifacts,
+    WORKSPACE: _jenkins,
+    ...own
+  } = buildVariables(build, workspace);
+  return jobEnvironment({
+    parameters,
+    allowed: job.parameters,
+    own: { ...own, LABGEAR_DEVICE: device.name },
+    base: {},
+  }).env;
+}
+
 interface BoardOutcome extends JobOutcome {
   /** For the device's health. */
   readonly outcome: Outcome;
@@ -107,6 +124,7 @@ function boardRun(host: BuildHost, reservation: Reservation, device: Device, gra
   const { build, console, workspace } = host;
   return {
     reservation,
+    variables: onBoard(host, device),
     bootTimeoutMs: device.config.bootTimeoutMs,
     signal: build.signal,
     output: (bytes) => console.write(bytes),

@@ -9,6 +9,8 @@ import type { HostEnding } from "../script/run.ts";
 
 export interface BoardRun {
   readonly reservation: Reservation;
+  /** What a script on the board finds in its environment. */
+  readonly variables: Readonly<Record<string, string>>;
   /** From power or reset to the prompt. */
   readonly bootTimeoutMs: number;
   /** Aborts when the build has to stop. */

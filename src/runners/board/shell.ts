@@ -1,6 +1,31 @@
 /** Runs a script on the board, over its console, with files before and after. */
 import type { JobWork } from "#/config/model.ts";
+import type { Console } from "#/devices/consoles/console.ts";
+import { quoted } from "#/devices/consoles/linux/session.ts";
+import { shown } from "#/lib/text.ts";
 import { type BoardRun, type BoardVerdict, failed, get, put, runDialogue } from "./board.ts";
+
+/**
+ * The script as the board's shell runs it. On Linux it ends at the first command that fails, as on the host, and has the build's
+ * variables. Other consoles type it as it is.
+ * @internal
+ * @returns undefined when it wants an interpreter other than the board's shell
+ */
+export function shellScript(
+  script: string,
+  kind: Console["kind"],
+  variables: BoardRun["variables"],
+): string | undefined {
+  if (kind !== "linux") return script;
+  let flags = "-e";
+  if (script.startsWith("#!")) {
+    const found = /^#![ \t]*(?:\/usr)?\/bin\/sh(?:[ \t]+(-[a-zA-Z]+))?[ \t]*(?:\r?\n|$)/.exec(script);
+    if (!found) return undefined;
+    flags = found[1] ?? "";
+  }
+  const exports = Object.entries(variables).map(([name, value]) => `export ${name}=${quoted(value)}\n`);
+  return `${exports.join("")}${flags && `set ${flags}\n`}${script}`;
+}
 
 /**
  * The script's exit code is the verdict. Files are fetched however the script ended.
@@ -11,6 +36,13 @@ export async function runShell(
   work: Extract<JobWork, { kind: "shell" }>,
 ): Promise<BoardVerdict> {
   const { console } = run.reservation;
+  const script = shellScript(work.script, console.kind, run.variables);
+  if (script === undefined) {
+    const first = shown(work.script.split("\n", 1)[0] ?? "", 100);
+    return failed(
+      `on a board, a script runs by its sh: ${first} can't be honoured; call the interpreter in the script`,
+    );
+  }
   await runDialogue(run, console.enter(run.bootTimeoutMs));
   for (const file of work.put) {
     const problem = await put(run, file);
@@ -18,7 +50,7 @@ export async function runShell(
   }
   // Only the job's timeout applies, by the signal.
   const timeoutMs = Number.POSITIVE_INFINITY;
-  const { code, complete } = await runDialogue(run, console.run(work.script, { timeoutMs }));
+  const { code, complete } = await runDialogue(run, console.run(script, { timeoutMs }));
   if (!complete) await run.note("the output is incomplete: bytes were lost on the line");
   let problem: string | undefined;
   for (const file of work.get) problem = (await get(run, file)) ?? problem;

@@ -88,6 +88,7 @@ export async function onBoard(
   let output = "";
   const verdict = await work({
     reservation,
+    variables: {},
     bootTimeoutMs: 5000,
     signal,
     output: async (bytes) => {

@@ -123,6 +123,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
       who,
       port: this.port,
       power: this.#options.power,
+      bootTimeoutMs: this.config.bootTimeoutMs,
       console: this.#options.newConsole(),
       onRelease: (outcome) => this.#released(outcome, job),
     });
@@ -177,6 +178,12 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   }
 
   async #waitForPort(): Promise<void> {
+    const { returning } = this.port;
+    if (returning !== undefined) {
+      this.#needsProbe = true;
+      this.#enter({ kind: "recovering", reason: "its port comes back after a restart" });
+      return returning;
+    }
     this.#trusted = false;
     this.#needsProbe = true;
     this.#failedProbes = 0;
@@ -226,8 +233,12 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   async #restart(): Promise<void> {
     const { power } = this.#options;
     try {
-      const writer = this.port.state.kind === "open" ? this.port.acquire("reset") : undefined;
-      using _ = writer;
+      const isOpen = this.port.state.kind === "open";
+      await using _ = isOpen
+        ? this.port.allowAbsence(this.config.bootTimeoutMs, this.#ending.signal)
+        : undefined;
+      const writer = isOpen ? this.port.acquire("reset") : undefined;
+      using __ = writer;
       await power.restart(writer, AbortSignal.timeout(power.restartTimeoutMs), () => {
         this.#bootsFromNow();
       });

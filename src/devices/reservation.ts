@@ -3,6 +3,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import type { Console } from "./consoles/console.ts";
 import { type Dialogue, type DialogueOptions, runDialogue } from "./consoles/dialogue.ts";
 import { BoardFailure } from "./errors.ts";
+import { returnTimeoutMs } from "./port/connection.ts";
 import type { Port } from "./port/port.ts";
 import type { PortWriter } from "./port/writer.ts";
 import type { OnDown, Power } from "./power.ts";
@@ -22,6 +23,8 @@ export interface ReservationOptions {
   readonly who: string;
   readonly port: Port;
   readonly power: Power;
+  /** From power or reset to the prompt: how long the port may be gone. */
+  readonly bootTimeoutMs: number;
   readonly console: Console;
   readonly onRelease: (outcome: Outcome) => void;
 }
@@ -36,6 +39,8 @@ export class Reservation implements Disposable {
   readonly #writer: PortWriter;
   readonly #lost = new AbortController();
   #line: PortLine;
+  /** From power off to power on: some boards supply their own adapter. */
+  #whileOff: AsyncDisposable | undefined;
   #released = false;
 
   /** @throws DeviceError PORT_BUSY if a person writes to the port */
@@ -77,12 +82,19 @@ export class Reservation implements Disposable {
 
   /** @throws BoardFailure power-failed */
   switchPower(action: "on" | "off" | "cycle", signal: AbortSignal, onDown: OnDown): Promise<void> {
-    return this.#options.power.switch(action, signal, onDown);
+    const { power, bootTimeoutMs } = this.#options;
+    const work = () => power.switch(action, signal, onDown);
+    if (action === "off") {
+      this.#whileOff ??= this.port.allowAbsence(0);
+      return work();
+    }
+    return this.allowAbsence(work, signal, bootTimeoutMs);
   }
 
   /** @throws BoardFailure power-failed */
   reset(signal: AbortSignal, onDown: OnDown): Promise<void> {
-    return this.#options.power.reset(this.#writer, signal, onDown);
+    const { power, bootTimeoutMs } = this.#options;
+    return this.allowAbsence(() => power.reset(this.#writer, signal, onDown), signal, bootTimeoutMs);
   }
 
   /** Whether the device will be restarted after this reservation. */
@@ -100,12 +112,42 @@ export class Reservation implements Disposable {
    * @throws BoardFailure power-failed, also if the board goes on printing while it should be down
    */
   startAnew(signal: AbortSignal): Promise<void> {
-    return this.#options.power.startAnew(this.#writer, signal, async (stays) => {
+    const { power, bootTimeoutMs } = this.#options;
+    const onDown = async (stays: boolean) => {
       if (!stays) return this.#line.skip();
       if (await this.#line.skipUntilSilent(signal)) return;
       const message = "the board went on printing while it was switched off or held in reset";
       throw new BoardFailure("power-failed", `${message}: check that power and reset are this board's`);
-    });
+    };
+    return this.allowAbsence(() => power.startAnew(this.#writer, signal, onDown), signal, bootTimeoutMs);
+  }
+
+  /**
+   * Does work that may take the port away for a while, as flashing does.
+   * @param timeoutMs for the port to come back afterwards
+   * @throws BoardFailure unplugged if it doesn't
+   */
+  async allowAbsence<T>(
+    work: () => Promise<T>,
+    signal: AbortSignal,
+    timeoutMs = returnTimeoutMs,
+  ): Promise<T> {
+    const result = await this.#doAllowed(work, signal, timeoutMs);
+    this.lost.throwIfAborted();
+    return result;
+  }
+
+  async #doAllowed<T>(work: () => Promise<T>, signal: AbortSignal, timeoutMs: number): Promise<T> {
+    await using _ = this.port.allowAbsence(timeoutMs, signal);
+    const result = await work();
+    await this.#endOff();
+    return result;
+  }
+
+  async #endOff(): Promise<void> {
+    const off = this.#whileOff;
+    this.#whileOff = undefined;
+    await off?.[Symbol.asyncDispose]();
   }
 
   /**
@@ -121,6 +163,7 @@ export class Reservation implements Disposable {
   release(outcome: Outcome): void {
     if (this.#released) return;
     this.#released = true;
+    void this.#endOff();
     this.#writer[Symbol.dispose]();
     this.#options.onRelease(outcome);
   }

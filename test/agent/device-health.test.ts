@@ -29,7 +29,7 @@ jobs:
   sick: { nodes: [mcu], firmware: { flash: "exit 9", verdict: tap } }
   health: { nodes: [mcu-1], steps: [{ send: v, enter: false }, { expect: "version 1.4" }] }
   long: { nodes: [mcu], steps: [{ send: v, enter: false }, { expect: never, timeout: 5m }] }
-  holds-port: { nodes: [mcu], run: "echo held; exec sleep 300" }
+  holds-port: { nodes: [mcu], run: 'echo held; while test -e "$LABGEAR_PORT"; do sleep 0.1; done' }
   opens-port: { nodes: [mcu], run: 'exec 3<>"$LABGEAR_PORT"; echo opened; exec sleep 300' }
   reads-port:
     nodes: [mcu]

@@ -94,9 +94,7 @@ async function work(host: BuildHost, reservation: Reservation, device: Device): 
   const { build, job } = host;
   const graceMs = Math.min(job.graceMs, maxGraceMs);
   if (job.work.kind === "run") {
-    await using _ = await reservation.lend();
-    const signal = AbortSignal.any([build.signal, reservation.lost]);
-    const ended = await host.runScript(job.work.script, { graceMs, signal });
+    const ended = await runLent(host, reservation, job.work.script, graceMs);
     if (!build.signal.aborted) reservation.lost.throwIfAborted();
     const ending = scriptEnding(ended);
     return { ending, outcome: { kind: "well", passed: ending.kind === "passed" } };
@@ -107,6 +105,17 @@ async function work(host: BuildHost, reservation: Reservation, device: Device): 
     outcome: { kind: "well", passed: verdict.passed },
     ...(verdict.junit !== undefined && { junit: verdict.junit }),
   };
+}
+
+/** The port may go away while the script runs, and has to be back afterwards. */
+async function runLent(
+  { build, runScript }: BuildHost,
+  reservation: Reservation,
+  script: string,
+  graceMs: number,
+) {
+  await using _ = await reservation.lend();
+  return await runScript(script, { graceMs, signal: AbortSignal.any([build.signal, reservation.lost]) });
 }
 
 function runOnBoard(work: Exclude<JobWork, { kind: "run" }>, run: BoardRun): Promise<BoardVerdict> {

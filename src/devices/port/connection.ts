@@ -28,10 +28,8 @@ export type PortState =
   | { readonly kind: "refused"; readonly reason: string; readonly error: DeviceError }
   | { readonly kind: "closed" };
 
-/** How long a lent port may take to come back: boards with native USB disappear when they are reset. */
-const returnTimeoutMs = 5000;
-/** How long a port may be absent while it is lent before the loan counts as lost: such boards come back in less. */
-const maxLentAbsenceMs = 1500;
+/** How long a port may take to come back after its board was flashed: boards with native USB disappear when they are reset. */
+export const returnTimeoutMs = 5000;
 /** Between attempts to open when nothing changes: doubled from the first to the last. */
 const firstRetryMs = 250;
 const lastRetryMs = 15_000;
@@ -70,8 +68,6 @@ export class PortConnection implements AsyncDisposable {
   /** Failed attempts since a line last stayed up. */
   #failures = 0;
   #retry: NodeJS.Timeout | undefined;
-  /** Runs while a lent port isn't there. */
-  #absence: NodeJS.Timeout | undefined;
 
   /** Starts to look for the port at once. */
   constructor(options: PortConnectionOptions) {
@@ -101,7 +97,6 @@ export class PortConnection implements AsyncDisposable {
   /** @param opened resolves true when the port is open, false after the timeout */
   async takeBack(opened: (timeoutMs: number) => Promise<boolean>): Promise<void> {
     if (this.#state.kind !== "lent") return;
-    this.#watchLoan(true);
     this.#failures = 0;
     this.#set({ ...this.#state, returned: true });
     this.#wake();
@@ -121,7 +116,6 @@ export class PortConnection implements AsyncDisposable {
     this.#ending.abort();
     this.#watch[Symbol.dispose]();
     clearTimeout(this.#retry);
-    clearTimeout(this.#absence);
     await this.#settling;
     await this.#drop();
     this.#unclaim();
@@ -145,8 +139,7 @@ export class PortConnection implements AsyncDisposable {
       this.#changed = false;
       try {
         const place = await this.#options.source.find();
-        if (this.#state.kind === "lent" && !this.#state.returned) this.#watchLoan(place !== undefined);
-        else if (this.#state.kind === "open") this.#leaveIfElsewhere(place);
+        if (this.#state.kind === "open") this.#leaveIfElsewhere(place);
         else if (place) await this.#open(place);
         else this.#fail({ kind: "absent", reason: this.#options.source.absence });
       } catch (cause) {
@@ -212,20 +205,6 @@ export class PortConnection implements AsyncDisposable {
     if (!this.#isLooking || this.#state.kind === "lent") return;
     this.#unclaim();
     this.#set(state);
-  }
-
-  /** While a port is lent there is no line that could end: the borrower learns here that the port is gone for good. */
-  #watchLoan(isThere: boolean): void {
-    if (isThere) {
-      clearTimeout(this.#absence);
-      this.#absence = undefined;
-      return;
-    }
-    this.#absence ??= setTimeout(() => {
-      if (this.#state.kind !== "lent" || this.#state.returned) return;
-      const { absence } = this.#options.source;
-      this.#options.lost(new DeviceError("PORT_LOST", `it went away while it was lent: ${absence}`));
-    }, maxLentAbsenceMs);
   }
 
   /** If the path or serial number leads to another device file now, the open one is no longer the configured port. */

@@ -3,9 +3,10 @@ import { EventEmitter } from "node:events";
 import type { PortConfig } from "#/config/model.ts";
 import type { SystemCalls } from "#/host/syscalls.ts";
 import { Condition } from "#/lib/condition.ts";
+import { formatDuration } from "#/lib/units.ts";
 import type { Discovery } from "../discovery/discovery.ts";
 import { DeviceError } from "../errors.ts";
-import { PortConnection, type PortState } from "./connection.ts";
+import { PortConnection, type PortState, returnTimeoutMs } from "./connection.ts";
 import type { Control, Line, LineErrors } from "./line.ts";
 import { type Chunk, Ring } from "./ring.ts";
 import { sourceOf } from "./source.ts";
@@ -28,6 +29,9 @@ export interface PortOptions {
   readonly ringSize?: number;
 }
 
+/** After flashing or a restart, a board may still reset itself for this long. */
+const unsettledMs = 5000;
+
 /** Stands for a secret in what viewers and captures see. */
 const masked = "[masked]\n";
 
@@ -47,6 +51,10 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
   /** Bytes, and changes of state. */
   readonly #changes = new Condition();
   #writer: Writer | undefined;
+  /** How many may take the port away at the moment, and until when it may still go. */
+  #absences = 0;
+  #unsettledUntil = 0;
+  #returning: Promise<void> | undefined;
 
   /** Starts to look for the port at once. */
   constructor({ name, config, lines = {}, discovery, calls, ringSize }: PortOptions) {
@@ -64,10 +72,7 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
       },
       opened: (line) => this.counters.opened(line),
       closing: () => this.counters.closing(),
-      lost: (error) => {
-        this.counters.disconnected();
-        this.#writer?.lose(error);
-      },
+      lost: (error) => this.#lost(error),
     });
   }
 
@@ -127,7 +132,8 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
       line: () => {
         const { line } = this.#connection;
         if (line) return line;
-        throw new DeviceError("PORT_LOST", `${this.name}'s port is lent to another program`);
+        const why = this.state.kind === "lent" ? "lent to another program" : this.state.kind;
+        throw new DeviceError("PORT_LOST", `${this.name}'s port is ${why}`);
       },
       sent: (bytes, secret) => this.#sent(bytes, secret),
       lend: () => this.#lend(),
@@ -137,6 +143,28 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
     });
     this.#writer = writer;
     return writer;
+  }
+
+  /**
+   * Until this is disposed of, and for a moment afterwards, the port may go away without a loss for its writer: its board is
+   * being flashed or restarted. Disposing waits for its return.
+   * @param timeoutMs for the return
+   * @param signal ends the wait
+   */
+  allowAbsence(timeoutMs: number, signal?: AbortSignal): AsyncDisposable {
+    this.#absences += 1;
+    return {
+      [Symbol.asyncDispose]: async () => {
+        this.#absences -= 1;
+        this.#unsettledUntil = performance.now() + unsettledMs;
+        if (this.state.kind !== "open") await this.#awaitReturn(timeoutMs, signal);
+      },
+    };
+  }
+
+  /** Set while a port that went away in a flash or restart is expected back; resolves when it is, or its time is up. */
+  get returning(): Promise<void> | undefined {
+    return this.#returning;
   }
 
   /** Lends the port, with the right to write to it. @throws DeviceError as acquire() does */
@@ -168,10 +196,33 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
     return {
       path: url,
       [Symbol.asyncDispose]: () => {
+        this.#unsettledUntil = performance.now() + returnTimeoutMs + unsettledMs;
         back ??= this.#connection.takeBack((timeoutMs) => this.whenOpen(timeoutMs));
         return back;
       },
     };
+  }
+
+  #lost(error: DeviceError): void {
+    if (this.#absences > 0) return;
+    if (this.state.kind !== "lent" && performance.now() < this.#unsettledUntil) {
+      this.#returning ??= this.#awaitReturn(returnTimeoutMs);
+      return;
+    }
+    this.counters.disconnected();
+    this.#writer?.lose(error);
+  }
+
+  async #awaitReturn(timeoutMs: number, signal?: AbortSignal): Promise<void> {
+    const writer = this.#writer;
+    // The connection reports the loss before its state changes.
+    await Promise.resolve();
+    const isBack = await this.whenOpen(timeoutMs, signal);
+    this.#returning = undefined;
+    if (isBack || this.#absences > 0 || signal?.aborted) return;
+    this.counters.disconnected();
+    const message = `${this.name}'s port didn't come back within ${formatDuration(timeoutMs)} after its board was flashed or restarted`;
+    writer?.lose(new DeviceError("PORT_LOST", message));
   }
 
   #receive(bytes: Uint8Array): void {

@@ -33,7 +33,7 @@ export async function runFirmware(run: BoardRun, work: Work): Promise<BoardVerdi
     await flash(run, work.flash);
   } else {
     await using reader = new ConsoleReader(run, work.start === undefined ? undefined : harness);
-    await reader.race(flash(run, work.flash));
+    await reservation.allowAbsence(() => reader.race(flash(run, work.flash)), signal);
   }
   if (work.start === undefined && reservation.canStartAnew) await reservation.startAnew(signal);
   await listen(run, harness, work);

@@ -30,6 +30,7 @@ export async function runSteps(run: BoardRun, steps: readonly StepConfig[]): Pro
     await run.note(title);
     const problem = await runner.run(step, index);
     run.signal.throwIfAborted();
+    run.reservation.lost.throwIfAborted();
     if (problem) return { passed: false, ...problem, reason: `${title}: ${problem.reason}` };
   }
   return { passed: true, reason: `all ${steps.length} steps passed` };
@@ -95,7 +96,8 @@ class StepRunner {
   /** The script has the port to itself, as tools that flash through it need. */
   async #lent(step: Extract<StepConfig, { kind: "host" }>, index: number): Promise<Problem | undefined> {
     this.#entered = false;
-    await using _ = await this.#run.reservation.lend();
+    const { reservation } = this.#run;
+    await using _ = await reservation.lend();
     return await this.#act(step, index);
   }
 
@@ -130,7 +132,8 @@ class StepRunner {
         this.#isRestarted = true;
         return undefined;
       case "host": {
-        const reason = scriptProblem(await host(step.script, `step${index + 1}`));
+        const script = () => host(step.script, `step${index + 1}`);
+        const reason = scriptProblem(await (step.lend ? script() : reservation.allowAbsence(script, signal)));
         return reason === undefined ? undefined : { reason };
       }
     }

@@ -54,6 +54,16 @@ export async function startLab({ config, board, command, health }: LabOptions, s
   );
   const lab = {
     device,
+    /** The port is gone, as when a board with native USB resets. */
+    async unplug(): Promise<void> {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+      await once(server, "close");
+    },
+    async plug(): Promise<void> {
+      server.listen(port, "127.0.0.1");
+      await once(server, "listening");
+    },
     say(text: string): void {
       for (const socket of sockets) socket.write(text);
     },
@@ -65,7 +75,7 @@ export async function startLab({ config, board, command, health }: LabOptions, s
     async [Symbol.asyncDispose]() {
       await device[Symbol.asyncDispose]();
       for (const socket of sockets) socket.destroy();
-      server.close();
+      if (server.listening) server.close();
     },
   };
   await lab.becomes(state);

@@ -155,8 +155,10 @@ async function readFile(
 
 /** By the byte order mark, or by the XML declaration, else UTF-8 (XML 1.0, appendix F). */
 function encodingOf(start: Buffer): string {
-  if (start[0] === 0xff && start[1] === 0xfe) return "utf-16le";
-  if (start[0] === 0xfe && start[1] === 0xff) return "utf-16be";
+  const unit = start.toString("hex", 0, 2);
+  // "<" in UTF-16: some writers leave the mark out.
+  if (unit === "fffe" || unit === "3c00") return "utf-16le";
+  if (unit === "feff" || unit === "003c") return "utf-16be";
   const declared = /^<\?xml[^>]*?encoding=["']([A-Za-z0-9._-]{1,40})["']/.exec(
     start.toString("latin1", 0, 200),
   )?.[1];

@@ -194,6 +194,8 @@ test("encodings: UTF-16, Latin-1, a byte order mark, and characters across chunk
   const reports = [
     Buffer.from(`\ufeff${xml("UTF-16")}`, "utf16le"),
     Buffer.from(`\ufeff${xml("UTF-16")}`, "utf16le").swap16(),
+    Buffer.from(xml("UTF-16"), "utf16le"),
+    Buffer.from(xml("UTF-16"), "utf16le").swap16(),
     Buffer.from(xml("ISO-8859-1"), "latin1"),
     Buffer.from(`\ufeff${xml("utf-8")}`),
     Buffer.from(xml("no-such-thing")),

@@ -59,8 +59,10 @@ export class LinuxBoard extends Expect {
 
 const panics = [/Kernel panic - not syncing/, /### ERROR ### Please RESET the board/];
 
-/** Lines of boot loaders and kernels, each at most once in a boot. */
+/** Lines of a panic's end, of boot loaders and of kernels, each at most once in a boot. */
 const bootLines = [
+  /---\[ end Kernel panic/,
+  /(?:^|\] )Rebooting in \d+ seconds/,
   /^U-Boot (?:SPL |TPL )?20\d\d\.\d/,
   /^(?:<debug_uart> *)?(?:U-Boot SPL|U-Boot TPL) 20/,
   /^barebox 20\d\d/,

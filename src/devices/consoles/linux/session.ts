@@ -88,9 +88,12 @@ export class Session {
     for (let attempt = 0; ; attempt++) {
       const own = token ?? this.link.token();
       tokens.add(own);
+      // What has already come may show that the board is down.
+      let text = yield* board.next(0);
+      yield* this.#checkBoot();
       if (attempt > 0) yield* board.send(flush);
       if (attempt > 0 && attempt % 4 === 0) this.#careful = !this.#careful;
-      let text = yield* this.send(verb, own, args);
+      text += yield* this.send(verb, own, args);
       const asked = board.now;
       let latest: number | undefined;
       for (;;) {
@@ -139,12 +142,17 @@ export class Session {
 
   /** @param earlier text that came before @returns the next answers; none after the timeout */
   *listen(timeoutMs: number, earlier = ""): Dialogue<Answer[]> {
-    const answers = this.#answers.feed(earlier);
-    if (answers.length > 0) return answers;
-    yield* this.#checkBoot();
-    const text = yield* this.link.board.next(timeoutMs);
-    if (this.#hasEnded(earlier + text)) yield* this.link.revive();
-    return this.#answers.feed(text);
+    const { board, revive } = this.link;
+    const end = board.now + timeoutMs;
+    let answers = this.#answers.feed(earlier);
+    for (let text = earlier; answers.length === 0; text = "") {
+      yield* this.#checkBoot();
+      const fresh = yield* board.next(end - board.now);
+      if (this.#hasEnded(text + fresh)) yield* revive();
+      answers = this.#answers.feed(fresh);
+      if (board.now >= end) break;
+    }
+    return answers;
   }
 
   /** Whether the shell's prompt came, in whatever pieces. */

@@ -172,7 +172,8 @@ export class Devices implements AsyncDisposable {
 
 function holdUnlessOffered(node: Node, { state, standing }: Device): void {
   const reason = "reason" in state ? state.reason : "";
-  if (standing === "offered" || standing === "health") node.release("device");
+  const isUsable = standing === "unproved" && node.functions.size > 0;
+  if (standing === "offered" || standing === "health" || isUsable) node.release("device");
   else node.hold("device", reason ? `${state.kind}: ${reason}` : state.kind);
   node.offer();
 }
@@ -180,6 +181,8 @@ function holdUnlessOffered(node: Node, { state, standing }: Device): void {
 /** What a device offers in its standing: jobs that name it or one of its classes. */
 function offeredJobs({ standing, name, config }: Device, { jobs }: Config): JobConfig[] {
   if (standing === "withdrawn") return [];
+  if (standing === "unproved")
+    return [...jobs.values()].filter(({ nodes, needs }) => nodes && needs === "power");
   if (standing !== "health") return [...jobs.values()].filter((job) => job.nodes !== undefined);
   const job = jobs.get(config.health.job ?? "");
   return job ? [{ ...job, nodes: [name] }] : [];
@@ -193,14 +196,14 @@ function logState(log: Log, { name, state }: Device): void {
 
 /** Power commands run like jobs: their whole process tree ends with them. */
 function hostCommand(name: string, folder: string, { trees }: NodeContext): HostCommand {
-  return async (script, signal) => {
+  return async (script, signal, variables) => {
     const { runHost } = await import("#/runners/script/run.ts");
     let output = Buffer.alloc(0);
     const ending = await runHost({
       script,
       scriptFile: join(folder, "command"),
       cwd: folder,
-      env: { ...baseEnvironment(), LABGEAR_DEVICE: name },
+      env: { ...baseEnvironment(), LABGEAR_DEVICE: name, ...variables },
       graceMs: 1000,
       limits: {},
       name: `device.${encodeURIComponent(name)}`,

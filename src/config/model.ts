@@ -7,7 +7,7 @@ import type { JobConfig } from "./sections/job.ts";
 import type { ServerConfig } from "./sections/servers.ts";
 
 export type { BuildsConfig } from "./sections/builds.ts";
-export type { ConsoleKind, DeviceConfig } from "./sections/device.ts";
+export type { ConsoleKind, DeviceConfig, RecoverStep } from "./sections/device.ts";
 export type { Answer, VerdictConfig } from "./sections/firmware.ts";
 export type { HttpAuth } from "./sections/http.ts";
 export type { JobConfig, JobWork } from "./sections/job.ts";

@@ -1,6 +1,6 @@
 /** A device: its port, its health, and its reservation. The life cycle is drawn in state.ts. */
 import { EventEmitter } from "node:events";
-import type { DeviceConfig } from "#/config/model.ts";
+import type { DeviceConfig, JobConfig, RecoverStep } from "#/config/model.ts";
 import type { SystemCalls } from "#/host/syscalls.ts";
 import { Condition } from "#/lib/condition.ts";
 import type { Console } from "./consoles/console.ts";
@@ -10,11 +10,15 @@ import type { Discovery } from "./discovery/discovery.ts";
 import { BoardFailure, DeviceError, inWords } from "./errors.ts";
 import { type Health, HealthRecord } from "./health.ts";
 import { Port } from "./port/port.ts";
+import { serverUrl } from "./port/source.ts";
 import type { PortWriter } from "./port/writer.ts";
-import { type HostCommand, idleLines, Power } from "./power.ts";
+import { type HostCommand, idleLines, type OnDown, Power } from "./power.ts";
 import { probeBoard } from "./probe.ts";
 import { type Outcome, Reservation } from "./reservation.ts";
 import { type DeviceState, type Standing, type StateEntry, StateHistory, standingOf } from "./state.ts";
+
+/** The part of a job that says when it may have the device. */
+export type ReservingJob = Pick<JobConfig, "name" | "needs">;
 
 export interface DeviceOptions {
   readonly config: DeviceConfig;
@@ -51,6 +55,10 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   #bootedFrom = 0;
   /** Whether it was restarted, or panicked, and nothing has waited for its boot yet. */
   #isBooting = false;
+  /** What may still bring it back after the last build. */
+  #recoverSteps: RecoverStep[] = [];
+  /** It waits for the next probe. */
+  #isWaiting = false;
   #reservation: Reservation | undefined;
   /** How the last reservation ended, until the board has recovered from it. */
   #outcome: Outcome | undefined;
@@ -85,6 +93,17 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     return standingOf(this.state, this.#trusted, this.config.health.job !== undefined);
   }
 
+  /** What a script knows of its board. */
+  get variables(): Record<string, string> {
+    const { address, baud } = this.config.port;
+    const url = address.kind === "tty" ? this.port.path : serverUrl(address);
+    return {
+      LABGEAR_DEVICE: this.name,
+      ...(url !== undefined && { LABGEAR_PORT: url }),
+      LABGEAR_BAUD: String(baud),
+    };
+  }
+
   /** Takes no more builds; once the current one has ended, a person may write to the console. */
   pause(reason: string): void {
     this.#paused = reason;
@@ -100,17 +119,19 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   }
 
   /**
-   * Reserves the device. Waits while it is in use or recovers. A quarantined one takes only its health job.
+   * Reserves the device. Waits while it is in use or recovers. A quarantined one takes only its health job, one that doesn't
+   * pass its probe only jobs that bring it up themselves.
    * @param who the holder, for messages
    * @param job absent for a person
    * @throws BoardFailure if it isn't available; the signal's reason
    */
-  async reserve(who: string, job: string | undefined, signal: AbortSignal): Promise<Reservation> {
+  async reserve(who: string, job: ReservingJob | undefined, signal: AbortSignal): Promise<Reservation> {
     const available = () =>
       this.#reservation === undefined &&
       (this.state.kind === "ready" ||
         (this.state.kind === "paused" && job === undefined) ||
-        (this.state.kind === "quarantined" && job !== undefined && job === this.config.health.job));
+        (this.#isWaiting && job?.needs === "power") ||
+        (this.state.kind === "quarantined" && job !== undefined && job.name === this.config.health.job));
     const mayBecome = () =>
       this.#reservation !== undefined || ["proving", "recovering", "busy"].includes(this.state.kind);
     signal.throwIfAborted();
@@ -125,7 +146,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
       power: this.#options.power,
       bootTimeoutMs: this.config.bootTimeoutMs,
       console: this.#options.newConsole(),
-      onRelease: (outcome) => this.#released(outcome, job),
+      onRelease: (outcome) => this.#released(outcome, job?.name),
     });
     this.#changes.wake();
     return this.#reservation;
@@ -156,6 +177,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     this.#reservation = undefined;
     this.#outcome = outcome;
     this.health.count(outcome, job);
+    if (job !== undefined) this.#recoverSteps = [...(this.config.recover ?? [])];
     this.#changes.wake();
   }
 
@@ -230,8 +252,31 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     this.#outcome = undefined;
   }
 
-  async #restart(): Promise<void> {
+  #restart(): Promise<void> {
     const { power } = this.#options;
+    return this.#change(AbortSignal.timeout(power.restartTimeoutMs), (writer, signal, onDown) =>
+      power.restart(writer, signal, onDown),
+    );
+  }
+
+  async #runStep(step: RecoverStep): Promise<void> {
+    const { power } = this.#options;
+    const timeoutMs = step.kind === "flash" ? step.timeoutMs : power.restartTimeoutMs;
+    await this.#change(AbortSignal.timeout(timeoutMs), async (writer, signal, onDown) => {
+      if (step.kind === "power") return power.switch("cycle", signal, onDown);
+      if (!writer) throw new BoardFailure("unplugged", "its port isn't open");
+      if (step.kind === "reset") return power.reset(writer, signal, onDown);
+      await using _ = step.lend ? await writer.lend() : undefined;
+      await onDown(false);
+      await power.flash(step, this.variables, signal);
+    });
+  }
+
+  /** Restarts or flashes the board; a failure shows in its next probe. */
+  async #change(
+    signal: AbortSignal,
+    work: (writer: PortWriter | undefined, signal: AbortSignal, onDown: OnDown) => Promise<void>,
+  ): Promise<void> {
     try {
       const isOpen = this.port.state.kind === "open";
       await using _ = isOpen
@@ -239,9 +284,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
         : undefined;
       const writer = isOpen ? this.port.acquire("reset") : undefined;
       using __ = writer;
-      await power.restart(writer, AbortSignal.timeout(power.restartTimeoutMs), () => {
-        this.#bootsFromNow();
-      });
+      await work(writer, signal, () => this.#bootsFromNow());
     } catch (error) {
       this.#trusted = false;
       this.#needsProbe = true;
@@ -286,8 +329,18 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     }
   }
 
-  /** Restarts the board if it can, and waits for the next probe, longer each time. */
+  /**
+   * After a build, the configured steps come first. Then it counts towards the quarantine if there is a job that can end it;
+   * without one, the board is restarted if it can be, and probed again and again, later each time.
+   */
   async #afterFailedProbe(message: string): Promise<void> {
+    const step = this.#recoverSteps.shift();
+    if (step) {
+      this.#enter({ kind: "recovering", reason: `${message}; recovering: ${step.kind}` });
+      return this.#runStep(step);
+    }
+    if (this.config.health.job !== undefined) this.health.count({ kind: "sick", reason: message }, undefined);
+    if (this.health.quarantine !== undefined) return;
     const waitMs = Math.min(lastRetryMs, firstRetryMs * 2 ** this.#failedProbes);
     this.#failedProbes += 1;
     this.#enter({ kind: "recovering", reason: `${message}; the next attempt is in ${waitMs / 1000} s` });
@@ -295,7 +348,10 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     const timeout = AbortSignal.timeout(waitMs);
     const before = this.#failedProbes;
     const isOver = () => this.#isDisturbed({ kind: "ready" }) || this.#failedProbes !== before;
+    this.#isWaiting = true;
+    this.#changes.wake();
     await this.#changes.until(isOver, timeout).catch(() => {});
+    this.#isWaiting = false;
   }
 
   #enter(state: DeviceState): void {

@@ -1,6 +1,6 @@
 /** Power and reset of a board: commands on the host, or the control lines of its port. */
 import { setTimeout as delay } from "node:timers/promises";
-import type { DeviceConfig } from "#/config/model.ts";
+import type { DeviceConfig, RecoverStep } from "#/config/model.ts";
 import { BoardFailure, DeviceError } from "./errors.ts";
 import type { Control } from "./port/line.ts";
 
@@ -8,6 +8,7 @@ import type { Control } from "./port/line.ts";
 export type HostCommand = (
   script: string,
   signal: AbortSignal,
+  variables?: Readonly<Record<string, string>>,
 ) => Promise<{ readonly code: number | null; readonly output: string }>;
 
 export interface ControlLines {
@@ -128,6 +129,17 @@ export class Power {
     await this.reset(lines, signal, onDown);
   }
 
+  /** Flashes a known image. @throws BoardFailure flash-failed */
+  async flash(
+    { script, timeoutMs }: Extract<RecoverStep, { kind: "flash" }>,
+    variables: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const end = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+    const problem = commandProblem(await this.#command(script, end, variables));
+    if (problem !== undefined) throw new BoardFailure("flash-failed", `recover: flash ${problem}`);
+  }
+
   async #offAndOn(signal: AbortSignal, onDown: OnDown): Promise<void> {
     await this.switch("off", signal);
     await delay(powerOffMs, undefined, { signal });
@@ -137,12 +149,16 @@ export class Power {
 
   async #run(action: string, command: string, signal: AbortSignal): Promise<void> {
     const timeout = AbortSignal.timeout(this.#config.power.timeoutMs);
-    const { code, output } = await this.#command(command, AbortSignal.any([signal, timeout]));
-    if (code === 0) return;
-    const last = output.trimEnd().split("\n").at(-1)?.trim();
-    const how = code === null ? "didn't end in time" : `ended with exit code ${code}`;
-    throw new BoardFailure("power-failed", `power.${action} ${how}${last ? `: ${last.slice(0, 200)}` : ""}`);
+    const problem = commandProblem(await this.#command(command, AbortSignal.any([signal, timeout])));
+    if (problem !== undefined) throw new BoardFailure("power-failed", `power.${action} ${problem}`);
   }
+}
+
+function commandProblem({ code, output }: Awaited<ReturnType<HostCommand>>): string | undefined {
+  if (code === 0) return undefined;
+  const last = output.trimEnd().split("\n").at(-1)?.trim();
+  const how = code === null ? "didn't end in time" : `ended with exit code ${code}`;
+  return `${how}${last ? `: ${last.slice(0, 200)}` : ""}`;
 }
 
 async function setLines(lines: ControlLines, control: Control): Promise<void> {

@@ -31,9 +31,9 @@ export type DeviceState =
 
 /**
  * What the device offers to job servers. `held`: all its functions, but it takes no build now; `health`: only the job that
- * can end its quarantine.
+ * can end its quarantine; `unproved`: only jobs that bring the board up themselves.
  */
-export type Standing = "offered" | "held" | "withdrawn" | "health";
+export type Standing = "offered" | "held" | "withdrawn" | "health" | "unproved";
 
 /**
  * @param trusted it passed a probe, and nothing has put that in doubt
@@ -48,7 +48,7 @@ export function standingOf({ kind }: DeviceState, trusted: boolean, hasHealthJob
       return "held";
     case "proving":
     case "recovering":
-      return trusted ? "held" : "withdrawn";
+      return trusted ? "held" : "unproved";
     case "quarantined":
       return hasHealthJob ? "health" : "withdrawn";
     case "absent":

@@ -140,7 +140,7 @@ async function run(device: Device, code: number): Promise<Result> {
   try {
     while (device.state.kind === "absent" || device.state.kind === "opening")
       await once(device, "changed", { signal });
-    using reservation = await device.reserve("the test", "job", signal);
+    using reservation = await device.reserve("the test", { name: "job" }, signal);
     const verdict = await runShell(
       {
         reservation,

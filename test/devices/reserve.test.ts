@@ -48,7 +48,7 @@ test("all callers that wait for a device get it, one after another", async () =>
   const first = await device.reserve("labgear console, by hand", undefined, signal);
   const served: string[] = [];
   const waiting = ["a#1", "b#1", "c#1"].map(async (who) => {
-    const reservation = await device.reserve(who, "a", signal);
+    const reservation = await device.reserve(who, { name: "a" }, signal);
     served.push(who);
     assert.deepEqual([device.port.holder, device.reservedFrom], [who, 0]);
     reservation.release({ kind: "well", passed: true });
@@ -61,10 +61,10 @@ test("all callers that wait for a device get it, one after another", async () =>
 test("a caller that gives up keeps no other from the device", async () => {
   await using started = await startDevice();
   const { device } = started;
-  const first = await device.reserve("a#1", "a", signal);
+  const first = await device.reserve("a#1", { name: "a" }, signal);
   const stopped = new AbortController();
-  const gone = assert.rejects(device.reserve("b#1", "a", stopped.signal), { name: "AbortError" });
-  const next = device.reserve("c#1", "a", signal);
+  const gone = assert.rejects(device.reserve("b#1", { name: "a" }, stopped.signal), { name: "AbortError" });
+  const next = device.reserve("c#1", { name: "a" }, signal);
   stopped.abort();
   await gone;
   first.release({ kind: "well", passed: true });

@@ -118,7 +118,7 @@ const boards: [NonNullable<DeviceConfig["reset"]>, Circuit, boots: number][] = [
 for (const [reset, circuit, boots] of boards)
   test(`${circuit.constructor.name}, reset: ${reset}: the first reset works too, and none starts a download`, async () => {
     await using lab = await startCircuit(circuit, reset);
-    using reservation = await lab.device.reserve("job#1", "job", signal);
+    using reservation = await lab.device.reserve("job#1", { name: "job" }, signal);
     const startAnew = async () => {
       await reservation.startAnew(signal);
       const bytes = await reservation.line.read(5000, signal);
@@ -136,7 +136,7 @@ for (const [reset, circuit, boots] of boards)
 test("a board that goes on printing while it is held in reset: the box is at fault", async () => {
   const circuit = new Elsewhere();
   await using lab = await startCircuit(circuit, "esp32");
-  using reservation = await lab.device.reserve("job#1", "job", signal);
+  using reservation = await lab.device.reserve("job#1", { name: "job" }, signal);
   const timer = setInterval(() => circuit.socket?.write("another heartbeat\r\n"), 10);
   try {
     await assert.rejects(reservation.startAnew(signal), {
@@ -151,7 +151,7 @@ test("a board that goes on printing while it is held in reset: the box is at fau
 
 test("a port without control lines can't reset: the box is at fault, and the port opens all the same", async () => {
   await using lab = await startLab({ config: { reset: "dtr" }, board: () => {} });
-  using reservation = await lab.device.reserve("job#1", "job", signal);
+  using reservation = await lab.device.reserve("job#1", { name: "job" }, signal);
   await assert.rejects(reservation.startAnew(signal), {
     reason: "power-failed",
     message: /no control lines/,

@@ -7,7 +7,6 @@ import type { JobWork } from "#/config/model.ts";
 import type { Device } from "#/devices/device.ts";
 import { BoardFailure, DeviceError } from "#/devices/errors.ts";
 import { openCapture } from "#/devices/port/capture.ts";
-import { serverUrl } from "#/devices/port/source.ts";
 import type { Outcome, Reservation } from "#/devices/reservation.ts";
 import { captureFile } from "#/lib/capture.ts";
 import type { BoardRun, BoardVerdict } from "#/runners/board/board.ts";
@@ -36,13 +35,13 @@ const lastOutputBytes = 2048;
  */
 export async function reserveBoard(device: Device, { build, job }: BuildRequest): Promise<ReservedBoard> {
   await using resources = new AsyncDisposableStack();
-  const reservation = resources.use(await device.reserve(build.title, job.name, build.signal));
+  const reservation = resources.use(await device.reserve(build.title, job, build.signal));
   const { port, from } = reservation;
   resources.use(await openCapture(join(build.folder, captureFile), port, from));
   const held = resources.move();
   let outcome: Outcome | undefined;
   return {
-    variables: variables(device),
+    variables: device.variables,
     async run(host) {
       const done = await work(host, reservation, device).catch((error) => failed(error, host, reservation));
       // What a stop interrupted says nothing of the board, and decides nothing.
@@ -55,17 +54,6 @@ export async function reserveBoard(device: Device, { build, job }: BuildRequest)
       if (outcome) reservation.release(outcome);
       else if (build.signal.aborted) await interrupt(reservation);
     },
-  };
-}
-
-/** What a script knows of its board. */
-function variables({ name, config, port }: Device): Record<string, string> {
-  const { address } = config.port;
-  const url = address.kind === "tty" ? port.path : serverUrl(address);
-  return {
-    LABGEAR_DEVICE: name,
-    ...(url !== undefined && { LABGEAR_PORT: url }),
-    LABGEAR_BAUD: String(config.port.baud),
   };
 }
 

@@ -20,6 +20,18 @@ import {
 /** What answers on the console. */
 export type ConsoleKind = "linux" | "u-boot" | "micropython" | "raw";
 
+/** What brings the board back after a build has left it unable to pass its probe. */
+export type RecoverStep =
+  | { readonly kind: "reset" }
+  | { readonly kind: "power" }
+  /** A shell script on the host that flashes a known image; `lend`: it has the port to itself. */
+  | { readonly kind: "flash"; readonly script: string; readonly lend: boolean; readonly timeoutMs: number };
+
+type RecoverDocument =
+  | "reset"
+  | "power"
+  | { readonly flash: string; readonly lend?: boolean; readonly timeout?: string };
+
 interface PowerCommands {
   readonly on?: string;
   readonly off?: string;
@@ -42,6 +54,8 @@ export interface DeviceConfig {
   readonly power: PowerCommands & { readonly timeoutMs: number };
   /** The control line that resets the board, or the usual circuit that two lines drive. */
   readonly reset?: (typeof resets)[number];
+  /** One after the other, each followed by a probe, until it passes. */
+  readonly recover?: readonly RecoverStep[];
   readonly health: {
     /** A command on the board's console. */
     readonly probe?: string;
@@ -68,13 +82,20 @@ export interface DeviceDocument {
   readonly "autoboot-key"?: string;
   readonly power?: (PowerCommands & { readonly timeout?: string }) | null;
   readonly reset?: DeviceConfig["reset"];
+  readonly recover?: readonly RecoverDocument[];
   readonly health?: DeviceConfig["health"] | null;
   readonly "quarantine-after"?: number;
   readonly "boot-timeout"?: string;
   readonly "boot-silence"?: string;
 }
 
-const defaults = { quarantineAfter: 3, bootTimeout: "2m", powerTimeout: "30s", bootSilence: "15s" };
+const defaults = {
+  quarantineAfter: 3,
+  bootTimeout: "2m",
+  powerTimeout: "30s",
+  flashTimeout: "5m",
+  bootSilence: "15s",
+};
 
 /** Every device is compared with all others; no box has that many ports. */
 export const maxDevices = 1000;
@@ -105,6 +126,34 @@ const power: SchemaObject = {
       kind: kinds.duration,
       default: defaults.powerTimeout,
       description: "How long each of these commands may take.",
+    },
+  },
+};
+
+const recover: SchemaObject = {
+  type: "array",
+  minItems: 1,
+  maxItems: 3,
+  description:
+    "What to do when the board can't be proved after a build: reset, power, or flash with a script, one after the other until it passes its probe.",
+  items: {
+    type: ["string", "object"],
+    kind: matching("reset, power, or flash with a script", /^(?:reset|power)$/),
+    additionalProperties: false,
+    required: ["flash"],
+    properties: {
+      flash: {
+        type: "string",
+        kind: kinds.script,
+        description: "A shell script on the host that flashes a known image.",
+      },
+      lend: { type: "boolean", default: false, description: "Whether the script gets the port to itself." },
+      timeout: {
+        type: "string",
+        kind: kinds.duration,
+        default: defaults.flashTimeout,
+        description: "How long the script may take.",
+      },
     },
   },
 };
@@ -174,6 +223,7 @@ export const deviceSchema: SchemaObject = {
       description:
         "How the port's control lines reset the board: esp32 and arduino for their usual circuits, dtr or rts for a line that holds the board in reset while it is on. When the port is opened, both lines are set so that the board runs.",
     },
+    recover,
     health,
     "quarantine-after": {
       type: "integer",
@@ -234,6 +284,7 @@ export function checkDevices(data: Mapping, hostNode: unknown, resolveFile: Reso
       ...checkPort(options, at),
       ...checkSharedPort(device, devices.slice(0, index), at),
       ...checkConsole(options, at),
+      ...checkRecover(options, at),
       ...checkHealthJob(device, mapping(data.jobs), at),
       ...checkPassword(["devices", name, "login", "password-file"], passwordFile, resolveFile),
     ];
@@ -257,6 +308,15 @@ function checkConsole(options: Mapping, at: At): Finding[] {
     const value = path.reduce<unknown>((options, key) => mapping(options)[key], options);
     if (value === undefined || fitting.includes(console)) return [];
     return [at(`is for ${inWords(fitting)} consoles, and this one is ${shown(console)}`, ...path)];
+  });
+}
+
+function checkRecover({ recover, reset, power }: Mapping, at: At): Finding[] {
+  const commands = mapping(power);
+  return texts(recover).flatMap(([index, step]) => {
+    if (step === "reset" && reset === undefined) return [at("needs the option reset", "recover", index)];
+    const isMissing = step === "power" && !("cycle" in commands || "off" in commands);
+    return isMissing ? [at("needs power: on and off, or cycle", "recover", index)] : [];
   });
 }
 
@@ -294,9 +354,16 @@ export function resolveDevice(name: string, entry: DeviceDocument, resolveFile: 
     ...(key !== undefined && { autobootKey: key }),
     power: { ...commands, timeoutMs: milliseconds(timeout ?? defaults.powerTimeout) },
     ...(reset && { reset }),
+    ...(entry.recover && { recover: entry.recover.map(resolveRecover) }),
     health: entry.health ?? {},
     quarantineAfter: entry["quarantine-after"] ?? defaults.quarantineAfter,
     bootTimeoutMs: milliseconds(entry["boot-timeout"] ?? defaults.bootTimeout),
     bootSilenceMs: milliseconds(entry["boot-silence"] ?? defaults.bootSilence),
   };
+}
+
+function resolveRecover(step: RecoverDocument): RecoverStep {
+  if (typeof step === "string") return { kind: step };
+  const timeoutMs = milliseconds(step.timeout ?? defaults.flashTimeout);
+  return { kind: "flash", script: step.flash, lend: step.lend ?? false, timeoutMs };
 }

@@ -5,7 +5,7 @@ import { didYouMean, inWords, shown } from "#/lib/text.ts";
 import { parseShare } from "#/lib/units.ts";
 import type { At, Finding } from "../errors.ts";
 import { bytes, checked, type Kind, kinds, milliseconds } from "../kinds.ts";
-import { entries, type Mapping, texts } from "../merge.ts";
+import { entries, type Mapping, mapping, texts } from "../merge.ts";
 import type { ResolveFile } from "../named-files.ts";
 import { type Device, devicesOf } from "./device.ts";
 import { type FirmwareDocument, type FirmwareWork, firmwareSchema, resolveFirmware } from "./firmware.ts";
@@ -57,6 +57,8 @@ export interface JobConfig {
   /** Classes or names of nodes that may run it; undefined: every class of the host. */
   readonly nodes?: readonly string[];
   readonly work: JobWork;
+  /** power: the job switches on or resets the board itself, so it also runs on one that can't be proved. */
+  readonly needs?: "power";
   readonly checkout: boolean;
   readonly timeoutMs: number;
   /** Between SIGTERM and SIGKILL. */
@@ -75,6 +77,7 @@ export interface JobConfig {
 /** The entry once it has passed the schema; the checks make sure that it has exactly one of workOptions. */
 export interface JobDocument {
   readonly nodes?: readonly string[];
+  readonly needs?: "power";
   readonly checkout?: boolean;
   readonly run?: string;
   readonly shell?: string;
@@ -148,6 +151,11 @@ export const jobSchema: SchemaObject = {
       items: { type: "string", kind: kinds.name },
       description:
         "The nodes that may run the job, by name or class: the host and devices. Default: every class of the host.",
+    },
+    needs: {
+      enum: ["power"],
+      description:
+        "On a device: the job brings the board up itself, by power or reset, and may run on one that doesn't pass its probe.",
     },
     checkout: {
       type: "boolean",
@@ -298,6 +306,7 @@ function misfits(job: Mapping, devices: readonly Device[], at: At): Finding[] {
 
 function misfitsOf(job: Mapping, device: Device): [message: string, ...path: string[]][] {
   const problems: [string | undefined, ...string[]][] = [
+    ["needs" in job && !canRestart(device) ? "needs a device with power or reset" : undefined, "needs"],
     ["shell" in job && device.options.console === "raw" ? noScripts : undefined, "shell"],
     ...["put", "get"].map((option): [string | undefined, string] => [
       option in job ? transferMisfit(device) : undefined,
@@ -315,6 +324,11 @@ function misfitsOf(job: Mapping, device: Device): [message: string, ...path: str
   return problems.filter((problem): problem is [string, ...string[]] => problem[0] !== undefined);
 }
 
+function canRestart({ options }: Device): boolean {
+  const power = mapping(options.power);
+  return options.reset !== undefined || "cycle" in power || "off" in power;
+}
+
 const noScripts = "a raw console can't run scripts: use steps, or set the console of the device";
 
 export function resolveJob(name: string, entry: JobDocument, resolveFile: ResolveFile): JobConfig {
@@ -322,6 +336,7 @@ export function resolveJob(name: string, entry: JobDocument, resolveFile: Resolv
     name,
     ...(entry.nodes && { nodes: entry.nodes }),
     work: resolveWork(entry),
+    ...(entry.needs && { needs: entry.needs }),
     checkout: entry.checkout ?? false,
     timeoutMs: milliseconds(entry.timeout ?? defaults.timeout),
     graceMs: milliseconds(entry.grace ?? defaults.grace),

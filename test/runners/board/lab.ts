@@ -94,7 +94,7 @@ export async function onBoard(
   { host }: BuildOptions = {},
 ): Promise<BoardVerdict & { readonly output: string }> {
   const signal = AbortSignal.timeout(30_000);
-  using reservation = await device.reserve("job#1", "job", signal);
+  using reservation = await device.reserve("job#1", { name: "job" }, signal);
   let output = "";
   const verdict = await work({
     reservation,

@@ -1,0 +1,93 @@
+/** A build that leaves a board unable to pass its probe: what brings the board back, and who may use it meanwhile. */
+import assert from "node:assert/strict";
+import type { Socket } from "node:net";
+import { test } from "node:test";
+import type { DeviceConfig } from "#/config/model.ts";
+import { startLab } from "../runners/board/lab.ts";
+
+const signal = AbortSignal.timeout(60_000);
+
+/** A U-Boot that answers until a bad image is on the board; then it is silent. */
+async function startBoard(config: Partial<DeviceConfig>) {
+  const done: string[] = [];
+  let isGood = true;
+  const board = (socket: Socket) => {
+    let line = "";
+    socket.setEncoding("latin1").on("data", (typed: string) => {
+      if (!isGood) return;
+      for (const char of typed) {
+        if (char >= " ") line += char;
+        if (char >= " ") socket.write(char);
+        if (char === "\x03") line = "";
+        if (char === "\x03" || char === "\r" || char === "\n") {
+          const said = /^echo (.*)$/.exec(line)?.[1];
+          socket.write(
+            `\r\n${said === undefined ? "" : `${said.replaceAll("''", "").replaceAll("$?", "0")}\r\n`}=> `,
+          );
+          line = "";
+        }
+      }
+    });
+  };
+  const lab = await startLab({
+    config: {
+      console: "u-boot",
+      bootTimeoutMs: 1000,
+      power: { on: "on", off: "off", timeoutMs: 5000 },
+      ...config,
+    },
+    board,
+    command: async (script, _, variables) => {
+      if (script === "on") done.push("power");
+      if (script === "flash") {
+        done.push(`flash ${variables?.LABGEAR_DEVICE}`);
+        isGood = true;
+      }
+      return { code: 0, output: "" };
+    },
+  });
+  return {
+    lab,
+    done,
+    /** A build that flashes a bad image. */
+    async spoil(): Promise<void> {
+      done.length = 0;
+      using reservation = await lab.device.reserve("bad#1", { name: "bad" }, signal);
+      isGood = false;
+      reservation.release({ kind: "doubtful", reason: "panic" });
+    },
+  };
+}
+
+const recover = [{ kind: "power" }, { kind: "flash", script: "flash", lend: true, timeoutMs: 5000 }] as const;
+
+test("recover: one step after the other until the probe passes, and none of it counts", async () => {
+  const { lab, done, spoil } = await startBoard({ recover, health: { job: "health" }, quarantineAfter: 1 });
+  await using _ = lab;
+  await spoil();
+  await lab.becomes("recovering");
+  await lab.becomes("ready");
+  // The first is the restart after each build.
+  assert.deepEqual(done, ["power", "power", "flash mcu-1"]);
+  assert.equal(lab.device.health.failures, 0);
+});
+
+test("failed probes count, so that the health job comes", async () => {
+  const { lab, spoil } = await startBoard({ health: { job: "health" }, quarantineAfter: 2 });
+  await using _ = lab;
+  await spoil();
+  await lab.becomes("quarantined");
+  assert.equal(lab.device.standing, "health");
+  assert.match(lab.device.health.quarantine ?? "", /2 infrastructure failures in a row/);
+});
+
+test("without a health job it is tried again, and a job with needs: power may have it meanwhile", async () => {
+  const { lab, spoil } = await startBoard({ quarantineAfter: 1 });
+  await using _ = lab;
+  await spoil();
+  await lab.becomes("recovering");
+  assert.equal(lab.device.standing, "unproved");
+  using reservation = await lab.device.reserve("boot#1", { name: "boot", needs: "power" }, signal);
+  assert.equal(lab.device.health.quarantine, undefined);
+  reservation.release({ kind: "well", passed: true });
+});

@@ -31,7 +31,7 @@ export const releases = {
 export type Release = keyof typeof releases;
 
 /** What the package wants of a bare system, and git for builds. */
-const include = "systemd,systemd-sysv,udev,libatomic1,libstdc++6,git,man-db,util-linux";
+const include = "systemd,systemd-sysv,udev,libatomic1,libstdc++6,passwd,git,man-db,util-linux";
 /** What a desktop or a server has besides: the ways by which a user starts things that outlive a session. */
 const sessions = "dbus,polkitd,libpam-systemd,cron,at,openssh-server,python3,curl,keyutils,iproute2";
 

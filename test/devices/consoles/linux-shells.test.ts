@@ -1,8 +1,9 @@
 /** Scripts through real shells on real terminals: exact output, certain exit codes, whatever state the shell is found in. */
 import assert from "node:assert/strict";
-import { readdirSync, statSync } from "node:fs";
+import { readdirSync, statSync, symlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
+import { runDialogue } from "#/devices/consoles/dialogue.ts";
 import { LinuxConsole } from "#/devices/consoles/linux/linux.ts";
 import { RunTimeout } from "#/devices/errors.ts";
 import { lacks, part } from "../../support/parts.ts";
@@ -114,9 +115,32 @@ for (const [name, command] of [
       );
       const lines = Array.from({ length: 200 }, (_, index) => `line ${index} 'quoted' $x\n`).join("");
       assert.deepEqual(await b.run(`${script}\nexit 7`), { code: 7, complete: true, output: lines });
-      assert.equal((await b.run("echo $LC_ALL; set | grep -c ^PS1=")).output, `${locale}\n0\n`);
+      assert.equal((await b.run("echo $LC_ALL; env | grep -c ^PS1=")).output, `${locale}\n0\n`);
     });
   }
+}
+
+for (const [missing, pattern] of [
+  [["od", "base64"], /lacks od or base64/],
+  [["dd", "wc"], /lacks dd, wc/],
+] as const) {
+  // Without `env`, too, so the shell stays as it is.
+  test(`a board without ${missing.join(" and ")} is a mismatch`, { skip }, async () => {
+    await using folder = await temporaryFolder();
+    const programs =
+      "base64 cat cp cut dd echo head ls md5sum mkdir mv od printf ps rm sed sleep stty tr tty uname wc";
+    for (const name of programs
+      .split(" ")
+      .filter((program) => !(missing as readonly string[]).includes(program)))
+      symlinkSync(part("busybox"), `${folder.path}/${name}`);
+    symlinkSync("/bin/dash", `${folder.path}/sh`);
+    await using line = startShellLine(`/bin/dash -i`, { env: { PATH: folder.path } });
+    const console = new LinuxConsole({ token: newToken });
+    await assert.rejects(runDialogue(console.enter(30_000), line, { signal: AbortSignal.timeout(40_000) }), {
+      reason: "mismatch",
+      message: pattern,
+    });
+  });
 }
 
 test("a terminal that stopped echoing between two scripts is set right again", { skip }, async () => {

@@ -12,6 +12,8 @@ const minPauseMs = 100;
 const maxPauseMs = 400;
 /** How long to wait for output after the script has ended, while a process that it started keeps the output open. */
 const lingerMs = 1500;
+/** For output that the board has and doesn't get through. */
+const progressTimeoutMs = 60_000;
 /** After this long without a trace of the job, the board has lost it. */
 const lostAfterMs = 3000;
 
@@ -32,6 +34,7 @@ export function* runScript(session: Session, script: string, options: RunOptions
   let ended: number | undefined;
   /** Since when the board has had no trace of the job. */
   let lost: number | undefined;
+  let progress = board.now;
   for (;;) {
     if (board.now > end)
       throw new RunTimeout(`the script exceeded its timeout of ${formatDuration(options.timeoutMs)}`);
@@ -58,6 +61,9 @@ export function* runScript(session: Session, script: string, options: RunOptions
       const message = "the board has no trace of the script: its temporary folder was emptied";
       throw new BoardFailure("rebooted", message);
     }
+    if (output.received > before || state === "wait") progress = board.now;
+    if (board.now - progress > progressTimeoutMs)
+      throw new BoardFailure("noise", "the board answers, but the script's output doesn't arrive undamaged");
     if (output.received > before) pauseMs = minPauseMs;
     else if (state === "wait") {
       pauseMs = Math.min(maxPauseMs, pauseMs * 1.3);

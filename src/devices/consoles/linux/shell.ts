@@ -24,6 +24,8 @@ export interface Prepared {
   readonly bootId: string;
 }
 
+/** Besides a checksum program, and base64 or od. */
+const requiredPrograms = ["cat", "dd", "mkdir", "mv", "rm", "tr", "wc"];
 /** How often the shell may take a line without printing what the line should print. */
 const maxRefusals = 4;
 /** How often an inspection may be repeated before the board is prepared again. */
@@ -68,6 +70,12 @@ export function* prepare(shell: Shell, timeoutMs: number): Dialogue<Prepared> {
       `for C in ${checksumPrograms.join(" ")} none;do $C </dev/null>/dev/null&&break;done 2>&-`,
       end,
     );
+    // `M` names what our program needs and the board lacks.
+    yield* command(
+      shell,
+      `M=;{ for p in ${requiredPrograms.join(" ")};do command -v $p||M=$M,$p;done;command -v base64||command -v od||M=$M,od;} >/dev/null 2>&1`,
+      end,
+    );
     const before = yield* inspect(shell, end);
     if (!before) continue;
     if (hasProgram(before)) return before;
@@ -90,7 +98,8 @@ export function* prepare(shell: Shell, timeoutMs: number): Dialogue<Prepared> {
 function* startSh(shell: Shell): Dialogue<void> {
   const { board, profile } = shell;
   const prompt = promptOf(shell);
-  const line = ` ${setSize};exec env PS1='lg''-${shell.id}# ' PS2= ENV= PROMPT_COMMAND= sh -i`;
+  // Some shells end when `exec` finds no program.
+  const line = ` ${setSize};env true&&exec env PS1='lg''-${shell.id}# ' PS2= ENV= PROMPT_COMMAND= sh -i`;
   for (let attempt = 0; attempt < 2; attempt++) {
     yield* typeBlind(`\x15${line}\n`, board, profile);
     const output = yield* board.readUntil(
@@ -202,17 +211,26 @@ function* inspect(shell: Shell, end: number): Dialogue<Inspection | undefined> {
     const mark = `lg=${shell.token()}`;
     const output = yield* command(
       shell,
-      `x=$C:$($C <$T/s 2>&-):$T:$(cat /proc/sys/kernel/random/boot_id):;echo '${mark.slice(0, 2)}''${mark.slice(2)}':$x$x`,
+      `x=$C:$($C <$T/s 2>&-):$T:$(cat /proc/sys/kernel/random/boot_id):$M:;echo '${mark.slice(0, 2)}''${mark.slice(2)}':$x$x`,
       end,
     );
-    const found = new RegExp(`${mark}:((\\w+):(\\w*)[^:\\n]*:(/[^:\\n]*):([^:\\n]*):)\\1`).exec(output);
+    const found = new RegExp(`${mark}:((\\w+):(\\w*)[^:\\n]*:(/[^:\\n]*):([^:\\n]*):([\\w,]*):)\\1`).exec(
+      output,
+    );
     if (!found) continue;
-    const [, , name, programSum = "", folder = "", bootId = ""] = found;
+    const [, , name, programSum = "", folder = "", bootId = "", lacking = ""] = found;
     if (name === "none") {
       throw new BoardFailure(
         "mismatch",
         `the board has none of the programs ${checksumPrograms.join(", ")}: install one`,
       );
+    }
+    const missing = lacking.split(",").slice(1);
+    // A damaged line may have asked for others.
+    if (missing.some((program) => program !== "od" && !requiredPrograms.includes(program))) return undefined;
+    if (missing.length > 0) {
+      const names = missing.map((program) => (program === "od" ? "od or base64" : program)).join(", ");
+      throw new BoardFailure("mismatch", `the board lacks ${names}, which labgear needs to run scripts`);
     }
     const sum = checksumPrograms.find((program) => program === name);
     return sum && { sum, programSum, folder, bootId: bootId.trim() };

@@ -12,7 +12,7 @@ import { lacksTarget, type Target } from "../../targets/target.ts";
 const shell = promisify(execFile);
 const skip = lacksTarget("qemuArm");
 
-/** Flashes an image and reads its verdict: until it is there and nothing followed for a while, or nothing comes. */
+/** Flashes an image, and reads until it is silent: what it prints after its verdict must not be the next image's. */
 async function run(
   target: Target,
   line: TtyLine,
@@ -26,7 +26,7 @@ async function run(
   // One image prints for ever.
   for (let count = 0; count < 100_000; ) {
     const bytes = await line.read(harness.verdict ? 500 : 2000);
-    if (bytes.length === 0 || harness.verdict?.passed === false) break;
+    if (bytes.length === 0) break;
     count += bytes.length;
     harness.feed(bytes);
   }

@@ -148,11 +148,20 @@ class Follower {
   }
 }
 
-/** The events until their end, or until it is over. */
+/** The events until their end, or until `over` resolves: with one reaction to it, where a race for each event would add one each. */
 async function* until<T>(events: AsyncIterable<T>, over: Promise<undefined>): AsyncGenerator<T> {
   const iterator = events[Symbol.asyncIterator]();
-  for (;;) {
-    const next = await Promise.race([iterator.next(), over]);
+  let isOver = false;
+  let wake = () => {};
+  void over.then(() => {
+    isOver = true;
+    wake();
+  });
+  while (!isOver) {
+    const next = await new Promise<IteratorResult<T> | undefined>((resolve, reject) => {
+      wake = () => resolve(undefined);
+      iterator.next().then(resolve, reject);
+    });
     if (!next || next.done) return;
     yield next.value;
   }

@@ -49,7 +49,7 @@ jobs:
   ]);
 });
 
-test("the mistake of the contract's own example", async () => {
+test("a timeout in words", async () => {
   assert.deepEqual(await mistakes("jobs:\n  unit-tests:\n    run: x\n    timeout: soon"), [
     'labgear.yaml:4: jobs.unit-tests.timeout: expected a duration such as 30m, 10s or 1h30m, found "soon"',
   ]);

@@ -92,7 +92,7 @@ test("a description names its build in both dialects", () => {
   assert.throws(() => parse('{"name":"j","number":3}'), { code: "ARGUMENT" });
 });
 
-test("results are the contract's", () => {
+test("each kind of ending has its result", () => {
   assert.deepEqual(
     (["passed", "failed", "stopped", "timed-out", "infrastructure", "lost"] as const).map((kind) =>
       resultOf(kind),

@@ -79,7 +79,7 @@ async function listens(console: ConsoleLog, target: StreamTarget): Promise<boole
   return target.isAttached;
 }
 
-/** The contract limits the rate: no event says when the next packet may go out. */
+/** Limits the rate of packets: nothing else says when the next one may go out. */
 function delay(ms: number): Promise<void> | undefined {
   return ms > 0 ? new Promise((resolve) => setTimeout(resolve, ms)) : undefined;
 }

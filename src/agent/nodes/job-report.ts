@@ -1,6 +1,6 @@
 /**
  * What the Gearman clients of a build are sent: the first data at once, progress, the end, and on request the console. The
- * order of the packets is the contract's; zuul/data.ts says what is in them.
+ * order of the packets is what both dialects of Zuul expect; zuul/data.ts says what is in them.
  */
 import { aborted } from "node:util";
 import type { Build } from "#/builds/build.ts";

@@ -237,7 +237,7 @@ describe("the stream of a console", { concurrency: true }, () => {
     assert.ok(second.offset <= bytes.length - 1024 * 1024 + 2);
     assertTrue(listener.packets, bytes, { gapAt: 0 });
     assert.ok(!listener.text.includes("\ufffd"));
-    assert.ok(listener.packets.length <= 19, "the end waits no longer than the contract's rate asks for");
+    assert.ok(listener.packets.length <= 19, "the end waits no longer than the rate asks for");
   });
 
   test("nothing is sent while the line takes nothing", async () => {

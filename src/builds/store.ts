@@ -124,8 +124,14 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
 
   /** The running build that a selector means; of several with the same uuid the last. */
   findRunning(selector: Selector): Build | undefined {
-    if ("job" in selector) return this.#running.get(`${selector.job}#${selector.number}`);
-    return this.running.findLast((build) => build.record.uuid === selector.uuid);
+    return this.runningOf(selector).at(-1);
+  }
+
+  /** One uuid can have several builds: with another function or argument it is another one. */
+  runningOf(selector: Selector): readonly Build[] {
+    if (!("job" in selector)) return this.running.filter(({ record }) => record.uuid === selector.uuid);
+    const build = this.#running.get(`${selector.job}#${selector.number}`);
+    return build ? [build] : [];
   }
 
   /** Finished builds, the newest first, of one job or of all. */

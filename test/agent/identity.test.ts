@@ -98,3 +98,19 @@ test("the same request on another server is the same build", { skip }, async () 
   await openGate(agent, 1);
   for (const build of builds) assert.equal((await last(build)).result, "SUCCESS");
 });
+
+test("a stop by uuid stops every build of that unique", { skip }, async () => {
+  await using server = await startGearmand();
+  await using _ = await startAgent(server);
+  const functions = ["build:gate", "build:gate:lab1"];
+  const builds = [];
+  for (const name of functions)
+    builds.push(await submit(server.port, { function: name, unique: "both", data: "{}" }));
+  assert.deepEqual(new Set(await Promise.all(builds.map(numberOf))), new Set([1, 2]));
+  const stop = await submit(server.port, { function: "stop:box7", data: '{"uuid":"both"}' });
+  await stop.ended;
+  for (const build of builds) {
+    const data = (await build.ended).filter(({ type }) => type === "data");
+    assert.equal(object(data.at(-1)).result, "ABORTED");
+  }
+});

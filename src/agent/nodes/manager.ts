@@ -49,12 +49,14 @@ export class Manager implements AsyncDisposable {
 
   /** True as soon as the stop is under way, also for one that was under way before. */
   #stop(job: Job): boolean {
-    const build = this.#store.findRunning(parseStopArgument(job.argument));
-    if (!build || build.state.phase === "ended") return false;
-    const { uuid, number } = build.record;
-    this.#log.info({ job: build.record.job, number, uuid }, `${build.title} is stopped by ${job.function}`);
-    build.stop({ kind: "stopped", reason: "stopped from afar" });
-    return true;
+    const running = this.#store.runningOf(parseStopArgument(job.argument));
+    const builds = running.filter(({ state }) => state.phase !== "ended");
+    for (const build of builds) {
+      const { uuid, number } = build.record;
+      this.#log.info({ job: build.record.job, number, uuid }, `${build.title} is stopped by ${job.function}`);
+      build.stop({ kind: "stopped", reason: "stopped from afar" });
+    }
+    return builds.length > 0;
   }
 
   async #describe(job: Job): Promise<boolean> {

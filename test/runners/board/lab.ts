@@ -18,6 +18,7 @@ export interface LabOptions {
 /** Starts the device, and waits until it is ready unless told which state to wait for. */
 export async function startLab({ config, board, command, health }: LabOptions, state = "ready") {
   const sockets = new Set<Socket>();
+  let isOver = false;
   const server = createServer((socket) => {
     sockets.add(socket.on("error", () => {}));
     socket.once("close", () => sockets.delete(socket));
@@ -60,7 +61,9 @@ export async function startLab({ config, board, command, health }: LabOptions, s
       for (const socket of sockets) socket.destroy();
       await once(server, "close");
     },
+    /** Nothing comes back once the lab is over: an open port would keep the process. */
     async plug(): Promise<void> {
+      if (isOver) return;
       server.listen(port, "127.0.0.1");
       await once(server, "listening");
     },
@@ -73,6 +76,7 @@ export async function startLab({ config, board, command, health }: LabOptions, s
       while (device.state.kind !== kind) await once(device, "changed", { signal });
     },
     async [Symbol.asyncDispose]() {
+      isOver = true;
       await device[Symbol.asyncDispose]();
       for (const socket of sockets) socket.destroy();
       if (server.listening) server.close();

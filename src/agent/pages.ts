@@ -2,9 +2,9 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Config } from "#/config/model.ts";
 import type { BuildCheck } from "#/host/peers.ts";
+import { CodedError } from "#/lib/errors.ts";
 import type { Log } from "#/lib/log.ts";
 import type { AgentView } from "#/web/agent-view.ts";
-import { ListenError } from "#/web/errors.ts";
 import type { WebServer } from "#/web/server.ts";
 
 export interface PagesOptions {
@@ -43,7 +43,7 @@ export class Pages implements AsyncDisposable {
       const url = this.url(http);
       log.info({ ...this.#server.address, url }, `the pages are at ${url}`);
     } catch (error) {
-      if (!(error instanceof ListenError)) throw error;
+      if (!(error instanceof CodedError && error.code === "LISTEN")) throw error;
       log.error({ host: http.host, port: http.port }, error.message);
     }
   }

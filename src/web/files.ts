@@ -7,15 +7,13 @@ import { consoleSize, openConsole, readConsole } from "#/builds/console/follow.t
 import type { FoundBuild } from "#/builds/store.ts";
 import { openStored } from "#/builds/workspace/files.ts";
 import { captureFile } from "#/lib/capture.ts";
-import { RequestError } from "./errors.ts";
-import { untrusted } from "./headers.ts";
-import { artifactType, attachment } from "./media-types.ts";
-import { byteOffset, type Env, findBuild } from "./request.ts";
+import type { AgentView } from "./agent-view.ts";
+import { byteOffset, type Env, findBuild, RequestError } from "./request.ts";
 import { alreadySent, sendFile } from "./send-file.ts";
-import type { Services } from "./services.ts";
+import { artifactType, attachment, untrustedHeaders } from "./untrusted.ts";
 
 const consoleHeaders = {
-  ...untrusted,
+  ...untrustedHeaders,
   "content-type": "text/plain; charset=utf-8",
   "content-disposition": "inline",
 } as const;
@@ -25,7 +23,7 @@ export const noCapture = "this build has no serial capture: only builds on a dev
 /** How long a client that follows a console may go without reading anything. */
 const stallTimeoutMs = 60_000;
 
-export function fileRoutes({ agent }: Services): Hono<Env> {
+export function fileRoutes(agent: AgentView): Hono<Env> {
   const routes = new Hono<Env>();
   routes.get("/builds/:job/:number/console", async (c) => {
     const { job, number } = c.req.param();
@@ -49,7 +47,7 @@ export function fileRoutes({ agent }: Services): Hono<Env> {
       size,
       etag: `"${size}-${Math.round(mtimeMs)}"`,
       headers: {
-        ...untrusted,
+        ...untrustedHeaders,
         "content-type": artifactType(path),
         "content-disposition": attachment(path),
       },
@@ -65,7 +63,7 @@ export function fileRoutes({ agent }: Services): Hono<Env> {
       size,
       etag: running ? undefined : `"${size}-${Math.round(mtimeMs)}"`,
       headers: {
-        ...untrusted,
+        ...untrustedHeaders,
         "content-type": "application/octet-stream",
         "content-disposition": attachment(`${job}-${number}.capture`),
       },

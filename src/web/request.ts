@@ -2,12 +2,23 @@
 import type { HttpBindings } from "@hono/node-server";
 import { type BuildRecord, readRecord } from "#/builds/record.ts";
 import type { FoundBuild } from "#/builds/store.ts";
+import { CodedError } from "#/lib/errors.ts";
 import type { AgentView } from "./agent-view.ts";
-import { RequestError } from "./errors.ts";
 
 /** What hono hands to every route: Node's own request and response. */
 export interface Env {
   Bindings: HttpBindings;
+}
+
+/** A request that can't be answered as asked. The message goes to the client. */
+export class RequestError extends CodedError<"REQUEST"> {
+  override readonly name = "RequestError";
+  readonly status: 400 | 404 | 416;
+
+  constructor(status: RequestError["status"], message: string) {
+    super("REQUEST", message);
+    this.status = status;
+  }
 }
 
 /** @throws RequestError 404 */

@@ -4,8 +4,7 @@ import type { OutgoingHttpHeaders } from "node:http";
 import { pipeline } from "node:stream/promises";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import type { Context } from "hono";
-import { RequestError } from "./errors.ts";
-import type { Env } from "./request.ts";
+import { type Env, RequestError } from "./request.ts";
 
 /** What a route returns if it has written the answer itself. */
 export function alreadySent(): Response {

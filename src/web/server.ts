@@ -1,19 +1,21 @@
-/** The HTTP server of the pages: listens, checks who asks, and limits what slow or greedy clients can use up. */
+/** The HTTP server of the pages: listens, checks who asks, limits what slow or greedy clients can use up, and routes requests. */
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import { getRequestListener } from "@hono/node-server";
-import pLimit from "p-limit";
-import { LineIndexes } from "#/builds/console/line-index.ts";
+import { Hono } from "hono";
 import type { HttpAuth } from "#/config/model.ts";
+import { CodedError } from "#/lib/errors.ts";
 import type { Log } from "#/lib/log.ts";
 import { challenge, isAuthorized, isLoopback, newHostCheck } from "./access.ts";
-import type { AgentView } from "./agent-view.ts";
-import { newApp } from "./app.ts";
-import { ListenError } from "./errors.ts";
+import { type AgentView, isConnected } from "./agent-view.ts";
+import { apiRoutes } from "./api/routes.ts";
 import { Events } from "./events/events.ts";
-import { setHeaders } from "./headers.ts";
+import { fileRoutes } from "./files.ts";
 import { Metrics } from "./metrics.ts";
+import { pageRoutes, showError } from "./pages/routes.ts";
+import { type Env, RequestError } from "./request.ts";
+import { alreadySent } from "./send-file.ts";
 
 export interface WebOptions {
   readonly host: string;
@@ -33,6 +35,11 @@ export interface WebServer extends AsyncDisposable {
   readonly address: { readonly host: string; readonly port: number };
 }
 
+/** The server can't listen on its address. */
+class ListenError extends CodedError<"LISTEN"> {
+  override readonly name = "ListenError";
+}
+
 /** A thousand viewers, and room for ordinary requests. */
 const maxConnections = 2500;
 const limits = {
@@ -45,12 +52,31 @@ const limits = {
 } as const;
 /** Longer than the heartbeat of events. */
 const idleTimeoutMs = 120_000;
-/** Searches that run at the same time; more would slow the builds. */
-const maxSearches = 2;
 /** How long viewers have to read the rest when the server closes. */
 const closeTimeoutMs = 500;
 const refusal =
   "HTTP/1.1 403 Forbidden\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\nbuilds may not use these pages\n";
+
+/** The defaults of every answer: pages load nothing from other sites and nothing inline, and other sites can't embed them. */
+const defaultHeaders: Readonly<Record<string, string>> = {
+  "content-security-policy": [
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self' data:",
+    "connect-src 'self'",
+    "form-action 'none'",
+    "base-uri 'none'",
+    "frame-ancestors 'none'",
+  ].join("; "),
+  "x-content-type-options": "nosniff",
+  "x-frame-options": "DENY",
+  "referrer-policy": "same-origin",
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-resource-policy": "same-origin",
+  // Answers change all the time; assets, which don't, set their own.
+  "cache-control": "no-cache",
+};
 
 /**
  * Serves the pages, the API and the metrics of an agent, read only.
@@ -62,17 +88,13 @@ export async function startWeb(agent: AgentView, options: WebOptions): Promise<W
     log.error({ path, err: error }, `can't show ${path}: ${error.message}`);
   const events = new Events(agent, onFault);
   const metrics = new Metrics(agent, () => events.viewers);
-  const app = newApp({
-    ...{ agent, events, metrics, onFault },
-    indexes: new LineIndexes(),
-    searchLimit: pLimit(maxSearches),
-  });
+  const app = newApp(agent, events, metrics, onFault);
   const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false });
   const isKnownHost = isLoopback(host) && !auth ? newHostCheck(options.url) : () => true;
   const server = createServer(limits, (request, response) => {
     // A client that disconnects halfway is not an error.
     response.on("error", () => {});
-    setHeaders(response);
+    for (const [name, value] of Object.entries(defaultHeaders)) response.setHeader(name, value);
     if (request.method !== "GET" && request.method !== "HEAD")
       return refuse(response, 405, "these pages are read only");
     if (!isKnownHost(request.headers.host ?? ""))
@@ -118,6 +140,37 @@ export async function startWeb(agent: AgentView, options: WebOptions): Promise<W
   };
 }
 
+function newApp(
+  agent: AgentView,
+  events: Events,
+  metrics: Metrics,
+  onFault: (error: Error, path: string) => void,
+): Hono<Env> {
+  const app = new Hono<Env>();
+  app.get("/healthz", (c) => c.text("ok\n"));
+  app.get("/readyz", (c) => {
+    const ready = agent.status().servers.some(isConnected);
+    return ready ? c.text("ok\n") : c.text("no job server has registered all connections\n", 503);
+  });
+  app.get("/metrics", async (c) => c.body(await metrics.text(), 200, { "content-type": metrics.type }));
+  app.route("/", fileRoutes(agent));
+  app.route("/", events.routes);
+  app.route("/api", apiRoutes(agent, onFault));
+  app.route("/", pageRoutes(agent));
+  app.notFound((c) => showError(c, agent, 404, "there is nothing at this address"));
+  app.onError((error, c) => {
+    if (c.env.outgoing.headersSent) {
+      onFault(error, c.req.path);
+      c.env.outgoing.destroy();
+      return alreadySent();
+    }
+    if (error instanceof RequestError) return showError(c, agent, error.status, error.message);
+    onFault(error, c.req.path);
+    return showError(c, agent, 500, "internal error; see the agent's log");
+  });
+  return app;
+}
+
 /** @returns true if the request may be answered; otherwise it has been refused */
 async function allow(
   request: IncomingMessage,
@@ -149,6 +202,6 @@ async function listen(server: Server, { host, port }: WebOptions): Promise<void>
       code === "EADDRINUSE"
         ? "another program is listening there; set http: listen to another port"
         : message;
-    throw new ListenError(`can't serve the pages at ${host}:${port}: ${why}`, { cause });
+    throw new ListenError("LISTEN", `can't serve the pages at ${host}:${port}: ${why}`, { cause });
   }
 }

@@ -2,8 +2,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { test } from "node:test";
-import { sanitize } from "#/web/description.ts";
-import { attachment } from "#/web/media-types.ts";
+import { attachment, sanitize } from "#/web/untrusted.ts";
 import { gearman } from "../support/clients.ts";
 import { lacks } from "../support/parts.ts";
 import { WebLab } from "./web-lab.ts";

@@ -1,9 +1,8 @@
 /** Rendering of console lines: colours, cursor movements, wide characters, garbage. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { paletteColor, readable } from "#/web/browser/colors.ts";
 import { LineStore } from "#/web/browser/line-store.ts";
-import { type Style, showLine } from "#/web/browser/terminal.ts";
+import { paletteColor, readable, type Style, showLine } from "#/web/browser/terminal.ts";
 import { seeded } from "../support/random.ts";
 
 const text = (raw: string) =>

@@ -1,27 +1,29 @@
 /** The API: what the pages show, as JSON. schemas.ts describes the answers. */
 import { Readable } from "node:stream";
 import { Hono } from "hono";
+import pLimit from "p-limit";
+import { LineIndexes } from "#/builds/console/line-index.ts";
 import { type ConsolePlace, countLines, linesOf, search } from "#/builds/console/lines.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import { openStored } from "#/builds/workspace/files.ts";
 import { captureFile, readCapture } from "#/lib/capture.ts";
-import { RequestError } from "../errors.ts";
+import type { AgentView } from "../agent-view.ts";
 import { textOrBase64 } from "../events/frames.ts";
 import { noCapture } from "../files.ts";
-import { type Env, findBuild, wholeNumber } from "../request.ts";
-import type { Services } from "../services.ts";
-import { readTestReport } from "../test-report.ts";
+import { type Env, findBuild, RequestError, wholeNumber } from "../request.ts";
 import { openApi } from "./openapi.ts";
-import { buildView, deviceView, jobViews, listBuildViews, statusView } from "./views.ts";
+import { buildView, deviceView, jobViews, listBuildViews, readTestReport, statusView } from "./views.ts";
 
 const defaultBuilds = 50;
 const maxBuilds = 1000;
 const defaultLines = 200;
 const maxLines = 2000;
+/** Searches that run at the same time; more would slow the builds. */
+const maxSearches = 2;
 const anyNumber = Number.MAX_SAFE_INTEGER;
 
-export function apiRoutes(services: Services): Hono<Env> {
-  const { agent } = services;
+/** @param onFault reports an internal error */
+export function apiRoutes(agent: AgentView, onFault: (error: Error, path: string) => void): Hono<Env> {
   const routes = new Hono<Env>();
   routes.get("/openapi.json", (c) => c.json(openApi(agent.status().version)));
   routes.get("/status", (c) => c.json(statusView(agent)));
@@ -59,7 +61,7 @@ export function apiRoutes(services: Services): Hono<Env> {
   });
   routes.get("/devices", (c) => c.json({ devices: agent.devices() }));
   routes.get("/devices/:name", (c) => c.json(deviceView(agent, c.req.param("name"))));
-  return routes.route("/", lineRoutes(services));
+  return routes.route("/", lineRoutes(agent, onFault));
 }
 
 async function* serialLines(capture: AsyncIterable<Buffer>): AsyncGenerator<string> {
@@ -67,7 +69,9 @@ async function* serialLines(capture: AsyncIterable<Buffer>): AsyncGenerator<stri
     yield `${JSON.stringify({ at: time, kind, ...textOrBase64(bytes) })}\n`;
 }
 
-function lineRoutes({ agent, indexes, searchLimit, onFault }: Services): Hono<Env> {
+function lineRoutes(agent: AgentView, onFault: (error: Error, path: string) => void): Hono<Env> {
+  const indexes = new LineIndexes();
+  const searchLimit = pLimit(maxSearches);
   const routes = new Hono<Env>();
   routes.get("/builds/:job/:number/lines", async (c) => {
     const { job, number } = c.req.param();

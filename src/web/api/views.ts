@@ -1,13 +1,13 @@
-/** What the API answers and the pages show: the status, builds, jobs and devices. */
+/** What the API answers and the pages show: the status, builds, their test reports, jobs and devices. */
 import type { Build } from "#/builds/build.ts";
+import type { TestCase, TestReport } from "#/builds/junit.ts";
 import { type BuildRecord, type BuildSummary, summarize } from "#/builds/record.ts";
 import type { FoundBuild } from "#/builds/store.ts";
+import { openStored } from "#/builds/workspace/files.ts";
 import type { AgentStatus, BuildStatus, DeviceStatus } from "#/lib/status.ts";
 import type { AgentView } from "../agent-view.ts";
-import { sanitize } from "../description.ts";
-import { RequestError } from "../errors.ts";
-import { artifactType } from "../media-types.ts";
-import { recordOf } from "../request.ts";
+import { RequestError, recordOf } from "../request.ts";
+import { artifactType, sanitize } from "../untrusted.ts";
 
 /** /api/status, and all that the overview shows. */
 export interface StatusView extends AgentStatus {
@@ -70,6 +70,8 @@ export interface DeviceView extends DeviceStatus {
 }
 
 const maxRecentBuilds = 30;
+/** Larger than any test report that the agent stores. */
+const maxReportBytes = 64 * 1024 * 1024;
 
 export function statusView(agent: AgentView): StatusView {
   return {
@@ -120,6 +122,33 @@ export function viewOfRecord(agent: AgentView, record: BuildRecord, running?: Bu
       ...(stale && { stale }),
     })),
   };
+}
+
+/** @returns undefined if the job has no test reports */
+export async function readTestReport(found: FoundBuild): Promise<TestReport | undefined> {
+  const { tests, warnings = [] } = await recordOf(found);
+  if (!tests) return undefined;
+  const cases = await readCases(found.folder);
+  const time = cases.reduce((sum, test) => sum + (Number(test.time) || 0), 0);
+  return {
+    // A time in the record also counts the cases that were not stored.
+    totals: { time, ...tests },
+    cases,
+    warnings: warnings.filter((warning) => warning.includes("test report")),
+  };
+}
+
+async function readCases(folder: string): Promise<TestCase[]> {
+  const file = await openStored(folder, "tests.json");
+  if (!file) return [];
+  await using _ = file;
+  if ((await file.stat()).size > maxReportBytes) return [];
+  try {
+    const cases: unknown = JSON.parse(await file.readFile("utf8"));
+    return Array.isArray(cases) ? cases : [];
+  } catch {
+    return [];
+  }
 }
 
 export function jobViews(agent: AgentView): JobView[] {

@@ -47,3 +47,12 @@ export function listen({ url, handlers, onConnection }: Subscription, signal: Ab
   signal.addEventListener("abort", close);
   open();
 }
+
+/** In the header of the page. */
+export function showConnection(isConnected: boolean): void {
+  const place = document.getElementById("live");
+  const text = isConnected ? "live" : "connection lost, retrying";
+  if (!place || place.textContent === text) return;
+  place.textContent = text;
+  place.classList.toggle("lost", !isConnected);
+}

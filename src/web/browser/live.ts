@@ -1,6 +1,5 @@
 /** Follows a console and appends its live output to the lines: of a build, whose console is stored, or of a device. */
-import { showConnection } from "./announce.ts";
-import { listen } from "./events.ts";
+import { listen, showConnection } from "./events.ts";
 import { type GetLines, type LineStore, pageSize } from "./line-store.ts";
 
 export interface LiveConsole {

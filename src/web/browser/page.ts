@@ -1,9 +1,7 @@
 /** Keeps any page up to date: reloads it when something has changed, and applies the differences. */
-import { showConnection } from "./announce.ts";
-import { localTimes } from "./dates.ts";
-import { listen } from "./events.ts";
+import { dateAndTime, roughly } from "./dates.ts";
+import { listen, showConnection } from "./events.ts";
 import { Shortcuts } from "./keys.ts";
-import { morph } from "./morph.ts";
 
 const refreshIntervalMs = 1000;
 
@@ -115,4 +113,83 @@ async function update(whole: boolean): Promise<void> {
   const [from, to] = [document.querySelector(selector), fresh.querySelector(selector)];
   if (from && to) morph(from, to);
   if (document.title !== fresh.title) document.title = fresh.title;
+}
+
+/** Rewrites all times below an element: in the local time zone, how long ago, how much longer. */
+function localTimes(root: ParentNode): void {
+  for (const element of root.querySelectorAll("time")) {
+    const at = new Date(element.dateTime);
+    if (Number.isNaN(at.getTime())) continue;
+    const text = dateAndTime(at);
+    if ("ago" in element.dataset) {
+      element.title = text;
+      set(element, `${roughly(Date.now() - at.getTime())} ago`);
+    } else set(element, text);
+  }
+  for (const element of root.querySelectorAll<HTMLElement>("[data-since]")) {
+    set(element, `for ${roughly(Date.now() - Date.parse(element.dataset.since ?? ""))}`);
+  }
+  for (const element of root.querySelectorAll<HTMLElement>("[data-until]")) {
+    const left = Date.parse(element.dataset.until ?? "") - Date.now();
+    set(
+      element,
+      left > 0 ? `about ${roughly(left)} left` : `${roughly(-left)} over the usual ${element.dataset.usual}`,
+    );
+  }
+}
+
+function set(element: HTMLElement, text: string): void {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Added by the scripts, not by the server. */
+const added = ".toolbar, .scroller, .tail";
+
+/** Changes an element into another one but keeps equal parts, so focus, selection and open details survive. */
+function morph(from: Element, to: Element): void {
+  copyAttributes(from, to);
+  const wanted = childrenOf(to);
+  const later = new Set(wanted.map(keyOf).filter((key) => key !== ""));
+  const present = childrenOf(from);
+  for (const child of wanted) {
+    const key = keyOf(child);
+    later.delete(key);
+    // A named element is matched wherever it is, and only with the same name.
+    const found = present.findIndex((old) => (key === "" ? !later.has(keyOf(old)) : keyOf(old) === key));
+    const old = present[found];
+    if (!old || (key === "" && found > 0)) {
+      from.insertBefore(document.importNode(child, true), present[0] ?? null);
+      continue;
+    }
+    present.splice(found, 1);
+    if (found > 0) from.insertBefore(old, present[0] ?? null);
+    if (old instanceof Element && child instanceof Element && old.localName === child.localName)
+      morph(old, child);
+    else if (old.nodeType !== child.nodeType || old instanceof Element)
+      old.replaceWith(document.importNode(child, true));
+    else if (old.nodeValue !== child.nodeValue) old.nodeValue = child.nodeValue;
+  }
+  for (const old of present) old.remove();
+}
+
+function copyAttributes(from: Element, to: Element): void {
+  // Only the browser knows which details are open, and that a console is scripted.
+  const isLocal = (name: string): boolean =>
+    name === "open" || (name === "class" && from.classList.contains("scripted"));
+  for (const { name } of [...from.attributes]) {
+    if (!to.hasAttribute(name) && !isLocal(name)) from.removeAttribute(name);
+  }
+  for (const { name, value } of to.attributes) {
+    if (!isLocal(name) && from.getAttribute(name) !== value) from.setAttribute(name, value);
+  }
+}
+
+function childrenOf(parent: Element): ChildNode[] {
+  return [...parent.childNodes].filter((node) => !(node instanceof Element && node.matches(added)));
+}
+
+/** The name of a section or a row; empty if it has none. */
+function keyOf(node: Node): string {
+  if (!(node instanceof Element)) return "";
+  return node.id || (node.getAttribute("data-key") ?? "");
 }

@@ -1,8 +1,7 @@
 /** One line of a console as an element. Its text is never parsed as HTML. */
-import { type Color, readable } from "./colors.ts";
 import { clock } from "./dates.ts";
 import type { Line } from "./line-store.ts";
-import { plain, type Span } from "./terminal.ts";
+import { type Color, plain, readable, type Span } from "./terminal.ts";
 
 export interface RowLook {
   readonly n: number;

@@ -1,4 +1,4 @@
-/** The toolbar above a console: follow, times, search, help. */
+/** The toolbar above a console (follow, times, search, help), and what screen readers announce. */
 
 export interface Toolbar {
   readonly element: HTMLElement;
@@ -62,4 +62,32 @@ function button(text: string, title: string, onClick: () => void): HTMLButtonEle
   if (text.length === 1) button.setAttribute("aria-label", title);
   button.addEventListener("click", onClick);
   return button;
+}
+
+/** Between two announcements. */
+const quietMs = 5000;
+
+/** @returns a function that announces a text; of those that follow too soon, only the last is announced */
+export function newAnnouncer(): (text: string) => void {
+  const region = document.createElement("p");
+  region.className = "hidden";
+  region.setAttribute("role", "status");
+  document.body.append(region);
+  let next: string | undefined;
+  let isQuiet = false;
+  const announce = (text: string): void => {
+    if (isQuiet) {
+      next = text;
+      return;
+    }
+    region.textContent = text;
+    isQuiet = true;
+    setTimeout(() => {
+      isQuiet = false;
+      const waiting = next;
+      next = undefined;
+      if (waiting !== undefined) announce(waiting);
+    }, quietMs);
+  };
+  return announce;
 }

@@ -4,15 +4,12 @@ import { consoleSize, openConsole } from "#/builds/console/follow.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import type { AgentView } from "../agent-view.ts";
 import { buildView, deviceView, statusView } from "../api/views.ts";
-import type { Env } from "../request.ts";
-import { byteOffset, findBuild } from "../request.ts";
+import { byteOffset, type Env, findBuild } from "../request.ts";
 import { alreadySent } from "../send-file.ts";
-import { Audience } from "./audience.ts";
-import { ConsoleSource, consoleHistory } from "./console-source.ts";
-import { DeviceSource } from "./device-source.ts";
 import { event, outputEvent } from "./frames.ts";
+import { ConsoleSource, consoleHistory, DeviceSource } from "./sources.ts";
 import { type Source, Stream } from "./stream.ts";
-import { Viewer } from "./viewer.ts";
+import { Audience, Viewer } from "./viewer.ts";
 
 export class Events implements Disposable {
   readonly #agent: AgentView;

@@ -1,8 +1,7 @@
 /** A live console with any number of viewers: read once, sent to all. */
 import { setTimeout as delay } from "node:timers/promises";
-import { Audience, type Watched } from "./audience.ts";
 import { event, gapEvent, outputEvent, type Piece } from "./frames.ts";
-import type { Viewer } from "./viewer.ts";
+import { Audience, type Viewer, type Watched } from "./viewer.ts";
 
 /** Where the bytes come from. Pieces end at the end of a character where possible. */
 export interface Source extends Watched {

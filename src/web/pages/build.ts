@@ -7,14 +7,21 @@ import type { FoundBuild } from "#/builds/store.ts";
 import { captureFile } from "#/lib/capture.ts";
 import { formatElapsed, formatSize } from "#/lib/units.ts";
 import type { AgentView } from "../agent-view.ts";
-import { type Artifact, type BuildView, buildView } from "../api/views.ts";
-import { readTestReport } from "../test-report.ts";
-import { badge, phaseBadge, resultBadge, type Tone } from "./badge.ts";
-import { progress } from "./builds-table.ts";
+import { type Artifact, type BuildView, buildView, readTestReport } from "../api/views.ts";
 import { buildTail, consoleSection } from "./console.ts";
-import { buildUrl, count, deviceUrl, jobUrl, time } from "./format.ts";
-import { type Html, html, trusted } from "./html.ts";
-import { layout } from "./layout.ts";
+import { type Html, html, layout, trusted } from "./html.ts";
+import {
+  badge,
+  buildUrl,
+  count,
+  deviceUrl,
+  jobUrl,
+  phaseBadge,
+  progress,
+  resultBadge,
+  type Tone,
+  time,
+} from "./parts.ts";
 
 /** @throws RequestError 404 */
 export async function buildPage(agent: AgentView, found: FoundBuild): Promise<string> {

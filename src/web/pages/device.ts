@@ -3,13 +3,10 @@ import type { DeviceStatus } from "#/lib/status.ts";
 import { formatSize } from "#/lib/units.ts";
 import type { AgentView } from "../agent-view.ts";
 import { deviceView, runningBuild } from "../api/views.ts";
-import { RequestError } from "../errors.ts";
-import { deviceBadge } from "./badge.ts";
-import { buildLink, finishedTable, progress } from "./builds-table.ts";
+import { RequestError } from "../request.ts";
 import { consoleSection, deviceTail } from "./console.ts";
-import { ago, count, deviceUrl, time } from "./format.ts";
-import { type Html, html } from "./html.ts";
-import { layout } from "./layout.ts";
+import { type Html, html, layout } from "./html.ts";
+import { ago, buildLink, count, deviceBadge, deviceUrl, finishedTable, progress, time } from "./parts.ts";
 
 const maxBuilds = 50;
 

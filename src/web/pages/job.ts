@@ -3,11 +3,9 @@ import { type BuildSummary, durationOf } from "#/builds/record.ts";
 import { formatElapsed } from "#/lib/units.ts";
 import type { AgentView } from "../agent-view.ts";
 import { runningBuild } from "../api/views.ts";
-import { RequestError } from "../errors.ts";
-import { finishedTable, runningTable } from "./builds-table.ts";
-import { buildUrl, count, jobUrl } from "./format.ts";
-import { type Html, html } from "./html.ts";
-import { layout } from "./layout.ts";
+import { RequestError } from "../request.ts";
+import { type Html, html, layout } from "./html.ts";
+import { buildUrl, count, finishedTable, jobUrl, runningTable } from "./parts.ts";
 
 const maxBuilds = 50;
 

@@ -3,11 +3,17 @@ import type { AgentStatus, DeviceStatus, NodeStatus, ServerStatus } from "#/lib/
 import { formatSize } from "#/lib/units.ts";
 import { type AgentView, isConnected } from "../agent-view.ts";
 import { type StatusView, statusView } from "../api/views.ts";
-import { badge, deviceBadge } from "./badge.ts";
-import { buildLink, finishedTable, runningTable } from "./builds-table.ts";
-import { ago, deviceUrl, jobUrl } from "./format.ts";
-import { type Html, html } from "./html.ts";
-import { layout } from "./layout.ts";
+import { type Html, html, layout } from "./html.ts";
+import {
+  ago,
+  badge,
+  buildLink,
+  deviceBadge,
+  deviceUrl,
+  finishedTable,
+  jobUrl,
+  runningTable,
+} from "./parts.ts";
 
 export function overviewPage(agent: AgentView): string {
   const status = statusView(agent);

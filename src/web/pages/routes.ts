@@ -3,20 +3,17 @@ import { type Context, Hono } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import type { AgentView } from "../agent-view.ts";
 import { assets } from "../assets.ts";
-import type { Env } from "../request.ts";
-import { findBuild, wholeNumber } from "../request.ts";
-import type { Services } from "../services.ts";
+import { type Env, findBuild, wholeNumber } from "../request.ts";
 import { buildPage } from "./build.ts";
 import { devicePage } from "./device.ts";
-import { html } from "./html.ts";
+import { html, layout } from "./html.ts";
 import { jobPage } from "./job.ts";
-import { layout } from "./layout.ts";
 import { overviewPage } from "./overview.ts";
 
 /** A changed asset has another URL. */
 const cacheForever = "public, max-age=31536000, immutable";
 
-export function pageRoutes({ agent }: Services): Hono<Env> {
+export function pageRoutes(agent: AgentView): Hono<Env> {
   const routes = new Hono<Env>();
   routes.get("/", (c) => c.html(overviewPage(agent)));
   routes.get("/builds/:job/:number", async (c) => {

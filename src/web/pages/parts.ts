@@ -1,12 +1,76 @@
-/** Tables of builds, running and finished. */
-
-import type { BuildSummary } from "#/builds/record.ts";
-import { durationOf } from "#/builds/record.ts";
+/** What the pages share: times, links, badges, and tables of builds. */
+import { type BuildSummary, durationOf } from "#/builds/record.ts";
+import type { DeviceStatus } from "#/lib/status.ts";
 import { formatElapsed } from "#/lib/units.ts";
 import type { RunningBuild } from "../api/views.ts";
-import { phaseBadge, resultBadge } from "./badge.ts";
-import { ago, buildUrl, roughly } from "./format.ts";
+import { roughly } from "../browser/dates.ts";
 import { type Html, html } from "./html.ts";
+
+export function count(value: number): string {
+  return String(value).replace(/\B(?=(\d{3})+$)/g, "\u202f");
+}
+
+/** A point in time, in UTC. The browser script converts it to the local time zone. */
+export function time(iso: string): Html {
+  return html`<time datetime="${iso}">${iso.replace("T", " ").replace(/(\.\d+)?Z$/, " UTC")}</time>`;
+}
+
+/** How long ago something was. The browser script keeps it up to date. */
+export function ago(iso: string, now: string): Html {
+  const past = Date.parse(now) - Date.parse(iso);
+  return html`<time datetime="${iso}" data-ago="" title="${iso}">${roughly(past)} ago</time>`;
+}
+
+export const jobUrl = (job: string): string => `/jobs/${encodeURIComponent(job)}`;
+export const buildUrl = (job: string, number: number): string =>
+  `/builds/${encodeURIComponent(job)}/${number}`;
+export const deviceUrl = (name: string): string => `/devices/${encodeURIComponent(name)}`;
+
+/** The colour of a badge, which only repeats what its word says. */
+export type Tone = "good" | "bad" | "warn" | "busy" | "idle";
+
+export function badge(tone: Tone, word: string): Html {
+  return html`<span class="badge ${tone}">${word}</span>`;
+}
+
+/** The result of a build as sent to the client, or why none was sent. */
+export function resultBadge({ result, ending }: Pick<BuildSummary, "result" | "ending">): Html {
+  switch (ending?.kind) {
+    case "passed":
+      return badge("good", result ?? "SUCCESS");
+    case "failed":
+      return badge("bad", result ?? "FAILURE");
+    case "timed-out":
+      return badge("bad", result ?? "TIMED_OUT");
+    case "stopped":
+      return badge("idle", result ?? "ABORTED");
+    case "infrastructure":
+      return badge("warn", "NO RESULT");
+    case "lost":
+      return badge("warn", "LOST");
+    case undefined:
+      return badge("idle", "?");
+  }
+}
+
+export function phaseBadge({ phase }: Pick<RunningBuild, "phase">): Html {
+  return badge(phase === "stopping" ? "warn" : "busy", phase);
+}
+
+const deviceTones: Record<DeviceStatus["state"], Tone> = {
+  absent: "idle",
+  opening: "warn",
+  proving: "warn",
+  ready: "good",
+  busy: "busy",
+  recovering: "warn",
+  quarantined: "bad",
+  paused: "idle",
+};
+
+export function deviceBadge(state: DeviceStatus["state"]): Html {
+  return badge(deviceTones[state], state);
+}
 
 /** The optional columns of a table of finished builds. */
 export interface Columns {

@@ -1,11 +1,11 @@
-/** The console of a build as a source of events. */
+/** The consoles of builds and devices as sources of events. */
 import type { FileHandle } from "node:fs/promises";
 import type { Build } from "#/builds/build.ts";
 import { consoleSize, openConsole, openTimes } from "#/builds/console/follow.ts";
 import { readMarks } from "#/builds/console/times.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import type { AgentView } from "../agent-view.ts";
-import { viewOfRecord } from "../api/views.ts";
+import { deviceView, viewOfRecord } from "../api/views.ts";
 import { openTail, type Piece } from "./frames.ts";
 import type { Source } from "./stream.ts";
 
@@ -13,7 +13,11 @@ const maxHistoryPieceBytes = 64 * 1024;
 const maxLivePieceBytes = 512 * 1024;
 /** How far the stream may lag behind the build before all viewers miss something. */
 const maxLagBytes = 32 * 1024 * 1024;
+/** Bytes that arrive within this time become one piece, because boards send byte by byte. */
+const gatherMs = 20;
+const maxGatheredBytes = 64 * 1024;
 
+/** The console of a running build. */
 export class ConsoleSource implements Source {
   readonly name = "state";
   readonly pollIntervalMs = 250;
@@ -133,4 +137,68 @@ async function nextCharacter(file: FileHandle, offset: number): Promise<number> 
 async function readAt(file: FileHandle, buffer: Buffer, at: number): Promise<Buffer> {
   const { bytesRead } = await file.read(buffer, 0, buffer.length, at);
   return buffer.subarray(0, bytesRead);
+}
+
+/** The console of a device. */
+export class DeviceSource implements Source {
+  readonly name = "state";
+  readonly pollIntervalMs = 1000;
+  readonly #agent: AgentView;
+  readonly #device: string;
+
+  constructor(agent: AgentView, device: string) {
+    this.#agent = agent;
+    this.#device = device;
+  }
+
+  state(): unknown {
+    // A reload may have removed the device.
+    return this.#agent.feed(this.#device) ? deviceView(this.#agent, this.#device) : null;
+  }
+
+  async begin(): Promise<number> {
+    return this.#agent.feed(this.#device)?.end ?? 0;
+  }
+
+  async *history(from: number, to: number, signal: AbortSignal): AsyncGenerator<Piece> {
+    const feed = this.#agent.feed(this.#device);
+    if (!feed || feed.start >= to) return;
+    const done = new AbortController();
+    const chunks = feed.follow(from, AbortSignal.any([signal, done.signal]));
+    for await (const { offset, at, bytes } of chunks) {
+      if (offset < to) yield { offset, at, bytes: bytes.subarray(0, to - offset) };
+      if (offset + bytes.length >= to) break;
+    }
+    done.abort();
+  }
+
+  async *live(from: number, signal: AbortSignal): AsyncGenerator<Piece> {
+    const feed = this.#agent.feed(this.#device);
+    if (!feed) return;
+    let waiting: { offset: number; at: number; parts: Uint8Array[]; size: number } | undefined;
+    const taken = (): Piece | undefined => {
+      if (!waiting) return undefined;
+      const { offset, at, parts } = waiting;
+      waiting = undefined;
+      return { offset, at, bytes: Buffer.concat(parts) };
+    };
+    for await (const { offset, at, bytes } of feed.follow(from, signal)) {
+      const fits =
+        waiting &&
+        waiting.offset + waiting.size === offset &&
+        at - waiting.at < gatherMs &&
+        waiting.size < maxGatheredBytes;
+      if (!fits) {
+        const piece = taken();
+        if (piece) yield piece;
+      }
+      waiting ??= { offset, at, parts: [], size: 0 };
+      waiting.parts.push(bytes);
+      waiting.size += bytes.length;
+      // More bytes are already there: take them first.
+      if (offset + bytes.length < (this.#agent.feed(this.#device)?.end ?? 0)) continue;
+      const piece = taken();
+      if (piece) yield piece;
+    }
+  }
 }

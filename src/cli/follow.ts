@@ -7,14 +7,18 @@ import { onSignals } from "./signals.ts";
 
 export interface FollowOptions {
   readonly renderer: Renderer;
-  /** Stops the build at its manager. */
-  readonly stop: (manager: string) => Promise<void>;
   /**
-   * Takes a build out of the job server's queue.
-   * @returns false when it is already on its way to a manager and can soon be stopped there
+   * Stops the build at its manager, or takes it out of the job server's queue.
+   * @returns unreported: it has been handed to an agent that hasn't said yet which one it is
    */
-  readonly cancel: () => Promise<boolean>;
+  readonly stop: (
+    manager: string | undefined,
+    attempt: number,
+  ) => Promise<"stopping" | "cancelled" | "unreported">;
 }
+
+/** The build may move while it is stopped: an agent that dies gives it back to the queue. */
+const stopIntervalMs = 3000;
 
 const codeByResult: Record<string, number> = {
   SUCCESS: exitCodes.success,
@@ -31,9 +35,10 @@ const codeByResult: Record<string, number> = {
 export async function followBuild(events: AsyncIterable<JobEvent>, options: FollowOptions): Promise<number> {
   const follower = new Follower(options);
   using _signals = onSignals(["SIGINT", "SIGTERM"], () => follower.interrupt());
+  using _follower = follower;
   try {
     for await (const event of until(events, follower.cancelled)) follower.take(event);
-    return follower.end();
+    return await follower.end();
   } catch (cause) {
     if (!(cause instanceof GearmanError)) throw cause;
     const text = `${cause.message}; the build may still be running`;
@@ -41,7 +46,7 @@ export async function followBuild(events: AsyncIterable<JobEvent>, options: Foll
   }
 }
 
-class Follower {
+class Follower implements Disposable {
   readonly #options: FollowOptions;
   readonly #cancelled = Promise.withResolvers<undefined>();
   #manager: string | undefined;
@@ -54,6 +59,13 @@ class Follower {
   /** How to get the whole console. */
   #whole: string | undefined;
   #interrupted = false;
+  #isCancelled = false;
+  #attempts = 0;
+  #stopping: Promise<void> | undefined;
+  #stopTimer: NodeJS.Timeout | undefined;
+  #over = false;
+  /** What has been said about the stop. */
+  #notice: string | undefined;
 
   constructor(options: FollowOptions) {
     this.#options = options;
@@ -74,8 +86,10 @@ class Follower {
   }
 
   /** @returns the exit code */
-  end(): number {
-    if (this.#result === undefined && this.#interrupted && this.#manager === undefined) {
+  async end(): Promise<number> {
+    // gearmand sends WORK_FAIL before it answers the cancel.
+    if (this.#result === undefined) await this.#stopping;
+    if (this.#result === undefined && this.#isCancelled) {
       this.#result = "ABORTED";
       this.#reason = "cancelled while it was queued";
     }
@@ -101,19 +115,47 @@ class Follower {
     }
     this.#interrupted = true;
     renderer.show({ event: "stopping", again: "press Ctrl-C again to leave without waiting" });
-    this.#stop().catch((error) =>
-      renderer.show({ event: "notice", text: `cannot stop it: ${error.message}` }),
-    );
+    this.#stop();
   }
 
-  async #stop(): Promise<void> {
-    if (this.#manager !== undefined) return await this.#options.stop(this.#manager);
-    const isCancelled = await this.#options.cancel();
-    if (this.#manager !== undefined) return;
-    if (isCancelled) return this.#cancelled.resolve(undefined);
-    const text =
-      "the build is running: it is stopped as soon as it reports where; see also `labgear stop --help`";
+  /** Tries until the build has ended. */
+  #stop(): void {
+    clearTimeout(this.#stopTimer);
+    this.#stopping = this.#tryToStop();
+  }
+
+  /** Never rejects. */
+  async #tryToStop(): Promise<void> {
+    const manager = this.#manager;
+    this.#attempts += 1;
+    try {
+      const outcome = await this.#options.stop(manager, this.#attempts);
+      if (outcome === "cancelled") {
+        this.#isCancelled = true;
+        return this.#cancelled.resolve(undefined);
+      }
+      if (outcome === "unreported" && this.#manager === undefined)
+        this.#say(
+          "the build is running: it is stopped as soon as it reports where; see also `labgear stop --help`",
+        );
+    } catch (error) {
+      this.#say(`cannot stop it yet: ${(error as Error).message}`);
+    }
+    // Another attempt is under way when the build has moved meanwhile.
+    if (this.#manager === manager && !this.#over) {
+      this.#stopTimer = setTimeout(() => this.#stop(), stopIntervalMs);
+    }
+  }
+
+  #say(text: string): void {
+    if (this.#over || this.#notice === text) return;
+    this.#notice = text;
     this.#options.renderer.show({ event: "notice", text });
+  }
+
+  [Symbol.dispose](): void {
+    this.#over = true;
+    clearTimeout(this.#stopTimer);
   }
 
   #showProgress(numerator: number, denominator: number): void {
@@ -123,16 +165,21 @@ class Follower {
 
   #takeObject(data: Record<string, unknown>): void {
     if (typeof data.output === "string") this.#showOutput(data.output, data.offset);
-    else if (this.#manager === undefined && typeof data.manager === "string" && data.number !== undefined) {
-      this.#manager = data.manager;
-      const facts = pick(data, "name", "number", "manager", "node_name", "url");
-      this.#whole = `\`labgear log ${data.name}#${data.number}\` on ${data.manager}, or ${data.url}/console`;
-      this.#options.renderer.show({ event: "started", ...facts });
-      if (this.#interrupted) this.#stop().catch(() => {});
-    }
+    else if (typeof data.manager === "string" && data.number !== undefined) this.#start(data, data.manager);
     if (typeof data.result === "string") this.#result = data.result;
     if (typeof data.reason === "string") this.#reason = data.reason;
     if (typeof data.cause === "string") this.#cause = data.cause;
+  }
+
+  /** An agent reports the build: the first one, or the one that it has moved to. */
+  #start(data: Record<string, unknown>, manager: string): void {
+    const isKnown = this.#manager === manager;
+    this.#manager = manager;
+    if (isKnown) return;
+    const facts = pick(data, "name", "number", "manager", "node_name", "url");
+    this.#whole = `\`labgear log ${data.name}#${data.number}\` on ${manager}, or ${data.url}/console`;
+    this.#options.renderer.show({ event: "started", ...facts });
+    if (this.#interrupted) this.#stop();
   }
 
   #showOutput(text: string, offset: unknown): void {

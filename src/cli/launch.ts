@@ -6,7 +6,7 @@ import { buildFunction, stopFunction } from "#/zuul/functions.ts";
 import { exitCodes } from "./exit.ts";
 import { followBuild } from "./follow.ts";
 import type { Renderer } from "./render.ts";
-import { stopArgument } from "./stop.ts";
+import { askAllManagers, askManager, stopArgument } from "./stop.ts";
 
 export interface Launch {
   readonly job: string;
@@ -44,17 +44,29 @@ export async function launchBuild(
   const { handle } = submitted;
   renderer.show({ event: "created", job, uuid, handle });
   if (detach) return exitCodes.success;
-  const stop = async (manager: string) => {
-    // A background job: it arrives even if a second Ctrl-C ends this process at once.
-    const data = stopArgument(uuid);
-    await client.submit({ function: stopFunction(manager), data, priority: "high", background: true });
+  let cancelled = false;
+  const stop = async (manager: string | undefined, attempt: number) => {
+    // A background job: it arrives even if a second Ctrl-C ends this process at once. The unique joins it to an earlier one.
+    const ask = { data: stopArgument(uuid), unique: `stop-${uuid}`.slice(0, 64), background: true };
+    const asked = manager
+      ? client.submit({ function: stopFunction(manager), priority: "high", ...ask })
+      : Promise.resolve();
+    asked.catch(() => {});
+    // The agent that it ran on may be gone, and the build is queued again.
+    if (!(await client.status(handle)).running) {
+      await using admin = await Admin.connect(server);
+      await admin.cancelJob(handle);
+      cancelled = true;
+      return "cancelled";
+    }
+    if (manager === undefined) return "unreported";
+    await asked;
+    // Of agents that share the name, another may have taken that one.
+    if (attempt > 1) await askManager(server, manager, uuid);
+    return "stopping";
   };
-  const cancel = async () => {
-    // gearmand cancels a running job, too, and never tells its worker.
-    if ((await client.status(handle)).running) return false;
-    await using admin = await Admin.connect(server);
-    await admin.cancelJob(handle);
-    return true;
-  };
-  return await followBuild(submitted, { renderer, stop, cancel });
+  const code = await followBuild(submitted, { renderer, stop });
+  // gearmand also cancels one that has just begun, without a word to its worker.
+  if (cancelled) await askAllManagers(server, uuid);
+  return code;
 }

@@ -1,10 +1,12 @@
-/** `labgear stop`: stops a build on any box, through its manager. */
+/** `labgear stop`: stops a build on any box, through its manager, or takes it out of the queue. */
 import type { Command } from "commander";
 import { Client } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
-import { stopFunction } from "#/zuul/functions.ts";
+import { formatAddress } from "#/lib/address.ts";
+import { parseFunction, stopFunction } from "#/zuul/functions.ts";
 import { CommandError } from "./exit.ts";
 import { buildName, newCommand } from "./options.ts";
+import { cancelQueued } from "./queued.ts";
 import { askServers, findFunction, sharedManagers } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
 
@@ -14,15 +16,71 @@ const managerTimeoutMs = 20_000;
 const maxTries = 50;
 
 export function command(): Command {
-  return withServers(newCommand("stop MANAGER JOB#NUMBER|UUID [OPTIONS]", "Stops a running build."))
-    .argument("<manager>", "the agent's name, as its builds report it")
-    .argument("<build>", "JOB#NUMBER, or the build's uuid", buildName)
-    .action(async (manager: string, build: string, options: ServerOptions) => {
-      const servers = await findServers(options);
-      const lack = `no manager ${manager} is connected`;
-      await askManager(await findFunction(servers, stopFunction(manager), lack), manager, build);
-      process.stdout.write(`${build} is being stopped\n`);
+  return withServers(
+    newCommand(
+      "stop [MANAGER] JOB#NUMBER|UUID [OPTIONS]",
+      "Stops a build; by its uuid also one that is queued.",
+    ),
+  )
+    .argument("<manager>", "the agent's name, as its builds report it; a uuid needs none")
+    .argument("[build]", "JOB#NUMBER, or the build's uuid", buildName)
+    .addHelpText(
+      "after",
+      "\nWithout MANAGER, all job servers and all agents on them are asked. Taking a build out of the queue takes gearmand" +
+        "\n1.1.19 or newer, or the embedded job server.",
+    )
+    .action(async (first: string, second: string | undefined, options: ServerOptions) => {
+      process.stdout.write(`${await (second ? stopAt(first, second, options) : stopUuid(first, options))}\n`);
     });
+}
+
+async function stopAt(manager: string, build: string, options: ServerOptions): Promise<string> {
+  const servers = await findServers(options);
+  const lack = `no manager ${manager} is connected`;
+  await askManager(await findFunction(servers, stopFunction(manager), lack), manager, build);
+  return `${build} is being stopped`;
+}
+
+async function stopUuid(uuid: string, options: ServerOptions): Promise<string> {
+  if (uuid.includes("#")) {
+    throw new CommandError("usage", `${buildName(uuid)} needs its MANAGER: \`labgear stop MANAGER ${uuid}\``);
+  }
+  const servers = await findServers(options);
+  const outcomes = await Promise.allSettled(servers.map((server) => stopOn(server, buildName(uuid))));
+  const done = outcomes.flatMap((outcome) => (outcome.status === "fulfilled" ? [outcome.value] : []));
+  if (done.includes("stopping")) return `${uuid} is being stopped`;
+  if (done.includes("cancelled")) return `${uuid} was queued and is cancelled`;
+  const failed = outcomes.find((outcome) => outcome.status === "rejected");
+  if (failed) throw failed.reason;
+  const unable = servers.filter((_, index) => done[index] === "unable").map(formatAddress);
+  const hint =
+    unable.length > 0 ? `; ${unable.join(", ")} can't cancel queued ones: end the client that waits` : "";
+  throw new CommandError(
+    "failure",
+    `no build ${uuid} is running${unable.length > 0 ? "" : " or queued"}${hint}`,
+  );
+}
+
+/** Stops a build of a job server, wherever it is. */
+async function stopOn(
+  server: ServerAddress,
+  uuid: string,
+): Promise<"stopping" | "cancelled" | "unknown" | "unable"> {
+  const queued = await cancelQueued(server, uuid);
+  // Also after a cancel: an agent may have got the build just before.
+  return (await askAllManagers(server, uuid)) ? "stopping" : queued;
+}
+
+/** @returns whether one of them runs the build */
+export async function askAllManagers(server: ServerAddress, uuid: string): Promise<boolean> {
+  const [answer] = await askServers([server]);
+  if (!answer || "error" in answer) throw answer?.error;
+  const managers = answer.functions.flatMap(({ function: name, workers }) => {
+    const asked = parseFunction(name);
+    return asked?.kind === "stop" && workers > 0 ? [asked.manager] : [];
+  });
+  const answers = await Promise.allSettled(managers.map((manager) => askManager(server, manager, uuid)));
+  return answers.some(({ status }) => status === "fulfilled");
 }
 
 /**
@@ -30,7 +88,11 @@ export function command(): Command {
  * @param build JOB#NUMBER, or a uuid
  * @throws GearmanError; CommandError failure when no such build is running there, or the manager does not answer
  */
-async function askManager(server: ServerAddress, manager: string, build: string): Promise<void> {
+export async function askManager(server: ServerAddress, manager: string, build: string): Promise<void> {
+  if (build.includes("#") && (await isShared(server, manager))) {
+    const text = `more than one agent is named ${manager}, and each may have a ${build}: stop it by its uuid`;
+    throw new CommandError("failure", text);
+  }
   await using client = await Client.connect(server);
   const data = stopArgument(build);
   let silent = false;
@@ -40,8 +102,11 @@ async function askManager(server: ServerAddress, manager: string, build: string)
   }, managerTimeoutMs);
   try {
     for (let tries = 1; !(await isDone(client, manager, data)); tries++) {
-      if (tries >= (await triesFor(server, manager, build)))
-        throw new CommandError("failure", `${manager} is not running build ${build}`);
+      if (tries < maxTries && (await isShared(server, manager))) continue;
+      const hint = build.includes("#")
+        ? ""
+        : `; \`labgear stop ${build}\` finds it elsewhere, and in the queue`;
+      throw new CommandError("failure", `${manager} is not running build ${build}${hint}`);
     }
   } catch (cause) {
     if (!silent) throw cause;
@@ -58,12 +123,9 @@ async function isDone(client: Client, manager: string, data: string): Promise<bo
   return true;
 }
 
-/** A uuid means one build only; JOB#NUMBER can mean one on each agent of the name. */
-async function triesFor(server: ServerAddress, manager: string, build: string): Promise<number> {
-  if (build.includes("#")) return 1;
+async function isShared(server: ServerAddress, manager: string): Promise<boolean> {
   const [answer] = await askServers([server]);
-  const isShared = answer && "functions" in answer && sharedManagers(answer.functions).includes(manager);
-  return isShared ? maxTries : 1;
+  return answer !== undefined && "functions" in answer && sharedManagers(answer.functions).includes(manager);
 }
 
 /** The argument of `stop:` for JOB#NUMBER or a uuid; see parseStopArgument. */

@@ -179,7 +179,11 @@ describe("build", { skip }, () => {
       assert.equal(await running.ended, 3);
       await watched.ended;
       const again = await labgear(["stop", "box8", build, "--server", address()]);
-      assert.deepEqual([again.exitCode, again.stderr], [1, `labgear: box8 is not running build ${build}\n`]);
+      const hint = name === "number" ? "" : "; `labgear stop stop-uuid` finds it elsewhere, and in the queue";
+      assert.deepEqual(
+        [again.exitCode, again.stderr],
+        [1, `labgear: box8 is not running build ${build}${hint}\n`],
+      );
     }
     const nobody = await labgear(["stop", "box9", "wait#1", "--server", address()]);
     assert.equal(nobody.exitCode, 6);

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { execa } from "execa";
 import { TestAgent } from "../support/agent.ts";
-import { startWorker } from "../support/gearman.ts";
+import { startWorker, submitDetached } from "../support/gearman.ts";
 import { lacks } from "../support/parts.ts";
 import { startGearmand } from "../support/servers.ts";
 import { Running } from "./running.ts";
@@ -33,6 +33,51 @@ test("Ctrl-C before the build's first data: it is stopped as soon as that comes"
   job.done();
   assert.equal(await running.ended, 3);
   assert.match(running.stdout, /^ABORTED after .*: stopped$/m);
+});
+
+const data = (manager: string, more = {}) =>
+  JSON.stringify({ name: "odd", number: 1, manager, node_name: manager, url: `http://${manager}`, ...more });
+
+test("Ctrl-C reaches a build that moves to another agent meanwhile", { skip }, async () => {
+  await using server = await startGearmand();
+  const one = await startWorker([server], ["build:odd"]);
+  await using running = Running.start(["build", "odd", "--server", `127.0.0.1:${server.port}`]);
+  (await one.jobs.next()).data(data("box7"));
+  await running.until("stdout", "runs on box7");
+  // Its agent doesn't answer any more.
+  running.child.kill("SIGINT");
+  await running.until("stdout", "stopping the build");
+  await using manager = await startWorker([server], ["stop:box8"]);
+  await using two = await startWorker([server], ["build:odd"]);
+  await one[Symbol.asyncDispose]();
+  const job = await two.jobs.next();
+  job.data(data("box8"));
+  const stop = await manager.jobs.next();
+  assert.match(`${stop.argument}`, new RegExp(job.unique));
+  stop.complete();
+  stop.done();
+  job.data(data("box8", { result: "ABORTED", reason: "stopped" }));
+  job.fail();
+  job.done();
+  assert.equal(await running.ended, 3);
+});
+
+test("Ctrl-C takes a build back whose agent has gone, and that is queued again", { skip }, async () => {
+  await using server = await startGearmand();
+  const one = await startWorker([server], ["build:odd"]);
+  await using running = Running.start(["build", "odd", "--server", `127.0.0.1:${server.port}`]);
+  (await one.jobs.next()).data(data("box7"));
+  await running.until("stdout", "runs on box7");
+  await one[Symbol.asyncDispose]();
+  running.child.kill("SIGINT");
+  assert.equal(await running.ended, 3, running.stdout);
+  assert.match(running.stdout, /^ABORTED after .*: cancelled while it was queued$/m);
+  await using two = await startWorker([server], ["build:odd"]);
+  const other = await submitDetached(server, "build:odd");
+  const next = await two.jobs.next();
+  assert.equal(next.handle, other, "it never runs");
+  next.complete();
+  next.done();
 });
 
 test("a client that joins a running build misses what came before, and not because it came too fast", {

@@ -34,6 +34,9 @@ test("twins are noticed, and a stop by uuid reaches the one that has the build",
       const unique = `${label}-${round}`;
       const build = await submit(gearmand.port, { function: `build:wait:${label}`, unique, data: "{}" });
       await build.started;
+      const number = await labgear(["stop", "twin", `wait#${round}`, ...server]);
+      assert.equal(number.exitCode, 1);
+      assert.match(number.stderr, /more than one agent is named twin, .*: stop it by its uuid\n$/);
       const { exitCode, stderr } = await labgear(["stop", "twin", unique, ...server]);
       assert.deepEqual([exitCode, stderr], [0, ""]);
       await build.ended;

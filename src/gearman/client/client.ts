@@ -78,8 +78,18 @@ export class Client implements AsyncDisposable {
   }
 
   status(handle: string): Promise<JobStatus> {
-    return this.#request("GET_STATUS", [handle], ({ type, args }) => {
-      if (type !== "STATUS_RES" || String(args[0]) !== handle) return undefined;
+    return this.#status("GET_STATUS", handle);
+  }
+
+  /** The same for a job of any function, by its unique. Only gearmand since 1.1 and the embedded server know this request. */
+  statusOfUnique(unique: string): Promise<JobStatus> {
+    return this.#status("GET_STATUS_UNIQUE", unique);
+  }
+
+  #status(request: "GET_STATUS" | "GET_STATUS_UNIQUE", name: string): Promise<JobStatus> {
+    const answer = request === "GET_STATUS" ? "STATUS_RES" : "STATUS_RES_UNIQUE";
+    return this.#request(request, [name], ({ type, args }) => {
+      if (type !== answer || String(args[0]) !== name) return undefined;
       const [known, running, numerator, denominator] = args.slice(1).map((arg) => Number(String(arg)));
       return {
         known: known === 1,

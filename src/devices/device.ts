@@ -323,7 +323,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
       this.#trusted = false;
       // A kernel that panicked may boot again by itself.
       if (error instanceof BoardFailure && error.reason === "panic") this.#bootsFromNow();
-      if (!stopped.signal.aborted) await this.#afterFailedProbe(inWords(error as Error));
+      if (!stopped.signal.aborted) await this.#afterFailedProbe(error as Error);
     } finally {
       giveUp.abort();
     }
@@ -333,7 +333,8 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
    * After a build, the configured steps come first. Then it counts towards the quarantine if there is a job that can end it;
    * without one, the board is restarted if it can be, and probed again and again, later each time.
    */
-  async #afterFailedProbe(message: string): Promise<void> {
+  async #afterFailedProbe(error: Error): Promise<void> {
+    const message = inWords(error);
     const step = this.#recoverSteps.shift();
     if (step) {
       this.#enter({ kind: "recovering", reason: `${message}; recovering: ${step.kind}` });
@@ -341,7 +342,9 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     }
     if (this.config.health.job !== undefined) this.health.count({ kind: "sick", reason: message }, undefined);
     if (this.health.quarantine !== undefined) return;
-    const waitMs = Math.min(lastRetryMs, firstRetryMs * 2 ** this.#failedProbes);
+    // Wrong passwords, one after the other, lock an account.
+    const isRefused = error instanceof BoardFailure && error.reason === "login-refused";
+    const waitMs = isRefused ? lastRetryMs : Math.min(lastRetryMs, firstRetryMs * 2 ** this.#failedProbes);
     this.#failedProbes += 1;
     this.#enter({ kind: "recovering", reason: `${message}; the next attempt is in ${waitMs / 1000} s` });
     if (this.#options.power.canRestart && this.#failedProbes <= maxRestarts) await this.#restart();

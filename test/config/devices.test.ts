@@ -44,7 +44,7 @@ devices:
     classes: [c, d]
     port: { by-id: usb-x, usb: 0403:6A01, serial: "007", location: 1-1.4, interface: 1, baud: 9600, flow: rtscts }
     console: linux
-    login: { user: root, password-file: secret }
+    login: { user: root, password-file: secret, prompts: { login: "Name:", password: "Wort:" }, then: [{ expect: "Terminal type", send: vt100 }, { expect: "Press Enter", send: "" }] }
     prompt: "board> "
     power: { on: a, off: b, cycle: c, timeout: 60s }
     reset: rts
@@ -68,7 +68,15 @@ jobs: { j: { nodes: [d], shell: x } }
         flow: "rtscts",
       },
       console: "linux",
-      login: { user: "root", passwordFile: "secret" },
+      login: {
+        user: "root",
+        passwordFile: "secret",
+        prompts: { login: "Name:", password: "Wort:" },
+        answers: [
+          { expect: "Terminal type", send: "vt100" },
+          { expect: "Press Enter", send: "" },
+        ],
+      },
       prompt: "board> ",
       power: { on: "a", off: "b", cycle: "c", timeoutMs: 60_000 },
       reset: "rts",

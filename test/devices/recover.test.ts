@@ -1,9 +1,12 @@
 /** A build that leaves a board unable to pass its probe: what brings the board back, and who may use it meanwhile. */
 import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
 import type { Socket } from "node:net";
+import { join } from "node:path";
 import { test } from "node:test";
 import type { DeviceConfig } from "#/config/model.ts";
 import { startLab } from "../runners/board/lab.ts";
+import { temporaryFolder } from "../support/servers.ts";
 
 const signal = AbortSignal.timeout(60_000);
 
@@ -90,4 +93,35 @@ test("without a health job it is tried again, and a job with needs: power may ha
   using reservation = await lab.device.reserve("boot#1", { name: "boot", needs: "power" }, signal);
   assert.equal(lab.device.health.quarantine, undefined);
   reservation.release({ kind: "well", passed: true });
+});
+
+test("a refused login isn't tried again and again: that locks accounts", async () => {
+  let names = 0;
+  const board = (socket: Socket) => {
+    let line = "";
+    let isName = true;
+    const ask = () => socket.write(isName ? "board login: " : "Password: ");
+    socket.setEncoding("latin1").on("data", (typed: string) => {
+      for (const char of typed) {
+        if (char >= " ") line += char;
+        if (char !== "\n") continue;
+        socket.write(`${isName ? line : ""}\r\n`);
+        if (isName && line !== "") names += 1;
+        if (!isName) socket.write("\r\nLogin incorrect\r\n");
+        isName = !isName || line === "";
+        line = "";
+        ask();
+      }
+    });
+  };
+  await using folder = await temporaryFolder();
+  const passwordFile = join(folder.path, "password");
+  await writeFile(passwordFile, "other");
+  const login = { user: "root", passwordFile };
+  const config = { console: "linux", login, bootTimeoutMs: 60_000 } as const;
+  await using lab = await startLab({ config, board }, "recovering");
+  const { state } = lab.device;
+  const why = /login-refused: .*"Login incorrect"; check user and password; the next attempt is in 300 s/;
+  assert.match("reason" in state ? state.reason : "", why);
+  assert.equal(names, 1);
 });

@@ -40,12 +40,26 @@ interface PowerCommands {
 
 const resets = ["esp32", "arduino", "dtr", "rts"] as const;
 
+interface LoginDocument {
+  readonly user: string;
+  readonly "password-file"?: string;
+  /** Patterns for the board's own prompts, besides the usual ones. */
+  readonly prompts?: { readonly login?: string; readonly password?: string };
+  /** Answers to what else the board asks before its shell. */
+  readonly then?: readonly { readonly expect: string; readonly send: string }[];
+}
+
+type LoginConfig = Pick<LoginDocument, "user" | "prompts"> & {
+  readonly passwordFile?: string;
+  readonly answers?: NonNullable<LoginDocument["then"]>;
+};
+
 export interface DeviceConfig {
   readonly name: string;
   readonly classes: readonly string[];
   readonly port: PortConfig;
   readonly console: ConsoleKind;
-  readonly login?: { readonly user: string; readonly passwordFile?: string };
+  readonly login?: LoginConfig;
   /** The console's own prompt when it isn't a usual one: u-boot's, or linux's before labgear sets its own. */
   readonly prompt?: string;
   /** What stops u-boot's autoboot; undefined: a space. */
@@ -77,7 +91,7 @@ export interface DeviceDocument {
   readonly classes: readonly string[];
   readonly port: PortDocument;
   readonly console: ConsoleKind;
-  readonly login?: { readonly user: string; readonly "password-file"?: string };
+  readonly login?: LoginDocument;
   readonly prompt?: string;
   readonly "autoboot-key"?: string;
   readonly power?: (PowerCommands & { readonly timeout?: string }) | null;
@@ -105,6 +119,7 @@ const prompt = matching(
   "the text of a prompt: one line that isn't blank, 100 characters at most",
   /^(?=.*\S)[^\p{C}]{1,100}$/u,
 );
+const answer = matching("an answer on one line", /^[^\p{Cc}]{0,200}$/u);
 const keys = matching("1 to 32 keys to type", /^.{1,32}$/s);
 
 const power: SchemaObject = {
@@ -158,6 +173,53 @@ const recover: SchemaObject = {
   },
 };
 
+/** As a literal key of an object, it would look like a promise's. */
+const answersOption = "then";
+
+const answers: SchemaObject = {
+  type: "array",
+  minItems: 1,
+  maxItems: 20,
+  description: "Answers to what else the board asks before its shell, in any order.",
+  items: {
+    type: "object",
+    additionalProperties: false,
+    required: ["expect", "send"],
+    properties: {
+      expect: { type: "string", kind: pattern, description: "A pattern for the question." },
+      send: { type: "string", kind: answer, description: "The answer; enter follows." },
+    },
+  },
+};
+
+const login: SchemaObject = {
+  type: "object",
+  description: "How to log in on a linux console. Default: a shell answers without a login.",
+  additionalProperties: false,
+  required: ["user"],
+  properties: {
+    user: { type: "string", kind: kinds.user, description: "The user that logs in." },
+    "password-file": {
+      type: "string",
+      kind: kinds.file,
+      description:
+        "The file with the password; a relative name starts at the folder of this file. Default: the board asks for no password.",
+    },
+    prompts: {
+      type: "object",
+      description:
+        "Patterns for the board's prompts where they aren't usual ones. Those of the usual distributions are known in many languages.",
+      additionalProperties: false,
+      minProperties: 1,
+      properties: {
+        login: { type: "string", kind: pattern, description: "Asks for the user's name." },
+        password: { type: "string", kind: pattern, description: "Asks for the password." },
+      },
+    },
+    [answersOption]: answers,
+  },
+};
+
 const health: SchemaObject = {
   type: ["object", "null"],
   description: "How the board proves that it works and is the right one.",
@@ -192,21 +254,7 @@ export const deviceSchema: SchemaObject = {
       description:
         "What answers on the console. raw is anything else: it takes only steps, firmware and run jobs.",
     },
-    login: {
-      type: "object",
-      description: "How to log in on a linux console. Default: a shell answers without a login.",
-      additionalProperties: false,
-      required: ["user"],
-      properties: {
-        user: { type: "string", kind: kinds.user, description: "The user that logs in." },
-        "password-file": {
-          type: "string",
-          kind: kinds.file,
-          description:
-            "The file with the password; a relative name starts at the folder of this file. Default: the board asks for no password.",
-        },
-      },
-    },
+    login,
     prompt: {
       type: "string",
       kind: prompt,
@@ -334,7 +382,6 @@ function checkHealthJob(device: Device, jobs: Mapping, at: At): Finding[] {
 
 export function resolveDevice(name: string, entry: DeviceDocument, resolveFile: ResolveFile): DeviceConfig {
   const { classes, console, login, reset } = entry;
-  const passwordFile = login?.["password-file"];
   const key = entry["autoboot-key"];
   const { timeout, ...commands } = entry.power ?? {};
   return {
@@ -342,14 +389,7 @@ export function resolveDevice(name: string, entry: DeviceDocument, resolveFile: 
     classes,
     port: resolvePort(entry.port),
     console,
-    ...(login && {
-      login: {
-        user: login.user,
-        ...(passwordFile !== undefined && {
-          passwordFile: resolveFile(["devices", name, "login", "password-file"], passwordFile),
-        }),
-      },
-    }),
+    ...(login && { login: resolveLogin(name, login, resolveFile) }),
     ...(entry.prompt !== undefined && { prompt: entry.prompt }),
     ...(key !== undefined && { autobootKey: key }),
     power: { ...commands, timeoutMs: milliseconds(timeout ?? defaults.powerTimeout) },
@@ -359,6 +399,21 @@ export function resolveDevice(name: string, entry: DeviceDocument, resolveFile: 
     quarantineAfter: entry["quarantine-after"] ?? defaults.quarantineAfter,
     bootTimeoutMs: milliseconds(entry["boot-timeout"] ?? defaults.bootTimeout),
     bootSilenceMs: milliseconds(entry["boot-silence"] ?? defaults.bootSilence),
+  };
+}
+
+function resolveLogin(
+  name: string,
+  { user, "password-file": file, prompts, then: answers }: LoginDocument,
+  resolveFile: ResolveFile,
+): LoginConfig {
+  return {
+    user,
+    ...(file !== undefined && {
+      passwordFile: resolveFile(["devices", name, "login", "password-file"], file),
+    }),
+    ...(prompts && { prompts }),
+    ...(answers && { answers }),
   };
 }
 

@@ -35,10 +35,10 @@ export function newConsole(config: DeviceConfig, profile: TypingProfile): Consol
 /** Reads the password file each time, so a new password needs no reload. */
 function loginOf({ login }: DeviceConfig): Login | undefined {
   if (!login) return undefined;
-  const { user, passwordFile } = login;
-  if (passwordFile === undefined) return { user };
+  const { passwordFile, ...known } = login;
+  if (passwordFile === undefined) return known;
   try {
-    return { user, password: readFileSync(passwordFile, "utf8").replace(/\r?\n$/, "") };
+    return { ...known, password: readFileSync(passwordFile, "utf8").replace(/\r?\n$/, "") };
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     throw new BoardFailure("login-refused", `the password file ${passwordFile} can't be read (${code})`, {

@@ -30,13 +30,17 @@ function* entering(options: {
 }
 
 /** Lines that are typed, each with what stood before it cleared by Ctrl-U or Ctrl-C. */
-function lines(onLine: (line: string, board: VirtualBoard) => void, onKey: React = () => {}): React {
+function lines(
+  onLine: (line: string, board: VirtualBoard) => void,
+  onKey: React = () => {},
+  echoes: () => boolean = () => false,
+): React {
   let line = "";
   return (typed, board) => {
     for (const key of typed) {
       if (key === "\x15") line = "";
       else if (key === "\n") {
-        board.say("\r\n");
+        board.say(`${echoes() ? line : ""}\r\n`);
         const whole = line;
         line = "";
         onLine(whole, board);
@@ -55,28 +59,42 @@ function shell(prompt: string): (line: string, board: VirtualBoard) => void {
   };
 }
 
+interface Words {
+  readonly name?: string;
+  readonly password?: string;
+  readonly refusal?: string;
+}
+
 /** getty, login and a shell. */
-function system(prompt: string, askPassword = true): React {
+function system(prompt: string, askPassword = true, words: Words = {}): React {
+  const asksName = words.name ?? "board login: ";
+  const asksPassword = words.password ?? "Password: ";
+  const refusal = words.refusal ?? "Login incorrect";
   let state: "name" | "password" | "shell" = "name";
   let name = "";
   const run = shell(prompt);
-  return lines((line, board) => {
+  const onLine = (line: string, board: VirtualBoard) => {
     if (state === "shell") return run(line, board);
     if (state === "name") {
       name = line;
-      if (line === "") return board.say("board login: ");
+      if (line === "") return board.say(asksName);
       if (askPassword) {
         state = "password";
-        return board.say("Password: ");
+        return board.say(asksPassword);
       }
     } else if (name !== "root" || line !== "secret") {
       state = "name";
-      board.say("\r\nLogin incorrect\r\nboard login: ", 1000);
+      board.say(`\r\n${refusal}\r\n${asksName}`, 1000);
       return;
     }
     state = "shell";
     board.say(`Welcome\r\n${prompt}`, 300);
-  });
+  };
+  return lines(
+    onLine,
+    () => {},
+    () => state === "name",
+  );
 }
 
 test("login: a board that boots is let boot; its login gets a name and a password", () => {
@@ -169,6 +187,129 @@ test("login: refused, by the board or for want of a name or password", () => {
   asks.say("board login: ");
   fails(asks, {}, "login-refused", /add login.user/);
   fails(new VirtualBoard(system("# ")), { login: { user: "root" } }, "login-refused", /password-file/);
+});
+
+/** As UTF-8 comes over a line: a character a byte. */
+function utf8(text: string): string {
+  return Buffer.from(text).toString("latin1");
+}
+
+const languages: readonly (readonly [language: string, name: string, password: string, refusal: string])[] = [
+  ["German", "board Anmeldung: ", "Passwort: ", "Login fehlerhaft"],
+  ["French", "board connexion : ", "Mot de passe : ", "Identifiant incorrect"],
+  ["Spanish", "board inicio de sesión: ", "Contraseña: ", "Inicio de sesión incorrecto"],
+  ["Italian", "board login: ", "Password: ", "Login non corretto"],
+  ["Portuguese", "Login board: ", "Senha: ", "Login incorreto"],
+  ["Japanese", "board ログイン: ", "パスワード: ", "ログインが違います"],
+  ["Chinese", "board 登录：", "密码：", "登录错误"],
+  ["Korean", "board 로그인: ", "암호: ", "로그인이 맞지 않습니다"],
+  ["Russian", "board учетная запись: ", "Пароль: ", "Неверный логин"],
+  ["Polish", "board login: ", "Hasło: ", "Nieprawidłowe logowanie"],
+  ["Swedish", "board inloggning: ", "Lösenord: ", "Felaktig inloggning"],
+  ["Finnish", "board-tunnus: ", "Salasana: ", "Sisäänkirjautuminen epäonnistui"],
+  ["Turkish", "board giriş: ", "Parola: ", "Giriş geçersiz"],
+  ["Czech", "Přihlašovací jméno na board: ", "Heslo: ", "Chybné přihlášení"],
+];
+for (const [language, name, password, refusal] of languages) {
+  test(`login: in ${language}, and refused in it at the first sign`, () => {
+    const words = { name: utf8(name), password: utf8(password), refusal: utf8(refusal) };
+    const board = new VirtualBoard(system("# ", true, words));
+    board.hold(entering({ login }));
+    assert.ok(board.typed.endsWith("\nroot\nsecret\n\x15echo 'a''b'\n"), board.typed);
+    const wrong = new VirtualBoard(system("# ", true, words));
+    fails(wrong, { login: { user: "root", password: "other" } }, "login-refused", new RegExp(refusal));
+    assert.equal(wrong.typed.split("other").length, 2);
+  });
+}
+
+for (const asked of [
+  "Neues Passwort: ",
+  "Geben Sie das aktuelle Passwort ein: ",
+  "Nouveau mot de passe : ",
+  "Mot de passe actuel : ",
+  "Contraseña actual: ",
+  "Vuelva a escribir la nueva contraseña: ",
+  "Nuova password: ",
+  "Password attuale: ",
+  "Nova senha: ",
+  "新しい パスワード: ",
+  "新规密码：",
+  "새 암호: ",
+  "Новый пароль: ",
+  "Повторите ввод нового пароля: ",
+  "Nowe hasło: ",
+  "Nytt lösenord: ",
+  "Uusi salasana: ",
+  "Yeni parola: ",
+  "Zadejte opět nové heslo: ",
+]) {
+  test(`login: nothing is typed at ${JSON.stringify(asked)}`, () => {
+    const board = new VirtualBoard(() => {});
+    board.say(utf8(asked));
+    fails(board, { login }, "login-refused", new RegExp(`new password: "${asked.trim()}"`));
+    assert.equal(board.typed, "");
+  });
+}
+
+test("login: in words that no catalogue has, the name's prompt after a password is a refusal", () => {
+  const words = { name: "station> who? ", password: "word> ", refusal: "nope" };
+  const prompts = { login: "who\\?", password: "^word>" };
+  const board = new VirtualBoard(system("# ", true, words));
+  board.hold(entering({ login: { ...login, prompts } }));
+  const wrong = new VirtualBoard(system("# ", true, words));
+  const other = { user: "root", password: "other", prompts };
+  fails(wrong, { login: other }, "login-refused", /nope.*check user and password/);
+  assert.equal(wrong.typed.split("other").length, 2);
+});
+
+test("login: a name that the line damaged is typed once more", () => {
+  const run = system("# ");
+  let damaged = false;
+  const board = new VirtualBoard((typed, self) => {
+    const arrives = !damaged && typed === "root\n" ? "rot\n" : typed;
+    damaged ||= arrives !== typed;
+    if (arrives === "rot\n") self.say("rot");
+    else if (typed === "root\n") self.say("root");
+    run(arrives, self);
+  });
+  board.hold(entering({ login }));
+  assert.ok(damaged);
+  assert.equal(board.typed.split("secret").length, 3);
+});
+
+test("login: what else the board asks gets the configured answers, whenever it asks", () => {
+  let state = "banner";
+  const run = shell("# ");
+  const board = new VirtualBoard(
+    lines((line, self) => {
+      const next = (to: string, says: string) => {
+        state = to;
+        self.say(says);
+      };
+      if (state === "banner") next("name", "board login: ");
+      else if (state === "name") next("password", "Password: ");
+      else if (state === "password") next("terminal", "\r\nTerminal type? [unknown] ");
+      else if (state === "terminal" && line === "vt100") next("new", "\r\nNew password: ");
+      else if (state === "new" && line === "fresh") next("shell", "\r\n# ");
+      else if (state === "shell") run(line, self);
+    }),
+  );
+  board.say("Please press Enter to activate this console.");
+  const answers = [
+    { expect: "New password:", send: "fresh" },
+    { expect: "Terminal type", send: "vt100" },
+    { expect: "press Enter to activate", send: "" },
+  ];
+  board.hold(entering({ login: { ...login, answers } }));
+  assert.equal(board.typed, "\nroot\nsecret\nvt100\nfresh\n\x15echo 'a''b'\n");
+});
+
+test("login: an answer that the board doesn't take is given three times", () => {
+  const board = new VirtualBoard(lines((_, self) => self.say("Region? ")));
+  board.say("Region? ");
+  const answers = [{ expect: "Region", send: "EU" }];
+  fails(board, { login: { ...login, answers } }, "noise", /Region/);
+  assert.equal(board.typed.split("EU\n").length, 4);
 });
 
 test("login: a password prompt that somebody left doesn't get ours", () => {

@@ -72,7 +72,7 @@ export async function startLab({ config, board, command, health }: LabOptions, s
     },
     /** Waits for the device's next state of this kind. */
     async becomes(kind: string): Promise<void> {
-      const signal = AbortSignal.timeout(20_000);
+      const signal = AbortSignal.timeout(60_000);
       while (device.state.kind !== kind) await once(device, "changed", { signal });
     },
     async [Symbol.asyncDispose]() {

@@ -1,22 +1,20 @@
 /** From any state of a board to a shell that answers: through a boot, a login, and whatever an earlier user left running. */
+import { shown } from "#/lib/text.ts";
 import { BoardFailure } from "../../errors.ts";
 import type { Dialogue } from "../dialogue.ts";
-import { readable } from "../expect.ts";
+import { compilePattern } from "../matcher.ts";
 import type { LinuxBoard } from "./board.ts";
+import { type Asks, asks, lastLine, refusalIn } from "./prompts.ts";
 
 export interface Login {
   readonly user: string;
   readonly password?: string;
+  /** The board's own prompts, if they aren't usual ones. */
+  readonly prompts?: { readonly login?: string; readonly password?: string };
+  /** Answers to what else the board asks before its shell. */
+  readonly answers?: readonly { readonly expect: string; readonly send: string }[];
 }
 
-const loginPrompt = /(?:^|[\n ])[^\n]{0,80}login: *$/i;
-const passwordPrompt = /password(?: for [^\n:]{1,40})?: *$/i;
-/** A password typed here would become the user's new one. */
-const newPasswordPrompt =
-  /\b(?:new|re-?type|re-?enter|repeat|confirm|again|current|old|set|choose|create)\b[^\n]{0,60}\bpassw(?:or)?d\b[^\n:]{0,40}: *$|\bpassword\b[^\n:]{0,20}\b(?:again|confirmation)\b[^\n:]{0,20}: *$/i;
-const mustChangePassword =
-  /\b(?:changing|change your|expired)\b[^\n]{0,40}\bpassword|\bpassword\b[^\n]{0,40}\bexpired/i;
-const refusal = /login incorrect|authentication failure|permission denied|account .{0,20}(?:locked|expired)/i;
 /** The end of the usual shell prompts. */
 const shellPrompt = /(?:^|\n)[^\n]{0,200}[#$%>] ?$/;
 
@@ -37,6 +35,8 @@ const knownFloodMs = 2000;
 /** So soon after sending, text is an echo. */
 const echoMs = 300;
 const maxTextLength = 4096;
+/** Of one question in a login: a board that repeats it doesn't take the answer. */
+const maxAnswers = 3;
 
 /** Ways out of what may hold the terminal, the mildest first. Ctrl-U comes first so that no half-typed line runs. */
 const enterKey = "\n";
@@ -78,10 +78,15 @@ export function* logIn(options: LoginOptions): Dialogue<void> {
   let text = options.text ?? "";
   let nudge = 0;
   let refusals = 0;
+  const questions = new Questions(login);
   /** What was sent last. A prompt that comes again after its answer may be a shell's that looks like it. */
-  let last: "name" | "password" | "probe" | "nudge" | undefined;
+  let last: "name" | "password" | "answer" | "probe" | "nudge" | undefined;
   /** Whether a name or password was sent that may still be refused. */
   let mayBeRefused = false;
+  /** The prompt at which the name was typed. */
+  let namePrompt: string | undefined;
+  /** Whether the name arrived as it was typed, at a prompt at which nothing can have stood before. */
+  let isNameRight = false;
   let isAsked = false;
   let loginEnd = 0;
   const isLoggingIn = () => isAsked || board.now < loginEnd;
@@ -92,22 +97,28 @@ export function* logIn(options: LoginOptions): Dialogue<void> {
   /** Since when nothing but kernel lines came. Those come at any time, and say nothing about a prompt. */
   let quietSince = board.now;
   let lastWords = board.now;
-  const send = function* (what: typeof last, keys: string, nextWaitMs: number): Dialogue<void> {
+  const send = function* (
+    what: typeof last,
+    keys: string,
+    nextWaitMs: number,
+    isSecret = what === "password",
+  ): Dialogue<void> {
     last = what;
     text = "";
     waitMs = nextWaitMs;
-    yield* board.send(keys, what === "password");
+    yield* board.send(keys, isSecret);
     sentAt = board.now;
   };
   const answerLogin = function* (
-    what: "name" | "password",
+    what: "name" | "password" | "answer",
     keys: string,
     nextWaitMs: number,
+    isSecret?: boolean,
   ): Dialogue<void> {
     isAsked = false;
-    mayBeRefused = true;
+    mayBeRefused ||= what !== "answer";
     loginEnd = board.now + profileTimeoutMs;
-    yield* send(what, `${keys}\n`, nextWaitMs);
+    yield* send(what, `${keys}\n`, nextWaitMs, isSecret);
   };
   const isBooting = () =>
     (options.isBooting === true || board.boot.lines.size > 0) && board.now - lastWords < bootSilenceMs;
@@ -130,28 +141,32 @@ export function* logIn(options: LoginOptions): Dialogue<void> {
     if (bootGoesOn) lastWords = board.now;
     if (board.boot.panic !== undefined)
       throw new BoardFailure("panic", `the board's kernel panicked: ${board.boot.panic}`);
-    const plain = text.replaceAll("\r", "");
+    const plain = Buffer.from(text.replaceAll("\r", ""), "latin1").toString("utf8");
     if (plain.includes(answer)) return;
-    if (refusal.test(plain) && mayBeRefused) {
+    const line = lastLine(plain);
+    const isAskedAgain = last === "password" && line !== "" && line === namePrompt;
+    if (mayBeRefused && (isAskedAgain || refusalIn(plain) !== undefined)) {
+      // An account may be locked after a few wrong passwords.
+      if (isNameRight || ++refusals > 1) throw refused(refusalIn(plain) ?? plain);
+      // The name may have been damaged on the line, or added to what stood at the prompt.
       text = "";
       mayBeRefused = false;
       waitMs = silenceMs;
-      // The first name may have been damaged on the line, or added to what stood at the prompt.
-      if (++refusals < 2) continue;
-      throw new BoardFailure("login-refused", "the board refuses the login: check user and password");
+      continue;
     }
-    const asksName = loginPrompt.test(plain);
-    const asksNewPassword =
-      newPasswordPrompt.test(plain) || (mustChangePassword.test(plain) && passwordPrompt.test(plain));
-    const asksPassword = passwordPrompt.test(plain);
+    const asked = questions.asked(plain);
+    const asksName = asked === "name";
+    const asksPassword = asked === "password";
     const isOwnPrompt = prompt !== undefined && plain.trimEnd().endsWith(prompt.trim());
-    const isPrompt = asksName || asksNewPassword || asksPassword || isOwnPrompt || shellPrompt.test(plain);
+    const isPrompt = asked !== undefined || isOwnPrompt || shellPrompt.test(plain);
     if (asksName || asksPassword) isAsked = true;
+    if (asksPassword && last === "name")
+      isNameRight &&= plain.trimStart().split("\n", 1)[0]?.trim() === login?.user;
     if (fresh !== "" || bootGoesOn) {
       // More may follow: only at the end of the output is a prompt one.
       waitMs = isPrompt ? promptSilenceMs : usualMs();
       quietSince = board.now;
-      if (!asksNewPassword && board.now - sentAt > (known ? knownFloodMs : floodMs)) {
+      if (asked !== "new-password" && board.now - sentAt > (known ? knownFloodMs : floodMs)) {
         if (last === "nudge" && !isBooting()) yield* send("probe", `\x15${probe}\n`, shortMs());
         else yield* send("nudge", nextNudge(), shortMs());
       }
@@ -159,7 +174,14 @@ export function* logIn(options: LoginOptions): Dialogue<void> {
     }
     // A timer may fire a fraction of a millisecond early.
     if (board.now - quietSince < waitMs - 2) continue;
-    if (asksNewPassword) throw newPassword(plain);
+    if (asked === "new-password") throw newPassword(line);
+    if (typeof asked === "object") {
+      quietSince = board.now;
+      asked.left -= 1;
+      const isSecret = ["password", "new-password"].includes(asks(plain) ?? "");
+      yield* answerLogin("answer", asked.answer, loginSilenceMs, isSecret);
+      continue;
+    }
     if (isBooting() && !isPrompt) {
       waitMs = Math.max(silenceMs, lastWords + bootSilenceMs - board.now);
       continue;
@@ -167,8 +189,12 @@ export function* logIn(options: LoginOptions): Dialogue<void> {
     quietSince = board.now;
     // A shell's prompt may look like a login's, so the probe comes first.
     if (!login && (asksName || asksPassword) && last === "probe") throw missingLogin("login", "login.user");
-    if (login && asksName && last !== "name") yield* answerLogin("name", login.user, loginSilenceMs);
-    else if (asksPassword && last === "name") {
+    if (login && asksName && last !== "name") {
+      // What was there before this login may have been typed to by others.
+      isNameRight = last !== undefined || !lastLine(options.text ?? "").endsWith(line);
+      namePrompt = line;
+      yield* answerLogin("name", login.user, loginSilenceMs);
+    } else if (asksPassword && last === "name") {
       if (login?.password === undefined) throw missingLogin("password", "login.password-file");
       yield* answerLogin("password", login.password, silenceMs);
     } else if (
@@ -182,11 +208,51 @@ export function* logIn(options: LoginOptions): Dialogue<void> {
   throw board.noPrompt("shell", receivedBefore);
 }
 
-function newPassword(plain: string): BoardFailure {
-  const last = JSON.stringify(readable(plain.split("\n").at(-1) ?? "").slice(-100));
+interface Question {
+  readonly pattern: Pattern;
+  readonly answer: string;
+  /** How often it may still be answered. */
+  left: number;
+}
+
+type Pattern = ReturnType<typeof compilePattern>;
+
+/** What the board asks, by the configuration or in its own words. */
+class Questions {
+  readonly #name: Pattern | undefined;
+  readonly #password: Pattern | undefined;
+  readonly #others: readonly Question[];
+
+  constructor({ prompts, answers = [] }: Partial<Login> = {}) {
+    this.#name = prompts?.login === undefined ? undefined : compilePattern(prompts.login);
+    this.#password = prompts?.password === undefined ? undefined : compilePattern(prompts.password);
+    this.#others = answers.map(({ expect, send }) => ({
+      pattern: compilePattern(expect),
+      answer: send,
+      left: maxAnswers,
+    }));
+  }
+
+  /** @returns what stands at the end of the text; a question with a configured answer may stand anywhere in it */
+  asked(text: string): Asks | Question {
+    const question = this.#others.find(({ pattern, left }) => left > 0 && pattern.test(text));
+    if (question) return question;
+    const line = lastLine(text);
+    if (this.#name?.test(line)) return "name";
+    if (this.#password?.test(line)) return "password";
+    return asks(text);
+  }
+}
+
+function refused(words: string): BoardFailure {
+  const message = `the board refuses the login: ${shown(words.trim().slice(-200), 200)}; check user and password`;
+  return new BoardFailure("login-refused", message);
+}
+
+function newPassword(line: string): BoardFailure {
   return new BoardFailure(
     "login-refused",
-    `the board asks for a new password: ${last}; nothing was typed there. Set one by hand, with labgear console --write`,
+    `the board asks for a new password: ${shown(line, 100)}; nothing was typed there. Set one by hand, with labgear console --write`,
   );
 }
 

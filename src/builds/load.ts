@@ -1,6 +1,7 @@
 /** Reads the builds on disk when the agent starts, whatever state they are in. */
 import { mkdir, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
+import { jobOfFolder } from "#/lib/job-folder.ts";
 import { removeHalfWritten } from "#/lib/replace-file.ts";
 import { BuildError } from "./errors.ts";
 import { type BuildRecord, readRecord, recordFile, writeRecord } from "./record.ts";
@@ -39,10 +40,11 @@ export async function loadBuilds(
       if (code !== "ENOTDIR") warnings.push(`${quote(path)} is left alone: ${quote(message)}`);
     }
   };
-  for (const job of await listJobs(folder)) {
-    await attempt(join(folder, job), async () => {
-      for (const name of await readdir(join(folder, job))) {
-        const place = join(folder, job, name);
+  for (const jobPart of await listFolders(folder)) {
+    const job = jobOfFolder(jobPart);
+    await attempt(join(folder, jobPart), async () => {
+      for (const name of await readdir(join(folder, jobPart))) {
+        const place = join(folder, jobPart, name);
         // A crash leaves half-made (.new-N) and half-removed (.old-…) folders.
         if (/^\.(new|old)-/.test(name)) await attempt(place, () => removeTree(place));
         // A number with more digits isn't ours, and might leave no higher ones.
@@ -68,7 +70,7 @@ export async function loadBuilds(
   return { lost, highest, warnings };
 }
 
-async function listJobs(folder: string): Promise<string[]> {
+async function listFolders(folder: string): Promise<string[]> {
   try {
     await mkdir(folder, { recursive: true });
     return await readdir(folder);

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { rename } from "node:fs/promises";
 import { join } from "node:path";
+import { jobFolder } from "#/lib/job-folder.ts";
 import { Build } from "./build.ts";
 import { BuildError } from "./errors.ts";
 import { loadBuilds } from "./load.ts";
@@ -115,7 +116,7 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
 
   /** Where a build is on disk. */
   folder(job: string, number: number): string {
-    return join(this.#options.folder, job, String(number));
+    return join(this.#options.folder, jobFolder(job), String(number));
   }
 
   get running(): readonly Build[] {
@@ -287,7 +288,7 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     if (!ofJob?.delete(build.number)) return;
     await this.#amending;
     // Renamed first: after a crash no half of a build looks like a whole one.
-    const aside = join(this.#options.folder, build.job, `.old-${randomUUID()}`);
+    const aside = join(this.#options.folder, jobFolder(build.job), `.old-${randomUUID()}`);
     try {
       await rename(this.folder(build.job, build.number), aside);
     } catch (error) {

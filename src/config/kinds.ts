@@ -2,6 +2,7 @@
  * The kinds of text in the configuration. A schema names one with the keyword `kind`; kinds that a single section uses are defined there.
  */
 import { type Address, gearmanPort, parseAddress, serverForm } from "#/lib/address.ts";
+import { jobFolder } from "#/lib/job-folder.ts";
 import { shown } from "#/lib/text.ts";
 import { formatDuration, parseDuration, parseSize } from "#/lib/units.ts";
 
@@ -77,17 +78,30 @@ function refuseName(name: string, what = "a name"): string | undefined {
   return undefined;
 }
 
-/** A job's builds are kept in a folder of its name; a device's name is part of the names of files and pages. */
-function folderName(what: string): Kind {
-  return {
-    expected: what,
-    refuse: (name) => {
-      if (name.includes("/"))
-        return `${shown(name)} can't be ${what}: it contains a slash, and a folder gets the same name`;
-      if (/^[.-]/.test(name)) return `${shown(name)} can't be ${what}: it begins with "${name[0]}"`;
-      return refuseName(name, what);
-    },
-  };
+/** A device's name is part of the names of files and pages. */
+function refuseDeviceName(name: string): string | undefined {
+  const what = "the name of a device";
+  return name.includes("/")
+    ? `${shown(name)} can't be ${what}: it contains a slash, and a folder gets the same name`
+    : refuseFolderName(name, what);
+}
+
+/** With slashes it is the name of a job in a folder of Jenkins. */
+function refuseJobName(name: string): string | undefined {
+  const what = "the name of a job";
+  const wrong = refuseFolderName(name, what);
+  if (wrong !== undefined) return wrong;
+  // Browsers and proxies take such parts out of an address.
+  if (/(^|\/)\.{0,2}(\/|$)/.test(name))
+    return `${shown(name)} can't be ${what}: a part between slashes is empty, or dots`;
+  if (Buffer.byteLength(jobFolder(name)) > 255)
+    return `${shown(name)} can't be ${what}: it is longer than 255 bytes, a slash counted as 3`;
+  return undefined;
+}
+
+function refuseFolderName(name: string, what: string): string | undefined {
+  if (/^[.-]/.test(name)) return `${shown(name)} can't be ${what}: it begins with "${name[0]}"`;
+  return refuseName(name, what);
 }
 
 const refuseBlank = (text: string): true | undefined =>
@@ -101,8 +115,8 @@ function refuseCommand(text: string): string | true | undefined {
 /** The kinds that several sections use. */
 export const kinds = {
   name: { expected: "a name", refuse: (text) => refuseName(text) },
-  jobName: folderName("the name of a job"),
-  deviceName: folderName("the name of a device"),
+  jobName: { expected: "the name of a job", refuse: refuseJobName },
+  deviceName: { expected: "the name of a device", refuse: refuseDeviceName },
   duration: duration(1),
   durationOrZero: duration(0),
   size: size(1),

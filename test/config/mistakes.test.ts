@@ -143,8 +143,11 @@ test("names that could not be registered, or be folders", async () => {
   };
   const refusedJobs: Record<string, RegExp> = {
     ...refused,
-    "a/b": /slash/,
-    "/etc": /slash/,
+    "/etc": /part between slashes is empty, or dots/,
+    "a//b": /part between slashes/,
+    "a/../b": /part between slashes/,
+    "a/b/": /part between slashes/,
+    [`"${"\u{1F916}/".repeat(45)}x"`]: /longer than 255 bytes/,
     '".."': /begins with "\."/,
     ".": /begins with "\."/,
     ".hidden": /begins with "\."/,

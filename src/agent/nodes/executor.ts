@@ -204,7 +204,10 @@ export class Executor implements Place, AsyncDisposable {
       context.boxHealth.failed(`a record can't be written: ${(error as Error).message}`);
       if (build.state.phase === "ended") ending = build.state.ending;
     }
-    if (wantsNodeOffline(parameters)) context.takeOffline(build);
+    if (wantsNodeOffline(parameters)) {
+      if (context.config().builds.offlineNode) context.takeOffline(build);
+      else log.warn({}, "OFFLINE_NODE_WHEN_COMPLETE is refused: builds.offline-node is false");
+    }
     if (executor) executor.#vacate();
     // A client that follows a flood gets the rest after the build's end, and its ending after that.
     await streamed;

@@ -20,6 +20,7 @@ import { removeTree } from "#/builds/workspace/remove.ts";
 import { makeWay, prepareWorkspace, workspaceOf } from "#/builds/workspace/workspace.ts";
 import type { BuildsConfig, Config, JobConfig } from "#/config/model.ts";
 import { BoardFailure, inWords, meaningOf } from "#/devices/errors.ts";
+import { jobFolder } from "#/lib/job-folder.ts";
 import { replaceFile } from "#/lib/replace-file.ts";
 import { formatDuration } from "#/lib/units.ts";
 import { RunnerError } from "#/runners/errors.ts";
@@ -161,7 +162,7 @@ async function work(
 
   await using secrets = await provideSecrets(job.secrets, {
     stateDir,
-    name: `${job.name}.${build.record.number}`,
+    name: `${jobFolder(job.name)}.${build.record.number}`,
   });
   if (secrets.masker) console.mask(secrets.masker);
   await using parametersFile = await writeParameters(request);

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { constants, mkdirSync, readdirSync, renameSync } from "node:fs";
 import { access, lstat, readdir, realpath } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { jobFolder, jobOfFolder } from "#/lib/job-folder.ts";
 import { BuildError } from "../errors.ts";
 import { isName, makeFolders } from "./files.ts";
 import { removeTree } from "./remove.ts";
@@ -24,7 +25,7 @@ export function workspaceOf(
 ): Workspace {
   const executor =
     build.device === undefined ? String(build.executor) : `device-${encodeURIComponent(build.device)}`;
-  return { executor, job: build.job, folder: join(stateDir, "workspaces", executor, build.job) };
+  return { executor, job: build.job, folder: join(stateDir, "workspaces", executor, jobFolder(build.job)) };
 }
 
 /**
@@ -39,7 +40,8 @@ export async function prepareWorkspace(place: {
   readonly executor: string;
   readonly job: string;
 }): Promise<string> {
-  const parts = ["workspaces", place.executor, place.job];
+  const folder = jobFolder(place.job);
+  const parts = ["workspaces", place.executor, folder];
   for (const part of parts) {
     if (!isName(part)) {
       throw new BuildError(
@@ -50,7 +52,7 @@ export async function prepareWorkspace(place: {
   }
   try {
     const above = await makeFolders(await realpath(place.stateDir), ["workspaces", place.executor]);
-    return await makeUsable(above, place.job);
+    return await makeUsable(above, folder);
   } catch (cause) {
     const why = (cause as Error).message;
     throw new BuildError("WORKSPACE", `the workspace of ${place.job} can't be created: ${why}`, { cause });
@@ -58,15 +60,15 @@ export async function prepareWorkspace(place: {
 }
 
 /** A folder that belongs to somebody else, as a container leaves it, or can't be changed at all, is moved aside. */
-async function makeUsable(above: string, job: string): Promise<string> {
+async function makeUsable(above: string, name: string): Promise<string> {
   try {
-    const workspace = await makeFolders(above, [job]);
+    const workspace = await makeFolders(above, [name]);
     await access(workspace, constants.R_OK | constants.W_OK | constants.X_OK);
     return workspace;
   } catch (error) {
     const { code = "" } = error as NodeJS.ErrnoException;
-    if (!["EACCES", "EPERM", "EROFS"].includes(code) || makeWay(join(above, job)) === undefined) throw error;
-    return await makeFolders(above, [job]);
+    if (!["EACCES", "EPERM", "EROFS"].includes(code) || makeWay(join(above, name)) === undefined) throw error;
+    return await makeFolders(above, [name]);
   }
 }
 
@@ -75,10 +77,10 @@ export async function listWorkspaces(stateDir: string): Promise<Workspace[]> {
   const base = join(stateDir, "workspaces");
   const found: (Workspace & { changed: number })[] = [];
   for (const executor of await folders(base)) {
-    for (const job of await folders(join(base, executor))) {
-      const folder = join(base, executor, job);
+    for (const name of await folders(join(base, executor))) {
+      const folder = join(base, executor, name);
       const changed = (await lstat(folder).catch(() => undefined))?.mtimeMs ?? 0;
-      found.push({ executor, job, folder, changed });
+      found.push({ executor, job: jobOfFolder(name), folder, changed });
     }
   }
   return found.sort((a, b) => a.changed - b.changed);

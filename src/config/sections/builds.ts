@@ -14,6 +14,8 @@ export interface BuildsConfig {
   /** One test report. */
   readonly maxReportBytes: number;
   readonly maxReportFiles: number;
+  /** Whether OFFLINE_NODE_WHEN_COMPLETE pauses the node. */
+  readonly offlineNode: boolean;
 }
 
 /** The section once it has passed the schema. */
@@ -26,11 +28,13 @@ export interface BuildsDocument {
   readonly "max-artifact-files"?: number;
   readonly "max-report"?: string | number;
   readonly "max-report-files"?: number;
+  readonly "offline-node"?: boolean;
 }
 
 const defaults = {
   ...{ keep: 200, keepDays: 30, minFree: "2GiB", maxConsole: "256MiB" },
   ...{ maxArtifacts: "1GiB", maxArtifactFiles: 1000, maxReport: "10MiB", maxReportFiles: 1000 },
+  offlineNode: true,
 };
 
 export const buildsSchema: SchemaObject = {
@@ -91,6 +95,12 @@ export const buildsSchema: SchemaObject = {
       default: defaults.maxReportFiles,
       description: "How many JUnit reports of a build are read.",
     },
+    "offline-node": {
+      type: "boolean",
+      default: defaults.offlineNode,
+      description:
+        "Whether a client may pause a node after its build, with the parameter OFFLINE_NODE_WHEN_COMPLETE.",
+    },
   },
 };
 
@@ -104,5 +114,6 @@ export function resolveBuilds(document: BuildsDocument): BuildsConfig {
     maxArtifactFiles: document["max-artifact-files"] ?? defaults.maxArtifactFiles,
     maxReportBytes: bytes(document["max-report"] ?? defaults.maxReport),
     maxReportFiles: document["max-report-files"] ?? defaults.maxReportFiles,
+    offlineNode: document["offline-node"] ?? defaults.offlineNode,
   };
 }

@@ -161,6 +161,8 @@ test("nodes that a job may name: a device's for what runs on one; for the others
     "nodes: [fast, rack7, rpi4, pi, other], run: x": [
       'nodes[4]: no node has the name or class "other" (expected one of "fast", "rack7", "pi", "rpi4", "loader")',
     ],
+    "run: x, tty: true": ["tty: is an option of shell"],
+    "nodes: [loader], shell: x, tty: true": ['tty: is for linux consoles (the device "loader")'],
     "run: x, put: [{from: a, to: b}]": ["put: is an option of shell: in steps, put is a step of its own"],
   };
   for (const [job, messages] of Object.entries(jobs)) {

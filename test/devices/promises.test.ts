@@ -153,7 +153,7 @@ async function run(device: Device, code: number): Promise<Result> {
         host: () => Promise.reject(new Error("not in this job")),
         files: { source: async () => "none", sink: async () => "none" },
       },
-      { kind: "shell", script: script(code), put: [], get: [] },
+      { kind: "shell", script: script(code), tty: false, put: [], get: [] },
     );
     reservation.release({ kind: "well", passed: verdict.passed });
     return { verdict, output: Buffer.concat(output), notes };

@@ -46,6 +46,8 @@ export type JobWork =
   | {
       readonly kind: "shell";
       readonly script: string;
+      /** The script has a terminal. */
+      readonly tty: boolean;
       readonly put: readonly FileTransfer[];
       readonly get: readonly FileTransfer[];
     }
@@ -81,6 +83,7 @@ export interface JobDocument {
   readonly checkout?: boolean;
   readonly run?: string;
   readonly shell?: string;
+  readonly tty?: boolean;
   readonly put?: readonly FileTransfer[];
   readonly get?: readonly FileTransfer[];
   readonly steps?: readonly StepDocument[];
@@ -174,6 +177,12 @@ export const jobSchema: SchemaObject = {
       kind: kinds.script,
       description: "The job is this script, run on the board over its console.",
     },
+    tty: {
+      type: "boolean",
+      default: false,
+      description:
+        "Of shell on linux consoles: whether the script runs on a terminal, as su and sudo may want. Its output and errors are one stream.",
+    },
     put: {
       type: "array",
       items: transferSchema("put", "A file of the workspace, and its path on the board."),
@@ -247,7 +256,7 @@ export function checkJobs(data: Mapping, hostNode: unknown, resolveFile: Resolve
     if (other !== undefined)
       return [at(`expected only one of ${inWords(workOptions, "or")}, found ${inWords(found)}`)];
     return [
-      ...(work === "shell" ? [] : misplacedTransfers(job, at)),
+      ...(work === "shell" ? [] : misplacedOptions(job, at)),
       ...(work === "run" ? checkNodes(job, anywhere, "node", at) : checkNodes(job, onDevices, "device", at)),
       ...(work === "run" || "nodes" in job
         ? []
@@ -259,10 +268,11 @@ export function checkJobs(data: Mapping, hostNode: unknown, resolveFile: Resolve
   });
 }
 
-function misplacedTransfers(job: Mapping, at: At): Finding[] {
-  return ["put", "get"]
+function misplacedOptions(job: Mapping, at: At): Finding[] {
+  const transfers = ["put", "get"]
     .filter((option) => option in job)
     .map((option) => at(`is an option of shell: in steps, ${option} is a step of its own`, option));
+  return "tty" in job ? [at("is an option of shell", "tty"), ...transfers] : transfers;
 }
 
 /** @param offered undefined: not known before the hardware is */
@@ -308,6 +318,7 @@ function misfitsOf(job: Mapping, device: Device): [message: string, ...path: str
   const problems: [string | undefined, ...string[]][] = [
     ["needs" in job && !canRestart(device) ? "needs a device with power or reset" : undefined, "needs"],
     ["shell" in job && device.options.console === "raw" ? noScripts : undefined, "shell"],
+    [job.tty === true && device.options.console !== "linux" ? "is for linux consoles" : undefined, "tty"],
     ...["put", "get"].map((option): [string | undefined, string] => [
       option in job ? transferMisfit(device) : undefined,
       option,
@@ -349,9 +360,9 @@ export function resolveJob(name: string, entry: JobDocument, resolveFile: Resolv
   };
 }
 
-function resolveWork({ run, shell, steps, firmware, put = [], get = [] }: JobDocument): JobWork {
+function resolveWork({ run, shell, tty = false, steps, firmware, put = [], get = [] }: JobDocument): JobWork {
   if (run !== undefined) return { kind: "run", script: run };
-  if (shell !== undefined) return { kind: "shell", script: shell, put, get };
+  if (shell !== undefined) return { kind: "shell", script: shell, tty, put, get };
   if (steps) return { kind: "steps", steps: steps.map(resolveStep) };
   return resolveFirmware(checked(firmware, "a job"));
 }

@@ -15,6 +15,7 @@ export function shellScript(
   script: string,
   kind: Console["kind"],
   variables: BoardRun["variables"],
+  tty = false,
 ): string | undefined {
   if (kind !== "linux") return script;
   let flags = "-e";
@@ -24,7 +25,25 @@ export function shellScript(
     flags = found[1] ?? "";
   }
   const exports = Object.entries(variables).map(([name, value]) => `export ${name}=${quoted(value)}\n`);
-  return `${exports.join("")}${flags && `set ${flags}\n`}${script}`;
+  const whole = `${exports.join("")}${flags && `set ${flags}\n`}${script}`;
+  return tty ? onTerminal(whole) : whole;
+}
+
+/**
+ * Runs a script on a terminal of its own, by util-linux's or busybox's script(1), or Python. `$0` is in the run's folder, which the
+ * console removes.
+ */
+function onTerminal(script: string): string {
+  return `d=\${0%/*}
+printf %s ${quoted(script)} >"$d/script"
+export d SHELL=/bin/sh
+c='stty rows 24 cols 80 -echo -onlcr;s=$d;unset d;sh "$s/script";echo $? >"$s/status"'
+if command -v script >/dev/null;then script -qc "$c" /dev/null </dev/null
+elif command -v python3 >/dev/null;then python3 -c 'import pty,sys;pty.spawn(["sh","-c",sys.argv[1]])' "$c" </dev/null
+else echo "tty: the board has neither script(1) nor python3" >&2;exit 127;fi
+read -r s <"$d/status"&&exit "$s"
+exit 1
+`;
 }
 
 /**
@@ -36,7 +55,7 @@ export async function runShell(
   work: Extract<JobWork, { kind: "shell" }>,
 ): Promise<BoardVerdict> {
   const { console } = run.reservation;
-  const script = shellScript(work.script, console.kind, run.variables);
+  const script = shellScript(work.script, console.kind, run.variables, work.tty);
   if (script === undefined) {
     const first = shown(work.script.split("\n", 1)[0] ?? "", 100);
     return failed(

@@ -109,7 +109,7 @@ jobs:
 async function adminLine(port: number, line: string): Promise<string> {
   const socket = connect(port, "127.0.0.1").setEncoding("utf8");
   socket.write(`${line}\n`);
-  const [answer] = await once(socket, "data", { signal: AbortSignal.timeout(10_000) });
+  const [answer] = await once(socket, "data", { signal: AbortSignal.timeout(60_000) });
   socket.destroy();
   return String(answer).trim();
 }

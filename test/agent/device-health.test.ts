@@ -214,7 +214,7 @@ async function picocom(tty: string): Promise<{ code: number | null; output: stri
   child.stderr.on("data", (text) => {
     output += text;
   });
-  const [code] = await once(child, "close", { signal: AbortSignal.timeout(20_000) });
+  const [code] = await once(child, "close", { signal: AbortSignal.timeout(60_000) });
   return { code, output };
 }
 
@@ -233,7 +233,7 @@ function startConsole(agent: TestAgent, args: readonly string[]) {
   return {
     child,
     async said(wanted: string): Promise<void> {
-      const signal = AbortSignal.timeout(20_000);
+      const signal = AbortSignal.timeout(60_000);
       while (!text.includes(wanted)) await once(child, "text", { signal });
     },
     async [Symbol.asyncDispose](): Promise<void> {

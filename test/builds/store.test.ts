@@ -450,20 +450,16 @@ test("a build that never came to disk can be ended, and goes with the old ones",
   assert.deepEqual(store.finished(), []);
 });
 
-test("5000 builds are read", async (t) => {
+test("5000 builds are read", async () => {
   using folder = testFolder();
   for (let number = 1; number <= 5000; number++) {
     put(folder.path, { number, job: `job-${number % 10}`, parameters: { TEXT: "x".repeat(2000) } });
   }
-  const begun = performance.now();
   const { store, warnings } = await open(folder.path);
-  t.diagnostic(`read in ${Math.round(performance.now() - begun)} ms`);
   assert.deepEqual(warnings, []);
   assert.equal(store.finished().length, 5000);
   assert.equal(store.find({ uuid: "u4999" })?.job, "job-9");
-  const found = performance.now();
-  for (let round = 0; round < 10; round++) store.find({ uuid: "none" });
-  t.diagnostic(`a build sought by its uuid in ${Math.round(performance.now() - found) / 10} ms`);
+  assert.equal(store.find({ uuid: "none" }), undefined);
 });
 
 test("an ending that couldn't be delivered is found by its uuid and request for a day, then the uuid means a new build", async () => {

@@ -44,11 +44,9 @@ describe("7, and a line, when there is no job server", { concurrency: 2 }, () =>
     await noServer(["build", "x", "--server", `127.0.0.1:${port}`], new RegExp(`127.0.0.1:${port}`));
   });
 
-  test("it takes the connection and says nothing: within 10 s", async () => {
+  test("it takes the connection and says nothing", async () => {
     await using silent = await startRawServer(() => {});
-    const begun = performance.now();
     await noServer(["build", "x", "--server", `127.0.0.1:${silent.port}`], /no answer to "status"/);
-    assert.ok(performance.now() - begun < 10_000);
   });
 
   test("functions shows the servers that answer, and fails for the one that doesn't", {

@@ -173,7 +173,7 @@ describe("requests", () => {
     const rest = (async () => {
       for (let next = await bytes.next(); !next.done; next = await bytes.next());
     })();
-    await bounded(server[Symbol.asyncDispose](), 5000);
+    await bounded(server[Symbol.asyncDispose]());
     await bounded(rest).catch((error) => assert.equal(error.code, "NO_AGENT"));
     await assert.rejects(stat(file), { code: "ENOENT" });
     for (const socket of sockets) socket.destroy();
@@ -181,7 +181,7 @@ describe("requests", () => {
 });
 
 describe("the client", () => {
-  const rejects = (file: string, code: string, message: RegExp, timeoutMs = 20_000) =>
+  const rejects = (file: string, code: string, message: RegExp, timeoutMs = 60_000) =>
     assert.rejects(new ControlClient(file).json("GET", "/hello", { timeoutMs }), (error: ControlError) => {
       assert.equal(error.code, code);
       assert.match(error.message, message);

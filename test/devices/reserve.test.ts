@@ -40,7 +40,7 @@ async function startDevice() {
   };
 }
 
-const signal = AbortSignal.timeout(20_000);
+const signal = AbortSignal.timeout(60_000);
 
 test("all callers that wait for a device get it, one after another", async () => {
   await using started = await startDevice();

@@ -26,7 +26,7 @@ const servers: [name: string, start: () => Promise<Started>][] = [
 const options = {
   env: partsEnv,
   reject: false,
-  timeout: 30_000,
+  timeout: 60_000,
   killSignal: "SIGKILL",
   stdin: "ignore",
 } as const;

@@ -209,7 +209,7 @@ describe("a worker of gearmand", { skip: lacks("gearmand") }, () => {
       onJob: async (job) => job.complete(`stopping ${job.argument}`),
     });
     const stop = await client.submit({ function: "stop:box", data: "b1", priority: "high" });
-    assert.deepEqual(await bounded(eventsOf(stop), 5000), ["complete stopping b1"]);
+    assert.deepEqual(await bounded(eventsOf(stop)), ["complete stopping b1"]);
     assert.equal(await statusOf(server, "flood"), "200 1 1");
   });
 

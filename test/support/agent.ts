@@ -7,10 +7,9 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { execa } from "execa";
 import type { AgentStatus } from "#/lib/status.ts";
+import { patienceMs } from "./servers.ts";
 
 const main = new URL("../../src/main.ts", import.meta.url).pathname;
-/** How long any one event may take, in milliseconds: a bound against hanging, far above what it takes. */
-const patience = 20_000;
 
 export interface LogLine {
   readonly msg: string;
@@ -26,7 +25,7 @@ export function labgear(
   return execa(process.execPath, ["--disable-warning=ExperimentalWarning", main, ...args], {
     reject: false,
     stripFinalNewline: false,
-    timeout: patience,
+    timeout: patienceMs,
     ...(options.input === undefined ? { stdin: "ignore" } : { input: options.input }),
     env: { LABGEAR_SERVER: undefined, LABGEAR_CONTROL: undefined, ...options.env },
     ...(options.cwd ? { cwd: options.cwd } : {}),
@@ -130,7 +129,7 @@ export class TestAgent extends EventEmitter<{ line: [LogLine]; exit: [] }> imple
   /** The first log line, or the nth, of those that were and those to come, that says so. */
   async logged(wanted: string | ((line: LogLine) => boolean), nth = 1): Promise<LogLine> {
     const matches = typeof wanted === "string" ? (line: LogLine) => line.msg.includes(wanted) : wanted;
-    const giveUp = AbortSignal.timeout(patience);
+    const giveUp = AbortSignal.timeout(patienceMs);
     for (let looked = 0, found = 0; ; ) {
       // Several lines may come at once, so the log itself is looked through, not each event.
       for (; looked < this.log.length; looked++) {
@@ -175,7 +174,7 @@ export class TestAgent extends EventEmitter<{ line: [LogLine]; exit: [] }> imple
 
   /** Waits for the end and the last line of the log; null when a signal ended it. */
   async ended(): Promise<number | null> {
-    if (!this.#closed) await once(this, "exit", { signal: AbortSignal.timeout(patience) });
+    if (!this.#closed) await once(this, "exit", { signal: AbortSignal.timeout(patienceMs) });
     return this.child.exitCode;
   }
 

@@ -7,6 +7,7 @@ import type { DeviceStatus } from "#/lib/status.ts";
 import type { Target } from "../targets/target.ts";
 import type { TestAgent } from "./agent.ts";
 import { object, submit, type Watched } from "./clients.ts";
+import { patienceMs } from "./servers.ts";
 
 /** The part of a device's configuration that finds and restarts an emulated board. */
 export function boardYaml(target: Target, options: { power?: boolean } = {}): string {
@@ -61,7 +62,8 @@ export async function startNetworkBoard() {
     },
     /** Resolves when it was connected to so often. */
     async connectedTimes(count: number) {
-      while (connections < count) await once(server, "connection", { signal: AbortSignal.timeout(20_000) });
+      while (connections < count)
+        await once(server, "connection", { signal: AbortSignal.timeout(patienceMs) });
     },
     say(text: string) {
       for (const socket of connected) socket.write(text);

@@ -3,17 +3,23 @@ import { execa } from "execa";
 import { Client, type JobEvent, type SubmitOptions } from "#/gearman/client/client.ts";
 import { Arrivals } from "./gearman.ts";
 import { part, partsEnv } from "./parts.ts";
+import { patienceMs } from "./servers.ts";
 
 /** Runs `gearman` to its end; the last argument is the job's. */
 export function gearman(port: number, args: readonly string[]) {
   const options = ["-h", "127.0.0.1", "-p", `${port}`, ...args];
-  return execa(part("gearman"), options, { env: partsEnv, reject: false, timeout: 60_000, stdin: "ignore" });
+  return execa(part("gearman"), options, {
+    env: partsEnv,
+    reject: false,
+    timeout: patienceMs,
+    stdin: "ignore",
+  });
 }
 
 export function gearadmin(port: number, ...args: string[]) {
   return execa(part("gearadmin"), ["-h", "127.0.0.1", "-p", `${port}`, ...args], {
     env: partsEnv,
-    timeout: 30_000,
+    timeout: patienceMs,
   });
 }
 
@@ -52,7 +58,10 @@ export interface Watched {
 
 /** Submits a job and records all that comes back. */
 export async function submit(port: number, options: SubmitOptions): Promise<Watched> {
-  const client = await Client.connect({ host: "127.0.0.1", port }, { signal: AbortSignal.timeout(10_000) });
+  const client = await Client.connect(
+    { host: "127.0.0.1", port },
+    { signal: AbortSignal.timeout(patienceMs) },
+  );
   const submission = await client.submit(options);
   const arrivals = new Arrivals<JobEvent>();
   const started = Promise.withResolvers<Record<string, unknown>>();

@@ -195,8 +195,14 @@ async function gone(child: ChildProcess, output = () => ""): Promise<never> {
   throw new Error(`${child.spawnargs.join(" ")} ended at once: ${output()}`);
 }
 
-/** The same promise, rejected when it takes 20 s. */
-export function bounded<T>(promise: PromiseLike<T>, milliseconds = 20_000): Promise<T> {
+/**
+ * How long any one event may take, in milliseconds: a bound against hanging, far above what it takes on a busy machine.
+ * It is below what one test may take, so that the test says what didn't come.
+ */
+export const patienceMs = 60_000;
+
+/** The same promise, rejected when it takes too long. */
+export function bounded<T>(promise: PromiseLike<T>, milliseconds = patienceMs): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`nothing came in ${milliseconds} ms`)), milliseconds);
     Promise.resolve(promise)

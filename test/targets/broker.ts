@@ -43,17 +43,17 @@ export class Broker implements AsyncDisposable {
     return broker;
   }
 
-  /** Resolves when an adapter is there, within 20 s. */
+  /** Resolves when an adapter is there, with a bound. */
   async adapter(): Promise<void> {
     await bounded(this.#adapterCame.promise);
   }
 
-  /** Resolves when a target is there, within 20 s. */
+  /** Resolves when a target is there, with a bound. */
   async target(): Promise<void> {
     await bounded(this.#targetCame.promise);
   }
 
-  /** Resolves when no target is there, within 20 s. */
+  /** Resolves when no target is there, with a bound. */
   async targetLeft(): Promise<void> {
     const target = this.#target;
     if (target && !target.closed) await bounded(once(target, "close"));

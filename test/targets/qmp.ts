@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { createInterface } from "node:readline";
 import { bounded } from "../support/servers.ts";
 
-/** Carries out a command without arguments, such as `system_reset`, within 20 s. */
+/** Carries out a command without arguments, such as `system_reset`, with a bound. */
 export async function qmp(socketPath: string, command: string): Promise<void> {
   const socket = connect(socketPath);
   socket.on("error", () => {});

@@ -2,7 +2,7 @@
 import { close, constants, openSync, write } from "node:fs";
 import { ReadStream } from "node:tty";
 import { promisify } from "node:util";
-import { bounded } from "../support/servers.ts";
+import { bounded, patienceMs } from "../support/servers.ts";
 
 const reading = constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK;
 // Writes wait in a thread: node's own streams would hold up the whole process, and with it the line's broker.
@@ -40,8 +40,8 @@ export class Wire implements Disposable {
     await this.#written;
   }
 
-  /** What came since the last wait, up to and with the pattern; an error when the tty hangs up or after 20 s. */
-  async until(pattern: RegExp | string, milliseconds = 20_000): Promise<string> {
+  /** What came since the last wait, up to and with the pattern; an error when the tty hangs up or it takes too long. */
+  async until(pattern: RegExp | string, milliseconds = patienceMs): Promise<string> {
     const found = new Promise<string>((resolve) => {
       const look = () => {
         const fresh = this.text.slice(this.#seen);
@@ -61,7 +61,7 @@ export class Wire implements Disposable {
   }
 
   /** Resolves when so many bytes have come, in all. */
-  async received(bytes: number, milliseconds = 20_000): Promise<void> {
+  async received(bytes: number, milliseconds = patienceMs): Promise<void> {
     const enough = new Promise<void>((resolve) => {
       const look = () => {
         if (this.text.length < bytes) return;

@@ -21,7 +21,7 @@ const screenshots = new URL("../.out/screenshots", import.meta.url).pathname;
 const runAxe = `axe.run().then(({ violations }) => violations.map(({ id, nodes }) => ({
   id, nodes: nodes.slice(0, 5).map(({ html, failureSummary }) => html + ": " + failureSummary) })))`;
 /** A bound against hanging. */
-const timeoutMs = 20_000;
+const timeoutMs = 60_000;
 
 /** A browser with a temporary profile. */
 export function startBrowser(): Promise<Browser> {

@@ -59,7 +59,7 @@ export class EventReader implements AsyncDisposable {
   }
 
   /** Resolves when the condition holds; rejects if the stream ends first, or after the timeout. */
-  until(condition: (events: readonly SentEvent[]) => boolean, timeoutMs = 20_000): Promise<void> {
+  until(condition: (events: readonly SentEvent[]) => boolean, timeoutMs = 60_000): Promise<void> {
     let check = () => {};
     const held = new Promise<void>((resolve, reject) => {
       check = () => {

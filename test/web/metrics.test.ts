@@ -29,7 +29,7 @@ test("metrics", { skip: lacks("gearmand", "promtool") }, async (t) => {
 
   await t.test("promtool accepts them", async () => {
     const { stdout, stderr, exitCode } = await execa(part("promtool"), ["check", "metrics"], {
-      ...{ input: text, env: partsEnv, reject: false, timeout: 30_000 },
+      ...{ input: text, env: partsEnv, reject: false, timeout: 60_000 },
     });
     assert.deepEqual([exitCode, stdout, stderr], [0, "", ""]);
   });

@@ -9,7 +9,7 @@ import { openTrees } from "#/runners/trees/trees.ts";
 import { lacks } from "../../support/parts.ts";
 import { folder, gitEnv, Repository } from "./git-parts.ts";
 
-export const real = { skip: lacks("git"), timeout: 60_000 };
+export const real = { skip: lacks("git") };
 export const ref = "refs/zuul/master/Z1";
 
 export async function lab() {

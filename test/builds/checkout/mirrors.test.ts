@@ -139,7 +139,7 @@ test("a damaged mirror that was replaced goes once nothing borrows it", real, as
   await o.run({});
   const [damaged = ""] = await o.mirrorPaths();
   await writeFile(join(damaged, "HEAD"), "garbage\n");
-  const changes = watch(join(damaged, ".."), { signal: AbortSignal.timeout(20_000) });
+  const changes = watch(join(damaged, ".."), { signal: AbortSignal.timeout(60_000) });
   await o.run({});
   assert.match(o.lines.join("\n"), /trying again with a new mirror/);
   if (existsSync(damaged)) for await (const _ of changes) if (!existsSync(damaged)) break;

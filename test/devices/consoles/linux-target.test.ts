@@ -67,7 +67,7 @@ test("a real Linux: login, exact output between kernel messages at full speed, i
     () => stopped.abort(new Error("stop")),
   );
   await assert.rejects(running, /stop/);
-  assert.equal(await b.talk.hold(b.console.interrupt(10_000)), true);
+  assert.equal(await b.talk.hold(b.console.interrupt(30_000)), true);
   assert.equal((await b.run("ps | grep -c '[s]leep 10071'; :")).output, "0\n");
   await assert.rejects(b.run("echo c >/proc/sysrq-trigger"), (error) => {
     assert.ok(error instanceof BoardFailure);

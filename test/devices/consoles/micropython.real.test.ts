@@ -19,7 +19,7 @@ function board(target: Target) {
     line,
     talk,
     enter: (timeout = 30_000) => talk.hold(python.enter(timeout)),
-    interrupt: (timeout = 10_000) => talk.hold(python.interrupt(timeout)),
+    interrupt: (timeout = 30_000) => talk.hold(python.interrupt(timeout)),
     run: async (script: string, timeout = 30_000) => {
       const { code, complete } = await talk.hold(python.run(script, { timeoutMs: timeout }));
       return { code, complete, output: talk.output.toString() };

@@ -38,9 +38,9 @@ export class TtyLine implements ConsoleLine, Disposable {
     return bytes;
   }
 
-  /** Resolves once the text has come, within 20 s. */
+  /** Resolves once the text has come, within a minute. */
   async until(text: string): Promise<void> {
-    const end = AbortSignal.timeout(20_000);
+    const end = AbortSignal.timeout(60_000);
     while (!this.log.includes(text)) {
       end.throwIfAborted();
       await new Promise((resolve) => this.#in.once("data", resolve));

@@ -22,7 +22,7 @@ function board(target: Target) {
       return talk.notes;
     },
     enter: (timeout = 30_000) => talk.hold(uboot.enter(timeout)),
-    interrupt: (timeout = 10_000) => talk.hold(uboot.interrupt(timeout)),
+    interrupt: (timeout = 30_000) => talk.hold(uboot.interrupt(timeout)),
     run: async (script: string, timeout = 30_000) => {
       const { code, complete } = await talk.hold(uboot.run(script, { timeoutMs: timeout }));
       return { code, complete, output: talk.output.toString("latin1") };

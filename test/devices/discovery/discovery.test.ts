@@ -57,9 +57,7 @@ test("ports are found by serial number, location and interface; several matches 
   assert.equal(await found({ serial: "FT4XYZ12", interface: 2 }), "ttyUSB22");
 });
 
-test("a port that comes and goes causes calls, with udev's links and without them", {
-  timeout: 20_000,
-}, async () => {
+test("a port that comes and goes causes calls, with udev's links and without them", async () => {
   for (const withUdev of [true, false]) {
     using folder = testFolder();
     const tree = new SysfsTree(folder.path);
@@ -82,7 +80,7 @@ test("a port that comes and goes causes calls, with udev's links and without the
   }
 });
 
-test("a link's folder is missing, comes, goes, and is replaced", { timeout: 20_000 }, async () => {
+test("a link's folder is missing, comes, goes, and is replaced", async () => {
   using folder = testFolder();
   const tree = new SysfsTree(folder.path);
   using discovery = new Discovery(tree);

@@ -40,7 +40,7 @@ async function startPicocom(pty: Pty) {
   });
   // It drops what it receives while it sets up the port.
   const talking = setInterval(() => void pty.say("hello\n"), 20);
-  await once(child.stdout, "data", { signal: AbortSignal.timeout(10_000) });
+  await once(child.stdout, "data", { signal: AbortSignal.timeout(60_000) });
   clearInterval(talking);
   return {
     pid: child.pid,
@@ -65,7 +65,7 @@ test("picocom on a busy port is refused", { skip: skipPicocom }, async () => {
     env: partsEnv,
     input: "",
     encoding: "utf8",
-    timeout: 8000,
+    timeout: 60_000,
   });
   assert.equal(status, 1);
   assert.match(stderr + stdout, /cannot lock/);

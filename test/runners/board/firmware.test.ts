@@ -11,7 +11,7 @@ const usual: FirmwareWork = {
   flash: "flash",
   verdict: { kind: "unity" },
   answers: [],
-  timeoutMs: 10_000,
+  timeoutMs: 30_000,
   settleMs: 200,
   lend: false,
 };
@@ -65,7 +65,7 @@ test("settle: what fails within that time takes a pass back, and no time is spen
     if (text === "go\r") setTimeout(() => socket.write("\r\nassert failed: late\r\n"), 300);
   };
   const answers = [{ pattern: "OK", text: "go", enter: true }];
-  const work = { answers, settleMs: 2000 };
+  const work = { answers, settleMs: 20_000 };
   assert.equal((await runOn(work, `${results}\r\n`, late)).cause, "panic");
   assert.equal((await runOn({ ...work, settleMs: 0 }, `${results}\r\n`, late)).passed, true);
 });
@@ -75,7 +75,7 @@ test("a pass that a longer last line takes back is waited for again", async () =
     {
       verdict: { kind: "tap" },
       answers: [{ pattern: "1\\.\\.1$", text: "x", enter: false }],
-      settleMs: 5000,
+      settleMs: 20_000,
     },
     "ok 1\r\n1..1",
     (_, socket) => socket.write("0\r\nok 2\r\nBail out!\r\n"),

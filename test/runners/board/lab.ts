@@ -97,7 +97,7 @@ export async function onBoard(
   work: (run: BoardRun) => Promise<BoardVerdict>,
   { host }: BuildOptions = {},
 ): Promise<BoardVerdict & { readonly output: string }> {
-  const signal = AbortSignal.timeout(30_000);
+  const signal = AbortSignal.timeout(60_000);
   using reservation = await device.reserve("job#1", { name: "job" }, signal);
   let output = "";
   const verdict = await work({

@@ -6,7 +6,7 @@ import { onBoard, startLab } from "./lab.ts";
 
 test("after power, what the board printed before matches no more", async () => {
   await using lab = await startLab({
-    config: { power: { on: "on", off: "off", timeoutMs: 5000 } },
+    config: { power: { on: "on", off: "off", timeoutMs: 30_000 } },
     board: () => {},
     command: async (script) => {
       if (script === "on") setTimeout(() => lab.say("U-Boot 2025.01\r\n"), 200);
@@ -16,9 +16,9 @@ test("after power, what the board printed before matches no more", async () => {
   const verdict = await onBoard(lab.device, async (run) => {
     lab.say("board login: \r\nlast words\r\n");
     return await runSteps(run, [
-      { kind: "expect", pattern: "board", timeoutMs: 5000 },
+      { kind: "expect", pattern: "board", timeoutMs: 30_000 },
       { kind: "power", action: "cycle" },
-      { kind: "expect", pattern: "U-Boot", fail: "login: ", timeoutMs: 5000 },
+      { kind: "expect", pattern: "U-Boot", fail: "login: ", timeoutMs: 30_000 },
     ]);
   });
   assert.deepEqual([verdict.passed, verdict.reason], [true, "all 3 steps passed"]);

@@ -17,7 +17,7 @@ test("an empty file: every default", async () => {
     builds: {
       ...{ keep: 200, keepDays: 30, minFreeBytes: 2 * 2 ** 30, maxConsoleBytes: 256 * 2 ** 20 },
       ...{ maxArtifactsBytes: 2 ** 30, maxArtifactFiles: 1000 },
-      ...{ maxReportBytes: 10 * 2 ** 20, maxReportFiles: 1000 },
+      ...{ maxReportBytes: 10 * 2 ** 20, maxReportFiles: 1000, offlineNode: true },
     },
     jobs: new Map(),
     devices: new Map(),
@@ -54,7 +54,7 @@ http: { listen: "0.0.0.0:80", url: https://rack7.example/labgear/ }
 host: { classes: [auto, fast-disk], executors: 2 }
 builds:
   { keep: 3, keep-days: 4, min-free: 0, max-console: 1.5MiB,
-    max-artifacts: 3GiB, max-artifact-files: 7, max-report: 5MB, max-report-files: 8 }
+    max-artifacts: 3GiB, max-artifact-files: 7, max-report: 5MB, max-report-files: 8, offline-node: false }
 stop-timeout: 0s
 orphan-timeout: 45s
 infrastructure-result: NODE_FAILURE
@@ -93,7 +93,7 @@ jobs:
     builds: {
       ...{ keep: 3, keepDays: 4, minFreeBytes: 0, maxConsoleBytes: 1.5 * 2 ** 20 },
       ...{ maxArtifactsBytes: 3 * 2 ** 30, maxArtifactFiles: 7 },
-      ...{ maxReportBytes: 5e6, maxReportFiles: 8 },
+      ...{ maxReportBytes: 5e6, maxReportFiles: 8, offlineNode: false },
     },
     stopTimeoutMs: 0,
     orphanTimeoutMs: 45_000,

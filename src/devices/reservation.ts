@@ -1,5 +1,6 @@
 /** A device reserved for a build or a person: one holder reads its output and may write. */
 import { setImmediate as turn } from "node:timers/promises";
+import { aborted } from "node:util";
 import type { Console } from "./consoles/console.ts";
 import { type Dialogue, type DialogueOptions, runDialogue } from "./consoles/dialogue.ts";
 import { BoardFailure } from "./errors.ts";
@@ -15,9 +16,18 @@ export type Outcome =
   /** A person had it, and wants it left as it is. */
   | { readonly kind: "by-hand" }
   /** It was interrupted: the board may be in any state, and isn't at fault. */
-  | { readonly kind: "doubtful"; readonly reason: string; readonly isBooting?: boolean }
+  | {
+      readonly kind: "doubtful";
+      readonly reason: string;
+      readonly isBooting?: boolean;
+      /** Resolves when nothing of the reservation writes to the board any more; absent: nothing does. */
+      readonly interrupted?: Promise<void>;
+    }
   /** The board or its link failed. */
   | { readonly kind: "sick"; readonly reason: string };
+
+/** How long a board may take to come back to its prompt after a stop. */
+const interruptTimeoutMs = 2000;
 
 export interface ReservationOptions {
   readonly who: string;
@@ -41,6 +51,7 @@ export class Reservation implements Disposable {
   #line: PortLine;
   /** From power off to power on: some boards supply their own adapter. */
   #whileOff: AsyncDisposable | undefined;
+  #loan: AsyncDisposable | undefined;
   #released = false;
 
   /** @throws DeviceError PORT_BUSY if a person writes to the port */
@@ -97,11 +108,6 @@ export class Reservation implements Disposable {
     return this.allowAbsence(() => power.reset(this.#writer, signal, onDown), signal, bootTimeoutMs);
   }
 
-  /** Whether the device will be restarted after this reservation. */
-  get canRestart(): boolean {
-    return this.#options.power.canRestart;
-  }
-
   /** Whether startAnew() is possible. */
   get canStartAnew(): boolean {
     return this.#options.power.canStartAnew;
@@ -151,12 +157,19 @@ export class Reservation implements Disposable {
   }
 
   /**
-   * Lends the port to another program until the loan is disposed of. Reading continues when the port is open again.
+   * Lends the port to another program until the loan is disposed of, which waits until the port is open again.
+   * @param signal ends that wait
    * @throws BoardFailure unplugged
    */
-  async lend(): Promise<AsyncDisposable> {
+  async lend(signal: AbortSignal): Promise<AsyncDisposable> {
     this.lost.throwIfAborted();
-    return await this.#writer.lend();
+    const loan = await this.#writer.lend();
+    this.#loan = loan;
+    return {
+      async [Symbol.asyncDispose]() {
+        await Promise.race([loan[Symbol.asyncDispose](), aborted(signal, loan)]);
+      },
+    };
   }
 
   /** Only the first call counts. */
@@ -166,6 +179,25 @@ export class Reservation implements Disposable {
     void this.#endOff();
     this.#writer[Symbol.dispose]();
     this.#options.onRelease(outcome);
+  }
+
+  /** Releases it at once; what runs on the board is interrupted while the device recovers. */
+  abandon(): void {
+    if (this.#released) return;
+    this.#released = true;
+    const interrupted = this.#interrupt().finally(() => {
+      void this.#endOff();
+      this.#writer[Symbol.dispose]();
+    });
+    this.#options.onRelease({ kind: "doubtful", reason: `${this.who} was interrupted`, interrupted });
+  }
+
+  async #interrupt(): Promise<void> {
+    await this.#loan?.[Symbol.asyncDispose]();
+    // A restart ends what runs, too.
+    if (this.#options.power.canRestart || this.lost.aborted) return;
+    const signal = AbortSignal.any([AbortSignal.timeout(interruptTimeoutMs + 500), this.lost]);
+    await this.run(this.console.interrupt(interruptTimeoutMs), { signal }).catch(() => false);
   }
 
   [Symbol.dispose](): void {

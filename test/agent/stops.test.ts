@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { Client } from "#/gearman/client/client.ts";
 import { JobServer } from "#/gearman/server/server.ts";
 import { TestAgent } from "../support/agent.ts";
+import { becomes, startNetworkBoard } from "../support/boards.ts";
 import { object, submit, type Watched } from "../support/clients.ts";
 import { bounded } from "../support/servers.ts";
 
@@ -74,4 +75,27 @@ test("a build that waits behind a stranded one ends as soon as it is stopped, wi
   const { ending } = await agent.record("change", 1);
   assert.deepEqual(ending, { kind: "stopped", reason: "stopped from afar" });
   await access(join(workspace, "kept"));
+});
+
+test("a stop doesn't wait for a board whose port is away", async () => {
+  await using server = await startServer();
+  const { port } = server;
+  await using board = await startNetworkBoard();
+  const device = `{ classes: [mcu], port: "tcp://127.0.0.1:${board.port}", console: raw }`;
+  const job = '{ nodes: [mcu], run: "echo begun; exec sleep 300", grace: 1s }';
+  await using agent = await TestAgent.start({
+    yaml: `name: box7\nbuilds: { min-free: 1MiB }\njobs: { lent: ${job} }\ndevices: { mcu-1: ${device} }\n`,
+    ports: [port],
+  });
+  await becomes(agent, "mcu-1", "ready");
+  const build = await run(port, "lent", { LABGEAR_STREAM: "1" });
+  await build.said("begun");
+  await board.refuse();
+  const { length } = agent.log;
+  await stop(port, build);
+  assert.equal(object((await bounded(build.ended)).at(-2)).result, "ABORTED");
+  const states = agent.log.slice(length).map(({ state }) => state);
+  assert.ok(!states.includes("absent"), "its port may still come back");
+  await board.accept();
+  await becomes(agent, "mcu-1", "ready", 2);
 });

@@ -32,7 +32,7 @@ async function startDevice() {
   });
   while (device.state.kind !== "ready") await once(device, "changed");
   return {
-    device,
+    ...{ device, server, port },
     async [Symbol.asyncDispose]() {
       await device[Symbol.asyncDispose]();
       server.close();
@@ -68,5 +68,23 @@ test("a caller that gives up keeps no other from the device", async () => {
   stopped.abort();
   await gone;
   first.release({ kind: "well", passed: true });
+  (await next).release({ kind: "well", passed: true });
+});
+
+test("an abandoned device recovers at once, and is handed on when its port is back", async () => {
+  await using started = await startDevice();
+  const { device, server, port } = started;
+  const stopped = new AbortController();
+  const reservation = await device.reserve("a#1", { name: "a" }, signal);
+  const loan = await reservation.lend(stopped.signal);
+  const next = device.reserve("b#1", { name: "b" }, signal);
+  server.close();
+  stopped.abort();
+  await loan[Symbol.asyncDispose]();
+  reservation.abandon();
+  await once(device, "changed");
+  assert.deepEqual(device.state, { kind: "recovering", reason: "a#1 was interrupted" });
+  assert.equal(device.port.holder, "a#1");
+  server.listen(port, "127.0.0.1");
   (await next).release({ kind: "well", passed: true });
 });

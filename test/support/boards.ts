@@ -54,9 +54,9 @@ export async function startNetworkBoard() {
     connections += 1;
     connected.add(socket.on("error", () => {}).once("close", () => connected.delete(socket)));
   });
+  const { port } = server.address() as { port: number };
   return {
-    port: (server.address() as { port: number }).port,
-    connected,
+    ...{ port, connected },
     get connections() {
       return connections;
     },
@@ -68,8 +68,19 @@ export async function startNetworkBoard() {
     say(text: string) {
       for (const socket of connected) socket.write(text);
     },
+    /** It takes no connection until accept(). */
+    async refuse() {
+      for (const socket of connected) socket.destroy();
+      server.close();
+      await once(server, "close");
+    },
+    async accept() {
+      server.listen(port, "127.0.0.1");
+      await once(server, "listening");
+    },
     async [Symbol.asyncDispose]() {
       for (const socket of connected) socket.destroy();
+      if (!server.listening) return;
       server.close();
       await once(server, "close");
     },

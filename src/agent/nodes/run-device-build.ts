@@ -24,8 +24,6 @@ import {
 
 /** A script on the host gets no longer grace than this: a stop on a board has its result within 5 s. */
 const maxGraceMs = 2000;
-/** How long a stopped board may take to come back to its prompt. */
-const interruptTimeoutMs = 2000;
 /** How much of the board's last output is shown when it fails. */
 const lastOutputBytes = 2048;
 
@@ -50,9 +48,9 @@ export async function reserveBoard(device: Device, { build, job }: BuildRequest)
       return done;
     },
     async [Symbol.asyncDispose]() {
-      await using _ = held;
       if (outcome) reservation.release(outcome);
-      else if (build.signal.aborted) await interrupt(reservation);
+      else if (build.signal.aborted) reservation.abandon();
+      await held.disposeAsync();
     },
   };
 }
@@ -102,7 +100,7 @@ async function runLent(
   script: string,
   graceMs: number,
 ) {
-  await using _ = await reservation.lend();
+  await using _ = await reservation.lend(build.signal);
   return await runScript(script, { graceMs, signal: AbortSignal.any([build.signal, reservation.lost]) });
 }
 
@@ -175,14 +173,6 @@ function asBoardFailure(error: unknown): unknown {
   if (!(error instanceof DeviceError)) return error;
   const cause = error.code === "PORT_BUSY" ? "port-busy" : "unplugged";
   return new BoardFailure(cause, error.message, { cause: error });
-}
-
-/** Ends what still runs on a stopped board, which nobody else may use for hours. */
-async function interrupt(reservation: Reservation): Promise<void> {
-  // The restart that follows ends it anyway.
-  if (reservation.canRestart || reservation.lost.aborted) return;
-  const signal = AbortSignal.any([AbortSignal.timeout(interruptTimeoutMs + 500), reservation.lost]);
-  await reservation.run(reservation.console.interrupt(interruptTimeoutMs), { signal }).catch(() => false);
 }
 
 /** The board's last lines, each behind a prefix of ours. */

@@ -29,7 +29,7 @@ export async function runFirmware(run: BoardRun, work: Work): Promise<BoardVerdi
   }
   const harness = new Harness(work.verdict, work.start);
   if (work.lend) {
-    await using _ = await reservation.lend();
+    await using _ = await reservation.lend(signal);
     await flash(run, work.flash);
   } else {
     await using reader = new ConsoleReader(run, work.start === undefined ? undefined : harness);

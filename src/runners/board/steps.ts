@@ -96,8 +96,8 @@ class StepRunner {
   /** The script has the port to itself, as tools that flash through it need. */
   async #lent(step: Extract<StepConfig, { kind: "host" }>, index: number): Promise<Problem | undefined> {
     this.#entered = false;
-    const { reservation } = this.#run;
-    await using _ = await reservation.lend();
+    const { reservation, signal } = this.#run;
+    await using _ = await reservation.lend(signal);
     return await this.#act(step, index);
   }
 

@@ -121,7 +121,7 @@ export class Agent implements AsyncDisposable {
     inForce.config = { ...config, name: this.config.name };
     this.host.apply(labels, servers);
     this.devices.apply(config, servers);
-    this.manager.worker.setServers(servers);
+    this.manager.setServers(servers);
     await pages.serve(config.http);
     this.log.info({ files: config.files }, "the configuration is read again and in force");
   }

@@ -57,7 +57,12 @@ function serverStatuses({ manager, nodes }: Agent): ServerStatus[] {
       registered < total
         ? `${registered} of ${connections} registered; the worst is ${status}`
         : `${connections} registered`;
-    return { server, state, status: text, connections: { registered, total } };
+    const shared = manager.twins.isAt(server);
+    const line = shared ? `${text}; another agent seems to have the name of this one` : text;
+    return {
+      ...{ server, state, status: line, connections: { registered, total } },
+      ...(shared && { sharedName: true as const }),
+    };
   });
 }
 

@@ -19,6 +19,8 @@ export interface ServerStatus {
   /** One line for people. */
   readonly status: string;
   readonly connections: { readonly registered: number; readonly total: number };
+  /** More than one connection answers for the agent's name. */
+  readonly sharedName?: true;
 }
 
 export interface NodeStatus {

@@ -22,6 +22,9 @@ test("twins are noticed, and a stop by uuid reaches the one that has the build",
   const ports = [gearmand.port];
   await using one = await TestAgent.start({ yaml: yaml("twin", "t1"), ports });
   await using two = await TestAgent.start({ yaml: yaml("twin", "t2"), ports });
+  const warned = await two.logged("connections answer for the name twin: another agent has it too");
+  assert.equal(warned.level, 40);
+  assert.match((await two.command("status")).stdout, /another agent seems to have the name of this one/);
   const server = ["--server", `127.0.0.1:${gearmand.port}`];
   assert.match((await labgear(["functions", ...server])).stderr, /more than one agent is named twin/);
   const doctor = await one.command("doctor", "--config", one.config, "--state-dir", one.stateDir);

@@ -6,6 +6,7 @@ import { type Job, Worker } from "#/gearman/worker/worker.ts";
 import type { Log } from "#/lib/log.ts";
 import { parseDescriptionArgument, parseStopArgument } from "#/zuul/arguments.ts";
 import { managerFunctions, parseFunction } from "#/zuul/functions.ts";
+import { Twins } from "../twins.ts";
 
 /** A page of HTML, not a full disk. */
 const maxDescriptionChars = 64 * 1024;
@@ -20,19 +21,30 @@ export interface ManagerOptions {
 
 export class Manager implements AsyncDisposable {
   readonly worker: Worker;
+  readonly twins: Twins;
   readonly #store: BuildStore;
   readonly #log: Log;
 
   constructor(options: ManagerOptions) {
     this.#store = options.store;
     this.#log = options.log.child({ manager: options.name });
+    const logged = logWorkerEvents(this.#log, options.counts);
+    this.twins = new Twins(options.name, options.servers, this.#log);
     this.worker = new Worker({
       servers: options.servers,
       clientId: `${options.name}/manager`,
       onJob: (job) => this.#answer(job),
-      onEvent: logWorkerEvents(this.#log, options.counts),
+      onEvent: (event) => {
+        logged(event);
+        if (event.type === "up") this.twins.look(event.server);
+      },
     });
     this.worker.setFunctions(managerFunctions(options.name));
+  }
+
+  setServers(servers: readonly ServerAddress[]): void {
+    this.twins.setServers(servers);
+    this.worker.setServers(servers);
   }
 
   async #answer(job: Job): Promise<void> {
@@ -67,6 +79,7 @@ export class Manager implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.twins[Symbol.asyncDispose]();
     await this.worker[Symbol.asyncDispose]();
   }
 }

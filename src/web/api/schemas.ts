@@ -140,11 +140,14 @@ const lab: Record<string, SchemaObject> = {
     files: texts,
     servers: {
       type: "array",
-      items: object({
-        ...{ server: text, status: text },
-        state: described(text, "Of the worst connection."),
-        connections: object({ registered: count, total: count }),
-      }),
+      items: object(
+        {
+          ...{ server: text, status: text },
+          state: described(text, "Of the worst connection."),
+          connections: object({ registered: count, total: count }),
+        },
+        { sharedName: described({ const: true }, "More than one connection answers for the agent's name.") },
+      ),
     },
     nodes: list("Node"),
     running: list("RunningBuild"),

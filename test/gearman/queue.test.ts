@@ -1,10 +1,9 @@
 /** The job server's queue by itself: requests in, effects out. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { handleLine } from "#/gearman/server/admin.ts";
 import { OrderedList } from "#/gearman/server/jobs.ts";
 import { type Effect, JobQueue, type QueueOptions } from "#/gearman/server/queue.ts";
-import { handleRequest } from "#/gearman/server/requests.ts";
+import { handleLine, handleRequest } from "#/gearman/server/requests.ts";
 import type { Packet, PacketType } from "#/gearman/wire/packet.ts";
 
 const limits: QueueOptions = {

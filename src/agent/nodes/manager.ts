@@ -1,8 +1,7 @@
 /** The manager: answers `stop:MANAGER` and `set_description:MANAGER` on a connection of its own, also while every executor is busy. */
 import type { BuildStore } from "#/builds/store.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
-import { logWorkerEvents, type WorkerCounts } from "#/gearman/worker/event-log.ts";
-import { type Job, Worker } from "#/gearman/worker/worker.ts";
+import { type Job, logWorkerEvents, Worker, type WorkerCounts } from "#/gearman/worker/worker.ts";
 import type { Log } from "#/lib/log.ts";
 import { parseDescriptionArgument, parseStopArgument } from "#/zuul/arguments.ts";
 import { managerFunctions, parseFunction } from "#/zuul/functions.ts";

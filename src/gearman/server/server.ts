@@ -5,11 +5,10 @@ import { type Clock, systemClock } from "../wire/clock.ts";
 import { GearmanError } from "../wire/errors.ts";
 import { defaultMaxPacket, encode, type Packet } from "../wire/packet.ts";
 import type { TextLine } from "../wire/parser.ts";
-import { handleLine } from "./admin.ts";
 import { addressOf, type ConnectionLimits, closeSoon, ServerConnection } from "./connection.ts";
 import { type ConnectionId, fromKey } from "./jobs.ts";
 import { type Effect, JobQueue } from "./queue.ts";
-import { handleRequest } from "./requests.ts";
+import { handleLine, handleRequest } from "./requests.ts";
 
 /** Something for the operator's log; `message` is one line. */
 export interface ServerEvent {

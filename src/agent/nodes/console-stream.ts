@@ -1,6 +1,7 @@
 /**
- * The console as WORK_DATA packets for a client that asked with LABGEAR_STREAM=1: at most 4 a second, 64 KiB each. It follows
- * the file, so it never slows the build; a client that falls behind misses a piece, and sees by the offsets which one.
+ * The console as WORK_DATA packets for a client that asked with LABGEAR_STREAM=1: at most 4 a second, 64 KiB each, and the rest
+ * at the end without a pause. It follows the file, so it never slows the build; a client that falls behind misses a piece, and
+ * sees by the offsets which one.
  */
 import { open } from "node:fs/promises";
 import type { ConsoleLog } from "#/builds/console/log.ts";
@@ -10,13 +11,12 @@ const packetIntervalMs = 250;
 const maxPacketBytes = 64 * 1024;
 /** Of the text in it; the rest is for the keys and the offset. */
 const maxTextBytes = maxPacketBytes - 64;
-/**
- * How far the stream may fall behind: four seconds of plain text, which the build's end waits for. Control characters take
- * six times the space as JSON, and so the time.
- */
+/** How far the stream may fall behind: the build's ending waits until that is sent. */
 const maxLagBytes = 16 * maxPacketBytes;
-/** The same for a stopped build, whose end goes out at once. */
-const maxLagAfterStopBytes = maxPacketBytes / 2;
+/** The same for a stopped build, whose ending goes out at once, and when the rest takes too long. */
+const maxHurriedLagBytes = maxPacketBytes / 2;
+/** How long the line may take for what is left when the console is closed: the executor's next job waits for it, too. */
+const restTimeoutMs = 1000;
 
 /** The clients that the stream goes to. */
 export interface StreamTarget {
@@ -42,6 +42,7 @@ export async function streamConsole(
   await using file = await open(console.file, "r");
   const buffer = Buffer.alloc(maxPacketBytes);
   let sent = Number.NEGATIVE_INFINITY;
+  let restMs = 0;
   let at = 0;
   /** The size up to which there is nothing to send: `at`, or behind the beginning of a character. */
   let seen = 0;
@@ -49,18 +50,21 @@ export async function streamConsole(
     await console.changed.until(() => console.size > seen || console.closed);
     if (console.closed && at >= console.size) return;
     // Before the read, so that the packet has everything that came meanwhile.
-    await delay(sent + packetIntervalMs - performance.now());
+    if (!console.closed) await delay(sent + packetIntervalMs - performance.now());
     if (!(await listens(console, target))) return;
     // Before the read, so that what was written before the close is sure to be sent.
     const { closed, size } = console;
-    const from = Math.max(at, size - (stopped.aborted ? maxLagAfterStopBytes : maxLagBytes));
+    const hurried = stopped.aborted || restMs > restTimeoutMs;
+    const from = Math.max(at, size - (hurried ? maxHurriedLagBytes : maxLagBytes));
     const { bytesRead } = await file.read(buffer, 0, maxPacketBytes, from);
     const bytes = buffer.subarray(0, bytesRead);
     const skipped = from > at ? cutCharacter(bytes) : 0;
     const piece = fitting(bytes.subarray(skipped), closed && from + bytesRead === size);
     if (piece.length > 0) {
+      const begun = performance.now();
       await target.output(piece.toString("utf8"), from + skipped);
       sent = performance.now();
+      if (closed) restMs += sent - begun;
       at = from + skipped + piece.length;
       seen = at;
     } else if (closed) return;

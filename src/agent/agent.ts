@@ -3,10 +3,11 @@ import type { Build } from "#/builds/build.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import type { WorkerCounts } from "#/gearman/worker/worker.ts";
-import { hardwareClasses } from "#/host/identity.ts";
+import { hardwareClasses } from "#/host/hardware.ts";
 import type { Log } from "#/lib/log.ts";
 import type { AgentStatus } from "#/lib/status.ts";
 import type { Devices } from "./devices.ts";
+import type { Exchange } from "./nodes/exchange.ts";
 import type { JobReports } from "./nodes/job-report.ts";
 import type { Manager } from "./nodes/manager.ts";
 import type { Node, Nodes } from "./nodes/node.ts";
@@ -35,6 +36,7 @@ export interface AgentParts {
   readonly nodes: Nodes;
   readonly devices: Devices;
   readonly manager: Manager;
+  readonly exchange: Exchange;
   readonly pages: Pages;
   readonly log: Log;
   /** All that has to be ended, the last first. */
@@ -53,6 +55,7 @@ export class Agent implements AsyncDisposable {
   readonly nodes: Nodes;
   readonly devices: Devices;
   readonly manager: Manager;
+  readonly exchange: Exchange;
   readonly #parts: AgentParts;
   #life: AgentState = "running";
   #then: "stop" | "restart" = "stop";
@@ -71,6 +74,7 @@ export class Agent implements AsyncDisposable {
     this.nodes = parts.nodes;
     this.devices = parts.devices;
     this.manager = parts.manager;
+    this.exchange = parts.exchange;
   }
 
   get config(): Config {
@@ -122,6 +126,7 @@ export class Agent implements AsyncDisposable {
     this.host.apply(labels, servers);
     this.devices.apply(config, servers);
     this.manager.setServers(servers);
+    this.exchange.worker.setServers(servers);
     await pages.serve(config.http);
     this.log.info({ files: config.files }, "the configuration is read again and in force");
   }

@@ -3,13 +3,14 @@ import { realpath, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Build } from "#/builds/build.ts";
 import { Mirrors } from "#/builds/checkout/mirrors.ts";
+import { InputCache } from "#/builds/inputs/cache.ts";
 import { secretsFolder } from "#/builds/secrets.ts";
 import { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import { ControlServer } from "#/control/server.ts";
 import { buildAccounts } from "#/host/accounts.ts";
-import { type HostFacts, hostFacts } from "#/host/identity.ts";
 import { lockFolder } from "#/host/lock.ts";
+import { type HostFacts, hostFacts } from "#/host/network.ts";
 import { type BuildCheck, newBuildCheck } from "#/host/peers.ts";
 import type { Log } from "#/lib/log.ts";
 import { version } from "#/lib/version.ts";
@@ -20,10 +21,14 @@ import { controlRoutes } from "./control-routes.ts";
 import { transferFolder } from "./device-routes.ts";
 import { Devices } from "./devices.ts";
 import { Housekeeping } from "./housekeeping.ts";
+import { agentInfo } from "./info.ts";
+import { Exchange } from "./nodes/exchange.ts";
 import type { NodeContext } from "./nodes/executor.ts";
+import { Inputs } from "./nodes/inputs.ts";
 import { JobReports } from "./nodes/job-report.ts";
 import { Manager } from "./nodes/manager.ts";
 import { Node, Nodes } from "./nodes/node.ts";
+import { SignsOfLife } from "./nodes/watchdogs.ts";
 import { Outsiders } from "./outsiders.ts";
 import { Pages } from "./pages.ts";
 import { defaultServer, serverAddresses } from "./servers.ts";
@@ -95,11 +100,17 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   const boxHealth = new WatchedBox(stateDir, nodes, log);
   const takeOffline = (build: Build) => agent.takeOffline(build);
   const counts = { reconnects: 0 };
+  const cache = await InputCache.open(join(stateDir, "inputs"), () => currentConfig().inputs.keepBytes);
+  const inputs = new Inputs(cache, () => currentConfig().inputs, trees);
+  const signs = new SignsOfLife((server) => exchange.worker.isRegistered(server));
   const context: NodeContext = {
-    ...{ config: currentConfig, stateDir, trees, mirrors, boxHealth },
+    ...{ config: currentConfig, stateDir, trees, mirrors, boxHealth, inputs, signs },
     ...{ store: builds, reports, counts, takeOffline, log },
   };
-  const manager = resources.use(new Manager({ name: config.name, servers, store: builds, counts, log }));
+  const shared = { name: config.name, servers, store: builds, counts, log };
+  const manager = resources.use(new Manager(shared));
+  const info = () => agentInfo(agent, host.hostname);
+  const exchange = resources.use(new Exchange({ ...shared, inputs, signs, config: currentConfig, info }));
   const hostNode = new Node({
     name: config.name,
     labels: await hostLabels(config),
@@ -124,10 +135,13 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
 
   const outsiders = await Outsiders.watch(log);
   const housekeeping = resources.use(
-    new Housekeeping({ config: currentConfig, stateDir, builds, mirrors, nodes, boxHealth, outsiders, log }),
+    new Housekeeping({
+      ...{ config: currentConfig, stateDir, builds, mirrors, inputs: cache },
+      ...{ nodes, boxHealth, outsiders, log },
+    }),
   );
   const parts = { load: options.load, inForce, stateDir, state, builds, reports, counts, log };
-  const agent = new Agent({ ...parts, host: hostNode, nodes, devices, manager, pages, resources });
+  const agent = new Agent({ ...parts, host: hostNode, nodes, devices, manager, exchange, pages, resources });
   resources.use(await ControlServer.listen(options.control, controlRoutes(agent), log));
   await housekeeping.round();
   void housekeeping.sweep();

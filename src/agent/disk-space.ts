@@ -1,6 +1,7 @@
 /** Keeps `min-free` free on the disk of the state directory: holds the nodes below it, and makes room. */
 import type { Build } from "#/builds/build.ts";
 import type { Mirrors } from "#/builds/checkout/mirrors.ts";
+import type { InputCache } from "#/builds/inputs/cache.ts";
 import type { BuildSummary } from "#/builds/record.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import { type DiskUsage, diskUsage, dispensable } from "#/builds/workspace/disk-usage.ts";
@@ -23,6 +24,7 @@ export interface DiskSpaceOptions {
   readonly stateDir: string;
   readonly builds: BuildStore;
   readonly mirrors: Mirrors;
+  readonly inputs: InputCache;
   readonly nodes: Nodes;
   readonly log: Log;
 }
@@ -113,8 +115,8 @@ export class DiskSpace {
   }
 
   /**
-   * Removes first what the builds that were stopped for their size have left, then old builds, then unused workspaces
-   * and mirrors: without those, later builds are only slower. What can't be removed is left, and the next one goes.
+   * Removes first what the builds that were stopped for their size have left, then old builds, then what clients sent, and unused
+   * workspaces and mirrors: without those, later builds are only slower. What can't be removed is left, and the next one goes.
    */
   async #makeRoom(unit: keyof DiskUsage): Promise<void> {
     const { stateDir } = this.#options;
@@ -130,7 +132,7 @@ export class DiskSpace {
   }
 
   async #dispensable(unit: keyof DiskUsage): Promise<(() => Promise<void>)[]> {
-    const { builds, mirrors, stateDir, log } = this.#options;
+    const { builds, mirrors, inputs, stateDir, log } = this.#options;
     const removeBuild = async (build: BuildSummary) => {
       const { job, number } = build;
       await builds.remove(build);
@@ -143,6 +145,7 @@ export class DiskSpace {
     const [workspaces, unused] = [await listWorkspaces(stateDir), await mirrors.unused()];
     const oldBuilds = dispensable(builds.finished()).map((build) => () => removeBuild(build));
     const caches = [
+      ...inputs.unused.map((digest) => () => inputs.remove(digest)),
       ...workspaces.map((workspace) => () => this.#removeWorkspace(workspace)),
       ...unused.map((mirror) => () => removeMirror(mirror)),
     ];

@@ -1,5 +1,7 @@
 /** Looks after the box: removes old builds, keeps space free, and takes no builds while the box can't run them. */
+
 import type { Mirrors } from "#/builds/checkout/mirrors.ts";
+import type { InputCache } from "#/builds/inputs/cache.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import { Calendar } from "#/host/calendar.ts";
@@ -20,6 +22,7 @@ export interface HousekeepingOptions {
   readonly stateDir: string;
   readonly builds: BuildStore;
   readonly mirrors: Mirrors;
+  readonly inputs: InputCache;
   readonly nodes: Nodes;
   readonly boxHealth: WatchedBox;
   /** Absent where builds have no users of their own. */

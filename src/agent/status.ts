@@ -41,8 +41,10 @@ const linkStates = [
   "working",
 ];
 
-function serverStatuses({ manager, nodes }: Agent): ServerStatus[] {
-  const workers = [manager, ...nodes.all.flatMap((node) => node.active)].map(({ worker }) => worker);
+function serverStatuses({ manager, exchange, nodes }: Agent): ServerStatus[] {
+  const workers = [manager, exchange, ...nodes.all.flatMap((node) => node.active)].map(
+    ({ worker }) => worker,
+  );
   const links = Map.groupBy(
     workers.flatMap((worker) => worker.links),
     ({ server }) => server,

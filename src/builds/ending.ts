@@ -28,6 +28,16 @@ export interface Ending {
   readonly reason: string;
   readonly exitCode?: number;
   readonly signal?: string;
-  /** Names what went wrong with a board. */
+  /** Names what went wrong, where the kind doesn't. */
   readonly cause?: string;
+}
+
+const causes: Record<EndingKind, string> = {
+  ...{ passed: "passed", failed: "failed", stopped: "stopped" },
+  ...{ "timed-out": "timeout", infrastructure: "box", lost: "lost" },
+};
+
+/** One word for programs. */
+export function causeOf({ kind, cause }: Ending): string {
+  return cause ?? causes[kind];
 }

@@ -16,6 +16,10 @@ export type BuildErrorCode =
   | "STOPPED"
   /** The workspace can't be created. Infrastructure: no result. */
   | "WORKSPACE"
+  /** An input that the job takes is missing or wrong. The client's fault: FAILURE. */
+  | "INPUT"
+  /** A source of an input can't be reached, or the box can't store it. Infrastructure: no result. */
+  | "INPUT_SOURCE"
   /** A secret of the job can't be read. Infrastructure: no result. */
   | "SECRET"
   /** The artifacts can't be stored, e.g. the disk is full. Infrastructure: no result. */

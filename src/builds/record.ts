@@ -23,6 +23,10 @@ export interface BuildRecord {
   executor: number;
   /** The job server it came from. */
   readonly server: string;
+  /** The client's public key: what it signs belongs to the build. */
+  readonly key?: string;
+  /** The files that came with the build. */
+  inputs?: readonly { name: string; size: number; sha256: string; url?: string }[];
   /** A digest of the function and the argument: the same unique with another request is another build. */
   readonly request?: string;
   readonly url: string;
@@ -43,7 +47,7 @@ export interface BuildRecord {
   /** The commit that was checked out. */
   commit?: string;
   console?: { bytes: number; cut: number };
-  artifacts?: readonly { path: string; size: number; stale?: true }[];
+  artifacts?: readonly { path: string; size: number; sha256?: string; stale?: true }[];
   tests?: { tests: number; failures: number; errors: number; skipped: number };
   /** Processes that outlived the job and were killed, by pid and command line. */
   leftovers?: readonly { pid: number; command: string }[];
@@ -69,6 +73,7 @@ export type BuildSummary = Pick<
   | "result"
   | "undelivered"
   | "request"
+  | "key"
 >;
 
 export function summarize(record: BuildRecord): BuildSummary {
@@ -83,6 +88,7 @@ export function summarize(record: BuildRecord): BuildSummary {
     ...(record.result === undefined ? {} : { result: record.result }),
     ...(record.undelivered === undefined ? {} : { undelivered: record.undelivered }),
     ...(record.request === undefined ? {} : { request: record.request }),
+    ...(record.key === undefined ? {} : { key: record.key }),
   };
 }
 
@@ -175,6 +181,8 @@ const schema: SchemaObject = object(
     device: text,
     target: text,
     request: text,
+    key: text,
+    inputs: list(object({ name: text, size: count, sha256: text }, { url: text })),
     started: time,
     ended: time,
     took: count,
@@ -187,7 +195,7 @@ const schema: SchemaObject = object(
     description: text,
     commit: text,
     console: object({ bytes: count, cut: count }),
-    artifacts: list(object({ path: text, size: count }, { stale: { const: true } })),
+    artifacts: list(object({ path: text, size: count }, { sha256: text, stale: { const: true } })),
     tests: object({ tests: count, failures: count, errors: count, skipped: count }),
     leftovers: processes,
     survivors: processes,

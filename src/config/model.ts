@@ -3,6 +3,7 @@ import type { BuildsConfig } from "./sections/builds.ts";
 import type { DeviceConfig } from "./sections/device.ts";
 import type { HostConfig } from "./sections/host.ts";
 import type { HttpConfig } from "./sections/http.ts";
+import type { InputsConfig, RemoteConfig } from "./sections/inputs.ts";
 import type { JobConfig } from "./sections/job.ts";
 import type { ServerConfig } from "./sections/servers.ts";
 
@@ -10,6 +11,7 @@ export type { BuildsConfig } from "./sections/builds.ts";
 export type { ConsoleKind, DeviceConfig, RecoverStep } from "./sections/device.ts";
 export type { Answer, VerdictConfig } from "./sections/firmware.ts";
 export type { HttpAuth } from "./sections/http.ts";
+export type { InputConfig, InputsConfig } from "./sections/inputs.ts";
 export type { JobConfig, JobWork } from "./sections/job.ts";
 export type { PortAddress, PortConfig, PortMatch } from "./sections/port.ts";
 export type { ServerConfig, TlsConfig } from "./sections/servers.ts";
@@ -25,6 +27,8 @@ export interface Config {
   readonly http: HttpConfig;
   readonly host: HostConfig;
   readonly builds: BuildsConfig;
+  readonly inputs: InputsConfig;
+  readonly remote: RemoteConfig;
   readonly jobs: ReadonlyMap<string, JobConfig>;
   readonly devices: ReadonlyMap<string, DeviceConfig>;
   /** How long the first SIGTERM waits for running builds. */

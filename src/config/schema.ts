@@ -16,6 +16,13 @@ import {
 } from "./sections/device.ts";
 import { type HostDocument, hostSchema, resolveHost } from "./sections/host.ts";
 import { checkHttp, type HttpDocument, httpSchema, resolveHttp } from "./sections/http.ts";
+import {
+  type InputsDocument,
+  inputsSchema,
+  type RemoteDocument,
+  remoteSchema,
+  resolveInputs,
+} from "./sections/inputs.ts";
 import { checkJobs, type JobDocument, jobSchema, resolveJob } from "./sections/job.ts";
 import {
   allServersTlsSchema,
@@ -31,6 +38,8 @@ export interface ConfigDocument extends ServersDocument {
   readonly http?: HttpDocument | null;
   readonly host?: HostDocument | null;
   readonly builds?: BuildsDocument | null;
+  readonly inputs?: InputsDocument | null;
+  readonly remote?: RemoteDocument | null;
   readonly jobs?: Readonly<Record<string, JobDocument>> | null;
   readonly devices?: Readonly<Record<string, DeviceDocument>> | null;
   readonly "stop-timeout"?: string;
@@ -62,6 +71,8 @@ export const configSchema = {
     http: httpSchema,
     host: hostSchema,
     builds: buildsSchema,
+    inputs: inputsSchema,
+    remote: remoteSchema,
     jobs: {
       type: ["object", "null"],
       description: "The jobs that clients can choose from, by name.",
@@ -139,6 +150,8 @@ export function resolveConfig(
     http: resolveHttp(document.http ?? {}, hostName, resolveFile),
     host: resolveHost(document.host ?? {}),
     builds: resolveBuilds(document.builds ?? {}),
+    inputs: resolveInputs(document.inputs ?? {}),
+    remote: { read: document.remote?.read ?? false },
     jobs: new Map(
       Object.entries(jobs ?? {}).map(([name, entry]) => [name, resolveJob(name, entry, resolveFile)]),
     ),

@@ -25,7 +25,7 @@ export type AnnouncedInput =
   | { readonly name: string; readonly sha256: string; readonly size: number; readonly url?: undefined }
   | { readonly name: string; readonly sha256: string; readonly size?: number; readonly url: string };
 
-export const maxInputs = 64;
+const maxInputs = 64;
 const maxInputsLength = 256 * 1024;
 const maxUrlLength = 2048;
 

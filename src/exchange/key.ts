@@ -116,8 +116,7 @@ export function verifySignature(
   }
 }
 
-/** @internal */
-export function signedBytes({ operation, build, what, offset, length, time }: Signed): Buffer {
+function signedBytes({ operation, build, what, offset, length, time }: Signed): Buffer {
   const name = "uuid" in build ? build.uuid : `${build.name}#${build.number}`;
   return Buffer.from(
     ["labgear-1", operation, name, what, offset, length, time].map((field) => `${field}\n`).join(""),

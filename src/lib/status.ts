@@ -11,7 +11,7 @@ export interface AgentStatus {
   readonly nodes: readonly NodeStatus[];
 }
 
-/** All connections to one job server: the manager's and each executor's. */
+/** All connections to one job server: the manager's two and each executor's. */
 export interface ServerStatus {
   readonly server: string;
   /** Of the worst connection. */

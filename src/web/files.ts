@@ -7,10 +7,11 @@ import { consoleSize, openConsole, readConsole } from "#/builds/console/follow.t
 import type { FoundBuild } from "#/builds/store.ts";
 import { openStored } from "#/builds/workspace/files.ts";
 import { captureFile } from "#/lib/capture.ts";
+import { artifactType } from "#/lib/media-type.ts";
 import type { AgentView } from "./agent-view.ts";
 import { byteOffset, type Env, findBuild, RequestError } from "./request.ts";
 import { alreadySent, sendFile } from "./send-file.ts";
-import { artifactType, attachment, untrustedHeaders } from "./untrusted.ts";
+import { attachment, untrustedHeaders } from "./untrusted.ts";
 
 const consoleHeaders = {
   ...untrustedHeaders,

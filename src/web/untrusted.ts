@@ -1,5 +1,4 @@
 /** What clients, jobs and boards made, shown safely: descriptions without scripts, artifacts as downloads. */
-import { extname } from "node:path";
 import sanitizeHtml from "sanitize-html";
 
 /** Sandboxed, even if a browser renders it as HTML. */
@@ -36,31 +35,6 @@ export function sanitize(html: string): string {
     // A description that the parser fails on must not take the page down.
     return "<em>The description can't be shown.</em>";
   }
-}
-
-/** Only media types that a browser never executes; hono's own table has HTML, SVG and scripts. */
-const types: ReadonlyMap<string, string> = new Map([
-  [".txt", "text/plain; charset=utf-8"],
-  [".log", "text/plain; charset=utf-8"],
-  [".csv", "text/csv; charset=utf-8"],
-  [".json", "application/json"],
-  [".xml", "application/xml"],
-  [".png", "image/png"],
-  [".jpg", "image/jpeg"],
-  [".jpeg", "image/jpeg"],
-  [".gif", "image/gif"],
-  [".webp", "image/webp"],
-  [".pdf", "application/pdf"],
-  [".zip", "application/zip"],
-  [".gz", "application/gzip"],
-  [".tgz", "application/gzip"],
-  [".xz", "application/x-xz"],
-  [".zst", "application/zstd"],
-  [".tar", "application/x-tar"],
-]);
-
-export function artifactType(path: string): string {
-  return types.get(extname(path).toLowerCase()) ?? "application/octet-stream";
 }
 
 /**

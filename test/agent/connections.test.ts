@@ -41,18 +41,18 @@ test("executors that aren't registered: not ready, and counted", { skip }, async
   await proxy.sockets.until((all) => all.length >= 3);
 
   const [server] = (await agent.status()).servers;
-  assert.deepEqual(server?.connections, { registered: 1, total: 3 });
+  assert.deepEqual(server?.connections, { registered: 1, total: 4 });
   assert.ok(["registering", "connecting", "waiting"].includes(`${server?.state}`), server?.state);
-  assert.match((await agent.command("status")).stdout, /1 of 3 connections registered; the worst is /);
+  assert.match((await agent.command("status")).stdout, /1 of 4 connections registered; the worst is /);
   assert.equal((await get(`${url}`, "/readyz")).status, 503);
-  assert.match((await get(`${url}`, "/")).body.toString(), /1 of 3 connections registered/);
+  assert.match((await get(`${url}`, "/")).body.toString(), /1 of 4 connections registered/);
   const metrics = (await get(`${url}`, "/metrics")).body.toString();
   const label = `{server="127.0.0.1:${proxy.port}"}`;
   assert.ok(metrics.includes(`labgear_job_server_connected${label} 0\n`), metrics);
-  assert.ok(metrics.includes(`labgear_job_server_connections${label} 3\n`));
+  assert.ok(metrics.includes(`labgear_job_server_connections${label} 4\n`));
   assert.ok(metrics.includes(`labgear_job_server_connections_registered${label} 1\n`));
   const doctor = await agent.command("doctor", "--config", agent.config, "--state-dir", agent.stateDir);
-  assert.match(doctor.stdout, /1 of 3 connections registered/);
+  assert.match(doctor.stdout, /1 of 4 connections registered/);
 });
 
 test("an executor that reconnects counts, and the box is ready again", { skip }, async () => {
@@ -62,11 +62,11 @@ test("an executor that reconnects counts, and the box is ready again", { skip },
   const { url } = await agent.logged("the pages are at");
   assert.equal((await get(`${url}`, "/readyz")).status, 200);
   const [server] = (await agent.status()).servers;
-  assert.deepEqual(server?.connections, { registered: 3, total: 3 });
+  assert.deepEqual(server?.connections, { registered: 4, total: 4 });
   proxy.sockets.all[2]?.destroy();
   await agent.logged("trying again");
   const isBack = (line: { msg: string }) => line.msg.startsWith("registered with");
-  await agent.logged(isBack, 4);
+  await agent.logged(isBack, 5);
   const metrics = (await get(`${url}`, "/metrics")).body.toString();
   assert.ok(metrics.includes("labgear_reconnects_total 1\n"), metrics);
   assert.equal((await get(`${url}`, "/readyz")).status, 200);

@@ -85,7 +85,10 @@ test("the packets of a build: data at once, 0/100, the last object twice, both d
       },
     },
   );
-  assert.deepEqual(object(last), { ...first, result: "SUCCESS" });
+  assert.deepEqual(object(last), {
+    ...first,
+    ...{ result: "SUCCESS", reason: "the job passed", cause: "passed" },
+  });
   assert.deepEqual(object(end), object(last));
 });
 

@@ -5,6 +5,7 @@ import { WatchedBox } from "#/agent/box-health.ts";
 import { Housekeeping } from "#/agent/housekeeping.ts";
 import { Nodes } from "#/agent/nodes/node.ts";
 import { Mirrors } from "#/builds/checkout/mirrors.ts";
+import { InputCache } from "#/builds/inputs/cache.ts";
 import { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import type { Log } from "#/lib/log.ts";
@@ -30,7 +31,8 @@ test("a look that fails is logged once, and the looks after it go on", async () 
   };
   const boxHealth = new WatchedBox(folder.path, nodes, log);
   await using mirrors = new Mirrors(folder.path);
-  const options = { config, stateDir: folder.path, builds, mirrors, nodes, boxHealth, log };
+  const inputs = await InputCache.open(join(folder.path, "inputs"), () => 0);
+  const options = { config, stateDir: folder.path, builds, mirrors, inputs, nodes, boxHealth, log };
   await using housekeeping = new Housekeeping(options);
   await housekeeping.round();
   await housekeeping.round();

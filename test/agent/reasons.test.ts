@@ -58,7 +58,12 @@ for (const [job, result, reason] of [
 
     const shown = await labgear(["build", job, "--json", "--server", `127.0.0.1:${server.port}`]);
     const ended = JSON.parse(shown.stdout.trim().split("\n").at(-1) ?? "");
-    assert.deepEqual(ended, { event: "ended", ...(result && { result }), reason: data.reason });
+    assert.deepEqual(ended, {
+      event: "ended",
+      ...(result && { result }),
+      reason: data.reason,
+      cause: data.cause,
+    });
   });
 }
 
@@ -73,7 +78,7 @@ test("stays, stopped", { skip }, async () => {
 
 test("passes: nothing is added", { skip }, async () => {
   const data = lastData(await (await start("passes")).ended);
-  assert.deepEqual([data.result, "reason" in data], ["SUCCESS", false]);
+  assert.deepEqual([data.result, data.reason, data.cause], ["SUCCESS", "the job passed", "passed"]);
   assert.equal(`${await agent.file("passes", 1, "console.log")}`, "out\n");
 });
 

@@ -19,6 +19,8 @@ test("an empty file: every default", async () => {
       ...{ maxArtifactsBytes: 2 ** 30, maxArtifactFiles: 1000 },
       ...{ maxReportBytes: 10 * 2 ** 20, maxReportFiles: 1000, offlineNode: true },
     },
+    inputs: { keepBytes: 8 * 2 ** 30, timeoutMs: 300_000, maxTimeMs: 1_800_000 },
+    remote: { read: false },
     jobs: new Map(),
     devices: new Map(),
     stopTimeoutMs: 3_600_000,
@@ -39,6 +41,8 @@ test("a job with nothing but its script: every default", async () => {
     junit: [],
     stale: "skip",
     secrets: [],
+    trust: "lab",
+    inputs: [],
     limits: {},
     parameters: [],
   });
@@ -55,6 +59,8 @@ host: { classes: [auto, fast-disk], executors: 2 }
 builds:
   { keep: 3, keep-days: 4, min-free: 0, max-console: 1.5MiB,
     max-artifacts: 3GiB, max-artifact-files: 7, max-report: 5MB, max-report-files: 8, offline-node: false }
+inputs: { keep: 0, timeout: 1s, max-time: 1m }
+remote: { read: true }
 stop-timeout: 0s
 orphan-timeout: 45s
 infrastructure-result: NODE_FAILURE
@@ -65,6 +71,8 @@ jobs:
     run: |
       on=yes
     timeout: 1h30m
+    silence: 5m
+    inputs: { app: { max: 1MiB, optional: true, from: ["https://a.example/x/", 10.7.0.0/16] } }
     grace: 0s
     artifacts: ["build/*.bin"]
     junit: ["reports/*.xml"]
@@ -95,6 +103,8 @@ jobs:
       ...{ maxArtifactsBytes: 3 * 2 ** 30, maxArtifactFiles: 7 },
       ...{ maxReportBytes: 5e6, maxReportFiles: 8, offlineNode: false },
     },
+    inputs: { keepBytes: 0, timeoutMs: 1000, maxTimeMs: 60_000 },
+    remote: { read: true },
     stopTimeoutMs: 0,
     orphanTimeoutMs: 45_000,
     infrastructureResult: "NODE_FAILURE",
@@ -108,11 +118,19 @@ jobs:
           checkout: true,
           work: { kind: "run", script: "on=yes\n" },
           timeoutMs: 5_400_000,
+          silenceMs: 300_000,
           graceMs: 0,
           artifacts: ["build/*.bin"],
           junit: ["reports/*.xml"],
           stale: "keep",
           secrets: [],
+          trust: "changes",
+          inputs: [
+            {
+              ...{ name: "app", maxBytes: 2 ** 20, optional: true },
+              ...{ from: ["https://a.example/x/"], networks: ["10.7.0.0/16"] },
+            },
+          ],
           limits: { memory: 4e9, processes: 500, cpu: 1.5 },
           parameters: ["BOARD_REV"],
         },

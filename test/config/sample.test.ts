@@ -38,6 +38,7 @@ test("with every option in use", async () => {
       ["driver-tests", "shell"],
       ["boot-loader", "steps"],
       ["firmware-tests", "firmware"],
+      ["firmware-smoke", "firmware"],
     ],
   );
   assert.deepEqual([...devices.keys()], ["rpi4-a", "loader-a", "esp32-a", "microbit-a", "modem-a"]);

@@ -6,7 +6,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { execa } from "execa";
-import { ControlClient } from "#/control/client.ts";
 import type { AgentStatus } from "#/lib/status.ts";
 import { patienceMs } from "./servers.ts";
 
@@ -92,9 +91,8 @@ export class TestAgent extends EventEmitter<{ line: [LogLine]; exit: [] }> imple
     const agent = await TestAgent.launch(options);
     try {
       await agent.logged("is up");
-      const { nodes } = await new ControlClient(agent.control).json<AgentStatus>("GET", "/status");
       for (const port of options.ports ?? []) {
-        for (const node of nodes) {
+        for (const node of (await agent.status()).nodes) {
           for (const { index } of node.executors) {
             await agent.logged(
               (line) =>
@@ -104,10 +102,12 @@ export class TestAgent extends EventEmitter<{ line: [LogLine]; exit: [] }> imple
             );
           }
         }
-        await agent.logged(
-          (line) =>
-            line.msg.startsWith("registered") && `${line.server}`.endsWith(`:${port}`) && "manager" in line,
-        );
+        for (const role of ["manager", "exchange"]) {
+          await agent.logged(
+            (line) =>
+              line.msg.startsWith("registered") && `${line.server}`.endsWith(`:${port}`) && role in line,
+          );
+        }
       }
       return agent;
     } catch (error) {

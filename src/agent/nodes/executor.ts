@@ -5,6 +5,7 @@ import type { Ending } from "#/builds/ending.ts";
 import { recordParameters } from "#/builds/parameters.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import type { JobConfig } from "#/config/model.ts";
+import { parsePublicKey } from "#/exchange/key.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { type Job, logWorkerEvents, Worker, type WorkerCounts } from "#/gearman/worker/worker.ts";
 import { Condition } from "#/lib/condition.ts";
@@ -61,6 +62,7 @@ interface Request {
   readonly uuid: string;
   /** A digest of the function and the argument. */
   readonly digest: string;
+  readonly receivesData: boolean;
 }
 
 export class Executor implements Place, AsyncDisposable {
@@ -146,6 +148,8 @@ export class Executor implements Place, AsyncDisposable {
         parameters,
         uuid,
         digest,
+        // The Perl server passes on neither uniques nor WORK_DATA.
+        receivesData: job.unique !== "",
         ...(asked.target === undefined ? {} : { target: asked.target }),
       };
     } catch (error) {
@@ -169,6 +173,7 @@ export class Executor implements Place, AsyncDisposable {
         executor: this.index,
         server: job.server,
         request: digest,
+        ...recordKey(parameters),
         ...recordParameters(parameters),
       });
     } catch (error) {
@@ -181,7 +186,7 @@ export class Executor implements Place, AsyncDisposable {
   }
 
   /** A build, from its assignment to its end. Never rejects. */
-  async #run(report: JobReport, { config, parameters }: Request): Promise<void> {
+  async #run(report: JobReport, request: Request): Promise<void> {
     const { context, placement, executors } = this.#options;
     const { build } = report;
     const { job, uuid, number, server } = build.record;
@@ -189,8 +194,9 @@ export class Executor implements Place, AsyncDisposable {
     log.info({ server }, `${build.title} assigned`);
     const executor = await placement.place(build, [this, ...executors()]);
     if (executor) build.record.executor = executor.index;
+    const { parameters } = request;
     const streamed = wantsStream(parameters) ? stream(report, log) : undefined;
-    const ended = await this.#carryOut(report, config, parameters);
+    const ended = await this.#carryOut(report, request);
     const { infrastructureResult } = context.config();
     const result = (ending: Ending) => resultOf(ending.kind, infrastructureResult);
     await sayWhy(build, ended);
@@ -219,18 +225,16 @@ export class Executor implements Place, AsyncDisposable {
   }
 
   /** The work of a build, with its progress. */
-  async #carryOut(
-    report: JobReport,
-    job: JobConfig,
-    parameters: ReadonlyMap<string, string>,
-  ): Promise<Ending> {
+  async #carryOut(report: JobReport, request: Request): Promise<Ending> {
     const { context, reserve } = this.#options;
     const { build } = report;
+    const { config: job, parameters, receivesData } = request;
+    const client = { want: report.want.bind(report), receivesData };
     try {
       using _ = estimateProgress(build, context.store.estimate(job.name, build.record.labels));
       // Loaded by the first build: registration doesn't wait for it.
       const { runBuild } = await import("./run-build.ts");
-      return await runBuild({ build, job, parameters }, context, reserve);
+      return await runBuild({ build, job, parameters, client }, context, reserve);
     } catch (error) {
       return { kind: "infrastructure", reason: (error as Error).message };
     }
@@ -282,4 +286,16 @@ export function estimateProgress(build: Build, expectedMs: number | undefined): 
     Math.max(1000, expectedMs / 100),
   );
   return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+/** The client's public key, if it is one: an input that needs it says what is wrong. */
+function recordKey(parameters: ReadonlyMap<string, string>): { readonly key?: string } {
+  const key = parameters.get("LABGEAR_KEY");
+  if (key === undefined) return {};
+  try {
+    parsePublicKey(key);
+    return { key };
+  } catch {
+    return {};
+  }
 }

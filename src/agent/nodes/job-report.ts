@@ -4,10 +4,11 @@
  */
 import { aborted } from "node:util";
 import type { Build } from "#/builds/build.ts";
-import { type Ending, isOwn } from "#/builds/ending.ts";
+import { causeOf, type Ending, isOwn } from "#/builds/ending.ts";
 import type { BuildSummary } from "#/builds/record.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
+import type { WantedInput } from "#/exchange/inputs.ts";
 import type { Job } from "#/gearman/worker/worker.ts";
 import type { Log } from "#/lib/log.ts";
 import { formatDuration } from "#/lib/units.ts";
@@ -31,17 +32,23 @@ export class ResultMessage {
    * The first data, then the progress: Zuul 2.6 can't cancel a build before it has the data, so nothing goes before it.
    * @param percent what a build that is handed out again has reached
    */
-  begin(job: ReportedJob, percent = 0): void {
-    job.data(JSON.stringify(this.#object));
+  begin(job: ReportedJob, percent = 0, wants?: readonly WantedInput[]): void {
+    this.data(job, wants);
     job.status(percent, 100);
   }
 
+  /** The first data, which is also the next one while inputs lack. */
+  data(job: ReportedJob, wants?: readonly WantedInput[]): void {
+    job.data(JSON.stringify({ ...this.#object, ...(wants && { wants, time: Date.now() }) }));
+  }
+
   /** The last data, and the packet that ends the job. */
-  end(job: ReportedJob, { kind, reason, cause }: Ending, result: string | undefined): void {
+  end(job: ReportedJob, ending: Ending, result: string | undefined): void {
+    const { kind, reason } = ending;
     const last = JSON.stringify({
       ...this.#object,
       ...(result !== undefined && { result }),
-      ...(kind !== "passed" && { reason, ...(cause !== undefined && { cause }) }),
+      ...{ reason, cause: causeOf(ending) },
     });
     job.data(last);
     if (kind === "passed") job.complete(last);
@@ -54,7 +61,7 @@ export class ResultMessage {
    * libgearman, with it the `gearman` tool, then waits for ever.
    */
   refuse(job: ReportedJob, reason: string): void {
-    job.data(JSON.stringify({ ...this.#object, result: "FAILURE", reason }));
+    job.data(JSON.stringify({ ...this.#object, result: "FAILURE", reason, cause: "argument" }));
     job.fail();
   }
 }
@@ -80,6 +87,7 @@ export class JobReport {
   readonly #ended = Promise.withResolvers<void>();
   #attached = Promise.withResolvers<void>();
   #orphanTimer: NodeJS.Timeout | undefined;
+  #wants: readonly WantedInput[] | undefined;
 
   constructor(options: JobReportOptions) {
     this.#options = options;
@@ -101,7 +109,7 @@ export class JobReport {
     const { message, build } = this.#options;
     clearTimeout(this.#orphanTimer);
     this.#jobs.add(job);
-    message.begin(job, build.progress);
+    message.begin(job, build.progress, this.#wants);
     this.#attached.resolve();
     const lost = Promise.withResolvers<void>();
     const onLost = () => {
@@ -120,6 +128,12 @@ export class JobReport {
     this.#attached = Promise.withResolvers();
     const reason = `its job server was lost and didn't ask for it again within ${formatDuration(orphanTimeoutMs)}`;
     this.#orphanTimer = setTimeout(() => build.stop({ kind: "infrastructure", reason }), orphanTimeoutMs);
+  }
+
+  /** Says in the data which inputs lack; undefined: none any more. */
+  want(wants: readonly WantedInput[] | undefined): void {
+    this.#wants = wants;
+    if (wants) for (const job of this.#jobs) this.#options.message.data(job, wants);
   }
 
   get isAttached(): boolean {

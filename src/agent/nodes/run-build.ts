@@ -1,10 +1,9 @@
 /**
- * One build on its node, from top to bottom as the README's "How a build ends" tells it: open, check the box, workspace,
+ * One build on its node, from top to bottom as the README's "How a build ends" tells it: open, inputs, check the box, workspace,
  * checkout, environment, run, collect.
  */
 import { writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { collectArtifacts, isDiskFailure } from "#/builds/artifacts.ts";
 import type { Build } from "#/builds/build.ts";
 import { type Checkout, type CheckoutOptions, checkout } from "#/builds/checkout/checkout.ts";
 import type { Mirrors } from "#/builds/checkout/mirrors.ts";
@@ -12,20 +11,21 @@ import type { ConsoleLog } from "#/builds/console/log.ts";
 import type { Ending } from "#/builds/ending.ts";
 import { buildVariables, jobEnvironment } from "#/builds/environment.ts";
 import { BuildError } from "#/builds/errors.ts";
-import { readJunit } from "#/builds/junit.ts";
 import { type BuildSecrets, provideSecrets } from "#/builds/secrets.ts";
 import { makeFolders } from "#/builds/workspace/files.ts";
-import { type BuildPeriod, beginPeriod } from "#/builds/workspace/period.ts";
+import { beginPeriod } from "#/builds/workspace/period.ts";
 import { removeTree } from "#/builds/workspace/remove.ts";
 import { makeWay, prepareWorkspace, workspaceOf } from "#/builds/workspace/workspace.ts";
-import type { BuildsConfig, Config, JobConfig } from "#/config/model.ts";
+import type { Config, JobConfig } from "#/config/model.ts";
 import { BoardFailure, inWords, meaningOf } from "#/devices/errors.ts";
 import { jobFolder } from "#/lib/job-folder.ts";
-import { replaceFile } from "#/lib/replace-file.ts";
-import { formatDuration } from "#/lib/units.ts";
 import { RunnerError } from "#/runners/errors.ts";
 import { type HostEnding, runHost } from "#/runners/script/run.ts";
 import type { ProcessTrees } from "#/runners/trees/tree.ts";
+import { collect, warn } from "./collect.ts";
+import type { BuildInputs, Inputs } from "./inputs.ts";
+import type { BuildClient } from "./reception.ts";
+import { type SignsOfLife, watchSilence, watchTimeout } from "./watchdogs.ts";
 
 /** What all builds of the box share. */
 export interface BuildContext {
@@ -35,6 +35,8 @@ export interface BuildContext {
   readonly trees: ProcessTrees;
   readonly mirrors: Mirrors;
   readonly boxHealth: BoxHealth;
+  readonly inputs: Inputs;
+  readonly signs: SignsOfLife;
 }
 
 /** Whether the box can run builds at all. */
@@ -57,6 +59,7 @@ export interface BuildRequest {
   readonly job: JobConfig;
   /** As the client sent them, nothing masked. */
   readonly parameters: ReadonlyMap<string, string>;
+  readonly client: BuildClient;
 }
 
 /** The board that a build on a device has to itself until it is disposed of: see run-device-build.ts. */
@@ -95,14 +98,6 @@ export interface JobOutcome {
   readonly junit?: string;
 }
 
-/** The name of that report among the artifacts. */
-const junitFile = "labgear-verdict.xml";
-
-/** For artifacts and test reports together. */
-const collectTimeoutMs = 5 * 60 * 1000;
-/** How long a stopped build goes on to collect: its ending goes out within a second of the end of its last process. */
-const collectAfterStopMs = 500;
-
 /**
  * Runs a build until it ends, is stopped or times out. The client gets its ending from the executor, and a stop decides
  * that ending whatever the work came to: see Build.end().
@@ -114,17 +109,15 @@ export async function runBuild(
   context: BuildContext,
   reserve?: ReserveBoard,
 ): Promise<Ending> {
-  const { build, job } = request;
-  const timeout = setTimeout(() => {
-    if (build.state.phase === "collecting") return;
-    const reason = `the job's timeout of ${formatDuration(job.timeoutMs)} ran out`;
-    // A slow server or disk is not the job's doing.
-    if (build.state.phase === "preparing")
-      build.stop({ kind: "infrastructure", reason: `${reason} before the job began` });
-    else build.stop({ kind: "timed-out", reason });
-  }, job.timeoutMs);
+  const { build, job, parameters } = request;
   try {
-    const ending = await work(request, context, reserve);
+    const console = await build.open(context.config().builds.maxConsoleBytes);
+    using _ = context.signs.watch(build, parameters);
+    // How long its client takes is no time of the job, and nothing is touched before.
+    await using inputs = await context.inputs.receive(request);
+    using _timeout = watchTimeout(build, job);
+    using _silence = watchSilence(build, job);
+    const ending = await work({ ...request, console, inputs }, context, reserve);
     context.boxHealth.ended(build.record.node);
     return ending;
   } catch (error) {
@@ -132,18 +125,15 @@ export async function runBuild(
     if (isNodesFault(error) && !build.signal.aborted)
       context.boxHealth.ended(build.record.node, ending.reason);
     return ending;
-  } finally {
-    clearTimeout(timeout);
   }
 }
 
 async function work(
-  request: BuildRequest,
+  request: BuildRequest & { readonly console: ConsoleLog; readonly inputs: BuildInputs },
   { config, stateDir, trees, mirrors, boxHealth }: BuildContext,
   reserve: ReserveBoard | undefined,
 ): Promise<Ending> {
-  const { build, job, parameters } = request;
-  const console = await build.open(config().builds.maxConsoleBytes);
+  const { build, job, parameters, console, inputs } = request;
   await using board = await reserve?.(request);
 
   build.enter("preparing");
@@ -169,6 +159,7 @@ async function work(
   const own = {
     ...buildVariables(build, workspace),
     ...board?.variables,
+    ...inputs.variables,
     ...secrets.variables,
     LABGEAR_PARAMETERS: parametersFile.path,
   };
@@ -179,15 +170,14 @@ async function work(
   );
 
   build.enter("running");
-  const runScript = scriptRunner(request, { workspace, console, trees, env, secrets });
+  const belongings = [...inputs.files, ...secrets.files];
+  const runScript = scriptRunner(request, { workspace, console, trees, env, secrets, belongings });
   const outcome = board
     ? await board.run({ ...request, console, workspace, runScript })
     : await runOnHost(job, runScript);
   const { ending } = outcome;
   build.collect(ending);
-  using deadline = collectDeadline(build);
-  const { signal } = deadline;
-  await collect(request, { ...outcome, workspace, signal, secrets, endPeriod, config: config().builds });
+  await collect({ ...request, ...outcome, workspace, secrets, endPeriod, config: config().builds });
   for (const warning of build.record.warnings ?? []) await console.note(warning);
   return ending;
 }
@@ -227,9 +217,11 @@ function endingOf(error: unknown, boxHealth: BoxHealth): Ending {
     return { kind: "infrastructure", reason: unwell };
   }
   if (error instanceof BoardFailure) return boardEnding(error);
-  // A refused checkout is the change's own fault, and would be refused on any other box too.
-  const refused = error instanceof BuildError && error.code === "CHECKOUT_REFUSED";
-  return { kind: refused ? "failed" : "infrastructure", reason: error.message.split("\n", 1)[0] ?? "" };
+  const code = error instanceof BuildError ? error.code : undefined;
+  // A refused checkout is the change's own fault, and an input the client's: they would be refused on any other box too.
+  const kind = code === "CHECKOUT_REFUSED" || code === "INPUT" ? "failed" : "infrastructure";
+  const reason = error.message.split("\n", 1)[0] ?? "";
+  return { kind, reason, ...(code?.startsWith("INPUT") && { cause: "input" }) };
 }
 
 /** Checks the change out; where the workspace can't be emptied, whatever a job left in it, into a new one. */
@@ -275,9 +267,10 @@ function scriptRunner(
     trees: ProcessTrees;
     env: Record<string, string>;
     secrets: BuildSecrets;
+    belongings: readonly string[];
   },
 ): BuildHost["runScript"] {
-  const { workspace, console, trees, env, secrets } = place;
+  const { workspace, console, trees, env, secrets, belongings } = place;
   const { record } = build;
   const masked = (found: HostEnding["leftovers"]) =>
     found.map((process) => ({ ...process, command: secrets.mask(process.command) }));
@@ -291,7 +284,7 @@ function scriptRunner(
       script,
       scriptFile: join(build.folder, `script${suffix}`),
       cwd: workspace,
-      belongings: [LABGEAR_PARAMETERS, LABGEAR_ARTIFACTS, ...secrets.files],
+      belongings: [LABGEAR_PARAMETERS, LABGEAR_ARTIFACTS, ...belongings],
       env,
       graceMs,
       limits: job.limits,
@@ -306,81 +299,4 @@ function scriptRunner(
     warn(build, ending.warnings);
     return ending;
   };
-}
-
-interface Collecting {
-  readonly workspace: string;
-  /** Its abort ends it: what is kept by then counts. */
-  readonly signal: AbortSignal;
-  readonly endPeriod: () => Promise<BuildPeriod>;
-  readonly secrets: BuildSecrets;
-  /** A report of our own, beside the job's. */
-  readonly junit?: string;
-  readonly config: BuildsConfig;
-}
-
-/**
- * Keeps artifacts and test reports. What can't be kept is a warning: the job has ended, and with it its result is decided.
- * @throws the file system's error when the box's disk is full or fails
- */
-async function collect(request: BuildRequest, collecting: Collecting): Promise<void> {
-  try {
-    await collectFiles(request, collecting);
-  } catch (error) {
-    if (isDiskFailure(error)) throw error;
-    warn(request.build, [collecting.secrets.mask(`not everything can be kept: ${(error as Error).message}`)]);
-  }
-}
-
-async function collectFiles(
-  { build, job }: BuildRequest,
-  { workspace, signal, secrets, endPeriod, junit, config }: Collecting,
-): Promise<void> {
-  // A job that runs as the agent's user can remove it.
-  await makeFolders(dirname(build.folder), [basename(build.folder)]);
-  const own = junit === undefined ? new Map() : new Map([[junitFile, junit]]);
-  const shared = { workspace, period: await endPeriod(), stale: job.stale, signal };
-  // Also without globs: what the job itself put there is listed, and its links and devices are removed.
-  const collected = await collectArtifacts({
-    ...shared,
-    globs: job.artifacts,
-    into: build.artifactsFolder,
-    limits: { maxFiles: config.maxArtifactFiles, maxBytes: config.maxArtifactsBytes },
-    own,
-  });
-  build.record.artifacts = collected.files;
-  warn(build, collected.warnings.map(secrets.mask));
-  if (job.junit.length === 0 && junit === undefined) return;
-  const report = await readJunit({
-    ...shared,
-    globs: job.junit,
-    limits: { maxFiles: config.maxReportFiles, maxFileBytes: config.maxReportBytes },
-    ...(junit !== undefined && { own: junit }),
-  });
-  build.record.tests = report.totals;
-  warn(build, report.warnings.map(secrets.mask));
-  const masked = (_: string, value: unknown) => (typeof value === "string" ? secrets.mask(value) : value);
-  await replaceFile(join(build.folder, "tests.json"), JSON.stringify(report.cases, masked));
-}
-
-/** A signal that ends the collecting: when it takes too long, and soon after the build was stopped. */
-function collectDeadline({ hurry }: Build): Disposable & { readonly signal: AbortSignal } {
-  const soon = new AbortController();
-  let timer: NodeJS.Timeout | undefined;
-  const begin = () => {
-    timer = setTimeout(() => soon.abort(), collectAfterStopMs);
-  };
-  if (hurry.aborted) begin();
-  else hurry.addEventListener("abort", begin);
-  return {
-    signal: AbortSignal.any([soon.signal, AbortSignal.timeout(collectTimeoutMs)]),
-    [Symbol.dispose]() {
-      clearTimeout(timer);
-      hurry.removeEventListener("abort", begin);
-    },
-  };
-}
-
-function warn(build: Build, warnings: readonly string[]): void {
-  if (warnings.length > 0) build.record.warnings = [...(build.record.warnings ?? []), ...warnings];
 }

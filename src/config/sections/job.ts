@@ -11,11 +11,19 @@ import { type Device, devicesOf } from "./device.ts";
 import { type FirmwareDocument, type FirmwareWork, firmwareSchema, resolveFirmware } from "./firmware.ts";
 import { offeredByHost } from "./host.ts";
 import {
+  checkInputs,
+  type InputConfig,
+  type JobInputsDocument,
+  jobInputsSchema,
+  resolveJobInputs,
+} from "./inputs.ts";
+import {
   checkSecrets,
   resolveSecrets,
   type SecretConfig,
   type SecretsDocument,
   secretsSchema,
+  trustOf,
 } from "./secrets.ts";
 import {
   checkSteps,
@@ -63,6 +71,8 @@ export interface JobConfig {
   readonly needs?: "power";
   readonly checkout: boolean;
   readonly timeoutMs: number;
+  /** How long it may go without output; undefined: for ever. */
+  readonly silenceMs?: number;
   /** Between SIGTERM and SIGKILL. */
   readonly graceMs: number;
   /** Globs inside the workspace. */
@@ -74,6 +84,9 @@ export interface JobConfig {
   /** Names of parameters that become environment variables besides the standard ones. */
   readonly parameters: readonly string[];
   readonly secrets: readonly SecretConfig[];
+  /** What it executes: what changes bring, or only the lab's own. */
+  readonly trust: "changes" | "lab";
+  readonly inputs: readonly InputConfig[];
 }
 
 /** The entry once it has passed the schema; the checks make sure that it has exactly one of workOptions. */
@@ -89,6 +102,7 @@ export interface JobDocument {
   readonly steps?: readonly StepDocument[];
   readonly firmware?: FirmwareDocument;
   readonly timeout?: string;
+  readonly silence?: string;
   readonly grace?: string;
   readonly artifacts?: readonly string[];
   readonly junit?: readonly string[];
@@ -101,6 +115,8 @@ export interface JobDocument {
   readonly parameters?: readonly string[];
   readonly trust?: "changes" | "lab";
   readonly secrets?: SecretsDocument;
+  readonly "secrets-with-inputs"?: boolean;
+  readonly inputs?: JobInputsDocument;
 }
 
 const defaults = { timeout: "2h", grace: "10s", stale: "skip" } as const;
@@ -201,6 +217,12 @@ export const jobSchema: SchemaObject = {
       default: defaults.timeout,
       description: "How long a build may take. After that it ends as TIMED_OUT.",
     },
+    silence: {
+      type: "string",
+      kind: kinds.duration,
+      description:
+        "How long a build may go without output. After that it ends as TIMED_OUT. Default: no limit.",
+    },
     grace: {
       type: "string",
       kind: kinds.durationOrZero,
@@ -239,6 +261,12 @@ export const jobSchema: SchemaObject = {
         "What the job executes: what changes bring, or only the lab's own. Default: changes if it has checkout or runs a script of its workspace. Only lab may have secrets.",
     },
     secrets: secretsSchema,
+    "secrets-with-inputs": {
+      type: "boolean",
+      default: false,
+      description: "Whether the job may have secrets although clients send it files.",
+    },
+    inputs: jobInputsSchema,
   },
 };
 
@@ -264,6 +292,7 @@ export function checkJobs(data: Mapping, hostNode: unknown, resolveFile: Resolve
       ...checkSteps(job.steps, at),
       ...misfits(job, devices, at),
       ...checkSecrets(job, onDevices, at, resolveFile),
+      ...checkInputs(job, at),
     ];
   });
 }
@@ -350,6 +379,7 @@ export function resolveJob(name: string, entry: JobDocument, resolveFile: Resolv
     ...(entry.needs && { needs: entry.needs }),
     checkout: entry.checkout ?? false,
     timeoutMs: milliseconds(entry.timeout ?? defaults.timeout),
+    ...(entry.silence !== undefined && { silenceMs: milliseconds(entry.silence) }),
     graceMs: milliseconds(entry.grace ?? defaults.grace),
     artifacts: entry.artifacts ?? [],
     junit: entry.junit ?? [],
@@ -357,6 +387,8 @@ export function resolveJob(name: string, entry: JobDocument, resolveFile: Resolv
     limits: resolveLimits(entry.limits ?? {}),
     parameters: entry.parameters ?? [],
     secrets: resolveSecrets(name, entry.secrets ?? {}, resolveFile),
+    trust: trustOf(entry),
+    inputs: resolveJobInputs(entry.inputs ?? {}),
   };
 }
 

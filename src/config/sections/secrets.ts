@@ -113,7 +113,11 @@ function refusals(job: Mapping, onDevices: ReadonlySet<string>): string[] {
 }
 
 /** What a job executes: what a change brings, or only the lab's own. */
-function trustOf(job: { readonly checkout?: unknown; readonly run?: unknown; readonly trust?: unknown }) {
+export function trustOf(job: {
+  readonly checkout?: unknown;
+  readonly run?: unknown;
+  readonly trust?: unknown;
+}): "changes" | "lab" {
   if (job.trust === "changes" || job.trust === "lab") return job.trust;
   return job.checkout === true || runsWorkspace(String(job.run ?? "")) ? "changes" : "lab";
 }

@@ -127,6 +127,11 @@ export class Worker implements AsyncDisposable {
     this.#next();
   }
 
+  /** Whether a server, HOST:PORT, has all the wanted functions at this moment. */
+  isRegistered(server: string): boolean {
+    return this.#links.some((link) => link.server === server && link.registered);
+  }
+
   /** Resolves when at least one server has all the wanted functions. Rejects with the signal's reason, or CLOSED. */
   registered(signal?: AbortSignal): Promise<void> {
     return this.#until(() => this.#links.some((link) => link.registered), signal);

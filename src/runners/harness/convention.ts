@@ -4,6 +4,8 @@ import type { Cause } from "#/devices/errors.ts";
 export interface TestCase {
   readonly suite: string;
   readonly name: string;
+  /** Default: the suite. */
+  readonly classname?: string;
   /** Seconds; 0 when the firmware doesn't report it. */
   readonly time: number;
   /** `error`: it started and never ended. */

@@ -133,7 +133,7 @@ function suiteElement(name: string, cases: readonly TestCase[]): string {
 }
 
 function caseElement(suite: string, one: TestCase): string {
-  const open = `    <testcase classname="${xmlText(suite)}" name="${xmlText(one.name)}" time="${one.time.toFixed(3)}"`;
+  const open = `    <testcase classname="${xmlText(one.classname ?? suite)}" name="${xmlText(one.name)}" time="${one.time.toFixed(3)}"`;
   if (one.status === "passed") return `${open}/>\n`;
   const element = elements[one.status];
   const message = one.message === undefined ? "" : ` message="${xmlText(one.message)}"`;

@@ -37,7 +37,7 @@ const builds: Record<string, SchemaObject> = {
       kind: { enum: ["passed", "failed", "stopped", "timed-out", "infrastructure", "lost"] },
       reason: described(text, "One line of text."),
     },
-    { exitCode: count, signal: text, cause: described(text, "A code for what went wrong with the board.") },
+    { exitCode: count, signal: text, cause: described(text, "A code for what went wrong.") },
   ),
   BuildSummary: object(summary.required, summary.optional),
   RunningBuild: object(
@@ -70,6 +70,10 @@ const builds: Record<string, SchemaObject> = {
       device: text,
       description: described(text, "Sanitized HTML."),
       commit: text,
+      inputs: {
+        ...described({ type: "array" }, "The files that the client sent."),
+        items: object({ name: text, size: count, sha256: text }, { url: text }),
+      },
       console: object({ bytes: count, cut: described(count, "Bytes that were dropped.") }),
       tests: object(
         { tests: count, failures: count, errors: count, skipped: count },

@@ -4,10 +4,11 @@ import type { TestCase, TestReport } from "#/builds/junit.ts";
 import { type BuildRecord, type BuildSummary, summarize } from "#/builds/record.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import { openStored } from "#/builds/workspace/files.ts";
+import { artifactType } from "#/lib/media-type.ts";
 import type { AgentStatus, BuildStatus, DeviceStatus } from "#/lib/status.ts";
 import type { AgentView } from "../agent-view.ts";
 import { RequestError, recordOf } from "../request.ts";
-import { artifactType, sanitize } from "../untrusted.ts";
+import { sanitize } from "../untrusted.ts";
 
 /** /api/status, and all that the overview shows. */
 export interface StatusView extends AgentStatus {
@@ -23,7 +24,7 @@ export interface RunningBuild extends BuildStatus {
   readonly estimate?: number;
 }
 
-export type FinishedBuild = Omit<BuildSummary, "undelivered" | "request">;
+export type FinishedBuild = Omit<BuildSummary, "undelivered" | "request" | "key">;
 
 /** /api/builds: one build of the list. */
 export interface ListedBuild extends FinishedBuild {
@@ -32,7 +33,8 @@ export interface ListedBuild extends FinishedBuild {
 }
 
 /** /api/builds/JOB/NUMBER: the record of a build, and its progress while it runs. The description is sanitized. */
-export interface BuildView extends Omit<BuildRecord, "version" | "undelivered" | "request" | "artifacts"> {
+export interface BuildView
+  extends Omit<BuildRecord, "version" | "undelivered" | "request" | "key" | "artifacts"> {
   /** Absent if it has ended. */
   readonly running?: RunningBuild;
   readonly artifacts: readonly Artifact[];
@@ -100,7 +102,7 @@ export function listBuildViews(agent: AgentView, job?: string): ListedBuild[] {
   }));
 }
 
-function withoutInternals({ undelivered: _, request: _1, ...summary }: BuildSummary): FinishedBuild {
+function withoutInternals({ undelivered: _, request: _1, key: _2, ...summary }: BuildSummary): FinishedBuild {
   return summary;
 }
 
@@ -110,7 +112,7 @@ export async function buildView(agent: AgentView, found: FoundBuild): Promise<Bu
 }
 
 export function viewOfRecord(agent: AgentView, record: BuildRecord, running?: Build): BuildView {
-  const { version: _, undelivered: _1, request: _2, description, artifacts = [], ...rest } = record;
+  const { version: _, undelivered: _1, request: _2, key: _3, description, artifacts = [], ...rest } = record;
   const console = running?.console;
   return {
     ...rest,

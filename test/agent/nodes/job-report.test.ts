@@ -103,7 +103,7 @@ test("the first data at once, then 0 %, the progress as it grows, the last data,
   const [first, zero, ...rest] = parsed(job.said);
   assert.equal((first as { manager: string }).manager, "rack7");
   assert.equal(zero, "status 0/100");
-  const last = { ...(first as object), result: "SUCCESS" };
+  const last = { ...(first as object), result: "SUCCESS", reason: "the job passed", cause: "passed" };
   assert.deepEqual(rest, ["status 10/100", "status 40/100", "status 99/100", last, last]);
   assert.match(job.said.at(-1) ?? "", /^complete /);
 });

@@ -1,8 +1,10 @@
 /** `labgear check`: validates the configuration. */
+
+import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import { execa } from "execa";
 import { defaultConfigFile, loadConfig } from "#/config/load.ts";
-import { checkAsAgent } from "./agent-user.ts";
+import { ownProgram } from "#/host/executable.ts";
 import { exitCodes } from "./exit.ts";
 import { newCommand } from "./options.ts";
 import { describeConfig } from "./print.ts";
@@ -24,4 +26,14 @@ export function command(): Command {
       const config = await loadConfig(file ? { file } : {});
       process.stdout.write(`${describeConfig(config)}, no mistakes\n`);
     });
+}
+
+const agentUser = "labgear";
+
+/** The command line that checks the default configuration as the agent's user; undefined: we aren't root, or there is no such user. */
+export function checkAsAgent(): [string, ...string[]] | undefined {
+  if (process.getuid?.() !== 0) return undefined;
+  if (!/^labgear:/m.test(readFileSync("/etc/passwd", "utf8"))) return undefined;
+  const become = ["--reuid", agentUser, "--regid", agentUser, "--init-groups"];
+  return ["setpriv", ...become, ...ownProgram(), "check"];
 }

@@ -7,8 +7,8 @@ interface Entry {
   readonly load: () => Promise<{ command: (tree: CommandTree) => Command }>;
 }
 
-/** The orders to the agent share a file. */
-const order = (name: "pause" | "resume" | "drain" | "reload" | "restart") => async () => ({
+/** The status and the orders to the agent share a file. */
+const order = (name: "status" | "pause" | "resume" | "drain" | "reload" | "restart") => async () => ({
   command: (await import("./orders.ts"))[name],
 });
 
@@ -23,7 +23,7 @@ const groups: Record<string, Record<string, Entry>> = {
     functions: { summary: "what is registered, queued and running", load: () => import("./functions.ts") },
   },
   "Talk to the agent on this box": {
-    status: { summary: "the agent, its nodes and what they are doing", load: () => import("./status.ts") },
+    status: { summary: "the agent, its nodes and what they are doing", load: order("status") },
     builds: { summary: "running and finished builds", load: () => import("./builds.ts") },
     log: { summary: "a build's console", load: () => import("./log.ts") },
     pause: { summary: "take no new builds", load: order("pause") },
@@ -37,7 +37,7 @@ const groups: Record<string, Record<string, Entry>> = {
   "Look after the box": {
     setup: {
       summary: "ask a few questions, write the configuration, start the agent",
-      load: () => import("./setup/setup.ts"),
+      load: () => import("./setup.ts"),
     },
     check: { summary: "validate the configuration", load: () => import("./check.ts") },
     doctor: {
@@ -45,7 +45,7 @@ const groups: Record<string, Record<string, Entry>> = {
       load: () => import("./doctor/doctor.ts"),
     },
     completion: { summary: "completions for a shell", load: () => import("./completion.ts") },
-    manual: { summary: "the manual pages", load: () => import("./manual/manual.ts") },
+    manual: { summary: "the manual pages", load: () => import("./manual.ts") },
   },
 };
 

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { diskUsage } from "#/builds/workspace/disk-usage.ts";
 import { lacksMount, smallDisk, testFolder } from "../../support/folders.ts";
+import { scale } from "../../support/scale.ts";
 
 test("what is below a folder counts, and nothing counts for one that isn't there", async () => {
   using folder = testFolder();
@@ -17,9 +18,11 @@ test("what is below a folder counts, and nothing counts for one that isn't there
   assert.deepEqual(await diskUsage(join(folder.path, "gone")), { bytes: 0, inodes: 0 });
 });
 
-test("a large file counts behind more than 500,000 others", { skip: lacksMount() }, async () => {
+test(`a large file counts behind more than ${scale("50,000", "500,000")} others`, {
+  skip: lacksMount(),
+}, async () => {
   using disk = smallDisk(64 * 1024);
-  const [files, shown, mounted] = [4000, 130, [] as string[]];
+  const [files, shown, mounted] = [4000, scale(13, 130), [] as string[]];
   mkdirSync(join(disk.path, "files"));
   for (let n = 0; n < files; n++) writeFileSync(join(disk.path, "files", String(n)), "");
   try {

@@ -1,6 +1,7 @@
 /** Scripts through real shells on real terminals: exact output, certain exit codes, whatever state the shell is found in. */
 import assert from "node:assert/strict";
-import { readdirSync, statSync, symlinkSync } from "node:fs";
+import { existsSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { watch } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { runDialogue } from "#/devices/consoles/dialogue.ts";
@@ -239,6 +240,24 @@ test("a conversation that is broken off is interrupted, wherever it is", { skip 
     assert.equal(await b.talk.hold(b.console.interrupt(30_000)), true, `after ${after} ms`);
     assert.equal((await b.run("echo next")).output, "next\n", `after ${after} ms`);
   }
+});
+
+test("a script that has only just been started is interrupted", { skip }, async () => {
+  await using folder = await temporaryFolder();
+  const started = `${folder.path}/started`;
+  // A busy board: what begins the script takes a while.
+  const slow = `#!/bin/sh\n[ "$1" = true ]||{ : >${started};sleep 0.5; }\nexec /usr/bin/setsid "$@"\n`;
+  writeFileSync(`${folder.path}/setsid`, slow, { mode: 0o755 });
+  await using b = await board("/bin/sh -i", { env: { PATH: `${folder.path}:${process.env.PATH}` } });
+  const changes = watch(folder.path, { signal: AbortSignal.timeout(60_000) });
+  const stop = new AbortController();
+  const running = b.talk.hold(b.console.run("sleep 10075", { timeoutMs: 60_000 }), stop.signal);
+  const isStopped = assert.rejects(running, /stop/);
+  for await (const _ of changes) if (existsSync(started)) break;
+  stop.abort(new Error("stop"));
+  await isStopped;
+  assert.equal(await b.talk.hold(b.console.interrupt(30_000)), true);
+  assert.equal((await b.run("sleep 1; ps ax | grep -c '[s]leep 10075'; :")).output, "0\n");
 });
 
 for (const [name, faults] of [

@@ -43,7 +43,8 @@ export interface ShellLine extends ConsoleLine, AsyncDisposable {
 export function startShellLine(command: string, options: ShellLineOptions = {}): ShellLine {
   const child = spawn(part("socat"), ["-", `EXEC:${command},pty,setsid,ctty,stderr`], {
     env: { ...partsEnv, PS1: "$ ", HISTFILE: "", ...options.env },
-    stdio: ["pipe", "pipe", "inherit"],
+    // What a board leaves running would hold our standard error, and whoever reads that would wait for its end.
+    stdio: ["pipe", "pipe", "ignore"],
     ...(options.cwd ? { cwd: options.cwd } : {}),
   });
   const state = { sent: 0, received: 0, last: "", faults: options.faults };
@@ -109,6 +110,7 @@ export function startShellLine(command: string, options: ShellLineOptions = {}):
       toBoard(faults?.both ? spoil(Buffer.from(bytes), others) : Buffer.from(bytes));
     },
     async [Symbol.asyncDispose]() {
+      child.stdout?.destroy();
       if (child.exitCode === null && child.signalCode === null) {
         const gone = once(child, "exit");
         child.kill("SIGKILL");

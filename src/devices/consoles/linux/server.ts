@@ -12,7 +12,7 @@
  * | `e` | completes the block with checksum C: runs it, once, if A is `x`; else writes it to the file A at unit B |
  * | `o` | sends output: drops the segments before A, then sends at most D frames of C units from segment A, unit B on |
  * | `g` | does the same with the file that `g` links to |
- * | `k` | sends signal A to the job's processes |
+ * | `k` | sends signal A to the job's processes, once they are there: the job may only just start |
  * | `p` | answers that it is there |
  * | `q` | ends the program |
  */
@@ -85,7 +85,9 @@ e=;[ -e "$R/fine" ]||e=lost
 { read -r p <"$R/pump"&&kill -0 $p;} 2>/dev/null||e=\${e}dead
 s "$y:$a:$b:$q:\${e:-fine}";;
 g)a=0;f "$T/g";s "at:$b:$z";;
-k)n=0;read -r R <"$T/run";read -r p <"$T/$R/job"
+k)n=0;read -r R <"$T/run";m=0
+until [ -z "$R" ]||[ -s "$T/$R/job" ]||[ -e "$T/$R/code" ]||[ $m -ge 50 ];do m=$((m+1));sleep 0.1 2>/dev/null||{ sleep 1;m=$((m+9));};done
+read -r p <"$T/$R/job"
 for i in /proc/[0-9]*;do
 { read -r l <$i/stat;} 2>/dev/null||continue
 set -- \${l##*) }

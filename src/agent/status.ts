@@ -107,7 +107,8 @@ function portText({ address, baud }: PortConfig): string {
 }
 
 function executorStatus({ index, state }: Executor): ExecutorStatus {
-  return state.kind === "busy" ? { index, build: buildStatus(state.build) } : { index };
+  if (state.kind === "busy") return { index, build: buildStatus(state.build) };
+  return state.kind === "blocked" ? { index, blockedBy: state.survivors.map(({ pid }) => pid) } : { index };
 }
 
 function buildStatus({ record, state, progress }: Build): BuildStatus {

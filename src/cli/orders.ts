@@ -117,6 +117,7 @@ export function statusText(status: AgentStatus): string {
   ].join("");
 }
 
-function executorText({ build }: ExecutorStatus): string {
+function executorText({ build, blockedBy }: ExecutorStatus): string {
+  if (blockedBy) return `held until these processes of its last build have ended: ${blockedBy.join(", ")}`;
   return build ? `${build.job}#${build.number} ${build.phase} ${build.progress} %` : "idle";
 }

@@ -101,6 +101,15 @@ export async function workingDirectory(pid: number): Promise<string | undefined>
   return await readlink(`/proc/${pid}/cwd`).catch(() => undefined);
 }
 
+/** The paths of a process's open files, of the first thousand; none: not readable. */
+export async function openFilesOf(pid: number): Promise<string[]> {
+  const names = await readdir(`/proc/${pid}/fd`).catch(() => []);
+  const links = await fewAtATime(names.slice(0, 1000), (fd) =>
+    readlink(`/proc/${pid}/fd/${fd}`).catch(() => undefined),
+  );
+  return links.filter((link) => link !== undefined);
+}
+
 /** What a process has open as its stdout and stderr, as far as we can read it. */
 export async function outputsOf(pid: number): Promise<string[]> {
   const links = await Promise.all(

@@ -38,6 +38,8 @@ export interface NodeStatus {
 export interface ExecutorStatus {
   readonly index: number;
   readonly build?: BuildStatus;
+  /** The ids of a build's processes that can't be killed; until they have ended, it takes no builds. */
+  readonly blockedBy?: readonly number[];
 }
 
 export interface BuildStatus {

@@ -10,6 +10,7 @@ import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { type Job, logWorkerEvents, Worker, type WorkerCounts } from "#/gearman/worker/worker.ts";
 import { Condition } from "#/lib/condition.ts";
 import type { Log } from "#/lib/log.ts";
+import { findSurvivors, type Survivor, stillAlive } from "#/runners/trees/remains.ts";
 import { buildUuid, parseBuildArgument, wantsNodeOffline, wantsStream } from "#/zuul/arguments.ts";
 import { resultOf } from "#/zuul/data.ts";
 import { parseFunction } from "#/zuul/functions.ts";
@@ -23,8 +24,16 @@ import type { BuildContext, ReserveBoard } from "./run-build.ts";
  * or on another executor, is attached to it.
  *
  *     idle ──placed──▶ busy ──WORK_COMPLETE or WORK_FAIL──▶ idle
+ *       ▲                └──processes outlive the kill──▶ blocked
+ *       └─────────────────they have ended─────────────────────┘
  */
-export type ExecutorState = { readonly kind: "idle" } | { readonly kind: "busy"; readonly build: Build };
+export type ExecutorState =
+  | { readonly kind: "idle" }
+  | { readonly kind: "busy"; readonly build: Build }
+  | { readonly kind: "blocked"; readonly survivors: readonly Survivor[] };
+
+/** The kernel notifies only the parent of a process's end. */
+const survivorIntervalMs = 1000;
 
 /** What the executors of all nodes work with. */
 export interface NodeContext extends BuildContext {
@@ -72,6 +81,8 @@ export class Executor implements Place, AsyncDisposable {
   readonly #log: Log;
   readonly #changed = new Condition();
   #state: ExecutorState = { kind: "idle" };
+  #held = false;
+  #survivorTimer: NodeJS.Timeout | undefined;
 
   constructor(options: ExecutorOptions) {
     const { index, node, servers, context } = options;
@@ -98,11 +109,49 @@ export class Executor implements Place, AsyncDisposable {
     this.#state = { kind: "busy", build };
   }
 
-  /** The build has ended: the place is for the next one. */
-  #vacate(): void {
+  /** The build has ended: the place is for the next one, once nothing of this one is alive. */
+  async #vacate({ record, title }: Build): Promise<void> {
+    const survivors = record.survivors ? await findSurvivors(record.survivors) : [];
+    if (survivors.length === 0) return this.#release();
+    const pids = survivors.map(({ pid }) => pid).join(", ");
+    this.#log.error(
+      {},
+      `processes of ${title} can't be killed: ${pids}; this executor takes no builds until they have ended`,
+    );
+    this.worker.pause();
+    this.#block(survivors);
+  }
+
+  #block(survivors: readonly Survivor[]): void {
+    this.#state = { kind: "blocked", survivors };
+    this.#changed.wake();
+    this.#survivorTimer = setTimeout(() => void this.#lookAgain(survivors), survivorIntervalMs);
+  }
+
+  async #lookAgain(survivors: readonly Survivor[]): Promise<void> {
+    // Without a file descriptor nothing is known.
+    const alive = await stillAlive(survivors).catch(() => survivors);
+    if (alive.length > 0) return this.#block(alive);
+    this.#log.info({}, "the processes that couldn't be killed have ended: builds are taken");
+    this.#release();
+  }
+
+  #release(): void {
     this.#state = { kind: "idle" };
     this.#options.placement.next(this);
+    if (!this.#held) this.worker.resume();
     this.#changed.wake();
+  }
+
+  /** Takes no new work; what runs goes on. */
+  pause(): void {
+    this.#held = true;
+    this.worker.pause();
+  }
+
+  resume(): void {
+    this.#held = false;
+    if (this.#state.kind !== "blocked") this.worker.resume();
   }
 
   /** One Gearman job, from its assignment to the packet that ends it. */
@@ -213,7 +262,7 @@ export class Executor implements Place, AsyncDisposable {
       if (context.config().builds.offlineNode) context.takeOffline(build);
       else log.warn({}, "OFFLINE_NODE_WHEN_COMPLETE is refused: builds.offline-node is false");
     }
-    if (executor) executor.#vacate();
+    if (executor) await executor.#vacate(build).catch(() => executor.#release());
     // A client that follows a flood gets the rest after the build's end, and its ending after that.
     await streamed;
     context.reports.end(report, ending, result(ending));
@@ -244,11 +293,12 @@ export class Executor implements Place, AsyncDisposable {
   async retire(): Promise<void> {
     await this.worker.retire();
     // What runs here may have come by another executor's connection.
-    await this.#changed.until(() => this.idle);
+    await this.#changed.until(() => this.#state.kind !== "busy");
     await this[Symbol.asyncDispose]();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    clearTimeout(this.#survivorTimer);
     await this.worker[Symbol.asyncDispose]();
   }
 }

@@ -106,14 +106,14 @@ export class Node implements AsyncDisposable {
   /** Takes no new work for this reason; builds that run go on. */
   hold(hold: Hold, reason: string): void {
     this.#holds.set(hold, reason);
-    for (const executor of this.#executors) executor.worker.pause();
+    for (const executor of this.#executors) executor.pause();
   }
 
   /** Takes work again, unless another reason holds it. */
   release(hold: Hold): void {
     this.#holds.delete(hold);
     if (this.#holds.size > 0) return;
-    for (const executor of this.#executors) executor.worker.resume();
+    for (const executor of this.#executors) executor.resume();
   }
 
   /** Takes no more work, and closes its connections when what it has is done. */
@@ -160,7 +160,7 @@ export class Node implements AsyncDisposable {
       ...(reserve && { reserve }),
     });
     executor.worker.setFunctions(this.functions);
-    if (this.#holds.size > 0) executor.worker.pause();
+    if (this.#holds.size > 0) executor.pause();
     this.#placement.next(executor);
     return executor;
   }

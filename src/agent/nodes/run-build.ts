@@ -21,6 +21,7 @@ import { BoardFailure, inWords, meaningOf } from "#/devices/errors.ts";
 import { jobFolder } from "#/lib/job-folder.ts";
 import { RunnerError } from "#/runners/errors.ts";
 import { type HostEnding, runHost } from "#/runners/script/run.ts";
+import { watchForStrangers } from "#/runners/trees/remains.ts";
 import type { ProcessTrees } from "#/runners/trees/tree.ts";
 import { collect, warn } from "./collect.ts";
 import type { BuildInputs, Inputs } from "./inputs.ts";
@@ -280,6 +281,7 @@ function scriptRunner(
     // An earlier script of the build may have removed it.
     await makeFolders(dirname(workspace), [basename(workspace)]);
     const { LABGEAR_PARAMETERS = "", LABGEAR_ARTIFACTS = "" } = env;
+    const reportStrangers = await watchForStrangers(workspace);
     const ending = await runHost({
       script,
       scriptFile: join(build.folder, `script${suffix}`),
@@ -296,7 +298,14 @@ function scriptRunner(
     const [leftovers, survivors] = [masked(ending.leftovers), masked(ending.survivors)];
     if (leftovers.length > 0) record.leftovers = [...(record.leftovers ?? []), ...leftovers];
     if (survivors.length > 0) record.survivors = [...(record.survivors ?? []), ...survivors];
-    warn(build, ending.warnings);
+    warn(build, [
+      ...ending.warnings,
+      ...survivors.map(
+        ({ pid, command }) =>
+          `process ${pid} (${command}) can't be killed: its executor is held until it has ended`,
+      ),
+      ...(await reportStrangers(survivors)).map(secrets.mask),
+    ]);
     return ending;
   };
 }

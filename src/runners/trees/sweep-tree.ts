@@ -1,7 +1,7 @@
 /**
  * Process trees without control groups. Their processes are found in /proc: by session, ancestry, a cookie in the environment,
- * the output pipe they hold, and as orphans that the kernel gave us as their new parent. A process that none of this finds is
- * reported if its working directory is in the workspace.
+ * the output pipe they hold, and as orphans that the kernel gave us as their new parent. remains.ts reports what none of this
+ * finds.
  */
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
@@ -19,6 +19,7 @@ import {
   workingDirectory,
 } from "#/host/proc.ts";
 import { signalGroup } from "#/lib/process-group.ts";
+import { isInside } from "./remains.ts";
 import type { Subreaper } from "./subreaper.ts";
 import {
   type Killed,
@@ -80,7 +81,7 @@ export class SweepTrees implements ProcessTrees {
 }
 
 class SweepTree implements ProcessTree {
-  readonly warnings: string[];
+  readonly warnings: readonly string[];
   readonly workspace: string;
   readonly #trees: SweepTrees;
   readonly #cookie: string;
@@ -91,7 +92,7 @@ class SweepTree implements ProcessTree {
   readonly #members = new Set<string>();
   #output: string | undefined;
 
-  constructor(trees: SweepTrees, workspace: string, created: number, warnings: string[]) {
+  constructor(trees: SweepTrees, workspace: string, created: number, warnings: readonly string[]) {
     this.#trees = trees;
     this.workspace = workspace;
     this.#created = created;
@@ -131,9 +132,7 @@ class SweepTree implements ProcessTree {
   }
 
   async kill(): Promise<Killed> {
-    const killed = await killAll(() => this.#find());
-    await this.#reportStrangers();
-    return killed;
+    return await killAll(() => this.#find());
   }
 
   async outOfMemory(): Promise<boolean> {
@@ -184,20 +183,6 @@ class SweepTree implements ProcessTree {
     const owner = [...this.#trees.live].find((tree) => isInside(directory, tree.workspace));
     return owner ? owner === this : this.#trees.live.size === 1;
   }
-
-  /** A process in the workspace that isn't known to be ours can be a person's shell: it is reported, not killed. */
-  async #reportStrangers(): Promise<void> {
-    for (const stat of await listProcesses()) {
-      if (stat.started < this.#created || isDead(stat)) continue;
-      // Skips the agent itself and its own children.
-      if (stat.pid === process.pid || stat.parent === process.pid) continue;
-      if (this.#members.has(identity(stat)) || !isInside(await workingDirectory(stat.pid), this.workspace))
-        continue;
-      const { pid, command } = await describeProcess(stat);
-      const line = `process ${pid} (${command}) works in the workspace, may belong to this build, and was left running`;
-      if (!this.warnings.includes(line)) this.warnings.push(line);
-    }
-  }
 }
 
 /** How many processes a record lists. */
@@ -228,7 +213,3 @@ async function killAll(find: () => Promise<ProcessStat[]>) {
 }
 
 const identity = (stat: ProcessStat): string => `${stat.pid} ${stat.started}`;
-
-function isInside(directory: string | undefined, workspace: string): boolean {
-  return directory !== undefined && (directory === workspace || directory.startsWith(`${workspace}/`));
-}

@@ -164,7 +164,16 @@ const lab: Record<string, SchemaObject> = {
     state: { enum: ["ready", "held"] },
     reasons: texts,
     functions: texts,
-    executors: { type: "array", items: object({ index: count }, { build: ref("BuildStatus") }) },
+    executors: {
+      type: "array",
+      items: object(
+        { index: count },
+        {
+          build: ref("BuildStatus"),
+          blockedBy: described({ type: "array", items: count }, "Processes of a build that can't be killed."),
+        },
+      ),
+    },
     waiting: described({ type: "array", items: ref("BuildStatus") }, "Builds that wait for an executor."),
   }),
   BuildStatus: object({ ...identity, phase: text, progress: count, assigned: time }),

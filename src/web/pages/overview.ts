@@ -77,7 +77,12 @@ function nodeState({ state, reasons }: NodeStatus): Html {
 
 function executors({ executors, waiting }: NodeStatus): Html[] {
   return [
-    ...executors.map(({ build }) => (build ? buildLink(build) : html`<span class="quiet">idle</span>`)),
+    ...executors.map(({ build, blockedBy }) => {
+      if (build) return buildLink(build);
+      return blockedBy
+        ? badge("warn", `held by processes ${blockedBy.join(", ")}`)
+        : html`<span class="quiet">idle</span>`;
+    }),
     ...waiting.map((build) => html`${buildLink(build)} <span class="quiet">waiting</span>`),
   ].map((content) => html`<div class="executor">${content}</div>`);
 }

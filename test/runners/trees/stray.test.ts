@@ -1,12 +1,14 @@
 /** Where nothing helps, neither a control group nor the kernel's adoption, a stray process is at least named. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { watchForStrangers } from "#/runners/trees/remains.ts";
 import { processesMarked } from "../../support/processes.ts";
 import { all } from "./artists.ts";
 import { Lab } from "./lab.ts";
 
 test("sweep without subreaper: what can't be reached is named in the record", async () => {
   await using lab = await Lab.open("sweep without subreaper");
+  const reportStrangers = await watchForStrangers(lab.folder);
   const ending = await lab.run(`${all}\nexit 0`).ending;
   const stray = processesMarked(lab.marker);
   try {
@@ -14,7 +16,7 @@ test("sweep without subreaper: what can't be reached is named in the record", as
     const pid = Number.parseInt(stray[0] ?? "", 10);
     assert.deepEqual(ending.survivors, []);
     assert.match(
-      ending.warnings.join("\n"),
+      (await reportStrangers([])).join("\n"),
       new RegExp(`process ${pid} \\(/usr/bin/perl .*works in the workspace`),
     );
   } finally {

@@ -277,7 +277,7 @@ test("a file on its way to a board when the agent is killed is gone after the ne
   assert.equal((await next.status()).state, "running");
 });
 
-test("a port that goes away counts as a loss", async () => {
+test("a port that goes away counts as a loss, on the metrics page too", async () => {
   await using board = await startNetworkBoard();
   await using server = new JobServer();
   await using folder = await temporaryFolder();
@@ -288,4 +288,7 @@ test("a port that goes away counts as a loss", async () => {
   await becomes(agent, "mcu-1", "ready", 2);
   const [device] = await devices(agent);
   assert.equal(device?.counters.losses, 1);
+  const { url } = await agent.logged("the pages are at");
+  const metrics = await (await fetch(`${url}/metrics`)).text();
+  assert.match(metrics, /^labgear_serial_losses_total\{device="mcu-1"\} 1$/m);
 });

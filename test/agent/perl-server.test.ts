@@ -1,6 +1,7 @@
 /** The agent against the Perl job server, which knows neither GRAB_JOB_UNIQ nor WORK_DATA. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { BuildKey } from "#/exchange/key.ts";
 import { TestAgent } from "../support/agent.ts";
 import { functions, gearman, object, submit } from "../support/clients.ts";
 import { lacks } from "../support/parts.ts";
@@ -14,6 +15,7 @@ host: { classes: [lab1], executors: 2 }
 jobs:
   pass: { run: "echo out" }
   fail: { run: "exit 3" }
+  takes: { inputs: { app: { max: 1MiB, optional: true } }, run: "true" }
   wait: { run: "echo waiting; exec sleep 300", grace: 1s }
 `;
 
@@ -57,6 +59,17 @@ test("the object with the result comes with WORK_COMPLETE, though WORK_DATA does
   assert.equal(end?.type, "complete");
   const { name, result, manager } = object(end);
   assert.deepEqual({ name, result, manager }, { name: "pass", result: "SUCCESS", manager: "box7" });
+});
+
+test("an input can't be sent through it, which the build says at once", { skip }, async () => {
+  const LABGEAR_INPUTS = JSON.stringify([{ name: "app", size: 1, sha256: "0".repeat(64) }]);
+  const parameters = { ZUUL_UUID: "p-takes", LABGEAR_KEY: BuildKey.generate().publicKey, LABGEAR_INPUTS };
+  assert.notEqual((await run("build:takes", JSON.stringify(parameters))).exitCode, 0);
+  const { result, ending } = (await agent.record("takes", 1)) as { result: string; ending: object };
+  const reason =
+    "the input app can't be sent: this job server passes no data on to clients, so none can be asked for a file; use gearmand";
+  assert.deepEqual([result, ending], ["FAILURE", { kind: "failed", reason, cause: "input" }]);
+  assert.equal((await run("build:takes", JSON.stringify({ ZUUL_UUID: "p-none" }))).exitCode, 0);
 });
 
 test("functions stay registered and stop by ZUUL_UUID is answered while every executor is busy", {

@@ -4,6 +4,7 @@ import { after, before, test } from "node:test";
 import { TestAgent } from "../support/agent.ts";
 import { type Certificate, makeCa, makeCertificate } from "../support/certificates.ts";
 import { gearman, object, submit } from "../support/clients.ts";
+import { announce, fetchAll, send, submitWith } from "../support/exchange.ts";
 import { lacks } from "../support/parts.ts";
 import { startGearmand, startStunnel, temporaryFolder } from "../support/servers.ts";
 
@@ -36,6 +37,7 @@ host: { classes: [lab1] }
 tls: ${JSON.stringify(tls)}
 jobs:
   pass: { run: "echo out" }
+  takes: { inputs: { app: { max: 1MiB } }, run: 'cat "$LABGEAR_INPUT_APP"' }
   wait: { run: "exec sleep 300" }
 `;
 
@@ -49,16 +51,21 @@ async function refused(tls: object, message: RegExp): Promise<void> {
   const [server] = (await agent.status()).servers;
   assert.match(server?.status ?? "", message, "the agent goes on, and its status says why");
   const told = agent.log.filter(({ code }) => code === "TLS");
-  assert.ok(
-    told.length <= 2,
-    `the same failure is told once by the manager and the executor: ${told.length}`,
-  );
+  assert.ok(told.length <= 3, `the same failure is told once by each connection: ${told.length}`);
 }
 
 test("a build passes and a stop works through TLS with a client's certificate", { skip }, async () => {
   const tls = { ca: ca.cert, cert: box.cert, key: box.key };
   await using agent = await TestAgent.start({ yaml: yaml(tls), ports: [secure] });
   assert.equal((await gearman(plain, ["-f", "build:pass:lab1", "-u", "t-pass", "{}"])).exitCode, 0);
+  const server = { host: "127.0.0.1", port: plain };
+  const bytes = Buffer.from("over TLS\n");
+  const sent = await submitWith(plain, "build:takes", [announce("app", bytes)]);
+  await sent.dataPackets(2);
+  await send(server, "box7", sent, "app", bytes);
+  await sent.ended;
+  const console = await fetchAll(server, "box7", { uuid: sent.uuid }, "console", sent.key);
+  assert.match(console.bytes.toString(), /^over TLS$/m);
   const build = await submit(plain, { function: "build:wait", unique: "t-wait", data: "{}" });
   await build.started;
   assert.equal((await gearman(plain, ["-f", "stop:box7", "t-wait"])).exitCode, 0);

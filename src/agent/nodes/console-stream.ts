@@ -1,12 +1,13 @@
 /**
- * The console as WORK_DATA packets for a client that asked with LABGEAR_STREAM=1: at most 4 a second, 64 KiB each, and the rest
+ * The console as WORK_DATA packets for a client that asked with LABGEAR_STREAM=1: at most 20 a second, 64 KiB each, and the rest
  * at the end without a pause. It follows the file, so it never slows the build; a client that falls behind misses a piece, and
  * sees by the offsets which one.
  */
 import { open } from "node:fs/promises";
 import type { ConsoleLog } from "#/builds/console/log.ts";
 
-const packetIntervalMs = 250;
+/** Only a flood meets it: the first line after a pause goes out at once. */
+const packetIntervalMs = 50;
 /** Of a packet's JSON object. */
 const maxPacketBytes = 64 * 1024;
 /** Of the text in it; the rest is for the keys and the offset. */

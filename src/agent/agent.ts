@@ -3,7 +3,7 @@ import type { Build } from "#/builds/build.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import type { WorkerCounts } from "#/gearman/worker/worker.ts";
-import { hardwareClasses } from "#/host/hardware.ts";
+import { hardwareClasses } from "#/host/identity.ts";
 import type { Log } from "#/lib/log.ts";
 import type { AgentStatus } from "#/lib/status.ts";
 import type { Devices } from "./devices.ts";

@@ -1,7 +1,7 @@
 /**
  * Masks secrets in a stream of bytes, wherever its chunks are cut: as they are, and in the encodings that tools print them in. Pure.
  */
-import { secretLines } from "#/lib/secret.ts";
+import { secretLines } from "#/lib/environment.ts";
 
 const mask = Buffer.from("[masked]");
 

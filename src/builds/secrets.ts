@@ -1,7 +1,7 @@
 /** The secrets of a build: files that only its user can read, or variables, for as long as it runs; and what masks them. */
 import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { maxSecretsBytes, secretProblem } from "#/lib/secret.ts";
+import { maxSecretsBytes, secretProblem } from "#/lib/environment.ts";
 import { BuildError } from "./errors.ts";
 import { Masker } from "./masker.ts";
 

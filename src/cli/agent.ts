@@ -4,10 +4,8 @@ import { startAgent } from "#/agent/compose.ts";
 import { defaultConfigFile, loadConfig } from "#/config/load.ts";
 import { ControlClient, defaultControl } from "#/control/client.ts";
 import { ownCommandLine } from "#/host/executable.ts";
-import { releaseMemory } from "#/host/memory.ts";
-import { loadSystemCalls } from "#/host/syscalls.ts";
-import type { Log } from "#/lib/log.ts";
-import { createLog, type LogLevel, logLevels } from "#/lib/log.ts";
+import { loadSystemCalls, releaseMemory } from "#/host/syscalls.ts";
+import { createLog, type Log, type LogLevel, logLevels } from "#/lib/log.ts";
 import { newCommand } from "./options.ts";
 import { followSystem } from "./service.ts";
 

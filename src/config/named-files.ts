@@ -1,6 +1,6 @@
 /** The files that the configuration names: certificates, keys, passwords and tokens. They must exist and be readable. */
 import { accessSync, constants, readFileSync, statSync } from "node:fs";
-import { maxSecretBytes, secretProblem, secretTooLong } from "#/lib/secret.ts";
+import { maxSecretBytes, secretProblem, secretTooLong } from "#/lib/environment.ts";
 import { shown } from "#/lib/text.ts";
 import type { Finding, Path } from "./errors.ts";
 

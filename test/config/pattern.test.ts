@@ -1,7 +1,7 @@
 /** Which patterns a configuration may have, and what is said of the others. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { patternProblem } from "../../src/config/pattern.ts";
+import { patternProblem } from "#/config/kinds.ts";
 
 test("patterns that can be matched", () => {
   for (const pattern of [

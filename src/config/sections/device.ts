@@ -2,10 +2,9 @@
 import type { SchemaObject } from "ajv";
 import { didYouMean, inWords, shown } from "#/lib/text.ts";
 import type { At, Finding } from "../errors.ts";
-import { kinds, matching, milliseconds } from "../kinds.ts";
+import { kinds, matching, milliseconds, pattern } from "../kinds.ts";
 import { entries, type Mapping, mapping, texts } from "../merge.ts";
 import { checkPassword, type ResolveFile } from "../named-files.ts";
-import { pattern } from "../pattern.ts";
 import {
   checkPort,
   checkSharedPort,

@@ -1,7 +1,6 @@
 /** A job's `firmware`: an image is built and flashed, and the console's output gives the verdict. */
 import type { SchemaObject } from "ajv";
-import { type Kind, kinds, matching, milliseconds } from "../kinds.ts";
-import { pattern } from "../pattern.ts";
+import { type Kind, kinds, matching, milliseconds, pattern } from "../kinds.ts";
 
 /** The harness that reads the verdict from the console's output. */
 export type VerdictConfig = (

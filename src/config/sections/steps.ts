@@ -2,9 +2,8 @@
 import type { SchemaObject } from "ajv";
 import { inWords, shown } from "#/lib/text.ts";
 import type { At, Finding } from "../errors.ts";
-import { checked, type Kind, kinds, matching, milliseconds } from "../kinds.ts";
+import { checked, type Kind, kinds, matching, milliseconds, pattern } from "../kinds.ts";
 import { entries, type Mapping, mapping } from "../merge.ts";
-import { pattern } from "../pattern.ts";
 import type { Device } from "./device.ts";
 import { needsControlLines } from "./port.ts";
 

@@ -1,7 +1,10 @@
-/** Classes of the host from its hardware: the architecture, and the board's or machine's model. */
+/** What this box is: the classes of its hardware, its names and addresses on the network. */
+
+import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
-import { arch } from "node:os";
+import { arch, hostname, networkInterfaces } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 
 /** In characters, for each class. */
 const maxLength = 63;
@@ -85,4 +88,23 @@ function slug(text: string): string {
     .replace(/[^a-z0-9.]+/g, "-")
     .slice(0, maxLength)
     .replace(/^[-.]+|[-.]+$/g, "");
+}
+
+export interface HostFacts {
+  readonly hostname: string;
+  readonly fqdn: string;
+  /** Without loopback and link-local ones. */
+  readonly ips: readonly string[];
+}
+
+/** The resolver has two seconds for the full name; after that the short one is used. */
+export async function hostFacts(): Promise<HostFacts> {
+  const asked = await promisify(execFile)("hostname", ["--fqdn"], { timeout: 2000 }).catch(() => undefined);
+  const name = asked?.stdout.trimEnd() ?? "";
+  const fqdn = /^[\w.-]+$/.test(name) ? name : hostname();
+  const ips = Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .filter(({ internal, address }) => !internal && !/^(fe80:|169\.254\.)/.test(address))
+    .map(({ address }) => address);
+  return { hostname: hostname(), fqdn, ips };
 }

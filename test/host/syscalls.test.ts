@@ -3,8 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { execPath } from "node:process";
 import { test } from "node:test";
-import { cleanMappings, releaseMemory } from "#/host/memory.ts";
-import { loadSystemCalls } from "#/host/syscalls.ts";
+import { cleanMappings, loadSystemCalls, releaseMemory } from "#/host/syscalls.ts";
 
 const filePages = () =>
   Number(/^RssFile:\s+(\d+) kB$/m.exec(readFileSync("/proc/self/status", "latin1"))?.[1]);

@@ -18,7 +18,7 @@ const groups: Record<string, Record<string, Entry>> = {
     demo: { summary: "run a whole lab on loopback and show a build", load: () => import("./demo/demo.ts") },
   },
   "Talk to a job server": {
-    build: { summary: "run a build and follow its output", load: () => import("./build.ts") },
+    build: { summary: "run a build and follow its output", load: () => import("./build/command.ts") },
     stop: { summary: "stop a running build", load: () => import("./stop.ts") },
     functions: { summary: "what is registered, queued and running", load: () => import("./functions.ts") },
   },

@@ -18,6 +18,8 @@ export const exitCodes = {
   noResult: 5,
   notRegistered: 6,
   noServer: 7,
+  /** The build waited too long in the queue; it won't run. */
+  gaveUp: 8,
   /** 128 + SIGINT, as shells have it. */
   interrupted: 130,
 } as const;

@@ -43,26 +43,32 @@ describe("build", { skip }, () => {
     await server?.[Symbol.asyncDispose]();
   });
 
-  test("0 for SUCCESS: the output as it is, and plain lines around it", async () => {
+  test("0 for SUCCESS: standard output is the build's as it is, our lines are on standard error", async () => {
     const { exitCode, stdout, stderr } = await build("pass");
-    assert.deepEqual([exitCode, stderr], [0, ""]);
-    const number = "pass#\\d+ runs on box8: http://127\\.0\\.0\\.1:\\d+/builds/pass/\\d+";
-    assert.match(
-      stdout,
-      new RegExp(`^pass is queued as [0-9a-f]{32}\\n${number}\\nout\\nerr\\nSUCCESS after .*s\\n$`),
-    );
+    assert.deepEqual([exitCode, stdout], [0, "out\nerr\n"]);
+    const url = "http://127\\.0\\.0\\.1:\\d+/builds/pass/\\d+";
+    const lines = [
+      "pass is queued as [0-9a-f]{32}",
+      `pass#\\d+ runs on box8: ${url}`,
+      `SUCCESS after .*s; pass#\\d+ on box8: ${url}`,
+    ];
+    assert.match(stderr, new RegExp(`^${lines.join("\\n")}\\n$`));
   });
 
   test("1 for FAILURE, 4 for TIMED_OUT", async () => {
     const failed = await build("fail");
     assert.equal(failed.exitCode, 1);
+    assert.equal(failed.stdout, "[labgear] the job ended with exit code 3\n");
     assert.match(
-      failed.stdout,
-      /^\[labgear\] the job ended with exit code 3\nFAILURE after .*s: the job ended with exit code 3\n$/m,
+      failed.stderr,
+      /^FAILURE after .*s: the job ended with exit code 3 \(failed\); fail#\d+ on box8: http:\S+\n$/m,
     );
     const late = await build("slow");
     assert.equal(late.exitCode, 4);
-    assert.match(late.stdout, /^TIMED_OUT after .*s: the job's timeout of 1s ran out\n$/m);
+    assert.match(
+      late.stderr,
+      /^TIMED_OUT after .*s: the job's timeout of 1s ran out \(timeout\); slow#\d+ on box8: /m,
+    );
   });
 
   test("--node takes a class or a name; one that isn't there is not registered", async () => {
@@ -74,12 +80,14 @@ describe("build", { skip }, () => {
 
   test("-p sends parameters, values with = and new lines too; a name in the job's list is in its environment", async () => {
     const given = ["-p", "COLOUR=a=b", "-p", "TWO=x\ny", "-p", "EMPTY=", "-p", "ZUUL_UUID=mine-1"];
-    const { stdout } = await build("show", ...given);
-    assert.match(stdout, /^show is queued as mine-1$/m);
-    assert.match(stdout, /^colour=a=b$/m);
+    const { stdout, stderr } = await build("show", ...given, "--client-timeout", "0");
+    assert.match(stderr, /^show is queued as mine-1$/m);
+    assert.equal(stdout, "colour=a=b\n");
     const { parameters } = await agent.record("show", 1);
     await assert.rejects(agent.file("show", 1, "parameters.json"), { code: "ENOENT" }, "gone with the build");
-    assert.deepEqual(parameters, {
+    const { LABGEAR_KEY: key, ...sent } = parameters as Record<string, string>;
+    assert.equal(key, "[masked]");
+    assert.deepEqual(sent, {
       ...{ ZUUL_UUID: "mine-1", LABGEAR_STREAM: "1", COLOUR: "a=b", TWO: "x\ny", EMPTY: "" },
     });
   });
@@ -96,20 +104,25 @@ describe("build", { skip }, () => {
     assert.equal(created?.job, "pass");
     const started = events.find(({ event }) => event === "started");
     assert.deepEqual([started?.name, started?.manager, started?.node_name], ["pass", "box8", "box8"]);
-    assert.deepEqual(events.at(-1), { event: "ended", result: "SUCCESS" });
+    const { event: _, ...facts } = started ?? {};
+    assert.deepEqual(events.at(-1), {
+      ...{ event: "ended", result: "SUCCESS", reason: "the job passed", cause: "passed" },
+      ...facts,
+    });
   });
 
   test("an unfinished line is finished before ours; the job's own escape sequences pass", async () => {
-    const { stdout } = await build("odd");
-    assert.ok(stdout.includes("\n\u001b[31mred no newline\nSUCCESS after"), JSON.stringify(stdout));
-    assert.equal(stdout.split("\u001b").length, 2, "none of ours in a pipe");
+    const { stdout, stderr } = await build("odd");
+    assert.equal(stdout, "\u001b[31mred no newline");
+    assert.match(stderr, /\n\nSUCCESS after/);
+    assert.ok(!stderr.includes("\u001b"), "none of ours in a pipe");
   });
 
   test("--detach returns at once, and says how to find the build again", async () => {
-    const { exitCode, stdout } = await build("pass", "--detach");
-    assert.equal(exitCode, 0);
+    const { exitCode, stdout, stderr } = await build("pass", "--detach");
+    assert.deepEqual([exitCode, stdout], [0, ""]);
     const [, uuid = ""] =
-      /^pass is queued as (\S+)\nfind it with `labgear log UUID -f`[^\n]*\n$/.exec(stdout) ?? [];
+      /^pass is queued as (\S+)\nfind it with `labgear log UUID -f`[^\n]*\n$/.exec(stderr) ?? [];
     const ended = await agent.logged((line) => line.uuid === uuid && line.msg.includes("ended"));
     assert.equal(ended.result, "SUCCESS");
     assert.equal((await agent.command("log", uuid)).stdout, "out\nerr\n");
@@ -121,8 +134,8 @@ describe("build", { skip }, () => {
       await running.until("stdout", "waiting\n");
       running.child.kill(signal);
       assert.equal(await running.ended, 3, running.stderr);
-      assert.match(running.stdout, /^stopping the build; press Ctrl-C again to leave/m);
-      assert.match(running.stdout, /^ABORTED after .*s: stopped from afar$/m);
+      assert.match(running.stderr, /^stopping the build; press Ctrl-C again to leave/m);
+      assert.match(running.stderr, /^ABORTED after .*s: stopped from afar \(stopped\); wait#\d+ on box8: /m);
     }
   });
 
@@ -130,10 +143,10 @@ describe("build", { skip }, () => {
     await using first = Running.start(["build", "wait", "--server", address()]);
     await first.until("stdout", "waiting\n");
     await using second = Running.start(["build", "wait", "--server", address(), "-p", "ZUUL_UUID=queued-1"]);
-    await second.until("stdout", "is queued as");
+    await second.until("stderr", "is queued as");
     second.child.kill("SIGINT");
     assert.equal(await second.ended, 3, second.stderr);
-    assert.match(second.stdout, /^ABORTED after .*: cancelled while it was queued$/m);
+    assert.match(second.stderr, /^ABORTED after .*: cancelled while it was queued$/m);
     first.child.kill("SIGINT");
     assert.equal(await first.ended, 3);
     assert.equal((await build("pass")).exitCode, 0);
@@ -147,7 +160,7 @@ describe("build", { skip }, () => {
     agent.child.kill("SIGSTOP");
     try {
       running.child.kill("SIGINT");
-      await running.until("stdout", "stopping the build");
+      await running.until("stderr", "stopping the build");
       running.child.kill("SIGINT");
       assert.equal(await running.ended, 130);
     } finally {
@@ -173,7 +186,7 @@ describe("build", { skip }, () => {
       ]);
       const { number } = await watched.started;
       const build = name === "number" ? `wait#${number}` : `stop-${name}`;
-      await running.until("stdout", "is queued as");
+      await running.until("stderr", "is queued as");
       const { exitCode, stdout } = await labgear(["stop", "box8", build, "--server", address()]);
       assert.deepEqual([exitCode, stdout], [0, `${build} is being stopped\n`]);
       assert.equal(await running.ended, 3);
@@ -197,7 +210,7 @@ describe("build", { skip }, () => {
     await using running = Running.start(["build", "fail", "--server", address()]);
     running.child.stdout?.destroy();
     assert.equal(await running.ended, 1, running.stderr);
-    assert.equal(running.stderr, "");
+    assert.match(running.stderr, /^FAILURE after/m);
   });
 
   test("functions shows what is registered, queued and running", async () => {
@@ -221,6 +234,6 @@ describe("build", { skip }, () => {
     await other.logged("ending when the running builds have ended");
     other.child.kill("SIGTERM");
     assert.equal(await running.ended, 5, running.stderr);
-    assert.match(running.stdout, /^no result after .*: the agent is going down; run it again$/m);
+    assert.match(running.stderr, /^no result after .*: the agent is going down \(box\); wait9#1 on box9: /m);
   });
 });

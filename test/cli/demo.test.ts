@@ -48,7 +48,7 @@ test("demo stays up, the commands that it prints work, and Ctrl-C ends it", asyn
     }
     const { exitCode, stdout, stderr } = await labgear(line.split(" "));
     assert.equal(exitCode, 0, stderr);
-    assert.match(stdout, /demo|board-1/, line);
+    assert.match(stdout + stderr, /demo|board-1/, line);
   }
   demo.child.kill("SIGINT");
   assert.equal(await demo.ended, 0);

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { followBuild } from "#/cli/follow.ts";
+import { ShownConsole } from "#/cli/build/console.ts";
+import { followBuild } from "#/cli/build/follow.ts";
 import type { JobEvent } from "#/gearman/client/client.ts";
 
 setFlagsFromString("--expose-gc");
@@ -23,7 +24,8 @@ test("following 200,000 events keeps nothing of them", async () => {
     }
   }
   const renderer = { show() {}, [Symbol.dispose]() {} };
-  await followBuild(progress(), { renderer, stop: async () => "stopping" });
+  const console = new ShownConsole({ show() {}, warn() {}, results: async () => undefined });
+  await followBuild(progress(), { renderer, console, stop: async () => "stopping" });
   const [, half = 0, all = 0] = heap;
   // A reaction on a promise that stays is some 100 bytes, so 10 MB for the second half.
   assert.ok(all - half < 2_000_000, `the heap grew from ${half} to ${all} bytes`);

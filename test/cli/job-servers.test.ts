@@ -119,36 +119,69 @@ describe("which server", { skip: lacks("gearmand") }, () => {
   });
 });
 
-test("7 when the line is lost in the middle of a build", { skip: lacks("gearmand") }, async () => {
-  await using server = await startGearmand();
-  await using box = await startWorker([server], ["build:here"]);
-  const sockets = new Set<Socket>();
-  await using proxy = await startRawServer((socket) => {
-    sockets.add(socket);
-    socket
-      .pipe(connect(server.port, server.host))
-      .on("error", () => {})
-      .pipe(socket);
+describe("a line that is lost in the middle of a build", { skip: lacks("gearmand") }, () => {
+  /** In front of a job server; its connections can be cut. */
+  const startProxy = async (server: { port: number; host: string }) => {
+    const sockets = new Set<Socket>();
+    const proxy = await startRawServer((socket) => {
+      sockets.add(socket);
+      socket
+        .pipe(connect(server.port, server.host))
+        .on("error", () => {})
+        .pipe(socket);
+    });
+    const cut = () => {
+      for (const socket of sockets) socket.destroy();
+    };
+    return { port: proxy.port, cut, [Symbol.asyncDispose]: () => proxy[Symbol.asyncDispose]() };
+  };
+
+  test("7 when it doesn't come back", async () => {
+    await using server = await startGearmand();
+    await using box = await startWorker([server], ["build:here"]);
+    await using proxy = await startProxy(server);
+    const args = ["build", "here", "--client-timeout", "5s", "--server", `127.0.0.1:${proxy.port}`];
+    await using running = Running.start(args);
+    const job = await box.jobs.next();
+    await running.until("stderr", "is queued as");
+    await proxy[Symbol.asyncDispose]();
+    assert.equal(await running.ended, 7);
+    assert.match(running.stderr, /^\[[^\n]* closed the connection[^\n]*; trying to come back\]$/m);
+    assert.match(
+      running.stderr,
+      /\nlabgear: [^\n]* closed the connection[^\n]*; the build may still be running\n$/,
+    );
+    job.done();
   });
-  await using running = Running.start(["build", "here", "--server", `127.0.0.1:${proxy.port}`]);
-  const job = await box.jobs.next();
-  await running.until("stdout", "is queued as");
-  for (const socket of sockets) socket.destroy();
-  assert.equal(await running.ended, 7);
-  assert.match(
-    running.stderr,
-    /^labgear: [^\n]* closed the connection[^\n]*; the build may still be running\n$/,
-  );
-  job.done();
+
+  test("a queued build, which went with its client, is submitted once more", async () => {
+    await using server = await startGearmand();
+    await using box = await startWorker([server], ["build:here", "build:before"]);
+    await using before = Running.start(["build", "before", "--server", `127.0.0.1:${server.port}`]);
+    const first = await box.jobs.next();
+    await using proxy = await startProxy(server);
+    await using running = Running.start(["build", "here", "--server", `127.0.0.1:${proxy.port}`]);
+    await running.until("stderr", "is queued as");
+    proxy.cut();
+    await running.until("stderr", "the line is back; the build is queued again");
+    first.complete('{"result":"SUCCESS"}');
+    first.done();
+    assert.equal(await before.ended, 0, before.stderr);
+    const job = await box.jobs.next();
+    job.complete('{"result":"SUCCESS"}');
+    job.done();
+    assert.equal(await running.ended, 0, running.stderr);
+    assert.equal(box.jobs.all.length, 2);
+  });
 });
 
 describe("the reason of an exception", () => {
   const build = async (server: { port: number }) => {
-    const { exitCode, stdout, stderr } = await bounded(
+    const { exitCode, stderr } = await bounded(
       labgear(["build", "here", "--server", `127.0.0.1:${server.port}`]),
     );
     assert.equal(exitCode, 1, stderr);
-    assert.match(stdout, /^FAILURE after .*: no such \\u\{1b\}board$/m);
+    assert.match(stderr, /^FAILURE after .*: no such \\u\{1b\}board$/m);
   };
   const onJob = async (job: { exception(text: string): void; fail(): void }) => {
     job.exception("no such \u001bboard");
@@ -205,10 +238,9 @@ test("a hostile worker can't steer the terminal but by the console", {
   });
   const args = ["build", "here", "--server", `127.0.0.1:${server.port}`];
   const { exitCode, stdout, stderr } = await labgear(args);
-  assert.deepEqual([exitCode, stderr], [1, ""]);
+  assert.deepEqual([exitCode, stdout], [1, "text\nmore\n"]);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the ones that must not be there
-  assert.doesNotMatch(stdout, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
-  assert.match(stdout, /^text\nmore$/m);
+  assert.doesNotMatch(stderr, /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
   const json = await labgear([...args, "--json"]);
   for (const line of json.stdout.trim().split("\n")) JSON.parse(line);
   await using terminal = Running.onTerminal(args, { columns: 60 });

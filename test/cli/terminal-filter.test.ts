@@ -1,7 +1,7 @@
 /** What `labgear log`, `build` and `console` let through to a terminal. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { chooseRenderer } from "#/cli/render.ts";
+import { chooseRenderer } from "#/cli/build/render.ts";
 import { TerminalFilter } from "#/cli/terminal.ts";
 import { seeded } from "../support/random.ts";
 
@@ -75,7 +75,7 @@ test("JSON lines have no control characters, whatever the console has", () => {
     return true;
   };
   const out = { write, isTTY: true };
-  using renderer = chooseRenderer(out, { json: true });
+  using renderer = chooseRenderer({ output: out, own: out }, { json: true });
   renderer.show({ event: "output", text: `${esc}]0;x\u0007\u009b6n\u007fé` });
   assert.match(written, /^\P{Cc}*\n$/u);
   assert.deepEqual(JSON.parse(written), { event: "output", text: `${esc}]0;x\u0007\u009b6n\u007fé` });

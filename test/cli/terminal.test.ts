@@ -48,14 +48,14 @@ describe("on a terminal", { skip: lacks("gearmand") }, () => {
     await server?.[Symbol.asyncDispose]();
   });
 
-  const start = (job: string, columns = 60, env: NodeJS.ProcessEnv = {}) =>
+  const start = (job: string, columns = 120, env: NodeJS.ProcessEnv = {}) =>
     Running.onTerminal(["build", job, "--server", `127.0.0.1:${server.port}`], { columns, env });
 
   test("a line of progress is drawn below the output, and nothing of it is left at the end", async () => {
     await using running = start("lines");
     assert.equal(await running.ended, 0, running.stdout);
     assert.match(running.stdout, /lines#1 [━╌]{20} \d+ % /);
-    const screen = new Screen(60).write(running.stdout);
+    const screen = new Screen(120).write(running.stdout);
     assert.match(screen.lines[0] ?? "", /^lines is queued as/);
     assert.deepEqual(screen.lines.slice(-4, -1), ["one", "two", screen.lines.at(-2)]);
     assert.match(screen.lines.at(-2) ?? "", /^SUCCESS after/);
@@ -79,7 +79,7 @@ describe("on a terminal", { skip: lacks("gearmand") }, () => {
     await running.until("stdout", /wait#\d+ [━╌]{20}/);
     running.child.stdin?.write("\u0003");
     assert.equal(await running.ended, 3, running.stdout);
-    const screen = new Screen(60).write(running.stdout);
+    const screen = new Screen(120).write(running.stdout);
     assert.ok(!screen.lines.some((line) => /[━╌]/.test(line)), screen.lines.join("\n"));
     assert.match(screen.lines.at(-2) ?? "", /^ABORTED after/);
   });

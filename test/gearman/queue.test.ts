@@ -215,6 +215,23 @@ describe("a lost worker", () => {
   });
 });
 
+test("a place in line counts all queued jobs that the same workers get before", () => {
+  const { ask, line, submit } = bench();
+  ask(2, "CAN_DO", "f");
+  ask(2, "CAN_DO", "g");
+  ask(3, "CAN_DO", "h");
+  const running = submit(1, "f");
+  ask(2, "GRAB_JOB");
+  const mine = submit(1, "f");
+  const other = submit(1, "g");
+  submit(1, "h");
+  const later = submit(1, "f");
+  ask(1, "SUBMIT_JOB_HIGH", "g", "", "");
+  const place = (handle: string) => line(`show place ${handle}`).text;
+  assert.deepEqual([mine, other, later].map(place), ["OK 2\n", "OK 3\n", "OK 4\n"]);
+  assert.deepEqual([running, "H:nobody:1"].map(place), ["OK 0\n", "OK 0\n"]);
+});
+
 describe("clients that leave", () => {
   test("take their queued job along, unless another client wants it", () => {
     const { ask, leave, line, submit } = bench();

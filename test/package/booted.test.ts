@@ -129,13 +129,13 @@ for (const release of Object.keys(releases) as Release[]) {
       await until(`labgear status --json | grep -qF ${nextVersion}`);
       assert.equal(await box.sh("systemctl is-active labgear"), "active");
       assert.equal(
-        await box.sh("labgear build pass | grep -c SUCCESS; tail -1 /etc/labgear/labgear.yaml"),
+        await box.sh("labgear build pass 2>&1 | grep -c SUCCESS; tail -1 /etc/labgear/labgear.yaml"),
         "1\n# mine",
       );
 
       await box.install(made.now);
       await until(`labgear status --json | grep -qF '"${version}"'`);
-      assert.equal(await box.sh("labgear build pass | grep -c SUCCESS"), "1");
+      assert.equal(await box.sh("labgear build pass 2>&1 | grep -c SUCCESS"), "1");
       assert.equal(await box.sh("journalctl --no-pager --quiet -p err | cat"), "");
       await box.sh("labgear doctor");
 

@@ -10,10 +10,12 @@ import { JobServer } from "#/gearman/server/server.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { createLog } from "#/lib/log.ts";
 import { version } from "#/lib/version.ts";
+import { exitCodeOf, showEnding } from "../build/follow.ts";
+import { launchBuild } from "../build/launch.ts";
+import { chooseRenderer } from "../build/render.ts";
 import { exitCodes } from "../exit.ts";
-import { launchBuild } from "../launch.ts";
+
 import { newCommand } from "../options.ts";
-import { chooseRenderer } from "../render.ts";
 import { followSystem } from "../service.ts";
 import { onSignals } from "../signals.ts";
 import { DemoBoard } from "./board.ts";
@@ -110,8 +112,10 @@ async function run(once: boolean): Promise<number> {
 }
 
 async function build(server: ServerAddress, job: string, node: string): Promise<number> {
-  using renderer = chooseRenderer(process.stdout);
-  return await launchBuild(server, { job, node, parameters: {} }, renderer);
+  using renderer = chooseRenderer({ output: process.stdout, own: process.stdout });
+  const { ending } = await launchBuild(server, { job, node, parameters: {} }, renderer);
+  showEnding(renderer, ending);
+  return exitCodeOf(ending);
 }
 
 function lookAround(port: number, control: string, file: string): string {

@@ -116,6 +116,16 @@ export class Admin implements AsyncDisposable {
     return (await this.#ask("show unique jobs", "list", /^(.*)$/)).map(([unique = ""]) => unique);
   }
 
+  /**
+   * How many jobs are handed out before a queued one can be, and itself, over all functions of its workers. Only labgear's own server
+   * knows this command.
+   * @returns undefined when the job isn't queued
+   */
+  async placeOf(handle: string): Promise<number | undefined> {
+    const [row] = await this.#ask(`show place ${checkHandle(handle)}`, "line", /^OK (\d+)$/);
+    return Number(row?.[0]) || undefined;
+  }
+
   /** The server's version, in its own form; geard never answers this (TIMEOUT). */
   async version(): Promise<string> {
     const [row] = await this.#ask("version", "line", /^(?:OK (\S.*)|(v?[0-9].*))$/);
@@ -127,8 +137,7 @@ export class Admin implements AsyncDisposable {
    * @throws GearmanError REFUSED when the server has no such job, or doesn't know the command
    */
   async cancelJob(handle: string): Promise<void> {
-    if (!/^[!-~]+$/.test(handle)) throw new TypeError(`"${handle}" is no job handle`);
-    await this.#ask(`cancel job ${handle}`, "line", /^OK\b/);
+    await this.#ask(`cancel job ${checkHandle(handle)}`, "line", /^OK\b/);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -186,4 +195,10 @@ export class Admin implements AsyncDisposable {
       pending.resolve(pending.rows);
     }
   }
+}
+
+/** It becomes a word of a command. */
+function checkHandle(handle: string): string {
+  if (!/^[!-~]+$/.test(handle)) throw new TypeError(`"${handle}" is no job handle`);
+  return handle;
 }

@@ -25,6 +25,22 @@ export function nextJob(worker: Member): Job | undefined {
   return undefined;
 }
 
+/** The place of a queued job among those that its workers get before it: see nextJob(). */
+export function placeOf(job: Job, jobs: Iterable<Job>): number {
+  const rivals = new Set([
+    job.function,
+    ...[...job.function.workers].flatMap((worker) => [...worker.abilities.keys()]),
+  ]);
+  const rank = priorities.indexOf(job.priority);
+  let place = 1;
+  for (const other of jobs) {
+    if (other.state.kind !== "queued" || !rivals.has(other.function)) continue;
+    const otherRank = priorities.indexOf(other.priority);
+    if (otherRank < rank || (otherRank === rank && other.order < job.order)) place += 1;
+  }
+  return place;
+}
+
 /** A function stays when its workers and jobs are gone, as in gearmand; at the limit an idle one makes way. */
 export class FunctionTable implements Iterable<JobFunction> {
   readonly #functions = new Map<string, JobFunction>();

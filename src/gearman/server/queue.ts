@@ -1,6 +1,6 @@
 /** The job server's queue of jobs, with its workers and waiting clients: commands in, effects out; no sockets, no timers. */
 import type { PacketType } from "../wire/packet.ts";
-import { FunctionTable, maxNameLength, nextJob } from "./functions.ts";
+import { FunctionTable, maxNameLength, nextJob, placeOf } from "./functions.ts";
 import {
   type ConnectionId,
   fromKey,
@@ -130,6 +130,12 @@ export class JobQueue {
     member.sleep = "asleep";
     if (nextJob(member)) this.#wake([member]);
     return this.#take();
+  }
+
+  /** How many jobs are handed out to the job's workers before it can be, and itself; 0 when it isn't queued. */
+  placeOf(handle: string): number {
+    const job = this.jobs.find(handle);
+    return job?.state.kind === "queued" ? placeOf(job, this.jobs) : 0;
   }
 
   /** Hands out the job of the highest priority over all the worker's functions, the oldest first; else NO_JOB. */

@@ -127,9 +127,9 @@ export interface ServerIdentity {
 }
 
 /**
- * Handles one admin line. Source: PROTOCOL of gearmand, "Administrative Protocol", and gearmand 1.1.20 as observed. Two
- * differences are on purpose: `cancel job` refuses a running job, since no packet stops its worker (after an OK, Zuul
- * would never send its stop:), and `shutdown` is refused from the network.
+ * Handles one admin line. Source: PROTOCOL of gearmand, "Administrative Protocol", and gearmand 1.1.20 as observed. `show
+ * place HANDLE` is its own. Two differences are on purpose: `cancel job` refuses a running job, since no packet stops its
+ * worker (after an OK, Zuul would never send its stop:), and `shutdown` is refused from the network.
  */
 export function handleLine(queue: JobQueue, line: string, identity: ServerIdentity): AdminReply {
   const words = Buffer.from(line).toString("latin1").split(/\s+/).filter(Boolean);
@@ -147,6 +147,7 @@ export function handleLine(queue: JobQueue, line: string, identity: ServerIdenti
       return say(`OK ${identity.pid}\n`);
     case "show":
       if (verb === "jobs" && !name) return list(queue.jobs, jobLine);
+      if (verb === "place" && name && rest.length === 0) return say(`OK ${queue.placeOf(name)}\n`);
       if (verb === "unique" && name === "jobs" && rest.length === 0) return list(queue.jobs, uniqueLine);
       return say("ERR UNKNOWN_SHOW_ARGUMENTS\r\n");
     case "cancel":

@@ -1,12 +1,16 @@
 /** Follows a submitted build to its end and shows it; Ctrl-C stops the build. */
+import { isObject, type JsonObject } from "#/exchange/message.ts";
 import type { JobEvent } from "#/gearman/client/client.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
-import { CommandError, exitCodes } from "./exit.ts";
-import type { Renderer } from "./render.ts";
-import { onSignals } from "./signals.ts";
+import { formatDuration } from "#/lib/units.ts";
+import { CommandError, exitCodes } from "../exit.ts";
+import { onSignals } from "../signals.ts";
+import type { ShownConsole } from "./console.ts";
+import type { BuildFacts, Renderer } from "./events.ts";
 
 export interface FollowOptions {
   readonly renderer: Renderer;
+  readonly console: ShownConsole;
   /**
    * Stops the build at its manager, or takes it out of the job server's queue.
    * @returns unreported: it has been handed to an agent that hasn't said yet which one it is
@@ -15,10 +19,25 @@ export interface FollowOptions {
     manager: string | undefined,
     attempt: number,
   ) => Promise<"stopping" | "cancelled" | "unreported">;
+  /** How long it may wait in the queue; absent: for ever. */
+  readonly queueTimeoutMs?: number | undefined;
+  /** Called with each object of the agent that has the build, before it is shown. */
+  readonly onData?: (data: JsonObject) => void;
 }
 
 /** The build may move while it is stopped: an agent that dies gives it back to the queue. */
 const stopIntervalMs = 3000;
+
+/** How a followed build ended. */
+export interface Ending extends BuildFacts {
+  readonly result?: string;
+  readonly reason?: string;
+  readonly cause?: string;
+  /** Why this side gave the build up, if it did. */
+  readonly left?: Leaving;
+}
+
+type Leaving = "interrupted" | "queue-timeout";
 
 const codeByResult: Record<string, number> = {
   SUCCESS: exitCodes.success,
@@ -27,17 +46,25 @@ const codeByResult: Record<string, number> = {
   TIMED_OUT: exitCodes.timedOut,
 };
 
+export function showEnding(renderer: Renderer, { left: _, ...ending }: Ending): void {
+  renderer.show({ event: "ended", ...ending });
+}
+
+export function exitCodeOf({ result, left }: Ending): number {
+  if (left === "queue-timeout" && (result === undefined || result === "ABORTED")) return exitCodes.gaveUp;
+  return result === undefined ? exitCodes.noResult : (codeByResult[result] ?? exitCodes.failure);
+}
+
 /**
- * Shows a build until it ends. SIGINT and SIGTERM stop it; a second signal exits at once.
- * @returns the exit code
+ * Shows a build up to its end, which is the caller's to show. SIGINT and SIGTERM stop it; a second signal exits at once.
  * @throws CommandError noServer when the connection to the job server is lost
  */
-export async function followBuild(events: AsyncIterable<JobEvent>, options: FollowOptions): Promise<number> {
+export async function followBuild(events: AsyncIterable<JobEvent>, options: FollowOptions): Promise<Ending> {
   const follower = new Follower(options);
   using _signals = onSignals(["SIGINT", "SIGTERM"], () => follower.interrupt());
   using _follower = follower;
   try {
-    for await (const event of until(events, follower.cancelled)) follower.take(event);
+    for await (const event of until(events, follower.cancelled)) await follower.take(event);
     return await follower.end();
   } catch (cause) {
     if (!(cause instanceof GearmanError)) throw cause;
@@ -46,19 +73,24 @@ export async function followBuild(events: AsyncIterable<JobEvent>, options: Foll
   }
 }
 
+/**
+ * A build, as this side sees it:
+ *
+ *     queued ──first data──▶ running ──last packet──▶ ended
+ *        └──cancelled──▶ ended
+ *
+ * Leaving it (a signal, or a queue that took too long) cancels or stops it, whichever its state allows.
+ */
 class Follower implements Disposable {
   readonly #options: FollowOptions;
   readonly #cancelled = Promise.withResolvers<undefined>();
-  #manager: string | undefined;
+  readonly #queueTimer: NodeJS.Timeout | undefined;
+  /** From the first data on. */
+  #facts: BuildFacts | undefined;
+  #left: Leaving | undefined;
   #result: string | undefined;
   #reason: string | undefined;
   #cause: string | undefined;
-  /** How much of the console has been shown, or left out, in bytes. */
-  #offset = 0;
-  #leftOut = 0;
-  /** How to get the whole console. */
-  #whole: string | undefined;
-  #interrupted = false;
   #isCancelled = false;
   #attempts = 0;
   #stopping: Promise<void> | undefined;
@@ -69,6 +101,9 @@ class Follower implements Disposable {
 
   constructor(options: FollowOptions) {
     this.#options = options;
+    const { queueTimeoutMs } = options;
+    if (queueTimeoutMs !== undefined)
+      this.#queueTimer = setTimeout(() => this.#giveUp(queueTimeoutMs), queueTimeoutMs);
   }
 
   /** Resolves when the build was taken out of the queue: gearmand then sends WORK_FAIL, geard nothing. */
@@ -76,46 +111,58 @@ class Follower implements Disposable {
     return this.#cancelled.promise;
   }
 
-  take(event: JobEvent): void {
+  async take(event: JobEvent): Promise<void> {
     if (event.type === "status") this.#showProgress(event.numerator, event.denominator);
-    else if (event.type === "data" || event.type === "complete") this.#takeObject(parse(event.data));
+    else if (event.type === "data" || event.type === "complete") await this.#takeObject(parse(event.data));
     else if (event.type === "exception") {
       this.#result ??= "FAILURE";
       this.#reason = event.data.toString();
     }
   }
 
-  /** @returns the exit code */
-  async end(): Promise<number> {
+  async end(): Promise<Ending> {
     // gearmand sends WORK_FAIL before it answers the cancel.
     if (this.#result === undefined) await this.#stopping;
     if (this.#result === undefined && this.#isCancelled) {
       this.#result = "ABORTED";
       this.#reason = "cancelled while it was queued";
     }
-    if (this.#leftOut > 0 && this.#whole !== undefined) {
-      const text = `${this.#leftOut} bytes are not shown; the whole console: ${this.#whole}`;
-      this.#options.renderer.show({ event: "notice", text });
+    const { name, number, manager, url } = this.#facts ?? {};
+    const { leftOut } = this.#options.console;
+    if (leftOut > 0) {
+      const whole = `\`labgear log ${name}#${number}\` on ${manager}, or ${url}/console`;
+      this.#say(`${leftOut} bytes are not shown; the whole console: ${whole}`);
     }
     const [result, reason, cause] = [this.#result, this.#reason, this.#cause];
-    this.#options.renderer.show({
-      event: "ended",
+    return {
       ...(result !== undefined && { result }),
       ...(reason !== undefined && { reason }),
       ...(cause !== undefined && { cause }),
-    });
-    return result === undefined ? exitCodes.noResult : (codeByResult[result] ?? exitCodes.failure);
+      ...this.#facts,
+      ...(this.#left && { left: this.#left }),
+    };
   }
 
   interrupt(): void {
     const { renderer } = this.#options;
-    if (this.#interrupted) {
+    if (this.#left === "interrupted") {
       renderer[Symbol.dispose]();
       process.exit(exitCodes.interrupted);
     }
-    this.#interrupted = true;
     renderer.show({ event: "stopping", again: "press Ctrl-C again to leave without waiting" });
-    this.#stop();
+    this.#leave("interrupted");
+  }
+
+  #giveUp(queueTimeoutMs: number): void {
+    if (this.#facts || this.#left) return;
+    this.#say(`no node took it within ${formatDuration(queueTimeoutMs)}: giving up`);
+    this.#leave("queue-timeout");
+  }
+
+  #leave(why: Leaving): void {
+    this.#left = why;
+    this.#options.console.hurry();
+    if (!this.#stopping) this.#stop();
   }
 
   /** Tries until the build has ended. */
@@ -135,11 +182,11 @@ class Follower implements Disposable {
         return this.#cancelled.resolve(undefined);
       }
       if (outcome === "unreported" && this.#manager === undefined)
-        this.#say(
+        this.#sayOnce(
           "the build is running: it is stopped as soon as it reports where; see also `labgear stop --help`",
         );
     } catch (error) {
-      this.#say(`cannot stop it yet: ${(error as Error).message}`);
+      this.#sayOnce(`cannot stop it yet: ${(error as Error).message}`);
     }
     // Another attempt is under way when the build has moved meanwhile.
     if (this.#manager === manager && !this.#over) {
@@ -147,15 +194,18 @@ class Follower implements Disposable {
     }
   }
 
-  #say(text: string): void {
+  #sayOnce(text: string): void {
     if (this.#over || this.#notice === text) return;
     this.#notice = text;
+    this.#say(text);
+  }
+
+  #say(text: string): void {
     this.#options.renderer.show({ event: "notice", text });
   }
 
-  [Symbol.dispose](): void {
-    this.#over = true;
-    clearTimeout(this.#stopTimer);
+  get #manager(): string | undefined {
+    return this.#facts?.manager as string | undefined;
   }
 
   #showProgress(numerator: number, denominator: number): void {
@@ -163,35 +213,34 @@ class Follower implements Disposable {
     if (percent >= 0 && percent <= 100) this.#options.renderer.show({ event: "progress", percent });
   }
 
-  #takeObject(data: Record<string, unknown>): void {
-    if (typeof data.output === "string") this.#showOutput(data.output, data.offset);
-    else if (typeof data.manager === "string" && data.number !== undefined) this.#start(data, data.manager);
+  async #takeObject(data: JsonObject): Promise<void> {
+    if (typeof data.output === "string") {
+      await this.#options.console.take(
+        data.output,
+        typeof data.offset === "number" ? data.offset : undefined,
+      );
+    } else if (typeof data.manager === "string" && data.number !== undefined) {
+      this.#options.onData?.(data);
+      this.#start(data);
+    }
     if (typeof data.result === "string") this.#result = data.result;
     if (typeof data.reason === "string") this.#reason = data.reason;
     if (typeof data.cause === "string") this.#cause = data.cause;
   }
 
   /** An agent reports the build: the first one, or the one that it has moved to. */
-  #start(data: Record<string, unknown>, manager: string): void {
-    const isKnown = this.#manager === manager;
-    this.#manager = manager;
-    if (isKnown) return;
-    const facts = pick(data, "name", "number", "manager", "node_name", "url");
-    this.#whole = `\`labgear log ${data.name}#${data.number}\` on ${manager}, or ${data.url}/console`;
-    this.#options.renderer.show({ event: "started", ...facts });
-    if (this.#interrupted) this.#stop();
+  #start(data: JsonObject): void {
+    if (this.#manager === data.manager) return;
+    this.#facts = pick(data, "name", "number", "manager", "node_name", "url");
+    clearTimeout(this.#queueTimer);
+    this.#options.renderer.show({ event: "started", ...this.#facts });
+    if (this.#left) this.#stop();
   }
 
-  #showOutput(text: string, offset: unknown): void {
-    const { renderer } = this.#options;
-    const at = typeof offset === "number" ? offset : this.#offset;
-    const missed = at - this.#offset;
-    // A client that submits a running build's unique joins that build in the middle.
-    const why = this.#offset === 0 ? "came before this" : "came too fast and are not shown here";
-    if (missed > 0) renderer.show({ event: "notice", text: `${missed} bytes ${why}` });
-    this.#leftOut += Math.max(0, missed);
-    this.#offset = at + Buffer.byteLength(text);
-    renderer.show({ event: "output", text });
+  [Symbol.dispose](): void {
+    this.#over = true;
+    clearTimeout(this.#stopTimer);
+    clearTimeout(this.#queueTimer);
   }
 }
 
@@ -215,15 +264,15 @@ async function* until<T>(events: AsyncIterable<T>, over: Promise<undefined>): As
 }
 
 /** A data packet's object; empty for anything else, which another kind of worker may send. */
-function parse(data: Buffer): Record<string, unknown> {
+function parse(data: Buffer): JsonObject {
   try {
     const value: unknown = JSON.parse(data.toString());
-    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+    return isObject(value) ? value : {};
   } catch {
     return {};
   }
 }
 
-function pick(data: Record<string, unknown>, ...keys: string[]): Record<string, unknown> {
+function pick(data: JsonObject, ...keys: string[]): JsonObject {
   return Object.fromEntries(keys.filter((key) => key in data).map((key) => [key, data[key]]));
 }

@@ -1,0 +1,139 @@
+/** Submits a build to a job server, as any client would, and follows it to its end. */
+import { fetchFunction } from "#/exchange/functions.ts";
+import { type AnnouncedInput, formatInputs } from "#/exchange/inputs.ts";
+import { BuildKey } from "#/exchange/key.ts";
+import { Client, type SubmitOptions } from "#/gearman/client/client.ts";
+import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import { buildFunction } from "#/zuul/functions.ts";
+import { askServers, isOffered } from "../registered.ts";
+import { ManagerCalls } from "../transfer/calls.ts";
+import { askInfo, nodesFor, whyNoneIsFree } from "../transfer/info.ts";
+import type { InputFile } from "../transfer/inputs.ts";
+import { BuildResults } from "../transfer/results.ts";
+import { Signer } from "../transfer/signer.ts";
+import { ShownConsole } from "./console.ts";
+import type { Renderer } from "./events.ts";
+import { type Ending, followBuild } from "./follow.ts";
+import { Line } from "./line.ts";
+import { watchQueue } from "./queue.ts";
+import { steadyEvents } from "./resume.ts";
+import { BuildStop } from "./stop-build.ts";
+import { BuildSupply } from "./supply.ts";
+
+export interface Launch {
+  readonly job: string;
+  /** A class of nodes, or a node's name; absent: any node. */
+  readonly node?: string | undefined;
+  readonly parameters: Readonly<Record<string, string>>;
+  readonly priority?: SubmitOptions["priority"];
+  readonly queueTimeoutMs?: number | undefined;
+  /** Without a sign of life for so long the agent stops the build; absent: it doesn't ask for any. */
+  readonly clientTimeoutMs?: number | undefined;
+  readonly files?: readonly InputFile[];
+  /** What the parameters say of the files. */
+  readonly announced?: readonly AnnouncedInput[];
+}
+
+/** A build that has ended, and where its results are. */
+export interface Launched {
+  readonly ending: Ending;
+  readonly uuid: string;
+  readonly signer: Signer;
+}
+
+const defaultLostTimeoutMs = 60_000;
+
+/** Submits a build and doesn't wait for it. @throws GearmanError */
+export async function submitBuild(server: ServerAddress, launch: Launch, renderer: Renderer): Promise<void> {
+  await using client = await Client.connect(server);
+  const { uuid, request } = prepare(launch);
+  const { handle } = await client.submit({ ...request, background: true });
+  renderer.show({ event: "created", job: launch.job, uuid, handle });
+}
+
+/**
+ * Runs a build to its end.
+ * @throws GearmanError; CommandError noServer when the connection is lost for good
+ */
+export async function launchBuild(
+  server: ServerAddress,
+  launch: Launch,
+  renderer: Renderer,
+): Promise<Launched> {
+  const { job, node, files = [], clientTimeoutMs } = launch;
+  const signer = new Signer(BuildKey.generate());
+  const { uuid, request } = prepare({
+    ...launch,
+    parameters: {
+      LABGEAR_STREAM: "1",
+      LABGEAR_KEY: signer.key.publicKey,
+      ...(launch.announced?.length && { LABGEAR_INPUTS: formatInputs(launch.announced) }),
+      ...(clientTimeoutMs !== undefined && { LABGEAR_CLIENT_TIMEOUT: `${clientTimeoutMs / 1000}` }),
+      ...launch.parameters,
+    },
+  });
+  const say = (text: string) => renderer.show({ event: "notice", text });
+  await using calls = new ManagerCalls(server);
+  await using supply = new BuildSupply({ server, signer, uuid, files, clientTimeoutMs, say });
+  const resultsAt = (manager: string) => new BuildResults({ calls, manager, build: { uuid }, signer });
+  const console = new ShownConsole({
+    show: (text) => renderer.show({ event: "output", text }),
+    warn: say,
+    async results() {
+      const { manager } = supply;
+      return manager !== undefined && (await offers(server, fetchFunction(manager)))
+        ? resultsAt(manager)
+        : undefined;
+    },
+  });
+  await using line = new Line(server, request);
+  const first = await line.submit();
+  renderer.show({ event: "created", job, uuid, handle: line.handle });
+  const queued = new AbortController();
+  const explain = async () => {
+    const [answer] = await askServers([server]);
+    const functions = answer && "functions" in answer ? answer.functions : [];
+    return whyNoneIsFree(nodesFor(await askInfo(server, functions), { job, target: node }));
+  };
+  void watchQueue(
+    server,
+    { function: request.function, handle: line.handle },
+    renderer,
+    queued.signal,
+    explain,
+  );
+  const stop = new BuildStop(server, line, uuid);
+  const events = steadyEvents(first, {
+    ...{ server, resultsAt, console, say, lostTimeoutMs: clientTimeoutMs ?? defaultLostTimeoutMs },
+    manager: () => supply.manager,
+    hasLeft: () => line.left,
+    isHandedOut: () => line.isHandedOut(),
+    resubmit: () => line.submit(),
+  });
+  try {
+    const ending = await followBuild(events, {
+      ...{ renderer, console, stop: (manager, attempt) => stop.try(manager, attempt) },
+      queueTimeoutMs: launch.queueTimeoutMs,
+      onData(data) {
+        queued.abort();
+        supply.take(data);
+      },
+    });
+    await stop.makeSure();
+    return { ending, uuid, signer };
+  } finally {
+    queued.abort();
+  }
+}
+
+function prepare({ job, node, parameters, priority = "normal" }: Launch) {
+  const uuid = parameters.ZUUL_UUID ?? crypto.randomUUID().replaceAll("-", "");
+  const all = { ZUUL_UUID: uuid, ...(node !== undefined && { ZUUL_NODE: node }), ...parameters };
+  const request = { function: buildFunction(job, node), unique: uuid, data: JSON.stringify(all), priority };
+  return { uuid, request };
+}
+
+async function offers(server: ServerAddress, name: string): Promise<boolean> {
+  const [answer] = await askServers([server]);
+  return answer !== undefined && "functions" in answer && isOffered(answer.functions, name);
+}

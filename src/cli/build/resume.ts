@@ -1,0 +1,120 @@
+/** The events of a build whose client has lost its line to the job server. */
+import { setTimeout as delay } from "node:timers/promises";
+import { ExchangeError } from "#/exchange/errors.ts";
+import { fetchFunction, parseExchangeFunction } from "#/exchange/functions.ts";
+import { isObject, type JsonObject } from "#/exchange/message.ts";
+import type { JobEvent, Submission } from "#/gearman/client/client.ts";
+import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import { GearmanError } from "#/gearman/wire/errors.ts";
+import { askServers } from "../registered.ts";
+import type { BuildResults } from "../transfer/results.ts";
+import type { ShownConsole } from "./console.ts";
+
+export interface ResumeOptions {
+  readonly server: ServerAddress;
+  /** Where it was running at last; undefined: it was queued, as far as this side knows. */
+  readonly manager: () => string | undefined;
+  readonly resultsAt: (manager: string) => BuildResults;
+  readonly console: ShownConsole;
+  /** Whether this side has ended the line: nothing more is to come. */
+  readonly hasLeft: () => boolean;
+  /** Whether the job server has handed the build to a worker. */
+  readonly isHandedOut: () => Promise<boolean>;
+  /** Submits the build once more. */
+  readonly resubmit: () => Promise<Submission>;
+  readonly say: (text: string) => void;
+  /** How long to try to come back. */
+  readonly lostTimeoutMs: number;
+}
+
+const retryIntervalMs = 1000;
+const pollIntervalMs = 1000;
+
+/**
+ * The events of a submission to the build's end, over lost lines. A build that has begun is never submitted again, since it might have
+ * ended meanwhile and would run once more: its agent is asked for its record, and for its console until it has ended.
+ *
+ *     submitted ──line lost──▶ lost ──an agent knows the build──▶ asking ──its record has an end──▶ ended
+ *        ▲                     │  ▲                                  │
+ *        └──no agent knows it──┘  └────────────line lost─────────────┘
+ *
+ * @throws GearmanError when it doesn't come back in time, or no agent answers fetch:
+ */
+export async function* steadyEvents(first: Submission, options: ResumeOptions): AsyncGenerator<JobEvent> {
+  let source: AsyncIterable<JobEvent> = first;
+  for (;;) {
+    try {
+      return yield* source;
+    } catch (error) {
+      if (!(error instanceof GearmanError)) throw error;
+      if (options.hasLeft()) return;
+      source = await comeBack(error, options);
+    }
+  }
+}
+
+async function comeBack(lost: GearmanError, options: ResumeOptions): Promise<AsyncIterable<JobEvent>> {
+  const { say, lostTimeoutMs } = options;
+  say(`${lost.message}; trying to come back`);
+  const giveUpAt = performance.now() + lostTimeoutMs;
+  for (;;) {
+    try {
+      const found = await findBuild(options);
+      if (found === "elsewhere") throw lost;
+      say(found ? "the line is back, and the build is there" : "the line is back; the build is queued again");
+      return found ? askForEvents(found, options) : await options.resubmit();
+    } catch (error) {
+      const passes = error instanceof GearmanError || error instanceof ExchangeError;
+      if (!passes || performance.now() > giveUpAt) throw passes ? lost : error;
+      await delay(retryIntervalMs);
+    }
+  }
+}
+
+/**
+ * @returns undefined: it was queued, and went with its client; "elsewhere": the agent that has it can't be asked now
+ * @throws GearmanError, ExchangeError
+ */
+async function findBuild(options: ResumeOptions): Promise<BuildResults | "elsewhere" | undefined> {
+  const { server, resultsAt } = options;
+  const [answer] = await askServers([server]);
+  if (!answer || "error" in answer) throw answer?.error;
+  const offered = answer.functions.flatMap(({ function: name, workers }) =>
+    workers > 0 && parseExchangeFunction(name) === "fetch" ? [name.slice(fetchFunction("").length)] : [],
+  );
+  const known = options.manager();
+  const managers = known === undefined ? offered : offered.filter((manager) => manager === known);
+  for (const manager of managers) {
+    const results = resultsAt(manager);
+    try {
+      await results.piece("record", 0, 1);
+      return results;
+    } catch (error) {
+      if (!(error instanceof ExchangeError && error.code === "unknown-build")) throw error;
+    }
+  }
+  // gearmand doesn't join a build to one whose only client was lost: it would run twice.
+  return known !== undefined || (await options.isHandedOut()) ? "elsewhere" : undefined;
+}
+
+async function* askForEvents(results: BuildResults, { console }: ResumeOptions): AsyncGenerator<JobEvent> {
+  for (;;) {
+    const { bytes, end } = await results.piece("console", console.offset);
+    console.takeBytes(bytes);
+    const record = end ? readRecord(await results.text("record")) : undefined;
+    if (record?.ended !== undefined) return yield lastData(record);
+    if (bytes.length === 0) await delay(pollIntervalMs);
+  }
+}
+
+function readRecord(bytes: Buffer): JsonObject {
+  const record: unknown = JSON.parse(bytes.toString());
+  if (isObject(record)) return record;
+  throw new ExchangeError("malformed", "the build's record is no JSON object");
+}
+
+/** As the agent sends it at the end: see ResultMessage. */
+function lastData({ result, ending }: JsonObject): JobEvent {
+  const { reason, cause } = isObject(ending) && ending.kind !== "passed" ? ending : {};
+  return { type: "data", data: Buffer.from(JSON.stringify({ result, reason, cause })) };
+}

@@ -1,0 +1,110 @@
+/** Where fetched files go. Their names come from a build and the folder may come from a change, so neither leads out of it. */
+import { constants, type Stats } from "node:fs";
+import { type FileHandle, lstat, mkdir, open, rename, rm } from "node:fs/promises";
+import { isAbsolute, join, normalize, sep } from "node:path";
+import { shown } from "#/lib/text.ts";
+import { CommandError } from "../exit.ts";
+
+/** Names that Windows gives another meaning: streams, devices, other folders, or the same name without its end. */
+const notOnWindows = /[\\:*?"<>|]|[. ]$|^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)/i;
+const ignoresCase = ["win32", "darwin"].includes(process.platform);
+
+export class ResultFolder {
+  /** What the user vouches for: all of an absolute path, of a relative one where the command runs. */
+  readonly #base: string;
+  readonly #parts: readonly string[];
+  readonly #names = new Set<string>();
+
+  /** @param path it is created when the first file is */
+  constructor(path: string) {
+    const parts = normalize(path).split(sep);
+    const isBelow = !isAbsolute(path) && parts[0] !== "..";
+    this.#base = isBelow ? "." : path;
+    this.#parts = isBelow ? parts.filter((part) => part !== "" && part !== ".") : [];
+  }
+
+  /**
+   * Opens the file that a result is collected in until it is whole; what an earlier attempt has collected is still in it.
+   * @param name parts joined by slashes
+   * @throws CommandError usage for a name that leads out of the folder, through a link, or to another result's file
+   */
+  async open(name: string): Promise<PartialFile> {
+    const parts = name.split("/");
+    const isBad = (part: string) =>
+      part === "" ||
+      part === "." ||
+      part === ".." ||
+      part.includes("\0") ||
+      (process.platform === "win32" && notOnWindows.test(part));
+    if (parts.some(isBad)) throw refusal(name, "can't be a file here");
+    const key = ignoresCase ? name.normalize("NFC").toLowerCase() : name;
+    if (this.#names.has(key))
+      throw refusal(name, "has the name of another one, apart from upper and lower case");
+    this.#names.add(key);
+    await mkdir(this.#base, { recursive: true });
+    let folder = this.#base;
+    for (const part of [...this.#parts, ...parts.slice(0, -1)]) {
+      folder = join(folder, part);
+      await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== "EEXIST") throw refusal(name, `can't be written (${error.code})`);
+      });
+      // Not stat: a link would lead out.
+      if (!(await lstat(folder)).isDirectory()) throw refusal(name, `${folder} is no folder`);
+    }
+    const target = join(folder, parts.at(-1) ?? "");
+    return await PartialFile.open(target, name);
+  }
+}
+
+/** A file that is collected beside its name, and gets the name when it is whole. */
+export class PartialFile implements AsyncDisposable {
+  readonly handle: FileHandle;
+  /** Bytes that are there already. */
+  readonly size: number;
+  readonly #partial: string;
+  readonly #target: string;
+
+  private constructor(handle: FileHandle, size: number, partial: string, target: string) {
+    this.handle = handle;
+    this.size = size;
+    this.#partial = partial;
+    this.#target = target;
+  }
+
+  static async open(target: string, name: string): Promise<PartialFile> {
+    const partial = `${target}.part`;
+    const existing = await lstat(partial).catch((): undefined => undefined);
+    if (existing && !isOurs(existing)) throw refusal(name, `${partial} is in its way: remove it`);
+    // Windows has no O_NOFOLLOW, and lets only administrators make links.
+    const flags = constants.O_RDWR | constants.O_CREAT | (constants.O_NOFOLLOW ?? 0);
+    const handle = await open(partial, flags, 0o644).catch((error: NodeJS.ErrnoException) => {
+      throw refusal(name, `can't be written (${error.code})`);
+    });
+    return new PartialFile(handle, (await handle.stat()).size, partial, target);
+  }
+
+  /** Gives it its name. A link of that name is replaced, not followed. */
+  async finish(): Promise<void> {
+    await this.handle.close();
+    await rename(this.#partial, this.#target);
+  }
+
+  async discard(): Promise<void> {
+    await this.handle.close();
+    await rm(this.#partial, { force: true });
+  }
+
+  /** Closes it; what is in it stays for the next attempt. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.handle.close().catch(() => {});
+  }
+}
+
+/** A second name of it could be a file elsewhere. */
+function isOurs(file: Stats): boolean {
+  return file.isFile() && file.nlink === 1;
+}
+
+function refusal(name: string, why: string): CommandError {
+  return new CommandError("usage", `${shown(name, 200)} ${why}`);
+}

@@ -1,0 +1,87 @@
+/** What all agents on a job server say of themselves: why nobody takes a build, and which boards could in place of another. */
+import { infoFunction, parseExchangeFunction } from "#/exchange/functions.ts";
+import { type AgentInfo, type NodeInfo, parseInfo } from "#/exchange/info.ts";
+import type { FunctionStatus } from "#/gearman/client/admin.ts";
+import { Client } from "#/gearman/client/client.ts";
+import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import { answerOf } from "./calls.ts";
+
+const answerTimeoutMs = 4000;
+
+/** Asks all agents at once. Those that don't answer in time are left out; never rejects. */
+export async function askInfo(
+  server: ServerAddress,
+  functions: readonly FunctionStatus[],
+): Promise<AgentInfo[]> {
+  const managers = functions.flatMap(({ function: name, workers }) =>
+    workers > 0 && parseExchangeFunction(name) === "info" ? [name.slice(infoFunction("").length)] : [],
+  );
+  if (managers.length === 0) return [];
+  const infos: AgentInfo[] = [];
+  try {
+    await using client = await Client.connect(server, { timeoutMs: answerTimeoutMs });
+    const timer = setTimeout(() => void client[Symbol.asyncDispose](), answerTimeoutMs);
+    try {
+      await Promise.allSettled(
+        managers.map(async (manager) => {
+          const name = infoFunction(manager);
+          const asked = { function: name, unique: crypto.randomUUID(), data: "", priority: "high" } as const;
+          infos.push(parseInfo(await answerOf(await client.submit(asked), name)));
+        }),
+      );
+    } finally {
+      clearTimeout(timer);
+    }
+  } catch {
+    // Who follows the build finds out what is wrong with the server.
+  }
+  return infos;
+}
+
+export interface WantedNode {
+  readonly job: string;
+  /** A class or a name; absent: any node that runs the job. */
+  readonly target: string | undefined;
+}
+
+/** All nodes that could take the build if they were free. */
+export function nodesFor(infos: readonly AgentInfo[], { job, target }: WantedNode): NodeInfo[] {
+  return infos.flatMap(({ jobs, nodes }) => {
+    const recipe = jobs.find(({ name }) => name === job);
+    if (!recipe) return [];
+    return nodes.filter((node) => {
+      const names = [node.name, ...node.classes];
+      const admitted = recipe.nodes ? names.some((name) => recipe.nodes?.includes(name)) : !node.device;
+      return admitted && (target === undefined || names.includes(target));
+    });
+  });
+}
+
+/** Of more nodes than that only the number is shown. */
+const maxNodes = 4;
+
+/** @returns why none of them takes a build now; undefined when one could */
+export function whyNoneIsFree(nodes: readonly NodeInfo[]): string | undefined {
+  if (nodes.length === 0 || nodes.some(({ state }) => state === "free")) return undefined;
+  const parts = nodes.slice(0, maxNodes).map(describe);
+  if (nodes.length > maxNodes) parts.push(`${nodes.length - maxNodes} more`);
+  return parts.join("; ");
+}
+
+function describe({ name, state, cause, reason, build }: NodeInfo): string {
+  if (state === "busy" && build) return `${name} runs ${build.name}#${build.number}`;
+  return `${name} is ${cause ?? state}${reason ? ` (${reason})` : ""}`;
+}
+
+/** Another node for a build that the tried ones have ended without a result: a free one first. */
+export function chooseSibling(
+  infos: readonly AgentInfo[],
+  wanted: WantedNode,
+  tried: ReadonlySet<string>,
+  isOffered: (node: string) => boolean,
+): string | undefined {
+  const candidates = nodesFor(infos, wanted).filter(
+    ({ name, state }) => state !== "held" && !tried.has(name) && isOffered(name),
+  );
+  return (candidates.find(({ state }) => state === "free") ?? candidates[0])?.name;
+}

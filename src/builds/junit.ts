@@ -210,6 +210,8 @@ interface OpenCase {
   status: TestStatus;
   message?: string;
   details?: string;
+  /** The name of its element that is being read. */
+  outcome?: string;
 }
 
 export interface JunitDocument {
@@ -250,10 +252,11 @@ export class JunitReader {
     let stopped: string | undefined;
     let pending = "";
     let cases = 0;
-    let current: OpenCase | undefined;
-    let outcome: string | undefined;
+    /** The innermost last: runners with subtests nest them. */
+    const open: OpenCase[] = [];
     const keepText = (text: string) => {
-      if (!current || !outcome) return;
+      const current = open.at(-1);
+      if (!current?.outcome) return;
       const room = this.#limits.maxDetails - (current.details?.length ?? 0);
       if (room > 0) current.details = (current.details ?? "") + own(text, room);
     };
@@ -271,9 +274,12 @@ export class JunitReader {
       if (name === "testsuite") suites.push(own(attributes.name ?? "", maxName));
       else if (name === "testcase") {
         cases += 1;
-        current = openCase(suites.at(-1) ?? "", attributes);
-      } else if (current && Object.hasOwn(outcomes, name)) {
-        outcome = name;
+        open.push(openCase(suites.at(-1) ?? "", attributes));
+        return;
+      }
+      const current = open.at(-1);
+      if (current && Object.hasOwn(outcomes, name)) {
+        current.outcome = name;
         // After a failure comes an error of the tear-down: the first one counts, unless it was a skip.
         if (current.status === "passed" || current.status === "skipped")
           current.status = outcomes[name] ?? "failed";
@@ -284,11 +290,12 @@ export class JunitReader {
     parser.on("cdata", keepText);
     parser.on("closetag", ({ name }: SaxesTagPlain) => {
       depth -= 1;
-      if (name === outcome) outcome = undefined;
+      const current = open.at(-1);
+      if (current && name === current.outcome) delete current.outcome;
       else if (name === "testsuite") suites.pop();
       else if (name === "testcase" && current) {
+        open.pop();
         this.#add(current);
-        current = undefined;
       }
     });
 
@@ -314,7 +321,7 @@ export class JunitReader {
         if (pending !== "") parser.write(pending);
         parser.close();
         // The test runner died inside a case.
-        if (current)
+        for (const current of open.reverse())
           this.#add({ ...current, status: current.status === "passed" ? "error" : current.status });
         if (fault) return `not well-formed: ${fault}`;
         return cases === 0 && suites.length === 0 ? "it contains no test cases" : undefined;
@@ -334,7 +341,7 @@ export class JunitReader {
       this.dropped += 1;
       return;
     }
-    const { details: _, ...rest } = one;
+    const { details: _details, outcome: _outcome, ...rest } = one;
     const fits = details && this.#text + size + details.length <= this.#limits.maxText;
     if (details && !fits) this.dropped += 1;
     this.#text += size + (fits ? details.length : 0);

@@ -108,6 +108,27 @@ test("a report that breaks off counts as far as it goes, and its open case as an
   assert.match(report.warnings.join("\n"), /"report.xml": not well-formed: /);
 });
 
+test("a case within a case: both count, each with its own outcome", async () => {
+  const report = await one(`<testsuite name="s">
+      <testcase name="outer"><testcase name="inner"><failure message="of inner">inner</failure></testcase>
+        <testcase name="second"/><error message="of outer">outer</error></testcase>
+      <testcase name="last"/>
+      <testcase name="cut"><testcase name="short"/><testcase name="open">`);
+  assert.deepEqual(
+    report.cases.map(({ name, status, message, details }) => [name, status, message, details]),
+    [
+      ["inner", "failed", "of inner", "inner"],
+      ["second", "passed", undefined, undefined],
+      ["outer", "error", "of outer", "outer"],
+      ["last", "passed", undefined, undefined],
+      ["short", "passed", undefined, undefined],
+      ["open", "error", undefined, undefined],
+      ["cut", "error", undefined, undefined],
+    ],
+  );
+  assert.deepEqual(report.totals, { tests: 7, failures: 1, errors: 3, skipped: 0, time: 0 });
+});
+
 test("control characters that runners let through don't spoil the rest", async () => {
   const report = await one(
     `<testsuite><testcase name="a"><failure>\u001b[31mred\u001b[0m &nbsp; bare</failure></testcase><testcase name="b"/></testsuite>`,

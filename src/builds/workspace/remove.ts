@@ -41,7 +41,10 @@ export async function removeTree(path: string | Buffer): Promise<void> {
     await emptyFolder(path);
     await rmdir(path).catch(ignoreMissing);
   } catch (error) {
-    throw error instanceof BuildError ? error : failure(Buffer.from(path), error);
+    if (!(error instanceof BuildError)) throw failure(Buffer.from(path), error);
+    throw new BuildError("REMOVE", `${error.message}; the rest is in ${shown(path.toString(), 300)}`, {
+      cause: error,
+    });
   }
 }
 

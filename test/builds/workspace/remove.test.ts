@@ -70,7 +70,10 @@ test("what is bound into the tree from the same disk stays", { skip: lacksMount(
   await writeFile(join(tree, "file"), "");
   execFileSync("mount", ["--bind", elsewhere, join(tree, "bound")]);
   try {
-    await assert.rejects(removeTree(tree), { code: "REMOVE", message: /^"bound" can't be removed: EXDEV$/ });
+    await assert.rejects(removeTree(tree), {
+      code: "REMOVE",
+      message: /^"bound" can't be removed: EXDEV; the rest is in ".*tree"$/,
+    });
     assert.deepEqual(readdirSync(tree), ["bound"]);
     assert.deepEqual(readdirSync(elsewhere), ["precious"]);
   } finally {
@@ -102,7 +105,10 @@ test("what belongs to another user stays, all else goes, and the message is shor
   execFileSync("chown", ["-R", "0:0", join(tree, `r${"x".repeat(200)}`)]);
   await chmod(join(tree, "locked"), 0);
   const code = `await lib.removeTree(${JSON.stringify(tree)}).catch((error) => console.log(error.message));`;
-  assert.match(await asNobody("workspace/remove.ts", code), /^"inner" can't be removed: EACCES$/);
+  assert.match(
+    await asNobody("workspace/remove.ts", code),
+    /^"inner" can't be removed: EACCES; the rest is in "[^"]+"$/,
+  );
   assert.deepEqual(readdirSync(tree), [`r${"x".repeat(200)}`]);
 });
 

@@ -4,7 +4,7 @@ import type { DeviceConfig, JobConfig, RecoverStep } from "#/config/model.ts";
 import type { SystemCalls } from "#/host/syscalls.ts";
 import { Condition } from "#/lib/condition.ts";
 import type { Console } from "./consoles/console.ts";
-import { newTypingProfile } from "./consoles/linux/typing.ts";
+import { newKnownBoard } from "./consoles/linux/known.ts";
 import { newConsole } from "./consoles/new-console.ts";
 import type { Discovery } from "./discovery/discovery.ts";
 import { BoardFailure, DeviceError, inWords } from "./errors.ts";
@@ -13,7 +13,7 @@ import { Port } from "./port/port.ts";
 import { serverUrl } from "./port/source.ts";
 import type { PortWriter } from "./port/writer.ts";
 import { type HostCommand, idleLines, type OnDown, Power } from "./power.ts";
-import { probeBoard } from "./probe.ts";
+import { probeBoard, recently } from "./probe.ts";
 import { type Outcome, Reservation } from "./reservation.ts";
 import { type DeviceState, type Standing, type StateEntry, StateHistory, standingOf } from "./state.ts";
 
@@ -146,6 +146,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
       power: this.#options.power,
       bootTimeoutMs: this.config.bootTimeoutMs,
       console: this.#options.newConsole(),
+      recentFrom: recently(this.port, this.#bootedFrom, false),
       onRelease: (outcome) => this.#released(outcome, job?.name),
     });
     this.#changes.wake();
@@ -391,12 +392,12 @@ export function openDevice(
   config: DeviceConfig,
   { discovery, calls, command, health, saveHealth }: OpenDeviceOptions,
 ): Device {
-  const profile = newTypingProfile();
+  const known = newKnownBoard();
   return new Device({
     config,
     port: new Port({ name: config.name, config: config.port, lines: idleLines(config), discovery, calls }),
     power: new Power(config, command),
-    newConsole: () => newConsole(config, profile),
+    newConsole: () => newConsole(config, known),
     health: new HealthRecord(config, health, saveHealth),
   });
 }

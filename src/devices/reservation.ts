@@ -36,6 +36,8 @@ export interface ReservationOptions {
   /** From power or reset to the prompt: how long the port may be gone. */
   readonly bootTimeoutMs: number;
   readonly console: Console;
+  /** The offset from which earlier output shows where the board stands. */
+  readonly recentFrom: number;
   readonly onRelease: (outcome: Outcome) => void;
 }
 
@@ -53,6 +55,8 @@ export class Reservation implements Disposable {
   #whileOff: AsyncDisposable | undefined;
   #loan: AsyncDisposable | undefined;
   #released = false;
+  /** The offset from which earlier output shows where the board stands; undefined once it may stand elsewhere. */
+  #recentFrom: number | undefined;
 
   /** @throws DeviceError PORT_BUSY if a person writes to the port */
   constructor(options: ReservationOptions) {
@@ -61,6 +65,7 @@ export class Reservation implements Disposable {
     this.console = options.console;
     this.port = options.port;
     this.from = this.port.ring.end;
+    this.#recentFrom = options.recentFrom;
     this.#writer = this.port.acquire(options.who);
     this.#line = new PortLine(this.port, this.#writer, this.from);
     const { lost } = this.#writer;
@@ -95,6 +100,7 @@ export class Reservation implements Disposable {
   switchPower(action: "on" | "off" | "cycle", signal: AbortSignal, onDown: OnDown): Promise<void> {
     const { power, bootTimeoutMs } = this.#options;
     const work = () => power.switch(action, signal, onDown);
+    this.#recentFrom = undefined;
     if (action === "off") {
       this.#whileOff ??= this.port.allowAbsence(0);
       return work();
@@ -106,6 +112,18 @@ export class Reservation implements Disposable {
   reset(signal: AbortSignal, onDown: OnDown): Promise<void> {
     const { power, bootTimeoutMs } = this.#options;
     return this.allowAbsence(() => power.reset(this.#writer, signal, onDown), signal, bootTimeoutMs);
+  }
+
+  /**
+   * Gets to the console's prompt. What the board printed just before the reservation shows where it stands, and counts for nothing else.
+   * @param isRestarted whether the board was just restarted, and hasn't been heard since
+   * @throws BoardFailure; DeviceError PORT_LOST; the signal's reason
+   */
+  enter(timeoutMs: number, isRestarted: boolean, options: DialogueOptions): Promise<void> {
+    const from = this.#recentFrom;
+    if (from !== undefined && !isRestarted && this.#line.at === this.from)
+      this.#line = new PortLine(this.port, this.#writer, from);
+    return this.run(this.console.enter(timeoutMs, isRestarted), options);
   }
 
   /** Whether startAnew() is possible. */
@@ -144,6 +162,7 @@ export class Reservation implements Disposable {
   }
 
   async #doAllowed<T>(work: () => Promise<T>, signal: AbortSignal, timeoutMs: number): Promise<T> {
+    this.#recentFrom = undefined;
     await using _ = this.port.allowAbsence(timeoutMs, signal);
     const result = await work();
     await this.#endOff();
@@ -163,6 +182,7 @@ export class Reservation implements Disposable {
    */
   async lend(signal: AbortSignal): Promise<AsyncDisposable> {
     this.lost.throwIfAborted();
+    this.#recentFrom = undefined;
     const loan = await this.#writer.lend();
     this.#loan = loan;
     return {
@@ -223,6 +243,11 @@ export class PortLine {
     this.#port = port;
     this.#writer = writer;
     this.#at = from;
+  }
+
+  /** The offset of the next byte to read. */
+  get at(): number {
+    return this.#at;
   }
 
   /**

@@ -8,7 +8,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { DeviceConfig } from "#/config/model.ts";
-import { newTypingProfile } from "#/devices/consoles/linux/typing.ts";
+import { newKnownBoard } from "#/devices/consoles/linux/known.ts";
 import { newConsole } from "#/devices/consoles/new-console.ts";
 import { Device } from "#/devices/device.ts";
 import { Discovery } from "#/devices/discovery/discovery.ts";
@@ -108,14 +108,14 @@ async function carryOut(board: BadBoard, code: number, passwordFile: string): Pr
     bootTimeoutMs: 10_000,
     bootSilenceMs: 3000,
   };
-  const profile = newTypingProfile();
+  const known = newKnownBoard();
   using discovery = new Discovery();
   const port = new Port({ name: "bad", config: config.port, discovery, calls: loadSystemCalls() });
   const device = new Device({
     config,
     port,
     power: new Power(config, async () => ({ code: 0, output: "" })),
-    newConsole: () => newConsole(config, profile),
+    newConsole: () => newConsole(config, known),
     health: new HealthRecord(config, { failures: 0 }, () => {}),
   });
   try {

@@ -4,24 +4,24 @@ import { readFileSync } from "node:fs";
 import type { DeviceConfig } from "#/config/model.ts";
 import { BoardFailure } from "../errors.ts";
 import type { Console } from "./console.ts";
+import type { KnownBoard } from "./linux/known.ts";
 import { LinuxConsole } from "./linux/linux.ts";
 import type { Login } from "./linux/login.ts";
-import type { TypingProfile } from "./linux/typing.ts";
 import { MicropythonConsole } from "./micropython/micropython.ts";
 import { RawConsole } from "./raw.ts";
 import { UbootConsole } from "./u-boot/u-boot.ts";
 
 /**
- * @param profile how the device takes typing; the console updates it
+ * @param known what earlier dialogues learned about the device; the console updates it
  * @throws BoardFailure login-refused when the password file can't be read
  */
-export function newConsole(config: DeviceConfig, profile: TypingProfile): Console {
+export function newConsole(config: DeviceConfig, known: KnownBoard): Console {
   const { console, prompt, autobootKey, bootSilenceMs } = config;
   const own = { token: randomToken, ...(prompt !== undefined && { prompt }) };
   switch (console) {
     case "linux": {
       const login = loginOf(config);
-      return new LinuxConsole({ ...own, bootSilenceMs, profile, ...(login && { login }) });
+      return new LinuxConsole({ ...own, bootSilenceMs, known, ...(login && { login }) });
     }
     case "u-boot":
       return new UbootConsole({ ...own, ...(autobootKey !== undefined && { autobootKey }) });

@@ -1,7 +1,7 @@
 /** What the runners on a board share: the build's view of the board, its console read in the background, and files over it. */
 import type { FileTransfer } from "#/config/model.ts";
 import type { Sink, Source } from "#/devices/consoles/console.ts";
-import type { Dialogue } from "#/devices/consoles/dialogue.ts";
+import type { Dialogue, DialogueOptions } from "#/devices/consoles/dialogue.ts";
 import type { Cause } from "#/devices/errors.ts";
 import type { Reservation } from "#/devices/reservation.ts";
 import { Condition } from "#/lib/condition.ts";
@@ -57,12 +57,20 @@ export function scriptProblem({ code, signal, oom }: HostEnding): string | undef
  * @throws BoardFailure
  */
 export function runDialogue<T>(run: BoardRun, dialogue: Dialogue<T>): Promise<T> {
-  return run.reservation.run(dialogue, {
-    signal: run.signal,
-    onOutput: run.output,
-    // When the build's console can't be written to, the next output fails too, and that one is awaited.
-    onNote: (text) => void run.note(text).catch(() => {}),
-  });
+  return run.reservation.run(dialogue, dialogueOptions(run));
+}
+
+/**
+ * Gets to the console's prompt.
+ * @throws BoardFailure
+ */
+export function enter(run: BoardRun, timeoutMs: number, isRestarted = false): Promise<void> {
+  return run.reservation.enter(timeoutMs, isRestarted, dialogueOptions(run));
+}
+
+function dialogueOptions({ signal, output, note }: BoardRun): DialogueOptions {
+  // When the build's console can't be written to, the next output fails too, and that one is awaited.
+  return { signal, onOutput: output, onNote: (text) => void note(text).catch(() => {}) };
 }
 
 /** @returns why the file can't be copied to the board; undefined when it was @throws BoardFailure */

@@ -3,7 +3,7 @@ import type { JobWork } from "#/config/model.ts";
 import type { Console } from "#/devices/consoles/console.ts";
 import { quoted } from "#/devices/consoles/linux/session.ts";
 import { shown } from "#/lib/text.ts";
-import { type BoardRun, type BoardVerdict, failed, get, put, runDialogue } from "./board.ts";
+import { type BoardRun, type BoardVerdict, enter, failed, get, put, runDialogue } from "./board.ts";
 
 /**
  * The script as the board's shell runs it. On Linux it ends at the first command that fails, as on the host, and has the build's
@@ -62,7 +62,7 @@ export async function runShell(
       `on a board, a script runs by its sh: ${first} can't be honoured; call the interpreter in the script`,
     );
   }
-  await runDialogue(run, console.enter(run.bootTimeoutMs));
+  await enter(run, run.bootTimeoutMs);
   for (const file of work.put) {
     const problem = await put(run, file);
     if (problem !== undefined) return failed(problem);

@@ -8,6 +8,7 @@ import {
   type BoardRun,
   type BoardVerdict,
   ConsoleReader,
+  enter,
   get,
   type OutputListener,
   put,
@@ -140,7 +141,7 @@ class StepRunner {
   }
 
   async #enter(timeoutMs: number): Promise<undefined> {
-    await runDialogue(this.#run, this.#run.reservation.console.enter(timeoutMs, this.#isRestarted));
+    await enter(this.#run, timeoutMs, this.#isRestarted);
     this.#entered = true;
     this.#isRestarted = false;
   }

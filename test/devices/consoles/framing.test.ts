@@ -50,6 +50,26 @@ test("frames: hexadecimal, as od prints it", () => {
   ]);
 });
 
+test("frames: ASCII in eight bits, with other programs' lines anywhere", () => {
+  const content = Buffer.from("one\ttwo [1.2] <3>\r\n\0 ~\x7f\n".repeat(20));
+  const header = `0:0:${content.length}:${checksum("cksum", content)}`;
+  const high = Buffer.from(content.map((byte) => byte | 0x80)).toString("latin1");
+  const dense = `\n~${token}=${header}\n${high}\n~${token}.${header}\n`;
+  const expected: Answer[] = [
+    { kind: "frame", token, segment: 0, unit: 0, size: content.length, bytes: content, isDense: true },
+  ];
+  assert.deepEqual(answers(dense), expected);
+  const from = dense.indexOf("\n", 1) + 1;
+  for (let at = from; at <= from + high.length; at += 7) {
+    const spoilt = `${dense.slice(0, at)}some daemon: words, and a number 12\r\n${dense.slice(at)}`;
+    assert.deepEqual(answers(spoilt), expected, `at ${at}`);
+  }
+  const sevenBits = dense.replace(/[\x80-\xff]/g, (character) =>
+    String.fromCharCode(character.charCodeAt(0) & 0x7f),
+  );
+  assert.deepEqual(answers(sevenBits), [{ kind: "damaged", token, isDense: true }]);
+});
+
 test("frames: a foreign line without any mark, in the middle of one or between two", () => {
   const text = frame(bytes);
   for (let at = text.indexOf("\n", 2) + 1; at < text.lastIndexOf("~"); at++) {

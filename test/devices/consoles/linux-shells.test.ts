@@ -5,6 +5,7 @@ import { watch } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { runDialogue } from "#/devices/consoles/dialogue.ts";
+import { newKnownBoard } from "#/devices/consoles/linux/known.ts";
 import { LinuxConsole } from "#/devices/consoles/linux/linux.ts";
 import { RunTimeout } from "#/devices/errors.ts";
 import { lacks, part } from "../../support/parts.ts";
@@ -121,20 +122,70 @@ for (const [name, command] of [
   }
 }
 
+test("a shell that was left at our prompt is used again, whatever else the console prints", {
+  skip,
+}, async () => {
+  const known = newKnownBoard();
+  const newConsole = () => new LinuxConsole({ token: newToken, known });
+  await using line = startShellLine(`${part("busybox")} ash -i`);
+  const talk = conversation(line);
+  await talk.hold(newConsole().enter(60_000));
+  const id = known.shell?.id;
+  assert.ok(id);
+  for (const before of [
+    `lg-${id}# `,
+    `lg-${id}# words of a daemon\r\n`,
+    "U-Boot 2023.01\r\nmore of a boot\r\n[    0.0] Linux version 6.1\r\nlogin\r\nlg-other# ",
+  ]) {
+    line.inject(before);
+    const console = newConsole();
+    const sent = line.sent;
+    await talk.hold(console.enter(60_000));
+    // Typing it all again takes far more.
+    if (before.startsWith("lg-"))
+      assert.ok(line.sent - sent < 100, `${line.sent - sent} bytes for ${before}`);
+    await talk.hold(console.run("echo hello", { timeoutMs: 30_000 }));
+    assert.equal(talk.output.toString(), "hello\n");
+  }
+  // What somebody does to our program on the board is noticed.
+  await talk.hold(newConsole().enter(60_000));
+  await line.write(Buffer.from("echo true >>/tmp/.lg-*/s\n"), AbortSignal.timeout(1000));
+  line.inject(`lg-${known.shell?.id}# `);
+  const console = newConsole();
+  await talk.hold(console.enter(60_000));
+  await talk.hold(console.run("echo hello", { timeoutMs: 30_000 }));
+  assert.equal(talk.output.toString(), "hello\n");
+});
+
+/** A folder with these programs only, each busybox's. */
+async function programs(names: readonly string[]) {
+  const folder = await temporaryFolder();
+  for (const name of names) symlinkSync(part("busybox"), `${folder.path}/${name}`);
+  symlinkSync("/bin/dash", `${folder.path}/sh`);
+  return folder;
+}
+
+const needed = "cat dd echo mkdir mv printf rm seq sleep stty tr tty wc md5sum".split(" ");
+
+for (const encoder of ["od", "hexdump", "xxd", "uuencode"]) {
+  test(`a board whose only encoder is ${encoder}`, { skip }, async () => {
+    await using folder = await programs([...needed, encoder]);
+    await using b = await board("/bin/dash -i", { env: { PATH: folder.path } });
+    const { output, code } = await b.run("seq 1 300; printf 'a\\0\\377\\200 b'; exit 3");
+    const numbers = Array.from({ length: 300 }, (_, index) => `${index + 1}\n`).join("");
+    assert.deepEqual([output, code], [`${numbers}a\0\xff\x80 b`, 3]);
+  });
+}
+
 for (const [missing, pattern] of [
-  [["od", "base64"], /lacks od or base64/],
+  [["base64"], /lacks base64 or od or hexdump or xxd or uuencode/],
   [["dd", "wc"], /lacks dd, wc/],
+  [["md5sum"], /none of the programs cksum, md5sum/],
 ] as const) {
   // Without `env`, too, so the shell stays as it is.
   test(`a board without ${missing.join(" and ")} is a mismatch`, { skip }, async () => {
-    await using folder = await temporaryFolder();
-    const programs =
-      "base64 cat cp cut dd echo head ls md5sum mkdir mv od printf ps rm sed sleep stty tr tty uname wc";
-    for (const name of programs
-      .split(" ")
-      .filter((program) => !(missing as readonly string[]).includes(program)))
-      symlinkSync(part("busybox"), `${folder.path}/${name}`);
-    symlinkSync("/bin/dash", `${folder.path}/sh`);
+    const isThere = (name: string) => !(missing as readonly string[]).includes(name);
+    await using folder = await programs([...needed, "base64", "ls", "uname"].filter(isThere));
     await using line = startShellLine(`/bin/dash -i`, { env: { PATH: folder.path } });
     const console = new LinuxConsole({ token: newToken });
     await assert.rejects(runDialogue(console.enter(30_000), line, { signal: AbortSignal.timeout(40_000) }), {
@@ -269,6 +320,7 @@ for (const [name, faults] of [
   ["lost bytes", { drop: 2000, both: true }],
   ["doubled bytes", { double: 1000, both: true }],
   ["flipped bits", { flip: 1000, both: true }],
+  ["seven bits", { sevenBits: true }],
   ["all of it", { drop: 3000, double: 3000, flip: 3000, kernelEvery: 300, both: true }],
 ] as const) {
   test(`faults: ${name}`, { skip }, async () => {

@@ -14,6 +14,8 @@ export interface Faults {
   /** Bytes between two lines of the kernel, which come into the middle of anything. */
   readonly kernelEvery?: number;
   readonly kernelLine?: (number: number) => string;
+  /** The line passes seven bits only. */
+  readonly sevenBits?: boolean;
   /** Faults on the way to the board too, other than the kernel's lines. */
   readonly both?: boolean;
 }
@@ -166,7 +168,8 @@ function faultLayer(): (bytes: Buffer, faults: Faults | undefined) => Buffer {
     const strikes = (chance: number | undefined) =>
       chance !== undefined && chance > 0 && random(chance) === 0;
     const out: Buffer[] = [];
-    for (const byte of bytes) {
+    for (const sent of bytes) {
+      const byte = faults.sevenBits ? sent & 0x7f : sent;
       if (faults.kernelEvery && untilKernel-- <= 0) {
         untilKernel = random(2 * faults.kernelEvery);
         const line =

@@ -5,6 +5,9 @@
  *     (base64 or hexadecimal, in lines)
  *     ~TOKEN.SEGMENT:UNIT:SIZE:CHECKSUM
  *
+ * With `=` in place of `#` the frame is ASCII, on one line, each character with its eighth bit set: as short as the text itself, and other
+ * programs' text stands out. A line that isn't clean in eight bits damages it.
+ *
  * UNIT is the place in the segment, in units of 64 bytes. SIZE is the size of the segment in bytes, and CHECKSUM covers the frame's
  * bytes. No checksum covers the header, so a frame counts only if its two ends agree. Every other answer is a line that contains its
  * words twice: `~TOKEN:WORD:…:WORD:…`. The host makes up a new token for each request.
@@ -13,8 +16,9 @@ import { type ChecksumProgram, checksum } from "./checksum.ts";
 
 export const unitBytes = 64;
 /** Of the largest frame that labgear asks for. */
-export const maxFrameBytes = 4096;
+export const maxFrameBytes = 8192;
 
+/** Of frames that aren't ASCII. */
 export type Encoding = "base64" | "hex";
 
 export type Answer =
@@ -26,17 +30,19 @@ export type Answer =
       /** The size of the whole segment, in bytes. */
       readonly size: number;
       readonly bytes: Uint8Array;
+      /** It came in eight bits. */
+      readonly isDense?: true;
     }
   /** A frame that doesn't match its checksum. */
-  | { readonly kind: "damaged"; readonly token: string }
+  | { readonly kind: "damaged"; readonly token: string; readonly isDense?: true }
   | { readonly kind: "words"; readonly token: string; readonly words: readonly string[] };
 
 export type Frame = Extract<Answer, { kind: "frame" }>;
 
-const edge = /~([a-z0-9]{8})([#.])((\d{1,9}):(\d{1,9}):(\d{1,12}):([0-9a-f]{1,128}))$/;
+const edge = /~([a-z0-9]{8})([#=.])((\d{1,9}):(\d{1,9}):(\d{1,12}):([0-9a-f]{1,128}))$/;
 const words = /~([a-z0-9]{8}):([\w:.+-]{1,300})$/;
 /** A longer line isn't ours. */
-const maxLineLength = 1024;
+const maxLineLength = 2 * maxFrameBytes;
 /** Of an encoded frame, with other programs' lines in it. */
 const maxOpenLength = maxFrameBytes * 6 + 4096;
 
@@ -44,6 +50,7 @@ const maxOpenLength = maxFrameBytes * 6 + 4096;
 interface Open {
   readonly token: string;
   readonly header: string;
+  readonly isDense: boolean;
   readonly segment: number;
   readonly unit: number;
   readonly size: number;
@@ -106,10 +113,10 @@ export class AnswerReader {
   #edge(found: RegExpExecArray, before: string): Answer[] {
     const [, token = "", mark, header = "", segment, place, size, sum = ""] = found;
     const open = this.#open;
-    if (mark === "#") {
+    if (mark !== ".") {
       const damaged = this.#drop();
       const numbers = { segment: Number(segment), unit: Number(place), size: Number(size) };
-      this.#open = { token, header, ...numbers, sum, lines: [], length: 0 };
+      this.#open = { token, header, isDense: mark === "=", ...numbers, sum, lines: [], length: 0 };
       return damaged;
     }
     if (!open || open.token !== token || open.header !== header) return this.#drop();
@@ -121,7 +128,7 @@ export class AnswerReader {
   #drop(): Answer[] {
     const open = this.#open;
     this.#open = undefined;
-    return open ? [{ kind: "damaged", token: open.token }] : [];
+    return open ? [{ kind: "damaged", token: open.token, ...(open.isDense && { isDense: true }) }] : [];
   }
 
   /** Decodes the open frame. */
@@ -129,15 +136,26 @@ export class AnswerReader {
     const open = this.#open;
     this.#open = undefined;
     if (!open) return [];
-    for (const text of readings(this.#encoding, open.lines)) {
-      const bytes = decode(this.#encoding, text);
-      if (bytes && checksum(this.#sum, bytes) === open.sum) {
-        const { token, segment, unit: place, size } = open;
-        return [{ kind: "frame", token, segment, unit: place, size, bytes }];
-      }
+    const { token, segment, unit: place, size, sum } = open;
+    const dense = open.isDense && ({ isDense: true } as const);
+    for (const bytes of dense ? [lowHalf(open.lines)] : this.#decoded(open.lines)) {
+      if (checksum(this.#sum, bytes) === sum)
+        return [{ kind: "frame", token, segment, unit: place, size, bytes, ...dense }];
     }
-    return [{ kind: "damaged", token: open.token }];
+    return [{ kind: "damaged", token, ...dense }];
   }
+
+  *#decoded(lines: readonly string[]): Generator<Uint8Array> {
+    for (const text of readings(this.#encoding, lines)) {
+      const bytes = decode(this.#encoding, text);
+      if (bytes) yield bytes;
+    }
+  }
+}
+
+/** Characters without the eighth bit are other programs'. */
+function lowHalf(lines: readonly string[]): Uint8Array {
+  return Buffer.from(lines.join("").replace(/[^\x80-\xff]+/g, ""), "latin1").map((byte) => byte & 0x7f);
 }
 
 const alphabet = { base64: /^[A-Za-z0-9+/=]*$/, hex: /^[0-9a-f ]*$/ } as const;

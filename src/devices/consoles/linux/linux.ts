@@ -5,11 +5,21 @@ import type { Dialogue } from "../dialogue.ts";
 import { LinuxBoard } from "./board.ts";
 import { getFile, putFile } from "./files.ts";
 import type { Encoding } from "./framing.ts";
+import { type KnownBoard, newKnownBoard } from "./known.ts";
 import { type Login, type LoginOptions, logIn } from "./login.ts";
 import { runScript } from "./run.ts";
-import { Session } from "./session.ts";
-import { command, type Prepared, prepare, promptOf, resetTerminal, type Shell } from "./shell.ts";
-import { newTypingProfile, type TypingProfile } from "./typing.ts";
+import { type Decoder, Session } from "./session.ts";
+import {
+  command,
+  type Prepared,
+  prepare,
+  programSum,
+  promptOf,
+  resetTerminal,
+  type Shell,
+  setTerminalLine,
+  starting,
+} from "./shell.ts";
 
 export interface LinuxOptions {
   readonly login?: Login;
@@ -17,8 +27,8 @@ export interface LinuxOptions {
   readonly prompt?: string;
   /** A boot without a prompt gets no input before this much silence. */
   readonly bootSilenceMs?: number;
-  /** How the device takes typing; the console updates it. */
-  readonly profile?: TypingProfile;
+  /** What earlier dialogues learned about the device; the console updates it. */
+  readonly known?: KnownBoard;
   /** Returns eight unpredictable characters from a-z and 0-9. */
   readonly token: () => string;
 }
@@ -28,6 +38,8 @@ const reviveTimeoutMs = 90_000;
 /** For starting and ending our program. */
 const startTimeoutMs = 30_000;
 const closeTimeoutMs = 2000;
+/** For the prompt of a shell that was left at it. */
+const knownPromptTimeoutMs = 1000;
 /** For reading what the board printed before. */
 const backlogTimeoutMs = 500;
 const defaultBootSilenceMs = 15_000;
@@ -35,27 +47,61 @@ const defaultBootSilenceMs = 15_000;
 export class LinuxConsole implements Console {
   readonly kind = "linux";
   readonly #options: LinuxOptions;
-  readonly #shell: Shell;
+  readonly #known: KnownBoard;
+  #shell: Shell;
   #prepared: Prepared | undefined;
   /** Set while our program may run on the board. */
   #session: Session | undefined;
 
   constructor(options: LinuxOptions) {
     this.#options = options;
-    const profile = options.profile ?? newTypingProfile();
+    this.#known = options.known ?? newKnownBoard();
+    const { typing: profile } = this.#known;
     this.#shell = { board: new LinuxBoard(), profile, id: options.token(), token: options.token };
   }
 
   *enter(timeoutMs: number, isRestarted = false): Dialogue<void> {
     const { board } = this.#shell;
-    const text = yield* board.drain(0, backlogTimeoutMs);
+    const first = yield* board.next(0);
+    const text = first + (yield* board.drain(0, backlogTimeoutMs));
     const end = board.now + timeoutMs;
-    if (!isRestarted) board.boot.panicStartsBoot();
+    const isAtPrompt = !isRestarted && this.#isAtKnownPrompt(text);
+    if (isAtPrompt) board.boot.forget();
+    else if (!isRestarted) board.boot.panicStartsBoot();
     // Input could stop the boot loader of a board that boots, or hang a driver that isn't ready for it.
     const isBooting = isRestarted || board.boot.lines.size > 0;
     if (this.#session && !isBooting && (yield* this.#session.alive(1000))) yield* this.#close(this.#session);
-    yield* this.#toPrompt(end, { text, isBooting });
+    // On a console that other programs print to, the prompt is out of sight.
+    const mayBeAtPrompt = isAtPrompt || (!isBooting && /\n\s*$/.test(text));
+    if (!mayBeAtPrompt || !(yield* this.#returnToShell())) yield* this.#toPrompt(end, { text, isBooting });
     board.boot.forget();
+  }
+
+  #isAtKnownPrompt(text: string): boolean {
+    const { shell } = this.#known;
+    return shell !== undefined && text.endsWith(promptOf(shell));
+  }
+
+  /**
+   * To the shell that the last dialogue left at our prompt, which no other shell prints. Its program is checked when it starts.
+   * @returns false if the shell isn't there
+   */
+  *#returnToShell(): Dialogue<boolean> {
+    const { shell } = this.#known;
+    if (!shell) return false;
+    this.#known.shell = undefined;
+    const { board } = this.#shell;
+    board.filter.echo = undefined;
+    const prompt = promptOf(shell);
+    // Somebody may have changed the terminal's settings.
+    yield* board.send(`\x15${setTerminalLine}`);
+    const answer = yield* board.readUntil((output) => output.includes(prompt), knownPromptTimeoutMs);
+    if (!answer.includes(prompt) || board.boot.lines.size > 0) return false;
+    this.#shell = { ...this.#shell, id: shell.id };
+    this.#known.shell = shell;
+    this.#prepared = shell.prepared;
+    this.#session = undefined;
+    return true;
   }
 
   *run(script: string, options: RunOptions): Dialogue<RunResult> {
@@ -127,6 +173,7 @@ export class LinuxConsole implements Console {
       board.boot.forget();
       try {
         this.#prepared = yield* prepare(this.#shell, end - board.now);
+        this.#known.shell = { id: this.#shell.id, prepared: this.#prepared };
         this.#session = undefined;
         return;
       } catch (error) {
@@ -158,17 +205,18 @@ export class LinuxConsole implements Console {
     const prepared = this.#prepared;
     if (!prepared)
       throw new BoardFailure("noise", "labgear isn't at the board's prompt: enter the console first");
-    const { board, profile, token } = this.#shell;
+    const { board, token } = this.#shell;
     yield* board.next(0);
     const key = token();
-    const encoding = yield* this.#start(prepared, key, board.now + startTimeoutMs);
+    const { encoding, decoder } = yield* this.#start(prepared, key, board.now + startTimeoutMs);
     const session = new Session({
       board,
-      profile,
+      known: this.#known,
       key,
       prompt: promptOf(this.#shell),
       sum: prepared.sum,
       encoding,
+      decoder,
       token,
       bootSilenceMs: this.#bootSilenceMs,
       revive: () => this.#revive(prepared, key),
@@ -178,14 +226,15 @@ export class LinuxConsole implements Console {
   }
 
   /** Tries until our program answers, and gets back to the prompt in between. */
-  *#start(prepared: Prepared, key: string, end: number): Dialogue<Encoding> {
+  *#start(prepared: Prepared, key: string, end: number): Dialogue<{ decoder: Decoder; encoding: Encoding }> {
     const { board } = this.#shell;
-    const answer = new RegExp(`~${key}:up:(hex|base64):up:\\1`);
-    const line = `sh ${prepared.folder}/s ${prepared.sum} ${key}`;
+    const { line, answer } = starting(prepared, key);
     for (;;) {
       try {
         const output = yield* command(this.#shell, line, end, answer);
-        return answer.exec(output)?.[1] === "hex" ? "hex" : "base64";
+        const [, decoder, encoding, sum] = answer.exec(output) ?? [];
+        if (sum === programSum(prepared.sum))
+          return { decoder: decoder as Decoder, encoding: encoding as Encoding };
       } catch (error) {
         if (!isNoise(error) || board.now >= end) throw error;
       }

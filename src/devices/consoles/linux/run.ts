@@ -3,12 +3,12 @@ import { formatDuration } from "#/lib/units.ts";
 import { BoardFailure, RunTimeout } from "../../errors.ts";
 import type { RunOptions, RunResult } from "../console.ts";
 import type { Dialogue } from "../dialogue.ts";
-import { dropOutput, startJob } from "./server.ts";
+import { dropOutput } from "./server.ts";
 import type { Session } from "./session.ts";
 import { Transfer } from "./transfer.ts";
 
 /** Between two requests while there is no new output. */
-const minPauseMs = 100;
+const minPauseMs = 20;
 const maxPauseMs = 400;
 /** How long to wait for output after the script has ended, while a process that it started keeps the output open. */
 const lingerMs = 1500;
@@ -22,10 +22,7 @@ export function* runScript(session: Session, script: string, options: RunOptions
   const { board } = session.link;
   const end = board.now + options.timeoutMs;
   const name = `j.${session.link.token()}`;
-  yield* session.writeFile(name, Buffer.from(script));
-  const started = yield* session.execute(startJob(name));
-  if (started.code !== 0)
-    throw new BoardFailure("mismatch", `the board can't start a script: ${started.output.trim()}`);
+  yield* session.writeFile(name, Buffer.from(script), true);
   const output = new Transfer(function* (bytes) {
     yield { kind: "output", bytes };
   });
@@ -66,7 +63,7 @@ export function* runScript(session: Session, script: string, options: RunOptions
       throw new BoardFailure("noise", "the board answers, but the script's output doesn't arrive undamaged");
     if (output.received > before) pauseMs = minPauseMs;
     else if (state === "wait") {
-      pauseMs = Math.min(maxPauseMs, pauseMs * 1.3);
+      pauseMs = Math.min(maxPauseMs, pauseMs * 1.4);
       yield* session.listen(pauseMs);
     }
   }

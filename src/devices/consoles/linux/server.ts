@@ -1,6 +1,6 @@
 /**
- * The program that runs on a Linux board during a build: POSIX shell with `dd`, `wc`, one of the checksum programs, and `base64` or
- * `od`. It reads requests from the console, and answers as framing.ts describes.
+ * The program that runs on a Linux board during a build: POSIX shell with `dd`, `tr`, `wc`, one of the checksum programs, and one of the
+ * encoders. It reads requests from the console, and answers as framing.ts describes.
  *
  * A request is one line, `KEY VERB TOKEN A B C D A B C D`. In a damaged one the two copies differ; it gets no answer, and the host
  * repeats it. Every request can be repeated without harm. `dd` reads the lines of a block, since a shell would read them byte by
@@ -9,9 +9,10 @@
  * | verb | does |
  * |---|---|
  * | `d` | takes the next A lines as the block TOKEN: encoded bytes, each line after a `#`, so that a shell would ignore it |
- * | `e` | completes the block with checksum C: runs it, once, if A is `x`; else writes it to the file A at unit B |
+ * | `e` | completes the block with checksum C: runs it, once, if A is `x`; else writes it to the file A at unit B, and starts that as the job if D is 1 |
  * | `o` | sends output: drops the segments before A, then sends at most D frames of C units from segment A, unit B on |
- * | `g` | does the same with the file that `g` links to |
+ * | `O` | the same, with frames of ASCII sent as the upper half of eight bits |
+ * | `g`, `G` | does the same with the file that `g` links to |
  * | `k` | sends signal A to the job's processes, once they are there: the job may only just start |
  * | `p` | answers that it is there |
  * | `q` | ends the program |
@@ -21,28 +22,75 @@
 const maxSegmentBytes = 16_384;
 const maxSegments = 16;
 
-/** Starts as `sh FOLDER/s CHECKSUM-PROGRAM KEY`. It contains no single quotes. */
-export const serverProgram = `T=\${0%/*};C=$1;K=$2
+/** The programs that it can encode with; one of them has to be there. */
+export const encoders = ["base64", "od", "hexdump", "xxd", "uuencode"] as const;
+
+/**
+ * Starts as `sh FOLDER/s CHECKSUM-PROGRAM KEY`, and as `sh FOLDER/s run SCRIPT` to start a job: in a new folder, after it has removed what an
+ * earlier run left. A pump collects the job's output in segments, which go once the host has them: a flood waits instead of filling the
+ * board's memory. The exit code stays in a file. It contains no single quotes.
+ */
+export const serverProgram = `T=\${0%/*}
+if [ "$1" = run ];then
+R=run.$2;rm -rf "$T"/run "$T"/run.* "$T"/[bg].* "$T/g" "$T/q";mkdir "$T/$R"||exit 1
+mv "$T/$2" "$T/$R/j"||exit 1
+echo $R >"$T/run";R=$T/$R
+: >"$R/fine"
+Z(){ sleep 0.1 2>/dev/null||sleep 1;}
+P(){ n=0
+sh -c "echo \\$PPID" >"$R/pump"
+while [ -d "$R" ];do
+while [ -e "$R/$((n-${maxSegments}))" ];do Z;done
+dd bs=${maxSegmentBytes} count=1 of="$R/$n" 2>/dev/null||rm -f "$R/fine"
+if [ ! -s "$R/$n" ];then [ -e "$R/fine" ]&&break;Z;[ -e "$R/code" ]&&break;continue;fi
+[ -e "$R/over" ]&&exec cat >/dev/null
+: >"$R/$n.k";n=$((n+1))
+done
+: >"$R/end";}
+J="unset T C K R PS1 PS2 ENV;exec sh \\"\\$0/j\\""
+set -m 2>/dev/null
+( set +m 2>/dev/null
+if setsid true 2>/dev/null;then
+{ setsid sh -c "echo \\$\\$ >\\"\\$0/job\\";$J" "$R" 2>&1;echo $? >"$R/code";}|P
+else
+sh -c "echo \\$PPID" >"$R/job"
+{ sh -c "$J" "$R" 2>&1;echo $? >"$R/code";}|P
+fi ) </dev/null >/dev/null 2>&1 &
+exit 0
+fi
+C=$1;K=$2
 G=$(stty -g 2>/dev/null)
 trap "stty $G 2>/dev/null" 0
 trap "exit 1" 1 2 3 15
-stty icanon -echo -onlcr -ixon -iexten 2>/dev/null
+stty icanon isig icrnl -echo -onlcr -ixon -iexten 2>/dev/null
 stty susp undef 2>/dev/null
-E="od -An -v -tx1";W=hex
 D(){ while read -r l;do printf %b "\${l#?}";done;}
-if [ "$(echo "#QUE="|tr -d "#"|base64 -d)" = AA ] 2>/dev/null;then E=base64;W=base64
+I=octal;O=hex
+if [ "$(echo "#QUE="|tr -d "#"|base64 -d)" = AA ] 2>/dev/null;then I=base64;O=base64
 D(){ tr -d "#"|base64 -d;}
-fi
+E(){ base64;}
+elif od -An -v -tx1;then E(){ od -An -v -tx1;}
+elif hexdump -v -e "/1 \\"%02x\\"";then E(){ hexdump -v -e "32/1 \\"%02x\\" \\"\\\\n\\"";}
+elif xxd -p;then E(){ xxd -p;}
+else O=base64
+E(){ uuencode -m x;}
+fi </dev/null >/dev/null 2>&1
 s(){ printf "\\n~%s:%s:%s\\n" "$t" "$1" "$1";}
 f(){ z=$(wc -c <"$1");z=$((z))
 while [ $d -gt 0 ]&&[ $((b*64)) -lt $z ];do
 dd if="$1" bs=64 skip=$b count=$c >"$T/f" 2>/dev/null
-x=$($C <"$T/f");x=$a:$b:$z:\${x%% *};printf "\\n~%s#%s\\n" "$t" "$x"
-$E <"$T/f";printf "~%s.%s\\n" "$t" "$x"
+x=$($C <"$T/f");x=$a:$b:$z:\${x%% *}
+h="#";case $v in [OG])[ $(tr -d "\\000-\\177" <"$T/f"|wc -c) = 0 ]&&h="=";;esac
+printf "\\n~%s%s%s\\n" "$t" $h "$x"
+if [ $h = "#" ];then E <"$T/f";else tr "\\000-\\177" "\\200-\\377" <"$T/f";echo;fi
+printf "~%s.%s\\n" "$t" "$x"
 b=$((b+c));d=$((d-1));done;}
+J(){ [ "$d" = 0 ]&&return
+{ read -r R <"$T/run";} 2>/dev/null
+[ "$R" = "run.$a" ]||sh "$0" run "$a" </dev/null >/dev/null 2>&1;}
 L="- - - - - - - -"
 w=
-t=$K;s "up:$W"
+x=$($C <"$0");t=$K;s "up:$I:$O:\${x%% *}"
 while read -r k v t a b c d h i j m;do
 [ "$k" = "$K" ]||continue
 [ "$a $b $c $d" = "$h $i $j $m" ]||continue
@@ -56,7 +104,7 @@ D <"$T/b.$t" >"$T/q" 2>/dev/null
 x=$($C <"$T/q");rm -f "$T/b.$t"
 [ "\${x%% *}" = "$c" ]||{ s bad;continue;}
 if [ "$a" != x ];then
-if dd if="$T/q" of="$T/$a" bs=64 seek=$b conv=notrunc 2>/dev/null;then L="$t \${L% *}";s ok;else s full;fi
+if dd if="$T/q" of="$T/$a" bs=64 seek=$b conv=notrunc 2>/dev/null&&J;then L="$t \${L% *}";s ok;else s full;fi
 continue
 fi
 rm -f "$T"/[rxc].*
@@ -66,7 +114,7 @@ echo $? >"$T/c.$t"
 fi
 a=0;b=0;c=8;d=99;f "$T/x.$t"
 read -r y <"$T/c.$t";s "ran:$y:$z";;
-o)read -r R <"$T/run";R=$T/$R
+[oO])read -r R <"$T/run";R=$T/$R
 r=;i=\${w:-$((a>20?a-20:0))}
 while [ $i -lt $a ];do r="$r $R/$i $R/$i.k";i=$((i+1));done
 w=$a
@@ -84,7 +132,7 @@ q=-;[ -e "$R/code" ]&&read -r q <"$R/code"
 e=;[ -e "$R/fine" ]||e=lost
 { read -r p <"$R/pump"&&kill -0 $p;} 2>/dev/null||e=\${e}dead
 s "$y:$a:$b:$q:\${e:-fine}";;
-g)a=0;f "$T/g";s "at:$b:$z";;
+[gG])a=0;f "$T/g";s "at:$b:$z";;
 k)n=0;read -r R <"$T/run";m=0
 until [ -z "$R" ]||[ -s "$T/$R/job" ]||[ -e "$T/$R/code" ]||[ $m -ge 50 ];do m=$((m+1));sleep 0.1 2>/dev/null||{ sleep 1;m=$((m+9));};done
 read -r p <"$T/$R/job"
@@ -97,38 +145,6 @@ s "sent:$n";;
 esac
 done
 `;
-
-/**
- * Starts the job FOLDER/SCRIPT in a new folder, and removes what an earlier run left. A pump collects the job's output in segments,
- * which go once the host has them: a flood waits instead of filling the board's memory. The exit code stays in a file.
- */
-export function startJob(script: string): string {
-  return `R=run.${script};rm -rf "$T"/run "$T"/run.* "$T"/[bg].* "$T/g" "$T/q";mkdir "$T/$R"||exit 1
-mv "$T/${script}" "$T/$R/j"||exit 1
-echo $R >"$T/run";R=$T/$R
-: >"$R/fine"
-Z=1;sleep 0.1 2>/dev/null&&Z=0.1
-P(){ n=0
-sh -c 'echo $PPID' >"$R/pump"
-while [ -d "$R" ];do
-while [ -e "$R/$((n-${maxSegments}))" ];do sleep $Z;done
-dd bs=${maxSegmentBytes} count=1 of="$R/$n" 2>/dev/null||rm -f "$R/fine"
-if [ ! -s "$R/$n" ];then [ -e "$R/fine" ]&&break;sleep $Z;[ -e "$R/code" ]&&break;continue;fi
-[ -e "$R/over" ]&&exec cat >/dev/null
-: >"$R/$n.k";n=$((n+1))
-done
-: >"$R/end";}
-set -m 2>/dev/null
-( set +m 2>/dev/null
-if setsid true 2>/dev/null;then
-{ setsid sh -c 'echo $$ >"$0/job";unset T C PS1 PS2 ENV;exec sh "$0/j"' "$R" </dev/null 2>&1;echo $? >"$R/code";}|P
-else
-sh -c 'echo $PPID' >"$R/job"
-{ sh -c 'unset T C PS1 PS2 ENV;exec sh "$0/j"' "$R" </dev/null 2>&1;echo $? >"$R/code";}|P
-fi ) </dev/null >/dev/null 2>&1 &
-exit 0
-`;
-}
 
 /** Drops the rest of the job's output. */
 export const dropOutput = 'read -r R <"$T/run";: >"$T/$R/over"';

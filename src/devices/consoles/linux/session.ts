@@ -4,9 +4,10 @@ import type { Dialogue } from "../dialogue.ts";
 import type { LinuxBoard } from "./board.ts";
 import { type ChecksumProgram, checksum } from "./checksum.ts";
 import { type Answer, AnswerReader, type Encoding, type Frame, unitBytes } from "./framing.ts";
-import { type TypingProfile, typeBlind } from "./typing.ts";
+import type { KnownBoard } from "./known.ts";
+import { typeBlind } from "./typing.ts";
 
-type Verb = "d" | "e" | "o" | "g" | "k" | "p" | "q";
+type Verb = "d" | "e" | "o" | "O" | "g" | "G" | "k" | "p" | "q";
 type Arguments = readonly [string | number, string | number, string | number, string | number];
 
 /** Takes a frame of an answer. @returns false when it was of no use, and so no progress */
@@ -25,13 +26,19 @@ const reviveAfterMs = 6000;
 /** After a line of a boot, nothing is sent for this long: input could stop the boot loader, or hang a driver that isn't ready for it. */
 const bootPauseMs = 6000;
 const aliveTimeoutMs = 3000;
+/** So many damaged frames before the first good one: the line doesn't pass eight bits. */
+const maxDamagedDense = 3;
+
+/** What the board decodes blocks with: octal is for printf. */
+export type Decoder = "base64" | "octal";
 
 export interface Link {
   readonly board: LinuxBoard;
-  readonly profile: TypingProfile;
+  readonly known: KnownBoard;
   readonly key: string;
   readonly sum: ChecksumProgram;
   readonly encoding: Encoding;
+  readonly decoder: Decoder;
   /** The shell's prompt. It comes when our program has ended. */
   readonly prompt: string;
   /** Returns eight new characters from a-z and 0-9. */
@@ -60,6 +67,9 @@ export class Session {
   #blockBytes = 4096;
   /** Whether to keep the pauses that typing needed. They only slow down a line that damages bytes but doesn't lose them. */
   #careful = false;
+  /** The next frames are asked for without the eighth bit. */
+  #isPlainNext = false;
+  #damagedDense = 0;
   /** A running mean of the time until an answer begins. */
   #delayMs = 300;
   /** The longest time between two parts of an answer lately. */
@@ -93,7 +103,7 @@ export class Session {
       yield* this.#checkBoot();
       if (attempt > 0) yield* board.send(flush);
       if (attempt > 0 && attempt % 4 === 0) this.#careful = !this.#careful;
-      text += yield* this.send(verb, own, args);
+      text += yield* this.send(this.#variant(verb, attempt), own, args);
       const asked = board.now;
       let latest: number | undefined;
       for (;;) {
@@ -103,6 +113,7 @@ export class Session {
           else this.#gapMs = Math.max(this.#gapMs * 0.9, board.now - latest);
           latest = board.now;
           if (answer.kind === "words") return answer.words;
+          this.#learnBits(answer);
           if (answer.kind === "damaged") continue;
           const useful = onFrame(answer);
           if (typeof useful === "boolean" ? useful : yield* useful) progress = board.now;
@@ -122,6 +133,23 @@ export class Session {
     }
   }
 
+  /** Frames in eight bits are asked for, unless the line damages them. */
+  #variant(verb: Verb, attempt: number): Verb {
+    const isPlain = this.#isPlainNext || attempt % 2 === 1;
+    this.#isPlainNext = false;
+    if (isPlain || this.link.known.eightBits === false) return verb;
+    return verb === "o" ? "O" : verb === "g" ? "G" : verb;
+  }
+
+  #learnBits({ kind, isDense }: Exclude<Answer, { kind: "words" }>): void {
+    const { known } = this.link;
+    if (!isDense) return;
+    if (kind === "frame") known.eightBits = true;
+    else this.#isPlainNext = true;
+    if (kind === "damaged" && !known.eightBits && ++this.#damagedDense >= maxDamagedDense)
+      known.eightBits = false;
+  }
+
   /** How long an answer, or its next part, may still take. */
   #waitMs(asked: number, latest: number | undefined, attempt: number): number {
     const { now, lastByteAt } = this.link.board;
@@ -135,9 +163,9 @@ export class Session {
 
   /** Sends a request without waiting; listen() returns its answer. @returns what came meanwhile */
   *send(verb: Verb, token: string, args: Arguments): Dialogue<string> {
-    const { key, board, profile } = this.link;
+    const { key, board, known } = this.link;
     const copy = args.join(" ");
-    return yield* typeBlind(`${key} ${verb} ${token} ${copy} ${copy}\n`, board, profile, this.#careful);
+    return yield* typeBlind(`${key} ${verb} ${token} ${copy} ${copy}\n`, board, known.typing, this.#careful);
   }
 
   /** @param earlier text that came before @returns the next answers; none after the timeout */
@@ -196,15 +224,17 @@ export class Session {
 
   /**
    * Writes a file in our folder on the board, in blocks as long as the line allows.
+   * @param starts whether to start the file as the job
    * @throws BoardFailure mismatch when the folder is full
    */
-  *writeFile(name: string, bytes: Uint8Array): Dialogue<void> {
+  *writeFile(name: string, bytes: Uint8Array, starts = false): Dialogue<void> {
     const { link } = this;
     for (let from = 0; from < Math.max(1, bytes.length); ) {
       const block = bytes.subarray(from, from + this.#blockBytes);
       const token = link.token();
       yield* this.sendBlock(token, block, lineBytes);
-      const place = [name, from / unitBytes, checksum(link.sum, block), 0] as const;
+      const isLast = from + block.length >= bytes.length;
+      const place = [name, from / unitBytes, checksum(link.sum, block), starts && isLast ? 1 : 0] as const;
       const [word] = yield* this.ask("e", place, undefined, { token });
       if (word === "ok") from += Math.max(1, block.length);
       else if (word === "bad") this.#shrinkBlocks();
@@ -223,17 +253,17 @@ export class Session {
 
   /** Sends the encoded lines of a block; an `e` request completes it. @returns what came meanwhile */
   *sendBlock(token: string, bytes: Uint8Array, bytesInLine: number): Dialogue<string> {
-    const { encoding, board, profile } = this.link;
+    const { decoder, board, known } = this.link;
     const length = Math.max(bytesInLine, Math.ceil(bytes.length / maxBlockLines));
     // Whole groups of base64.
     const step = Math.ceil(length / 3) * 3;
     let lines = "";
     let count = 0;
     for (let from = 0; from < Math.max(1, bytes.length); from += step, count++) {
-      lines += `#${encode(encoding, bytes.subarray(from, from + step))}\n`;
+      lines += `#${encode(decoder, bytes.subarray(from, from + step))}\n`;
     }
     const text = yield* this.send("d", token, [count, 0, 0, 0]);
-    return text + (yield* typeBlind(lines, board, profile, this.#careful));
+    return text + (yield* typeBlind(lines, board, known.typing, this.#careful));
   }
 
   /** Checks whether the board panicked or boots. Other programs rarely print such lines; then it costs a pause. */
@@ -285,8 +315,8 @@ export class Session {
   }
 }
 
-function encode(encoding: Encoding, bytes: Uint8Array): string {
-  if (encoding === "base64")
+function encode(decoder: Decoder, bytes: Uint8Array): string {
+  if (decoder === "base64")
     return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64");
   let text = "";
   for (const byte of bytes) text += `\\0${byte.toString(8).padStart(3, "0")}`;

@@ -3,7 +3,7 @@ import { BoardFailure } from "../../errors.ts";
 import type { Dialogue } from "../dialogue.ts";
 import type { LinuxBoard } from "./board.ts";
 import { type ChecksumProgram, checksum, checksumPrograms } from "./checksum.ts";
-import { serverProgram } from "./server.ts";
+import { encoders, serverProgram } from "./server.ts";
 import { type TypingProfile, typeBlind, typeText } from "./typing.ts";
 
 export interface Shell {
@@ -24,8 +24,21 @@ export interface Prepared {
   readonly bootId: string;
 }
 
-/** Besides a checksum program, and base64 or od. */
-const requiredPrograms = ["cat", "dd", "mkdir", "mv", "rm", "tr", "wc"];
+/** The line that starts our program, and what it answers: how the board decodes and encodes, and the checksum of the program there. */
+export function starting({ folder, sum }: Prepared, key: string): { line: string; answer: RegExp } {
+  return {
+    line: `sh ${folder}/s ${sum} ${key}`,
+    answer: new RegExp(`~${key}:up:(octal|base64):(hex|base64):(\\w*):up:\\1:\\2:\\3`),
+  };
+}
+
+/** The checksum that it answers with if it is undamaged. */
+export function programSum(sum: ChecksumProgram): string {
+  return checksum(sum, Buffer.from(serverProgram));
+}
+
+/** Besides a checksum program and an encoder. */
+const requiredPrograms = ["cat", "dd", "mkdir", "mv", "printf", "rm", "sleep", "tr", "wc"];
 /** How often the shell may take a line without printing what the line should print. */
 const maxRefusals = 4;
 /** How often an inspection may be repeated before the board is prepared again. */
@@ -43,8 +56,10 @@ const minPieceLength = 12;
 const setSize = "stty rows 24 cols 250";
 /** Without -ixon, a flipped bit can turn a keystroke into Ctrl-S, which stops the output. */
 const setTerminal = "stty sane -ixon -onlcr";
+/** A terminal that doesn't know Ctrl-U makes it a part of the first word. */
+export const setTerminalLine = ` true;${setTerminal}\n`;
 
-export const promptOf = (shell: Shell): string => `lg-${shell.id}# `;
+export const promptOf = (shell: Pick<Shell, "id">): string => `lg-${shell.id}# `;
 
 /**
  * Starts at a shell.
@@ -73,7 +88,7 @@ export function* prepare(shell: Shell, timeoutMs: number): Dialogue<Prepared> {
     // `M` names what our program needs and the board lacks.
     yield* command(
       shell,
-      `M=;{ for p in ${requiredPrograms.join(" ")};do command -v $p||M=$M,$p;done;command -v base64||command -v od||M=$M,od;} >/dev/null 2>&1`,
+      `M=;{ for p in ${requiredPrograms.join(" ")};do command -v $p||M=$M,$p;done;${encoders.map((name) => `command -v ${name}||`).join("")}M=$M,od;} >/dev/null 2>&1`,
       end,
     );
     const before = yield* inspect(shell, end);
@@ -164,8 +179,7 @@ export function* resetTerminal(shell: Shell): Dialogue<string> {
   const prompt = promptOf(shell);
   yield* board.send("\x03\x15");
   yield* board.drain(Math.max(50, 2 * profile.echoMs), 2000);
-  // A terminal that doesn't know Ctrl-U makes it a part of the first word.
-  yield* board.send(` true;${setTerminal}\n`);
+  yield* board.send(setTerminalLine);
   return yield* board.readUntil(
     (text) => text.includes(prompt),
     1000,
@@ -201,8 +215,8 @@ interface Inspection extends Prepared {
   readonly programSum: string;
 }
 
-function hasProgram({ sum, programSum }: Inspection): boolean {
-  return programSum === checksum(sum, Buffer.from(serverProgram));
+function hasProgram(inspection: Inspection): boolean {
+  return inspection.programSum === programSum(inspection.sum);
 }
 
 /** Asks until both copies of an answer agree. @returns undefined when they never do: an earlier line arrived damaged then */
@@ -218,7 +232,7 @@ function* inspect(shell: Shell, end: number): Dialogue<Inspection | undefined> {
       output,
     );
     if (!found) continue;
-    const [, , name, programSum = "", folder = "", bootId = "", lacking = ""] = found;
+    const [, , name, sumThere = "", folder = "", bootId = "", lacking = ""] = found;
     if (name === "none") {
       throw new BoardFailure(
         "mismatch",
@@ -229,11 +243,11 @@ function* inspect(shell: Shell, end: number): Dialogue<Inspection | undefined> {
     // A damaged line may have asked for others.
     if (missing.some((program) => program !== "od" && !requiredPrograms.includes(program))) return undefined;
     if (missing.length > 0) {
-      const names = missing.map((program) => (program === "od" ? "od or base64" : program)).join(", ");
+      const names = missing.map((program) => (program === "od" ? encoders.join(" or ") : program)).join(", ");
       throw new BoardFailure("mismatch", `the board lacks ${names}, which labgear needs to run scripts`);
     }
     const sum = checksumPrograms.find((program) => program === name);
-    return sum && { sum, programSum, folder, bootId: bootId.trim() };
+    return sum && { sum, programSum: sumThere, folder, bootId: bootId.trim() };
   }
   return undefined;
 }

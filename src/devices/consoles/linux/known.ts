@@ -1,0 +1,21 @@
+/** What one dialogue with a device leaves for the next. */
+import type { Prepared } from "./shell.ts";
+import { newTypingProfile, type TypingProfile } from "./typing.ts";
+
+export interface KnownBoard {
+  readonly typing: TypingProfile;
+  /** The shell that was left at our prompt. */
+  shell: KnownShell | undefined;
+  /** Whether the line passes all eight bits; undefined until known. */
+  eightBits: boolean | undefined;
+}
+
+export interface KnownShell {
+  /** Of its prompt. */
+  readonly id: string;
+  readonly prepared: Prepared;
+}
+
+export function newKnownBoard(): KnownBoard {
+  return { typing: newTypingProfile(), shell: undefined, eightBits: undefined };
+}

@@ -3,8 +3,7 @@ import { EventEmitter } from "node:events";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ConsoleLog } from "./console/log.ts";
-import { type Ending, isOwn } from "./ending.ts";
-import { type BuildRecord, writeRecord } from "./record.ts";
+import { type BuildRecord, type Ending, isOwn, writeRecord } from "./record.ts";
 
 /**
  * The life cycle. A stop can come in any phase before the end. It ends the work, and the build ends as the stop says; once the

@@ -4,7 +4,6 @@ import { open } from "node:fs/promises";
 import { join } from "node:path";
 import type { Ajv, SchemaObject, ValidateFunction } from "ajv";
 import { replaceFile } from "#/lib/replace-file.ts";
-import type { Ending, EndingKind } from "./ending.ts";
 
 /** The shape of `build.json`. Times are ISO 8601 in UTC. */
 export interface BuildRecord {
@@ -223,4 +222,46 @@ async function parseRecord(value: unknown): Promise<BuildRecord> {
   const { ajv, validate } = await validator;
   if (validate(value)) return value;
   throw new SyntaxError(`this is JSON, but ${ajv.errorsText(validate.errors, { dataVar: "the record" })}`);
+}
+
+export type EndingKind =
+  /** The job passed. */
+  | "passed"
+  /** The job ran and failed: exit code, failed step. */
+  | "failed"
+  /** Stopped remotely or by hand. */
+  | "stopped"
+  /** The job's timeout ran out. */
+  | "timed-out"
+  /** Not the job's fault: disk full, checkout unreachable, agent going down. */
+  | "infrastructure"
+  /** The agent died while it ran. */
+  | "lost";
+
+/**
+ * Whether an ending is the job's own. Such an ending is delivered even if that takes long; after any other one, a build that is
+ * handed out again runs again.
+ */
+export function isOwn({ kind }: Ending): boolean {
+  return kind !== "infrastructure" && kind !== "lost";
+}
+
+export interface Ending {
+  readonly kind: EndingKind;
+  /** What happened, in a line for people. */
+  readonly reason: string;
+  readonly exitCode?: number;
+  readonly signal?: string;
+  /** Names what went wrong, where the kind doesn't. */
+  readonly cause?: string;
+}
+
+const causes: Record<EndingKind, string> = {
+  ...{ passed: "passed", failed: "failed", stopped: "stopped" },
+  ...{ "timed-out": "timeout", infrastructure: "box", lost: "lost" },
+};
+
+/** One word for programs. */
+export function causeOf({ kind, cause }: Ending): string {
+  return cause ?? causes[kind];
 }

@@ -3,8 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "nod
 import { join } from "node:path";
 import { test } from "node:test";
 import { Build, type BuildState } from "#/builds/build.ts";
-import type { Ending } from "#/builds/ending.ts";
-import { readRecord } from "#/builds/record.ts";
+import { type Ending, readRecord } from "#/builds/record.ts";
 import { lacksMount, smallDisk, testFolder } from "../support/folders.ts";
 import { record } from "./build-parts.ts";
 

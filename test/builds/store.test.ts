@@ -16,9 +16,8 @@ import {
 import { join } from "node:path";
 import { test } from "node:test";
 import type { Build } from "#/builds/build.ts";
-import type { Ending } from "#/builds/ending.ts";
 import { BuildError } from "#/builds/errors.ts";
-import { type BuildRecord, readRecord, recordFile } from "#/builds/record.ts";
+import { type BuildRecord, type Ending, readRecord, recordFile } from "#/builds/record.ts";
 import { BuildStore } from "#/builds/store.ts";
 import { lacksMount, smallDisk, testFolder } from "../support/folders.ts";
 import { facts, record } from "./build-parts.ts";

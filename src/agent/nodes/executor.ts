@@ -1,8 +1,8 @@
 /** An executor: one slot of a node, with a Gearman connection of its own, that runs one build at a time. */
 import { createHash } from "node:crypto";
 import type { Build } from "#/builds/build.ts";
-import type { Ending } from "#/builds/ending.ts";
 import { recordParameters } from "#/builds/parameters.ts";
+import type { Ending } from "#/builds/record.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import type { JobConfig } from "#/config/model.ts";
 import { parsePublicKey } from "#/exchange/key.ts";

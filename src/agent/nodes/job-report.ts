@@ -4,8 +4,7 @@
  */
 import { aborted } from "node:util";
 import type { Build } from "#/builds/build.ts";
-import { causeOf, type Ending, isOwn } from "#/builds/ending.ts";
-import type { BuildSummary } from "#/builds/record.ts";
+import { type BuildSummary, causeOf, type Ending, isOwn } from "#/builds/record.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import type { WantedInput } from "#/exchange/inputs.ts";

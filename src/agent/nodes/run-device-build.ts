@@ -1,7 +1,7 @@
 /** What a board adds to a build: it is reserved, does the job's work over its console, and says how it fared. */
 import { join } from "node:path";
-import type { Ending } from "#/builds/ending.ts";
 import { buildVariables, jobEnvironment } from "#/builds/environment.ts";
+import type { Ending } from "#/builds/record.ts";
 import { SinkFile, SourceFile } from "#/builds/workspace/files.ts";
 import type { JobWork } from "#/config/model.ts";
 import type { Device } from "#/devices/device.ts";

@@ -1,9 +1,8 @@
 /** A console's lines, and a search through them, in bounded memory however long the console and its lines are. */
 import type { FileHandle } from "node:fs/promises";
-import { consoleSize, openConsole, openTimes } from "./follow.ts";
+import { consoleSize, openConsole, openTimes, readMarks, timeAt } from "./follow.ts";
 import { type LineIndex, type Place, pieceSize } from "./line-index.ts";
 import type { ConsoleLog } from "./log.ts";
-import { readMarks, timeAt } from "./times.ts";
 
 export interface ConsolePlace {
   /** The build's. */

@@ -1,9 +1,10 @@
 /** Reads a firmware's output for its verdict, starting where the image that was just flashed identifies itself. */
 import type { VerdictConfig } from "#/config/model.ts";
 import { bootIn } from "#/devices/consoles/crash.ts";
+import { type Match, OutputMatcher } from "#/devices/consoles/matcher.ts";
 import { PlainText } from "#/devices/consoles/plain-text.ts";
-import { type Convention, failure, type TestCase, type Verdict } from "./convention.ts";
-import { Patterns } from "./patterns.ts";
+import { shown } from "#/lib/text.ts";
+import { type Convention, failure, pass, type TestCase, type Verdict } from "./convention.ts";
 import { junitReport, Run } from "./run.ts";
 import { Tap } from "./tap.ts";
 import { Unity } from "./unity.ts";
@@ -135,5 +136,48 @@ function newConvention(config: VerdictConfig): Convention {
       return new Tap();
     case "patterns":
       return new Patterns(config);
+  }
+}
+
+class Patterns implements Convention {
+  readonly #matcher = new OutputMatcher();
+  readonly #fail: readonly string[];
+  /** Those that haven't matched yet. All must match, in any order. */
+  readonly #pass: Set<string>;
+  readonly cases: readonly TestCase[] = [];
+  begun = false;
+
+  constructor(patterns: { readonly pass: readonly string[]; readonly fail: readonly string[] }) {
+    this.#pass = new Set(patterns.pass);
+    this.#fail = patterns.fail;
+    this.#matcher.expect(patterns.pass, patterns.fail);
+  }
+
+  get missing(): string {
+    return `nothing matched ${[...this.#pass].join(" and ")}`;
+  }
+
+  /** MCUboot is a Zephyr program too: within one boot, its log lines come between two banners. */
+  line(line: string): undefined {
+    if (line.trim() !== "" && !/^[IWE]: /.test(line)) this.begun = true;
+  }
+
+  text(piece: string): Verdict | undefined {
+    return this.#verdict(this.#matcher.feed(Buffer.from(piece)));
+  }
+
+  quiet(): Verdict | undefined {
+    return this.#verdict(this.#matcher.quiet());
+  }
+
+  #verdict(match: Match | undefined): Verdict | undefined {
+    if (!match) return undefined;
+    const matched = shown(match.text, 200);
+    if (match.kind === "fail") return failure(`the \`fail\` pattern matched ${matched}`);
+    this.#pass.delete(match.pattern);
+    const isPassed = this.#pass.size === 0;
+    // A failure still counts after the last of them.
+    const later = this.#verdict(this.#matcher.expect([...this.#pass], this.#fail));
+    return later ?? (isPassed ? pass(`the output has ${matched}`) : undefined);
   }
 }

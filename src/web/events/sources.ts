@@ -1,8 +1,7 @@
 /** The consoles of builds and devices as sources of events. */
 import type { FileHandle } from "node:fs/promises";
 import type { Build } from "#/builds/build.ts";
-import { consoleSize, openConsole, openTimes } from "#/builds/console/follow.ts";
-import { readMarks } from "#/builds/console/times.ts";
+import { consoleSize, openConsole, openTimes, readMarks } from "#/builds/console/follow.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import type { AgentView } from "../agent-view.ts";
 import { deviceView, viewOfRecord } from "../api/views.ts";

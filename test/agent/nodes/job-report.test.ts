@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { JobReport, type ReportedJob, ResultMessage } from "#/agent/nodes/job-report.ts";
 import { Build } from "#/builds/build.ts";
-import type { Ending } from "#/builds/ending.ts";
+import type { Ending } from "#/builds/record.ts";
 import { record } from "../../builds/build-parts.ts";
 import { bounded } from "../../support/servers.ts";
 

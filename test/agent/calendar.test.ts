@@ -1,7 +1,7 @@
 /** Whether the clock can be gone by when old things are removed. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Calendar } from "#/host/calendar.ts";
+import { Calendar } from "#/agent/housekeeping.ts";
 
 const hour = 60 * 60 * 1000;
 const day = 24 * hour;

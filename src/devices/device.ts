@@ -248,10 +248,12 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     if (isRestarted || isDoubtful || outcome.kind === "by-hand") this.#needsProbe = true;
     const reason = isDoubtful ? outcome.reason : "it is being reset after a build";
     if (isRestarted || isDoubtful) this.#enter({ kind: "recovering", reason });
-    if (outcome.kind === "doubtful") {
-      await outcome.interrupted;
-      if (outcome.isBooting) this.#bootsFromNow();
-    }
+    if (outcome.kind === "doubtful") await outcome.interrupted;
+    await this.port.restoreBaud().catch(() => {
+      // Its next probe shows whether the board can be read.
+      this.#needsProbe = true;
+    });
+    if (outcome.kind === "doubtful" && outcome.isBooting) this.#bootsFromNow();
     if (isRestarted) await this.#restart();
     this.#outcome = undefined;
   }

@@ -27,7 +27,7 @@ devices:
 `);
   assert.deepEqual(found, [
     "labgear.yaml:3: devices.rack7: is also the name of the host's node: choose another one",
-    'labgear.yaml:5: devices.rack7.port: expected a path such as /dev/ttyUSB0, tcp://HOST:PORT or rfc2217://HOST:PORT, found "ttyUSB0"',
+    'labgear.yaml:5: devices.rack7.port: expected a path such as /dev/ttyUSB0, tcp://HOST:PORT, telnet://HOST:PORT or rfc2217://HOST:PORT, found "ttyUSB0"',
     'labgear.yaml:6: devices.rack7.console: expected linux, u-boot, micropython or raw, found "linus" (did you mean "linux"?)',
     'labgear.yaml:8: devices.b:c: "b:c" can\'t be the name of a device: it contains a colon',
     "labgear.yaml:10: devices.late.classes: expected at least one entry, found an empty list",
@@ -48,7 +48,7 @@ test("what a device can't do without", async () => {
     "the option console is required",
   ]);
   assert.deepEqual(await deviceMistakes({ d: "{classes: [c], port: , console: }" }), [
-    "port: expected a path such as /dev/ttyUSB0, tcp://HOST:PORT or rfc2217://HOST:PORT, found nothing",
+    "port: expected a path such as /dev/ttyUSB0, tcp://HOST:PORT, telnet://HOST:PORT or rfc2217://HOST:PORT, found nothing",
     "console: expected linux, u-boot, micropython or raw, found nothing",
   ]);
   assert.deepEqual(await mistakes("name: a\ndevices: {b: {classes: [auto], port: /dev/b, console: raw}}"), [
@@ -69,14 +69,15 @@ test("names that could not be parts of a page's or a file's, and more devices th
 });
 
 test("ports that can't be", async () => {
-  const paths = 'expected a path such as /dev/ttyUSB0, tcp://HOST:PORT or rfc2217://HOST:PORT, found "';
+  const paths =
+    'expected a path such as /dev/ttyUSB0, tcp://HOST:PORT, telnet://HOST:PORT or rfc2217://HOST:PORT, found "';
   const file = "expected the path of a device file or of a link to one, such as /dev/ttyUSB0, found";
   const ports: Record<string, string> = {
-    "7": "port: expected a path such as /dev/ttyUSB0, tcp://HOST:PORT or rfc2217://HOST:PORT, found 7",
+    "7": "port: expected a path such as /dev/ttyUSB0, tcp://HOST:PORT, telnet://HOST:PORT or rfc2217://HOST:PORT, found 7",
     "tcp://h": `port: ${paths}tcp://h"`,
     "tcp://h:0": `port: ${paths}tcp://h:0"`,
     "tcp://u@h:1": `port: ${paths}tcp://u@h:1"`,
-    "telnet://h:1": `port: ${paths}telnet://h:1"`,
+    "telnet://h": `port: ${paths}telnet://h"`,
     "/dev/": `port: ${paths}/dev/"`,
     "/dev/../etc/x": `port: ${paths}/dev/../etc/x"`,
     "{path: ttyUSB0}": `port.path: ${file} "ttyUSB0"`,
@@ -88,9 +89,12 @@ test("ports that can't be", async () => {
     "{location: top}": 'port.location: expected the location of a USB adapter, such as 1-1.4, found "top"',
     "{interface: 1}": "port: expected at least one of path, by-id, usb, serial, location or url",
     "{serial: X, interface: -1}": "port.interface: expected a whole number from 0 to 255, found -1",
-    "{url: /dev/x}": 'port.url: expected tcp://HOST:PORT or rfc2217://HOST:PORT, found "/dev/x"',
+    "{url: /dev/x}":
+      'port.url: expected tcp://HOST:PORT, telnet://HOST:PORT or rfc2217://HOST:PORT, found "/dev/x"',
     "{url: tcp://h:1, usb: 0403:6001}":
       "port.usb: can't be combined with url: the port of a console server is not a tty here",
+    "{url: telnet://h:1, parity: even}":
+      "port.parity: can't be set over telnet://, which carries only bytes: use rfc2217://",
     "{url: tcp://h:1, flow: rtscts}":
       "port.flow: can't be set over tcp://, which carries only bytes: use rfc2217://",
   };

@@ -42,7 +42,7 @@ test("devices with every option", async () => {
 devices:
   a:
     classes: [c, d]
-    port: { by-id: usb-x, usb: 0403:6A01, serial: "007", location: 1-1.4, interface: 1, baud: 9600, flow: rtscts }
+    port: { by-id: usb-x, usb: 0403:6A01, serial: "007", location: 1-1.4, interface: 1, baud: 9600, flow: rtscts, parity: even, stop-bits: 2 }
     console: linux
     login: { user: root, password-file: secret, prompts: { login: "Name:", password: "Wort:" }, then: [{ expect: "Terminal type", send: vt100 }, { expect: "Press Enter", send: "" }] }
     prompt: "board> "
@@ -66,6 +66,8 @@ jobs: { j: { nodes: [d], shell: x } }
         },
         baud: 9600,
         flow: "rtscts",
+        parity: "even",
+        stopBits: 2,
       },
       console: "linux",
       login: {
@@ -107,6 +109,7 @@ test("ports: paths and addresses, in short and in long", async () => {
     "{path: /dev/ttyS1}": { kind: "tty", match: { path: "/dev/ttyS1" } },
     "tcp://console.example:4001": { kind: "tcp", host: "console.example", port: 4001 },
     '"rfc2217://[::1]:4002/"': { kind: "rfc2217", host: "::1", port: 4002 },
+    "telnet://console.example:23": { kind: "telnet", host: "console.example", port: 23 },
     "{url: 'rfc2217://10.0.0.7:4002'}": { kind: "rfc2217", host: "10.0.0.7", port: 4002 },
   };
   for (const [port, address] of Object.entries(ports)) {

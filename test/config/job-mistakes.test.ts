@@ -46,7 +46,7 @@ devices:
       '8: jobs.lonely.put[0].from: "../x" must stay inside the workspace: it contains ".."',
       '8: jobs.lonely.put[0].to: expected the path of a file on the board, found ""',
       "12: jobs.walk.steps[0].expect: expected a pattern for the console's output, found 7: put it in quotes",
-      "13: jobs.walk.steps[1]: expected one of send, expect, run, login, sleep, control, break, power, reset, host, put or get",
+      "13: jobs.walk.steps[1]: expected one of send, expect, run, login, sleep, control, break, baud, power, reset, host, put or get",
       "14: jobs.walk.steps[2]: expected one action in each step, found send and expect",
       '16: jobs.walk.steps[3].expct: is not an option (did you mean "expect"?)',
       "18: jobs.walk.steps[4].timeout: is an option of expect, run and login, not of sleep",
@@ -109,6 +109,8 @@ test("what a device can't do that a job wants of it", async () => {
       'steps[0].control: needs the port\'s control lines, and tcp:// carries only bytes: use rfc2217:// (the device "esp")',
     "nodes: [esp32], steps: [{break: 1s}]":
       'steps[0].break: needs the port\'s control lines, and tcp:// carries only bytes: use rfc2217:// (the device "esp")',
+    "nodes: [esp32], steps: [{baud: 9600}]":
+      'steps[0].baud: can\'t be set over tcp://, which carries only bytes: use rfc2217:// (the device "esp")',
     "nodes: [rpi4], steps: [{reset: true}]":
       'steps[0].reset: needs a device with reset: esp32, arduino, dtr or rts (the device "pi")',
     "nodes: [rpi4], steps: [{power: on}]": 'steps[0].power: needs a device with power.on (the device "pi")',

@@ -24,14 +24,18 @@ export interface PortMatch {
 
 export type PortAddress =
   | { readonly kind: "tty"; readonly match: PortMatch }
-  /** A console server: `rfc2217` is telnet with speed and control lines, `tcp` carries only the bytes. */
-  | { readonly kind: "tcp" | "rfc2217"; readonly host: string; readonly port: number };
+  /** A console server: `rfc2217` is telnet with speed and control lines, `tcp` and `telnet` carry only the bytes. */
+  | { readonly kind: "tcp" | "telnet" | "rfc2217"; readonly host: string; readonly port: number };
 
 export interface PortConfig {
   readonly address: PortAddress;
   /** Bits per second. */
   readonly baud: number;
   readonly flow: "none" | "rtscts" | "xonxoff";
+  /** Undefined: none. */
+  readonly parity?: "none" | "even" | "odd";
+  /** Undefined: one. */
+  readonly stopBits?: 1 | 2;
 }
 
 /** The option once it has passed the schema: a path or an address, or a mapping with the details. */
@@ -47,11 +51,13 @@ export type PortDocument =
       readonly url?: string;
       readonly baud?: number;
       readonly flow?: PortConfig["flow"];
+      readonly parity?: PortConfig["parity"];
+      readonly "stop-bits"?: PortConfig["stopBits"];
     };
 
 const defaults = { baud: 115_200, flow: "none" } as const;
 
-const consoleServer = "tcp://HOST:PORT or rfc2217://HOST:PORT";
+const consoleServer = "tcp://HOST:PORT, telnet://HOST:PORT or rfc2217://HOST:PORT";
 
 const portText: Kind = {
   expected: `a path such as /dev/ttyUSB0, ${consoleServer}`,
@@ -76,11 +82,13 @@ const location = matching(
   /^\d{1,3}-\d{1,3}(?:\.\d{1,3}){0,6}$/,
 );
 
+export const baudSchema: SchemaObject = { type: "integer", minimum: 50, maximum: 20_000_000 };
+
 export const portSchema: SchemaObject = {
   type: ["string", "object"],
   kind: portText,
   description:
-    "The board's serial port: a path, tcp://HOST:PORT, rfc2217://HOST:PORT, or a mapping of what must match.",
+    "The board's serial port: a path, tcp://HOST:PORT, telnet://HOST:PORT, rfc2217://HOST:PORT, or a mapping of what must match.",
   additionalProperties: false,
   properties: {
     path: {
@@ -106,19 +114,23 @@ export const portSchema: SchemaObject = {
       type: "string",
       kind: portUrl,
       description:
-        "A console server: rfc2217://HOST:PORT with speed and control lines, or tcp://HOST:PORT for the bytes only.",
+        "A console server: rfc2217://HOST:PORT with speed and control lines, or tcp://HOST:PORT or telnet://HOST:PORT for the bytes only.",
     },
-    baud: {
-      type: "integer",
-      minimum: 50,
-      maximum: 20_000_000,
-      default: defaults.baud,
-      description: "The speed in bits per second.",
-    },
+    baud: { ...baudSchema, default: defaults.baud, description: "The speed in bits per second." },
     flow: {
       enum: ["none", "rtscts", "xonxoff"],
       default: defaults.flow,
       description: "The flow control.",
+    },
+    parity: {
+      enum: ["none", "even", "odd"],
+      default: "none",
+      description: "The parity bit of each character.",
+    },
+    "stop-bits": {
+      enum: [1, 2],
+      default: 1,
+      description: "The stop bits of each character.",
     },
   },
 };
@@ -144,16 +156,26 @@ export function checkPort(options: Mapping, at: At): Finding[] {
   } else if (isMapping(options.port) && !("url" in given) && !matchers.some((key) => key !== "interface")) {
     findings.push(at("expected at least one of path, by-id, usb, serial, location or url", "port"));
   }
-  if (readPort(options.port)?.kind === "tcp") {
-    if (options.reset !== undefined) findings.push(at(needsControlLines, "reset"));
-    if (given.flow !== undefined)
-      findings.push(at("can't be set over tcp://, which carries only bytes: use rfc2217://", "port", "flow"));
-  }
+  const port = readPort(options.port);
+  if (!port || !carriesOnlyBytes(port)) return findings;
+  if (options.reset !== undefined) findings.push(at(needsControlLines(port), "reset"));
+  for (const key of ["flow", "parity", "stop-bits"])
+    if (key in given) findings.push(at(cantBeSet(port), "port", key));
   return findings;
 }
 
-export const needsControlLines =
-  "needs the port's control lines, and tcp:// carries only bytes: use rfc2217://";
+/** @returns whether the port has no control lines, break and speed */
+export function carriesOnlyBytes({ kind }: PortAddress): boolean {
+  return kind === "tcp" || kind === "telnet";
+}
+
+export function needsControlLines({ kind }: PortAddress): string {
+  return `needs the port's control lines, and ${kind}:// carries only bytes: use rfc2217://`;
+}
+
+export function cantBeSet({ kind }: PortAddress): string {
+  return `can't be set over ${kind}://, which carries only bytes: use rfc2217://`;
+}
 
 interface PortOwner {
   readonly name: string;
@@ -208,11 +230,13 @@ function describePort(port: PortAddress): string {
 }
 
 export function resolvePort(port: PortDocument): PortConfig {
-  const { baud, flow } = typeof port === "string" ? {} : port;
+  const { baud, flow, parity, "stop-bits": stopBits } = typeof port === "string" ? {} : port;
   return {
     address: checked(portAddress(port), port),
     baud: baud ?? defaults.baud,
     flow: flow ?? defaults.flow,
+    ...(parity && { parity }),
+    ...(stopBits && { stopBits }),
   };
 }
 
@@ -233,8 +257,8 @@ function portAddress(port: PortDocument): PortAddress | undefined {
 
 /** @param text the absolute path of a device file, or the address of a console server */
 function parsePort(text: string): PortAddress | undefined {
-  const [, kind, rest = ""] = /^(tcp|rfc2217):\/\/(.*?)\/?$/.exec(text) ?? [];
-  if (kind === "tcp" || kind === "rfc2217") {
+  const [, kind, rest = ""] = /^(tcp|telnet|rfc2217):\/\/(.*?)\/?$/.exec(text) ?? [];
+  if (kind === "tcp" || kind === "telnet" || kind === "rfc2217") {
     const address = parseAddress(rest);
     return address && address.port > 0 ? { kind, ...address } : undefined;
   }

@@ -5,7 +5,7 @@ import type { At, Finding } from "../errors.ts";
 import { checked, type Kind, kinds, matching, milliseconds, pattern } from "../kinds.ts";
 import { entries, type Mapping, mapping } from "../merge.ts";
 import type { Device } from "./device.ts";
-import { needsControlLines } from "./port.ts";
+import { baudSchema, cantBeSet, carriesOnlyBytes, needsControlLines } from "./port.ts";
 
 /** A file's path at both ends: in the workspace, and on the board. */
 export interface FileTransfer {
@@ -25,6 +25,8 @@ export type StepAction =
   | { readonly kind: "sleep"; readonly durationMs: number }
   | { readonly kind: "control"; readonly line: "dtr" | "rts"; readonly value: boolean }
   | { readonly kind: "break"; readonly durationMs: number }
+  /** The port's speed until the build ends. */
+  | { readonly kind: "baud"; readonly baud: number }
   | { readonly kind: "power"; readonly action: "on" | "off" | "cycle" }
   | { readonly kind: "reset" }
   /** A shell script on the host, in the workspace; `lend`: it has the port to itself. */
@@ -46,6 +48,7 @@ export interface StepDocument {
   readonly sleep?: string;
   readonly control?: Readonly<Partial<Record<"dtr" | "rts", "on" | "off" | boolean>>>;
   readonly break?: string;
+  readonly baud?: number;
   readonly power?: "on" | "off" | "cycle";
   readonly reset?: true | null;
   readonly host?: string;
@@ -67,6 +70,7 @@ const actions: Readonly<Record<string, readonly string[]>> = {
   sleep: [],
   control: [],
   break: [],
+  baud: [],
   power: [],
   reset: [],
   host: ["lend"],
@@ -152,6 +156,11 @@ const stepSchema: SchemaObject = {
       properties: { dtr: line("Data terminal ready."), rts: line("Request to send.") },
     },
     break: { type: "string", kind: kinds.duration, description: "Sends a break of this length." },
+    baud: {
+      ...baudSchema,
+      description:
+        "Sets the port's speed, in bits per second, until the build ends. The board has to change its own before.",
+    },
     power: { enum: ["on", "off", "cycle"], description: "Switches the board's power." },
     reset: {
       enum: [true, null],
@@ -220,7 +229,9 @@ export function stepMisfit(action: string, value: unknown, device: Device): stri
       return transferMisfit(device);
     case "control":
     case "break":
-      return port?.kind === "tcp" ? needsControlLines : undefined;
+      return port && carriesOnlyBytes(port) ? needsControlLines(port) : undefined;
+    case "baud":
+      return port && carriesOnlyBytes(port) ? cantBeSet(port) : undefined;
     case "reset":
       // The schema has refused any value but true and null.
       return options.reset === undefined && (value ?? true) === true
@@ -265,6 +276,7 @@ function actionOf(step: StepDocument): StepAction | undefined {
   if (step.login !== undefined) return { kind: "login", timeoutMs: timeoutMs(defaults.loginTimeout) };
   if (step.sleep !== undefined) return { kind: "sleep", durationMs: milliseconds(step.sleep) };
   if (step.break !== undefined) return { kind: "break", durationMs: milliseconds(step.break) };
+  if (step.baud !== undefined) return { kind: "baud", baud: step.baud };
   if (step.control) return controlOf(step.control);
   if (step.power) return { kind: "power", action: step.power };
   if (step.reset !== undefined) return { kind: "reset" };

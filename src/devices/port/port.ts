@@ -48,6 +48,9 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
   readonly ring: Ring;
   readonly counters = new Counters();
   readonly #connection: PortConnection;
+  readonly #config: PortConfig;
+  /** Another speed than the configured one, set by a writer. */
+  #baud: number | undefined;
   /** Bytes, and changes of state. */
   readonly #changes = new Condition();
   #writer: Writer | undefined;
@@ -61,6 +64,7 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
     super();
     this.name = name;
     this.ring = new Ring(ringSize);
+    this.#config = config;
     this.#connection = new PortConnection({
       name,
       source: sourceOf(config, discovery, calls),
@@ -70,7 +74,10 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
         this.emit("state", this.state);
         this.#changes.wake();
       },
-      opened: (line) => this.counters.opened(line),
+      opened: (line) => {
+        this.#baud = undefined;
+        this.counters.opened(line);
+      },
       closing: () => this.counters.closing(),
       lost: (error) => this.#lost(error),
     });
@@ -136,6 +143,7 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
         throw new DeviceError("PORT_LOST", `${this.name}'s port is ${why}`);
       },
       sent: (bytes, secret) => this.#sent(bytes, secret),
+      setBaud: (baud) => this.#setBaud(baud),
       lend: () => this.#lend(),
       release: () => {
         if (this.#writer === writer) this.#writer = undefined;
@@ -160,6 +168,12 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
         if (this.state.kind !== "open") await this.#awaitReturn(timeoutMs, signal);
       },
     };
+  }
+
+  /** Sets the configured speed again after a writer has changed it. @throws DeviceError PORT_LOST, PORT_REFUSED */
+  async restoreBaud(): Promise<void> {
+    if (this.#baud !== undefined) await this.#setBaud(this.#config.baud);
+    this.#baud = undefined;
   }
 
   /** Set while a port that went away in a flash or restart is expected back; resolves when it is, or its time is up. */
@@ -188,6 +202,14 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#writer?.lose(new DeviceError("PORT_LOST", `${this.name}'s port is closed`));
     await this.#connection[Symbol.asyncDispose]();
+  }
+
+  async #setBaud(baud: number): Promise<void> {
+    const { line } = this.#connection;
+    if (!line) throw this.#connection.notThere();
+    // Whether the change failed half-way isn't known.
+    this.#baud = baud;
+    await line.setBaud(baud);
   }
 
   async #lend(): Promise<Loan> {

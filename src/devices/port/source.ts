@@ -7,6 +7,7 @@ import { type Discovery, describeMatch } from "../discovery/discovery.ts";
 import type { Line, Receive } from "./line.ts";
 import { openRfc2217 } from "./rfc2217.ts";
 import { openTcp } from "./tcp.ts";
+import { openTelnet } from "./telnet-line.ts";
 import { openTty } from "./tty.ts";
 import { deviceNumber, isPseudoTerminal, TtyIoctl } from "./tty-ioctl.ts";
 
@@ -56,23 +57,33 @@ async function keyOf(path: string): Promise<string> {
   return `tty ${major}:${minor}${isPseudoTerminal(major) ? ` of ${dev}` : ""}`;
 }
 
-/** The address of a console server as pySerial takes it. */
-export function serverUrl(address: Exclude<PortAddress, { kind: "tty" }>): string {
-  return `${address.kind === "tcp" ? "socket" : "rfc2217"}://${formatAddress(address)}`;
+type ServerAddress = Exclude<PortAddress, { kind: "tty" }>;
+
+/** The address of a console server as pySerial takes it, which has no plain telnet. */
+export function serverUrl(address: ServerAddress): string {
+  const scheme = address.kind === "tcp" ? "socket" : address.kind;
+  return `${scheme}://${formatAddress(address)}`;
 }
 
-function serverSource(config: PortConfig, address: Exclude<PortAddress, { kind: "tty" }>): Source {
+function serverSource(config: PortConfig, address: ServerAddress): Source {
   const name = formatAddress(address);
   const path = `${address.kind}://${name}`;
-  const url = serverUrl(address);
   return {
     absence: `${path} wasn't tried yet`,
-    find: () => Promise.resolve({ path, url, key: `server ${name}` }),
-    open: (_, receive, signal) =>
-      address.kind === "tcp"
-        ? openTcp(address, receive, signal)
-        : openRfc2217(address, config, receive, signal),
+    find: () => Promise.resolve({ path, url: serverUrl(address), key: `server ${name}` }),
+    open: (_, receive, signal) => openServer(config, address, receive, signal),
     // Nothing signals that a server is back: the connection retries.
     watch: () => ({ [Symbol.dispose]() {} }),
   };
+}
+
+function openServer(config: PortConfig, address: ServerAddress, receive: Receive, signal: AbortSignal) {
+  switch (address.kind) {
+    case "tcp":
+      return openTcp(address, receive, signal);
+    case "telnet":
+      return openTelnet(address, receive, signal);
+    case "rfc2217":
+      return openRfc2217(address, config, receive, signal);
+  }
 }

@@ -1,6 +1,12 @@
 /** Telnet's bytes (RFC 854), eight bits clean (RFC 856) and with the Com Port Control option (RFC 2217). Pure: bytes in, events out. */
 
-export const telnetOption = { binary: 0, echo: 1, suppressGoAhead: 3, comPort: 44 } as const;
+export const telnetOption = {
+  binary: 0,
+  echo: 1,
+  suppressGoAhead: 3,
+  terminalType: 24,
+  comPort: 44,
+} as const;
 
 const telnetCommand = {
   se: 240,
@@ -12,17 +18,19 @@ const telnetCommand = {
   iac: 255,
 } as const;
 
+export type TelnetVerb = "will" | "wont" | "do" | "dont";
+
 export type TelnetEvent =
   | { readonly kind: "data"; readonly bytes: Uint8Array }
   /** WILL, WONT, DO or DONT with an option. */
-  | { readonly kind: "option"; readonly verb: "will" | "wont" | "do" | "dont"; readonly option: number }
+  | { readonly kind: "option"; readonly verb: TelnetVerb; readonly option: number }
   /** A subnegotiation: the option, and what it says. */
   | { readonly kind: "sub"; readonly option: number; readonly bytes: Uint8Array };
 
 /** Of a subnegotiation. RFC 2217's longest is a signature, which is free text. */
 const maxSubBytes = 1024;
 
-const verbs = new Map<number, "will" | "wont" | "do" | "dont">([
+const verbs = new Map<number, TelnetVerb>([
   [telnetCommand.will, "will"],
   [telnetCommand.wont, "wont"],
   [telnetCommand.do, "do"],
@@ -44,7 +52,7 @@ export class TelnetParser {
   /** The peer sends binary data (RFC 856): CR stands for itself. Otherwise NUL follows a CR that does. */
   binary = false;
   #state: State = "data";
-  #verb: "will" | "wont" | "do" | "dont" = "wont";
+  #verb: TelnetVerb = "wont";
   #sub: number[] = [];
   #afterCr = false;
 
@@ -134,7 +142,7 @@ export function encodeData(bytes: Uint8Array, binary: boolean): Uint8Array {
   return Uint8Array.from(encoded);
 }
 
-export function encodeOption(verb: "will" | "wont" | "do" | "dont", option: number): Uint8Array {
+export function encodeOption(verb: TelnetVerb, option: number): Uint8Array {
   return Uint8Array.of(telnetCommand.iac, telnetCommand[verb], option);
 }
 

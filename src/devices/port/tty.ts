@@ -22,13 +22,13 @@ const closeTimeoutMs = 500;
 
 export interface TtyOptions {
   readonly path: string;
-  readonly config: Pick<PortConfig, "baud" | "flow">;
+  readonly config: Omit<PortConfig, "address">;
   readonly receive: Receive;
   readonly calls: TtyIoctl;
 }
 
 /**
- * Opens a tty raw, with 8 bits and no parity, under flock and, where it can, TIOCEXCL.
+ * Opens a tty raw, with 8 bits, under flock and, where it can, TIOCEXCL.
  *
  * Linux raises DTR and RTS at every open (tty_port_raise_dtr_rts), and nothing can prevent that. A board with auto-reset
  * resets on an *edge* of DTR, or when DTR and RTS differ; it ignores both while they stay up. So this code leaves both alone unless
@@ -44,6 +44,8 @@ export async function openTty(options: TtyOptions): Promise<Line> {
     const binding = await SerialPort.binding.open({
       path,
       baudRate: config.baud,
+      ...(config.parity && { parity: config.parity }),
+      ...(config.stopBits && { stopBits: config.stopBits }),
       hupcl: false,
       rtscts: config.flow === "rtscts",
       xon,

@@ -22,7 +22,7 @@ export interface PortWriter extends Disposable {
   setControl(control: Control): Promise<void>;
   /** @throws DeviceError PORT_LOST, PORT_REFUSED */
   sendBreak(durationMs: number): Promise<void>;
-  /** @throws DeviceError PORT_LOST, PORT_REFUSED */
+  /** Until the port is opened anew, or restoreBaud(). @throws DeviceError PORT_LOST, PORT_ABSENT, PORT_REFUSED */
   setBaud(baud: number): Promise<void>;
   /**
    * Closes the port for another program, and keeps the claim on it. The writer works again after the loan.
@@ -36,6 +36,7 @@ export interface WriterOptions {
   /** The current line. @throws DeviceError PORT_LOST if there is none */
   readonly line: () => Line;
   readonly sent: (bytes: Uint8Array, secret: boolean) => void;
+  readonly setBaud: (baud: number) => Promise<void>;
   readonly lend: () => Promise<Loan>;
   readonly release: () => void;
 }
@@ -69,7 +70,8 @@ export class Writer implements PortWriter {
   }
 
   async setBaud(baud: number): Promise<void> {
-    await this.#line().setBaud(baud);
+    this.#lost.signal.throwIfAborted();
+    await this.#options.setBaud(baud);
   }
 
   async lend(): Promise<Loan> {

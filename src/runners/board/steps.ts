@@ -49,6 +49,8 @@ function describe(step: StepConfig): string {
       return `sleep ${formatDuration(step.durationMs)}`;
     case "control":
       return `${step.line} ${step.value ? "on" : "off"}`;
+    case "baud":
+      return `baud ${step.baud}`;
     case "power":
       return `power ${step.action}`;
     case "put":
@@ -109,7 +111,7 @@ class StepRunner {
     const { reservation, signal, host } = this.#run;
     const { writer } = reservation;
     const forget = () => this.#output.forget();
-    if (["send", "power", "reset", "break"].includes(step.kind)) this.#entered = false;
+    if (["send", "power", "reset", "break", "baud"].includes(step.kind)) this.#entered = false;
     if (step.kind === "send") this.#isRestarted = false;
     switch (step.kind) {
       case "send":
@@ -123,6 +125,9 @@ class StepRunner {
         return undefined;
       case "break":
         await writer.sendBreak(step.durationMs);
+        return undefined;
+      case "baud":
+        await writer.setBaud(step.baud);
         return undefined;
       case "power":
         await reservation.switchPower(step.action, signal, forget);

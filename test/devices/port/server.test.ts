@@ -5,6 +5,7 @@ import { writeFileSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
+import type { PortConfig } from "#/config/model.ts";
 import { Discovery } from "#/devices/discovery/discovery.ts";
 import { Port } from "#/devices/port/port.ts";
 import { encodeOption, encodeSub, TelnetParser } from "#/devices/port/telnet.ts";
@@ -13,11 +14,15 @@ import { lacks, part, partsEnv } from "../../support/parts.ts";
 import { calls, hears, reaches, until } from "./ports.ts";
 import { Pty } from "./pty.ts";
 
-function portAtServer(kind: "tcp" | "rfc2217", port: number, baud = 115_200): Port {
+function portAtServer(
+  kind: "tcp" | "telnet" | "rfc2217",
+  port: number,
+  config: Partial<PortConfig> = {},
+): Port {
   const address = { kind, host: "127.0.0.1", port };
   return new Port({
     name: "remote",
-    config: { address, baud, flow: "none" },
+    config: { address, baud: 115_200, flow: "none", ...config },
     discovery: new Discovery(),
     calls,
   });
@@ -57,6 +62,7 @@ const skip = lacks("socat", "ser2net");
 
 for (const [kind, accepter] of [
   ["tcp", ""],
+  ["telnet", "telnet,"],
   ["rfc2217", "telnet(rfc2217),"],
 ] as const)
   test(`ser2net, ${kind}: waited for, both directions exact, gone and back`, { skip }, async () => {
@@ -130,7 +136,7 @@ class Server2217 implements AsyncDisposable {
 
 test("RFC 2217: the speed is set, and no control line is touched until asked", async () => {
   await using server = await Server2217.start(true);
-  await using port = portAtServer("rfc2217", server.port, 9600);
+  await using port = portAtServer("rfc2217", server.port, { baud: 9600 });
   await reaches(port, "open");
   // Eight bits, no parity, one stop bit, no flow control, 9600 baud.
   const setUp = [
@@ -153,6 +159,83 @@ test("RFC 2217: the speed is set, and no control line is touched until asked", a
     [5, 5],
     [5, 6],
     [1, 0, 0, 0xff, 0],
+  ]);
+});
+
+test("RFC 2217: parity and stop bits; a speed that a build has set is put back", async () => {
+  await using server = await Server2217.start(true);
+  await using port = portAtServer("rfc2217", server.port, { baud: 9600, parity: "even", stopBits: 2 });
+  await reaches(port, "open");
+  assert.deepEqual(server.asked.slice(1, 3), [
+    [3, 3],
+    [4, 2],
+  ]);
+  const before = server.asked.length;
+  await port.restoreBaud();
+  {
+    using writer = port.acquire("test");
+    await writer.setBaud(0xff00);
+  }
+  await port.restoreBaud();
+  await port.restoreBaud();
+  assert.deepEqual(server.asked.slice(before), [
+    [1, 0, 0, 0xff, 0],
+    [1, 0, 0, 0x25, 0x80],
+  ]);
+});
+
+test("a board's own telnetd: its shell echoes, and takes and sends every byte but NUL", {
+  skip: lacks("busybox"),
+}, async () => {
+  const number = await freePort();
+  const telnetd = spawn(
+    part("busybox"),
+    ["telnetd", "-F", "-b", "127.0.0.1", "-p", String(number), "-l", "/bin/sh"],
+    { env: { ...partsEnv, PS1: "board# ", ENV: "" }, stdio: "ignore" },
+  );
+  try {
+    await using port = portAtServer("telnet", number);
+    await reaches(port, "open");
+    using writer = port.acquire("test");
+    await hears(port, "board# ");
+    const from = port.ring.end;
+    await writer.write(Buffer.from("printf '\\377\\015\\200%s\\n' a\"b\"c\r"));
+    const heard = await hears(port, "\xff\r\x80abc\r\n", from);
+    assert.ok(heard.includes("printf '"), JSON.stringify(heard));
+    await writer.write(Buffer.from("printf %s '\xff\xfe' | wc -c | sed s/^/size=/\n", "latin1"));
+    await hears(port, "size=2", from);
+  } finally {
+    const exited = once(telnetd, "exit");
+    telnetd.kill("SIGKILL");
+    await exited;
+  }
+});
+
+test("telnet: no option is answered twice, whatever a server repeats", async () => {
+  const got: string[] = [];
+  const server = createServer((socket) => {
+    const parser = new TelnetParser();
+    socket.on("error", () => {});
+    for (const option of [0, 1, 3, 31]) {
+      socket.write(encodeOption("will", option));
+      socket.write(encodeOption("do", option));
+    }
+    socket.on("data", (data: Buffer) => {
+      for (const event of parser.push(data)) {
+        if (event.kind !== "option") continue;
+        got.push(`${event.verb} ${event.option}`);
+        const answers = { do: "will", dont: "wont", will: "do", wont: "dont" } as const;
+        socket.write(encodeOption(answers[event.verb], event.option));
+        if (got.length === 8) socket.write("done");
+      }
+    });
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  await using port = portAtServer("telnet", (server.address() as { port: number }).port);
+  await hears(port, "done");
+  server.close();
+  assert.deepEqual(got.toSorted(), [
+    ...["do 0", "do 1", "do 3", "dont 31", "will 0", "will 3", "wont 1", "wont 31"],
   ]);
 });
 

@@ -28,7 +28,7 @@ devices:
   assert.deepEqual(found, [
     "labgear.yaml:3: devices.rack7: is also the name of the host's node: choose another one",
     'labgear.yaml:5: devices.rack7.port: expected a path such as /dev/ttyUSB0, tcp://HOST:PORT, telnet://HOST:PORT or rfc2217://HOST:PORT, found "ttyUSB0"',
-    'labgear.yaml:6: devices.rack7.console: expected linux, u-boot, micropython or raw, found "linus" (did you mean "linux"?)',
+    'labgear.yaml:6: devices.rack7.console: expected linux, u-boot, barebox, zephyr, nuttx, micropython or raw, found "linus" (did you mean "linux"?)',
     'labgear.yaml:8: devices.b:c: "b:c" can\'t be the name of a device: it contains a colon',
     "labgear.yaml:10: devices.late.classes: expected at least one entry, found an empty list",
     "labgear.yaml:11: devices.late.port: expected at least one of path, by-id, usb, serial, location or url",
@@ -49,7 +49,7 @@ test("what a device can't do without", async () => {
   ]);
   assert.deepEqual(await deviceMistakes({ d: "{classes: [c], port: , console: }" }), [
     "port: expected a path such as /dev/ttyUSB0, tcp://HOST:PORT, telnet://HOST:PORT or rfc2217://HOST:PORT, found nothing",
-    "console: expected linux, u-boot, micropython or raw, found nothing",
+    "console: expected linux, u-boot, barebox, zephyr, nuttx, micropython or raw, found nothing",
   ]);
   assert.deepEqual(await mistakes("name: a\ndevices: {b: {classes: [auto], port: /dev/b, console: raw}}"), [
     "labgear.yaml:2: devices.b.classes: auto is for the host only: name the board's class",
@@ -134,10 +134,10 @@ test("options that go with another console, another port or one another", async 
   const tcp = "port: tcp://h:1, console: raw";
   const options: Record<string, string> = {
     "login: {user: root}": 'login: is for linux consoles, and this one is "raw"',
-    "prompt: x": 'prompt: is for linux and u-boot consoles, and this one is "raw"',
-    "autoboot-key: x": 'autoboot-key: is for u-boot consoles, and this one is "raw"',
+    "prompt: x": 'prompt: is for linux, u-boot, barebox, zephyr and nuttx consoles, and this one is "raw"',
+    "autoboot-key: x": 'autoboot-key: is for u-boot and barebox consoles, and this one is "raw"',
     "health: {probe: x}":
-      'health.probe: is for linux, u-boot and micropython consoles, and this one is "raw"',
+      'health.probe: is for linux, u-boot, barebox, zephyr, nuttx and micropython consoles, and this one is "raw"',
     "power: {on: x}": "power: the option on also needs off",
     "power: {off: x, cycle: y}": "power: the option off also needs on",
     "power: {cycle: ' '}": 'power.cycle: expected a shell script, found " "',
@@ -157,7 +157,7 @@ test("options that go with another console, another port or one another", async 
   const linux = "classes: [c], port: /dev/x, console: linux";
   const linuxOptions: Record<string, RegExp> = {
     'prompt: " "':
-      /^prompt: expected the text of a prompt: one line that isn't blank, 100 characters at most, found " "$/,
+      /^prompt: expected the text of a prompt, or a pattern between slashes: one line that isn't blank, 100 characters at most, found " "$/,
     "login: {}": /^login: the option user is required$/,
     "login: {user: 'a:b'}": /^login\.user: expected a user name without a colon, found "a:b"$/,
     "health: {expect: x}": /^health: the option expect also needs probe$/,

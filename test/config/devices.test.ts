@@ -102,6 +102,17 @@ jobs: { j: { nodes: [d], shell: x } }
   });
 });
 
+test("every console, and a prompt as a pattern", async () => {
+  for (const console of ["linux", "u-boot", "barebox", "zephyr", "nuttx", "micropython", "raw"]) {
+    const prompt = console === "raw" || console === "micropython" ? "" : ', prompt: "/dev #\\\\d+>/"';
+    const { devices } = await load(
+      `devices: {a: {classes: [c], port: /dev/x, console: ${console}${prompt}}}`,
+    );
+    const { a } = devices as unknown as Record<string, { console: string; prompt?: string }>;
+    assert.deepEqual([a?.console, a?.prompt], [console, prompt === "" ? undefined : "/dev #\\d+>/"]);
+  }
+});
+
 test("ports: paths and addresses, in short and in long", async () => {
   const ports: Record<string, PortConfig["address"]> = {
     "/dev/serial/by-id/usb-x": { kind: "tty", match: { path: "/dev/serial/by-id/usb-x" } },

@@ -2,7 +2,7 @@
 import type { SchemaObject } from "ajv";
 import { didYouMean, inWords, shown } from "#/lib/text.ts";
 import type { At, Finding } from "../errors.ts";
-import { kinds, matching, milliseconds, pattern } from "../kinds.ts";
+import { type Kind, kinds, matching, milliseconds, pattern } from "../kinds.ts";
 import { entries, type Mapping, mapping, texts } from "../merge.ts";
 import { checkPassword, type ResolveFile } from "../named-files.ts";
 import {
@@ -17,7 +17,7 @@ import {
 } from "./port.ts";
 
 /** What answers on the console. */
-export type ConsoleKind = "linux" | "u-boot" | "micropython" | "raw";
+export type ConsoleKind = "linux" | "u-boot" | "barebox" | "zephyr" | "nuttx" | "micropython" | "raw";
 
 /** What brings the board back after a build has left it unable to pass its probe. */
 export type RecoverStep =
@@ -59,9 +59,9 @@ export interface DeviceConfig {
   readonly port: PortConfig;
   readonly console: ConsoleKind;
   readonly login?: LoginConfig;
-  /** The console's own prompt when it isn't a usual one: u-boot's, or linux's before labgear sets its own. */
+  /** The board's own prompt when it isn't a usual one: its text, or a pattern between slashes. */
   readonly prompt?: string;
-  /** What stops u-boot's autoboot; undefined: a space. */
+  /** What stops the autoboot of u-boot and barebox; undefined: a space, or Ctrl-C. */
   readonly autobootKey?: string;
   /** Commands on the host. */
   readonly power: PowerCommands & { readonly timeoutMs: number };
@@ -113,11 +113,20 @@ const defaults = {
 /** Every device is compared with all others; no box has that many ports. */
 export const maxDevices = 1000;
 
-const consoleKinds: readonly ConsoleKind[] = ["linux", "u-boot", "micropython", "raw"];
-const prompt = matching(
-  "the text of a prompt: one line that isn't blank, 100 characters at most",
+const consoleKinds: readonly ConsoleKind[] = [
+  ...(["linux", "u-boot", "barebox", "zephyr", "nuttx", "micropython", "raw"] as const),
+];
+/** Consoles that know a prompt. */
+const prompting: ConsoleKind[] = ["linux", "u-boot", "barebox", "zephyr", "nuttx"];
+const promptText = matching(
+  "the text of a prompt, or a pattern between slashes: one line that isn't blank, 100 characters at most",
   /^(?=.*\S)[^\p{C}]{1,100}$/u,
 );
+const prompt: Kind = {
+  expected: promptText.expected,
+  refuse: (text) =>
+    promptText.refuse(text) ?? (/^\/.+\/$/.test(text) ? pattern.refuse(text.slice(1, -1)) : undefined),
+};
 const answer = matching("an answer on one line", /^[^\p{Cc}]{0,200}$/u);
 const keys = matching("1 to 32 keys to type", /^.{1,32}$/s);
 
@@ -257,12 +266,13 @@ export const deviceSchema: SchemaObject = {
     prompt: {
       type: "string",
       kind: prompt,
-      description: "The text of the prompt if it isn't a usual one, on linux and u-boot consoles.",
+      description:
+        "The prompt if it isn't a usual one: its text, or a pattern between slashes. Not for micropython and raw consoles.",
     },
     "autoboot-key": {
       type: "string",
       kind: keys,
-      description: "What to type to stop u-boot's autoboot. Default: a space.",
+      description: "What to type to stop the autoboot of u-boot and barebox. Default: a space, or Ctrl-C.",
     },
     power,
     reset: {
@@ -344,11 +354,11 @@ function checkConsole(options: Mapping, at: At): Finding[] {
   if (!console) return [];
   const consoles: [string[], ConsoleKind[]][] = [
     [["login"], ["linux"]],
-    [["prompt"], ["linux", "u-boot"]],
-    [["autoboot-key"], ["u-boot"]],
+    [["prompt"], prompting],
+    [["autoboot-key"], ["u-boot", "barebox"]],
     [
       ["health", "probe"],
-      ["linux", "u-boot", "micropython"],
+      [...prompting, "micropython"],
     ],
   ];
   return consoles.flatMap(([path, fitting]) => {

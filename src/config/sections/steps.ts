@@ -246,7 +246,7 @@ export function stepMisfit(action: string, value: unknown, device: Device): stri
 
 /** @returns why files can't be copied to and from the device; undefined: they can */
 export function transferMisfit({ options: { console } }: Device): string | undefined {
-  return console === "u-boot" || console === "micropython" || console === "raw"
+  return typeof console === "string" && console !== "linux"
     ? `files can be copied over linux consoles only, and this one is ${console}`
     : undefined;
 }

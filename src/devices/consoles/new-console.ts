@@ -8,6 +8,7 @@ import type { KnownBoard } from "./linux/known.ts";
 import { LinuxConsole } from "./linux/linux.ts";
 import type { Login } from "./linux/login.ts";
 import { MicropythonConsole } from "./micropython/micropython.ts";
+import { PromptShellConsole } from "./prompt-shell/prompt-shell.ts";
 import { RawConsole } from "./raw.ts";
 import { UbootConsole } from "./u-boot/u-boot.ts";
 
@@ -25,6 +26,13 @@ export function newConsole(config: DeviceConfig, known: KnownBoard): Console {
     }
     case "u-boot":
       return new UbootConsole({ ...own, ...(autobootKey !== undefined && { autobootKey }) });
+    case "barebox":
+    case "zephyr":
+    case "nuttx":
+      return new PromptShellConsole(console, {
+        ...(prompt !== undefined && { prompt }),
+        ...(autobootKey !== undefined && { wake: autobootKey }),
+      });
     case "micropython":
       return new MicropythonConsole(own);
     case "raw":

@@ -21,7 +21,7 @@ function entry(port: FoundPort, all: readonly FoundPort[], names: Set<string>): 
     ...(port.inUse?.length ? [`    # in use by ${comment(port.inUse.join(", "))}: end it first`] : []),
     "    classes: [board]",
     `    port: { ${identity(port, all).join(", ")}, baud: 115200 }`,
-    "    console: linux  # linux, u-boot, micropython or raw",
+    "    console: linux  # linux, u-boot, barebox, zephyr, nuttx, micropython or raw",
   ];
   return `${lines.join("\n")}\n`;
 }

@@ -149,6 +149,13 @@ for (const prompt of [
   });
 }
 
+test("login: a shell whose prompt is a pattern", () => {
+  const board = new VirtualBoard(lines(shell("12:30 board ▶ ")));
+  board.say("12:30 board ▶ ");
+  board.hold(entering({ prompt: "/\\d\\d:\\d\\d board/" }));
+  assert.ok(board.now < 6000, `${board.now}`);
+});
+
 for (const [name, way] of [
   ["a command that runs", "\x03"],
   ["one that ignores the interrupt", "\x1c"],

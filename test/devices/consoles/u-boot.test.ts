@@ -180,3 +180,14 @@ test("silence, noise and garbage have names, and none of them is waited for long
     assert.ok(play(uboot.interrupt(5000), says(text), 16).took < 7000);
   }
 });
+
+test("a prompt given as a pattern may have colours", () => {
+  const board = new PlayedUboot(false);
+  const say = board.say.bind(board);
+  board.say = (now) => say(now).replaceAll("=> ", "\x1b[1mdev #7=> \x1b[0m");
+  Object.assign(board.commands, { strange: { says: ["one\r\n"], code: 7 } });
+  const uboot = new UbootConsole({ token: tokens(), prompt: "/dev #\\d+=>/" });
+  play(uboot.enter(10_000), board, 4096);
+  const { value, output } = play(uboot.run("strange", { timeoutMs: 60_000 }), board, 4096);
+  assert.deepEqual([value.code, output], [7, "one\r\n"]);
+});

@@ -3,6 +3,7 @@ import { shown } from "#/lib/text.ts";
 import { BoardFailure } from "../../errors.ts";
 import type { Dialogue } from "../dialogue.ts";
 import { compilePattern } from "../matcher.ts";
+import { promptTest } from "../prompt.ts";
 import type { LinuxBoard } from "./board.ts";
 import { type Asks, asks, lastLine, refusalIn } from "./prompts.ts";
 
@@ -75,6 +76,7 @@ export function* logIn(options: LoginOptions): Dialogue<void> {
   const { board, login, probe, answer, prompt, known = false, bootSilenceMs, timeoutMs } = options;
   const receivedBefore = board.received;
   const end = board.now + timeoutMs;
+  const isShellPrompt = prompt === undefined ? undefined : promptTest(prompt);
   let text = options.text ?? "";
   let nudge = 0;
   let refusals = 0;
@@ -157,7 +159,7 @@ export function* logIn(options: LoginOptions): Dialogue<void> {
     const asked = questions.asked(plain);
     const asksName = asked === "name";
     const asksPassword = asked === "password";
-    const isOwnPrompt = prompt !== undefined && plain.trimEnd().endsWith(prompt.trim());
+    const isOwnPrompt = isShellPrompt?.(line) ?? false;
     const isPrompt = asked !== undefined || isOwnPrompt || shellPrompt.test(plain);
     if (asksName || asksPassword) isAsked = true;
     if (asksPassword && last === "name")

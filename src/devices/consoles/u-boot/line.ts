@@ -10,7 +10,7 @@ const maxAttempts = 12;
 
 export class UbootLine {
   readonly #board: Expect;
-  readonly #prompt: string;
+  prompt: string;
   /** How much of a line is typed before its echo; halved after each loss. */
   #chunkLength = maxChunkLength;
   /** Something came that the board didn't send as such, so its output may be damaged too. Lost keystrokes alone don't set this. */
@@ -18,7 +18,7 @@ export class UbootLine {
 
   constructor(board: Expect, prompt: string) {
     this.#board = board;
-    this.#prompt = prompt;
+    this.prompt = prompt;
   }
 
   /**
@@ -76,7 +76,7 @@ export class UbootLine {
       board.clear();
       yield* board.send("\x03");
       yield* board.silence(60, echoTimeoutMs);
-      if (board.buffer.endsWith(`\n${this.#prompt}`)) {
+      if (board.buffer.endsWith(`\n${this.prompt}`)) {
         board.clear();
         return true;
       }
@@ -87,7 +87,7 @@ export class UbootLine {
   /** Whether the prompt runs commands. */
   *runsCommands(token: string): Dialogue<boolean> {
     const board = this.#board;
-    const answer = new RegExp(`\\n${token}\\d+\\r?\\n${RegExp.escape(this.#prompt)}$`);
+    const answer = new RegExp(`\\n${token}\\d+\\r?\\n${RegExp.escape(this.prompt)}$`);
     board.clear();
     yield* board.send(`echo ${token}$?\r`);
     const found = yield* board.expect(answer, echoTimeoutMs);
@@ -102,7 +102,7 @@ export class UbootLine {
    */
   *exitCode(token: string): Dialogue<number | undefined> {
     const board = this.#board;
-    const prompt = RegExp.escape(this.#prompt);
+    const prompt = RegExp.escape(this.prompt);
     const name = `lg${token}`;
     const command = `${name}=$?:$${name};echo ${token} $${name} $${name}`;
     const echo = new RegExp(`${prompt}${RegExp.escape(command)}$`);
@@ -110,7 +110,7 @@ export class UbootLine {
     for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
       yield* board.send(command);
       if (yield* board.expect(echo, echoTimeoutMs)) {
-        yield* board.pass(this.#prompt.length + command.length);
+        yield* board.pass(this.prompt.length + command.length);
         board.clear();
         yield* board.send("\r");
         const codes = (yield* board.expect(answer, echoTimeoutMs))?.[1]?.split(":");
@@ -121,13 +121,13 @@ export class UbootLine {
         this.damaged = true;
       } else {
         // A command that still runs swallows keystrokes, or some of them when it ends just now.
-        const at = board.buffer.lastIndexOf(this.#prompt);
-        const rest = board.buffer.slice(at + this.#prompt.length);
+        const at = board.buffer.lastIndexOf(this.prompt);
+        const rest = board.buffer.slice(at + this.prompt.length);
         if (at < 0 || rest === "" || !isPart(rest, command)) return undefined;
         yield* board.pass(board.buffer.length - at);
       }
       if (!(yield* this.newPrompt())) break;
-      board.buffer = this.#prompt;
+      board.buffer = this.prompt;
     }
     throw new BoardFailure(
       "noise",

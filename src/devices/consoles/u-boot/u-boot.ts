@@ -3,6 +3,7 @@ import { BoardFailure, RunTimeout } from "../../errors.ts";
 import type { Console, RunOptions, RunResult } from "../console.ts";
 import type { Dialogue } from "../dialogue.ts";
 import { Expect } from "../expect.ts";
+import { patternOf, promptTest, withoutEscapes } from "../prompt.ts";
 import { UbootLine } from "./line.ts";
 
 export interface UbootOptions {
@@ -31,7 +32,9 @@ const continuationPrompt = "> ";
  */
 export class UbootConsole implements Console {
   readonly kind = "u-boot";
-  readonly #prompt: string;
+  #prompt: string;
+  /** Tells the prompt by a pattern, until one has been seen. */
+  readonly #isPrompt: ((line: string) => boolean) | undefined;
   readonly #key: string;
   readonly #token: () => string;
   readonly #board = new Expect({ onLine: (line) => this.#boot.line(line.trim()) });
@@ -41,6 +44,7 @@ export class UbootConsole implements Console {
 
   constructor(options: UbootOptions) {
     this.#prompt = options.prompt ?? "=> ";
+    this.#isPrompt = patternOf(this.#prompt) === undefined ? undefined : promptTest(this.#prompt);
     this.#key = options.autobootKey ?? " ";
     this.#token = options.token;
     this.#line = new UbootLine(this.#board, this.#prompt);
@@ -105,6 +109,7 @@ export class UbootConsole implements Console {
       if (tick % 3 === 0) {
         yield* board.send(interrupt);
         yield* board.silence(60, 3 * keyIntervalMs);
+        this.#learnPrompt();
         if (board.buffer.endsWith(this.#prompt) && (yield* this.#line.runsCommands(this.#token()))) {
           this.#boot = new UbootBoot();
           return true;
@@ -114,6 +119,15 @@ export class UbootConsole implements Console {
       yield* board.expect(/stop autoboot|[Aa]utoboot in/, Math.min(keyIntervalMs, end - board.now));
     }
     return false;
+  }
+
+  /** Takes the line that ends the output for the prompt, if it matches the pattern. Colours are a part of it. */
+  #learnPrompt(): void {
+    const { buffer } = this.#board;
+    const line = buffer.slice(buffer.lastIndexOf("\n") + 1).replace(/^\r+/, "");
+    if (!this.#isPrompt?.(withoutEscapes(line))) return;
+    this.#prompt = line;
+    this.#line.prompt = line;
   }
 
   /** Passes the output on until the command has ended. @returns "open" when the next line belongs to the command */

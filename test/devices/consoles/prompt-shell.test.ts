@@ -1,0 +1,278 @@
+/** Conversations with barebox, Zephyr's shell and NuttX's NSH, played by the test: in pieces of odd sizes, and with damage. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { withoutEscapes } from "#/devices/consoles/prompt.ts";
+import type { DialectName } from "#/devices/consoles/prompt-shell/dialects.ts";
+import { PromptShellConsole } from "#/devices/consoles/prompt-shell/prompt-shell.ts";
+import { type PlayedBoard, play } from "./play.ts";
+
+const sizes = [1, 2, 3, 7, 64, 4096];
+
+interface Command {
+  /** A wait is in milliseconds. */
+  readonly says: readonly (string | number)[];
+  readonly code: number;
+}
+
+/** What differs on the board's side. */
+const boards = {
+  barebox: {
+    prompt: "\x1b[1;32mbarebox@\x1b[1;36mboard\x1b[0m:/ ",
+    boot: "\r\n\r\nbarebox 2023.01.0 #1\r\n\r\nBoard: board\r\nHit m for menu or any to stop autoboot:    3",
+    unknown: (name: string) => `${name}: No such file or directory\r\n`,
+    unknownCode: 127,
+  },
+  zephyr: {
+    prompt: "\x1b[1;32muart:~$ \x1b[m",
+    boot: "*** Booting Zephyr OS build v3.6.0 ***\r\n\r\n\r\n\x1b[1;32muart:~$ \x1b[m",
+    unknown: (name: string) => `\x1b[1;31m${name}: command not found\r\n\x1b[m`,
+    unknownCode: -8,
+  },
+  nuttx: {
+    prompt: "nsh> \x1b[K",
+    boot: "\r\nNuttShell (NSH) NuttX-12.4.0\r\nnsh> \x1b[K",
+    unknown: (name: string) => `nsh: ${name}: command not found\r\n`,
+    unknownCode: 1,
+  },
+} as const;
+
+/** Just enough of a small shell: line editing, an exit code, and commands that the test gives it. */
+class PlayedShell implements PlayedBoard {
+  readonly commands: Record<string, Command> = {};
+  readonly ran: string[] = [];
+  /** Whether a keystroke arrives. */
+  arrives: (count: number) => boolean = () => true;
+  readonly #kind: DialectName;
+  #said: { at: number; text: string }[] = [];
+  #waiting: string[] = [];
+  #line = "";
+  #open = "";
+  #now = 0;
+  #code = 0;
+  #isUp: boolean;
+  #keys = 0;
+  #busyUntil = 0;
+
+  constructor(kind: DialectName, isUp = true) {
+    this.#kind = kind;
+    this.#isUp = isUp;
+    if (!isUp) this.#print(boards[kind].boot);
+  }
+
+  say(now: number): string {
+    this.#now = Math.max(this.#now, now);
+    if (this.#now >= this.#busyUntil) for (const key of this.#waiting.splice(0)) this.#key(key);
+    const due = this.#said.filter(({ at }) => at <= now);
+    this.#said = this.#said.filter(({ at }) => at > now);
+    return due.map(({ text }) => text).join("");
+  }
+
+  write(text: string): void {
+    for (const key of text) {
+      this.#keys += 1;
+      if (!this.arrives(this.#keys)) continue;
+      if (this.#now < this.#busyUntil) this.#waiting.push(key);
+      else this.#key(key);
+    }
+  }
+
+  /** A thread of the board logs a line, and the shell draws its own anew. */
+  log(text: string): void {
+    this.#print(`\x1b[${this.#line.length + 8}D\x1b[J${text}\r\n${boards[this.#kind].prompt}${this.#line}`);
+  }
+
+  #print(text: string, at = Math.max(this.#now, this.#busyUntil)): void {
+    this.#said.push({ at, text });
+  }
+
+  #key(key: string): void {
+    const { prompt } = boards[this.#kind];
+    if (!this.#isUp) {
+      this.#isUp = true;
+      this.#line = "";
+      this.#print(`\r\n${prompt}`);
+    } else if (key === "\x03") {
+      this.#open = "";
+      if (this.#kind === "nuttx") return;
+      this.#line = "";
+      this.#print(`\r\n${prompt}`);
+    } else if (key === "\b") {
+      if (this.#line !== "") this.#print("\b \b");
+      this.#line = this.#line.slice(0, -1);
+    } else if (key === "\r") {
+      this.#print("\r\n");
+      const line = this.#open + this.#line.trim();
+      this.#line = "";
+      this.#open = line.startsWith("if ") && !line.endsWith("fi") ? `${line}\n` : "";
+      if (this.#open === "" && line !== "") this.#run(line);
+      this.#print(this.#open === "" ? prompt : "> ");
+    } else {
+      this.#line += key;
+      this.#print(key);
+    }
+  }
+
+  #run(line: string): void {
+    this.ran.push(line);
+    const known = this.commands[line];
+    const { unknown, unknownCode } = boards[this.#kind];
+    const before = this.#code;
+    this.#code = 0;
+    if (known) {
+      this.#code = known.code;
+      this.#busyUntil = Math.max(this.#now, this.#busyUntil);
+      for (const says of known.says) {
+        if (typeof says === "number") this.#busyUntil += says;
+        else this.#print(says);
+      }
+    } else if (line === "retval" && this.#kind === "zephyr") this.#print(`${before}\r\n`);
+    else if (line.startsWith("echo ") && this.#kind !== "zephyr")
+      this.#print(`${line.slice(5).replaceAll("$?", String(before))}\r\n`);
+    else {
+      this.#code = unknownCode;
+      this.#print(unknown(line.split(" ", 1)[0] ?? ""));
+    }
+  }
+}
+
+function run(board: PlayedShell, kind: DialectName, script: string, piece = 4096) {
+  const shell = new PromptShellConsole(kind);
+  play(shell.enter(10_000), board, piece);
+  board.ran.length = 0;
+  return play(shell.run(script, { timeoutMs: 60_000 }), board, piece);
+}
+
+const commands: Record<string, Command> = {
+  "kernel uptime": { says: ["Uptime: 3 ms\r\n"], code: 0 },
+  "check one": { says: ["one\r\n", 500, "two\r\n"], code: 0 },
+  "check two": { says: [3000, "\x1b[1;31mbad\x1b[m\r\n"], code: 22 },
+  quiet: { says: [], code: 0 },
+  dangling: { says: ["no end"], code: 0 },
+};
+
+for (const kind of ["barebox", "zephyr", "nuttx"] as const) {
+  test(`${kind}: from its boot to the prompt, and commands with their codes and output`, () => {
+    for (const piece of sizes) {
+      const board = new PlayedShell(kind, false);
+      Object.assign(board.commands, commands);
+      const done = run(
+        board,
+        kind,
+        "# a comment\nkernel uptime\n\nquiet\ncheck one\ndangling\ncheck two\nquiet",
+        piece,
+      );
+      assert.deepEqual(done.value, { code: 22, complete: true });
+      assert.equal(done.output, "Uptime: 3 ms\r\none\r\ntwo\r\nno endbad\r\n", `${piece}`);
+      const own = board.ran.filter((line) => line in commands);
+      assert.deepEqual(own, ["kernel uptime", "quiet", "check one", "dangling", "check two"]);
+    }
+  });
+
+  test(`${kind}: a command that it doesn't know fails the script`, () => {
+    const { value, output } = run(new PlayedShell(kind), kind, "frobnicate now\nquiet");
+    assert.notEqual(value.code, 0);
+    assert.match(output, /frobnicate/);
+  });
+
+  test(`${kind}: the prompt's text in the output, with pauses, stays output`, () => {
+    const plain = withoutEscapes(boards[kind].prompt);
+    for (const piece of sizes) {
+      const board = new PlayedShell(kind);
+      const says = [`${plain}x\r\n${plain}`, 30, `\r\n${plain}`, 1500, "more\r\n", plain, 400, "end\r\n"];
+      Object.assign(board.commands, { strange: { says, code: 0 } });
+      const { value, output } = run(board, kind, "strange", piece);
+      assert.equal(value.code, 0);
+      assert.ok(output.startsWith(`${plain}x\r\n${plain}\r\n${plain}`), JSON.stringify(output));
+      assert.ok(output.endsWith("end\r\n"), JSON.stringify(output));
+    }
+  });
+
+  test(`${kind}: lost keystrokes change no command and no code`, () => {
+    for (let every = 5; every < 60; every += 1) {
+      const board = new PlayedShell(kind);
+      Object.assign(board.commands, commands);
+      board.arrives = (count) => count % every !== 0;
+      try {
+        const { value } = run(board, kind, "kernel uptime\ncheck one\ncheck two");
+        assert.equal(value.code, 22, `every ${every}`);
+      } catch (error) {
+        assert.equal((error as { reason?: string }).reason, "noise", `every ${every}: ${error}`);
+      }
+      const own = board.ran.filter((line) => line in commands);
+      assert.deepEqual([...new Set(own)], own, `every ${every}`);
+    }
+  });
+
+  test(`${kind}: a reboot, a crash, and silence have their names`, () => {
+    const rebooting = new PlayedShell(kind);
+    Object.assign(rebooting.commands, { boom: { says: [300, `\r\n${boards[kind].boot}`], code: 0 } });
+    assert.throws(() => run(rebooting, kind, "boom"), { reason: "rebooted" });
+    const crashing = new PlayedShell(kind);
+    const says = [300, "E: r0/a1: 0x0\r\nE: >>> ZEPHYR FATAL ERROR 0: CPU exception\r\n"];
+    Object.assign(crashing.commands, { boom: { says, code: 0 } });
+    assert.throws(() => run(crashing, kind, "boom"), { reason: "panic", message: /FATAL ERROR 0/ });
+    const silent = { write: () => {}, say: () => "" };
+    assert.throws(() => play(new PromptShellConsole(kind).enter(3000), silent, 64), { reason: "silent" });
+  });
+
+  test(`${kind}: a command that exceeds its time`, () => {
+    const board = new PlayedShell(kind);
+    Object.assign(board.commands, { slow: { says: [120_000], code: 0 } });
+    assert.throws(() => run(board, kind, "slow"), { code: "RUN_TIMEOUT" });
+  });
+}
+
+test("zephyr: messages of a log redraw the line, whatever is typed just then", () => {
+  for (const piece of sizes) {
+    const board = new PlayedShell("zephyr");
+    Object.assign(board.commands, commands);
+    let keys = 0;
+    const write = board.write.bind(board);
+    board.write = (text) => {
+      write(text);
+      keys += text.length;
+      if (keys % 5 === 0) board.log(`[00:00:0${keys % 10}.000,000] <inf> app: tick ${keys}`);
+    };
+    const { value } = run(board, "zephyr", "kernel uptime\ncheck one\ncheck two", piece);
+    assert.equal(value.code, 22);
+    assert.deepEqual(
+      board.ran.filter((line) => line in commands),
+      ["kernel uptime", "check one", "check two"],
+    );
+  }
+});
+
+test("zephyr: without retval, the firmware lacks an option", () => {
+  const board = new PlayedShell("zephyr");
+  Object.assign(board.commands, { retval: { says: [boards.zephyr.unknown("retval")], code: -8 } });
+  const shell = new PromptShellConsole("zephyr");
+  const what = { reason: "mismatch", message: /CONFIG_SHELL_CMDS_RETURN_VALUE/ };
+  assert.throws(() => play(shell.enter(5000), board, 64), what);
+});
+
+test("barebox: a command over several lines; one that isn't complete is refused", () => {
+  const board = new PlayedShell("barebox");
+  Object.assign(board.commands, { "if true\nthen quiet\nfi": { says: ["yes\r\n"], code: 3 } });
+  const { value, output } = run(board, "barebox", "if true\nthen quiet\nfi");
+  assert.deepEqual([value.code, output], [3, "yes\r\n"]);
+  const { value: refused, notes } = run(board, "barebox", "if true\nthen quiet");
+  assert.deepEqual([refused.code, notes], [2, ["not run: the script ends inside a command"]]);
+  const { value: odd, notes: why } = run(board, "barebox", "echo \u00e9");
+  assert.deepEqual([odd.code, why], [2, ['not run: line 1 contains "\u00e9"']]);
+});
+
+test("a prompt of the board's own, as text or as a pattern", () => {
+  for (const [prompt, own] of [
+    ["mydev> ", "mydev>"],
+    ["\x1b[33m[12:00] dev #7> \x1b[0m", "/\\[\\d\\d:\\d\\d\\] dev #\\d+>/"],
+  ] as const) {
+    const board = new PlayedShell("zephyr");
+    const say = board.say.bind(board);
+    board.say = (now) => say(now).replaceAll(boards.zephyr.prompt, prompt);
+    Object.assign(board.commands, commands);
+    const shell = new PromptShellConsole("zephyr", { prompt: own });
+    play(shell.enter(10_000), board, 4096);
+    const { value } = play(shell.run("quiet\ncheck two", { timeoutMs: 60_000 }), board, 4096);
+    assert.equal(value.code, 22);
+  }
+});

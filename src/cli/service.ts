@@ -22,8 +22,7 @@ export function followSystem(agent: Agent, log: Log, isHealthy = async () => tru
   // agent that can't be spoken to any more.
   const look = async () => {
     if (await isHealthy()) notifier.watchdog();
-    else
-      log.error({}, "the agent doesn't answer over its own control socket: systemd isn't told that it lives");
+    else log.error({}, "the agent doesn't answer over its own control socket: systemd gets no sign of life");
   };
   const timer = setInterval(() => void look(), notifier.watchdogIntervalMs / 2);
   void agent.stopped.then(() => clearInterval(timer));

@@ -20,6 +20,7 @@ const groups: Record<string, Record<string, Entry>> = {
   "Talk to a job server": {
     build: { summary: "run a build and follow its output", load: () => import("./build/command.ts") },
     stop: { summary: "stop a running build", load: () => import("./stop.ts") },
+    fetch: { summary: "bring a build's results here", load: () => import("./fetch.ts") },
     functions: { summary: "what is registered, queued and running", load: () => import("./functions.ts") },
   },
   "Talk to the agent on this box": {

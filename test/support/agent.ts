@@ -20,12 +20,12 @@ export interface LogLine {
 /** Runs the command line to its end. */
 export function labgear(
   args: readonly string[],
-  options: { input?: string; env?: NodeJS.ProcessEnv; cwd?: string } = {},
+  options: { input?: string; env?: NodeJS.ProcessEnv; cwd?: string; timeoutMs?: number } = {},
 ) {
   return execa(process.execPath, ["--disable-warning=ExperimentalWarning", main, ...args], {
     reject: false,
     stripFinalNewline: false,
-    timeout: patienceMs,
+    timeout: options.timeoutMs ?? patienceMs,
     ...(options.input === undefined ? { stdin: "ignore" } : { input: options.input }),
     env: { LABGEAR_SERVER: undefined, LABGEAR_CONTROL: undefined, ...options.env },
     ...(options.cwd ? { cwd: options.cwd } : {}),

@@ -1,0 +1,67 @@
+/** `labgear fetch`: brings a build's results here, from any machine and at any later time. */
+import type { Command } from "commander";
+import { fetchFunction } from "#/exchange/functions.ts";
+import { collectInto, describeCollected, whyNot } from "./build/collect.ts";
+import { CommandError } from "./exit.ts";
+import { buildName, newCommand } from "./options.ts";
+import { findFunction } from "./registered.ts";
+import { findServers, type ServerOptions, withServers } from "./servers.ts";
+import { ManagerCalls } from "./transfer/calls.ts";
+import { BuildResults } from "./transfer/results.ts";
+
+interface FetchOptions extends ServerOptions {
+  readonly to: string;
+}
+
+export function command(): Command {
+  return withServers(
+    newCommand(
+      "fetch MANAGER JOB#NUMBER|UUID [PATTERN] --to FOLDER",
+      "Fetches what a build has left, its digests checked; what an earlier attempt has fetched isn't fetched again.",
+    ),
+  )
+    .argument("<manager>", "the agent's name, as its builds report it")
+    .argument("<build>", "JOB#NUMBER, or the build's uuid", buildName)
+    .argument(
+      "[pattern]",
+      "which artifacts, such as 'build/**/*.bin'; or console, record, junit, serial (default: all)",
+    )
+    .requiredOption("--to <folder>", "where it goes; nothing is written outside it")
+    .addHelpText(
+      "after",
+      "\nExit code: 0, 1 if something can't be fetched, 6 no such agent, 7 no job server.",
+    )
+    .action(async (manager: string, build: string, pattern: string | undefined, options: FetchOptions) => {
+      const lack = `no manager ${manager} is connected that serves results`;
+      const server = await findFunction(await findServers(options), fetchFunction(manager), lack);
+      const warnings: string[] = [];
+      await using calls = new ManagerCalls(server);
+      const results = new BuildResults({ calls, manager, build: selector(build) });
+      const isWanted = pattern === undefined ? undefined : matcher(pattern);
+      try {
+        const collected = await collectInto(options.to, results, (text) => warnings.push(text), isWanted);
+        if (collected.files === 0) throw new CommandError("failure", `${build} has nothing like ${pattern}`);
+        process.stdout.write(`${describeCollected(collected, options.to)}\n`);
+      } catch (cause) {
+        throw new CommandError("failure", `${build} of ${manager}: ${whyNot(cause)}`, { cause });
+      }
+      for (const text of warnings) process.stderr.write(`labgear: ${text}\n`);
+      if (warnings.length > 0) process.exitCode = 1;
+    });
+}
+
+function selector(build: string) {
+  const [, name, number] = /^(.+)#(\d+)$/.exec(build) ?? [];
+  return name === undefined ? { uuid: build } : { name, number: Number(number) };
+}
+
+/** `*` and `?` stay within a folder, `**` doesn't; as for a job's artifacts. */
+function matcher(pattern: string): (path: string) => boolean {
+  const source = pattern.replaceAll(/\*\*\/|\*\*|\*|\?|[\\^$.+()[\]{}|]/g, (part) => {
+    if (part === "**/") return "(?:.*/)?";
+    if (part === "**") return ".*";
+    return part === "*" ? "[^/]*" : part === "?" ? "[^/]" : `\\${part}`;
+  });
+  const expression = new RegExp(`^${source}$`, "s");
+  return (path) => expression.test(path);
+}

@@ -1,0 +1,300 @@
+/** Files in and results out on the command line: lost lines, digests, names that lead elsewhere, a client that is gone. */
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
+import { connect, type Socket } from "node:net";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { execa } from "execa";
+import { ExchangeError } from "#/exchange/errors.ts";
+import { formatFetched, parseFetch } from "#/exchange/fetch.ts";
+import { parsePublicKey, verifySignature } from "#/exchange/key.ts";
+import { errorAnswer } from "#/exchange/message.ts";
+import { formatReceived, parsePiece } from "#/exchange/send.ts";
+import type { Job } from "#/gearman/worker/worker.ts";
+import { labgear, TestAgent } from "../support/agent.ts";
+import { becomes, startNetworkBoard } from "../support/boards.ts";
+import { startWorker } from "../support/gearman.ts";
+import { lacks } from "../support/parts.ts";
+import { type RunningServer, startGearmand, startRawServer, temporaryFolder } from "../support/servers.ts";
+import { Running } from "./running.ts";
+
+const skip = lacks("gearmand");
+
+const yaml = `
+name: box7
+host: { classes: [lab1], executors: 2 }
+builds: { min-free: 1MiB }
+inputs: { timeout: 1m }
+jobs:
+  copy:
+    inputs: { app: { max: 64MiB } }
+    run: 'mkdir sub; cp "$LABGEAR_INPUT_APP" sub/copy.bin; echo text > note.txt; echo copied'
+    artifacts: ["**/*.bin", "*.txt"]
+  gate: { run: "echo begun; read line < ../../../gate; echo on" }
+  wait: { run: "echo waiting; exec sleep 300", grace: 1s }
+`;
+
+/** In front of a job server: cuts all connections after so many bytes from the clients, once for each number. */
+async function startCuttingProxy(port: number, cuts: number[]) {
+  const sockets = new Set<Socket>();
+  let passed = 0;
+  const cut = () => {
+    for (const socket of sockets) socket.destroy();
+    sockets.clear();
+  };
+  const proxy = await startRawServer((socket) => {
+    const back = connect(port, "127.0.0.1").on("error", () => {});
+    sockets.add(socket).add(back);
+    socket.on("data", (bytes: Buffer) => {
+      passed += bytes.length;
+      if (cuts[0] === undefined || passed < cuts[0]) return;
+      cuts.shift();
+      cut();
+    });
+    socket
+      .on("close", () => back.destroy())
+      .pipe(back)
+      .on("close", () => socket.destroy())
+      .pipe(socket);
+  });
+  return { port: proxy.port, cut, [Symbol.asyncDispose]: () => proxy[Symbol.asyncDispose]() };
+}
+
+describe("files in, results out", { skip }, () => {
+  let server: RunningServer;
+  let agent: TestAgent;
+  before(async () => {
+    server = await startGearmand();
+    agent = await TestAgent.start({ yaml, ports: [server.port] });
+    await agent.logged((line) => line.msg.startsWith("registered") && "exchange" in line);
+  });
+  after(async () => {
+    await agent?.[Symbol.asyncDispose]();
+    await server?.[Symbol.asyncDispose]();
+  });
+  const address = () => ["--server", `127.0.0.1:${server.port}`];
+
+  test("a line that is cut again and again while a file is sent: it goes on where it was", async () => {
+    await using folder = await temporaryFolder();
+    const bytes = randomBytes(12 * 1024 * 1024);
+    const file = join(folder.path, "app.bin");
+    await writeFile(file, bytes);
+    await using proxy = await startCuttingProxy(server.port, [1e6, 4e6, 7.5e6, 11e6]);
+    const out = join(folder.path, "out");
+    const args = [
+      "build",
+      "copy",
+      "--file",
+      `app=${file}`,
+      "--fetch",
+      out,
+      "--server",
+      `127.0.0.1:${proxy.port}`,
+    ];
+    const { exitCode, stderr, stdout } = await labgear(args, { timeoutMs: 120_000 });
+    assert.equal(exitCode, 0, stderr);
+    assert.match(stderr, /trying to come back\]$/m);
+    assert.match(stdout, /^\[labgear\] input app: 12MiB received, [^\n]*\ncopied\n$/);
+    assert.ok((await readFile(join(out, "artifacts/sub/copy.bin"))).equals(bytes));
+    assert.equal(
+      (await readdir(join(agent.stateDir, "builds", "copy"))).filter((name) => /^\d+$/.test(name)).length,
+      1,
+    );
+    assert.deepEqual((await readdir(out)).sort(), ["artifacts", "build.json", "console.log"]);
+  });
+
+  test("labgear fetch: later, by number or uuid, by pattern, resumed, and never over a wrong digest", async () => {
+    await using folder = await temporaryFolder();
+    const out = join(folder.path, "out");
+    const fetch = (...args: string[]) =>
+      labgear(["fetch", "box7", "copy#1", ...args, "--to", out, ...address()]);
+    const whole = await readFile(join(agent.stateDir, "builds/copy/1/artifacts/sub/copy.bin"));
+    await mkdir(join(out, "artifacts/sub"), { recursive: true });
+    // What an earlier attempt has left: of this file, and of another one.
+    const partial = join(out, "artifacts/sub/copy.bin.part");
+    for (const left of [whole.subarray(0, 5_000_000), randomBytes(5_000_000)]) {
+      await writeFile(partial, left);
+      const { exitCode, stderr, stdout } = await fetch("sub/**");
+      assert.equal(exitCode, 0, stderr);
+      assert.match(stdout, /^1 file in .*, 12MiB, digests checked\n$/);
+      assert.ok((await readFile(join(out, "artifacts/sub/copy.bin"))).equals(whole));
+    }
+    const { uuid } = await agent.record("copy", 1);
+    const again = await labgear(["fetch", "box7", `${uuid}`, "console", "--to", out, ...address()]);
+    assert.equal(again.exitCode, 0, again.stderr);
+    assert.match(await readFile(join(out, "console.log"), "utf8"), /^copied$/m);
+    const none = await fetch("*.none");
+    assert.deepEqual(
+      [none.exitCode, none.stderr],
+      [1, "labgear: copy#1 of box7: copy#1 has nothing like *.none\n"],
+    );
+    const unknown = await labgear(["fetch", "box7", "copy#99", "--to", out, ...address()]);
+    assert.equal(unknown.exitCode, 1);
+    assert.match(unknown.stderr, /^labgear: copy#99 of box7: [^\n]+\n$/);
+  });
+
+  test("a line that is lost in the middle of a build: its agent is asked, and it isn't started anew", async () => {
+    const gate = join(agent.stateDir, "gate");
+    await execa("mkfifo", [gate]);
+    await using proxy = await startCuttingProxy(server.port, []);
+    await using running = Running.start(["build", "gate", "--server", `127.0.0.1:${proxy.port}`]);
+    await running.until("stdout", "begun\n");
+    proxy.cut();
+    await running.until("stderr", "the line is back, and the build is there");
+    await writeFile(gate, "go\n");
+    assert.equal(await running.ended, 0, running.stderr);
+    assert.equal(running.stdout, "begun\non\n");
+    assert.match(running.stderr, /^SUCCESS after .*; gate#1 on box7: /m);
+    await assert.rejects(stat(join(agent.stateDir, "builds/gate/2")), { code: "ENOENT" });
+  });
+
+  test("a client that is killed while its build runs: ABORTED, client-gone", async () => {
+    await using running = Running.start(["build", "wait", "--client-timeout", "5s", ...address()]);
+    await running.until("stdout", "waiting\n");
+    running.child.kill("SIGKILL");
+    await agent.logged(
+      (line) => line.msg.includes("ended") && line.job === "wait" && line.result === "ABORTED",
+    );
+    const record = (await agent.record("wait", 1)) as { result: string; ending: { cause: string } };
+    assert.deepEqual([record.result, record.ending.cause], ["ABORTED", "client-gone"]);
+  });
+});
+
+test("signs of life, signed by the build's key and by the agent's clock", { skip }, async () => {
+  await using server = await startGearmand();
+  await using box = await startWorker([server], ["build:here"]);
+  await using manager = await startWorker([server], ["send:box7"]);
+  const args = ["build", "here", "--client-timeout", "5s", "--server", `127.0.0.1:${server.port}`];
+  await using running = Running.start(args);
+  const job = await box.jobs.next();
+  const { LABGEAR_KEY: key, LABGEAR_CLIENT_TIMEOUT: timeout } = JSON.parse(`${job.argument}`);
+  assert.equal(timeout, "5");
+  // A box whose clock is a year behind.
+  const time = Date.now() - 365 * 86_400_000;
+  const facts = { name: "here", number: 1, manager: "box7", node_name: "box7", url: "http://box7" };
+  job.data(JSON.stringify(facts));
+  const answer = async () => {
+    const call = await manager.jobs.next();
+    const { uuid, signed, signature } = parsePiece(Buffer.from(call.argument));
+    assert.equal(uuid, job.unique);
+    try {
+      verifySignature(signed, signature, parsePublicKey(key), time);
+      call.complete(formatReceived(0));
+    } catch (error) {
+      call.complete(errorAnswer(error as ExchangeError));
+      return (error as ExchangeError).code;
+    } finally {
+      call.done();
+    }
+  };
+  assert.equal(await answer(), "clock");
+  for (const _ of [1, 2, 3]) assert.equal(await answer(), undefined);
+  job.complete('{"result":"SUCCESS"}');
+  job.done();
+  assert.equal(await running.ended, 0, running.stderr);
+});
+
+test("nothing is written outside the folder, whatever an agent says", { skip }, async () => {
+  await using server = await startGearmand();
+  await using folder = await temporaryFolder();
+  const out = join(folder.path, "out");
+  const outside = join(folder.path, "outside");
+  await mkdir(join(out, "artifacts"), { recursive: true });
+  await mkdir(outside);
+  await symlink(outside, join(out, "artifacts/link"));
+  await symlink(join(outside, "victim"), join(out, "artifacts/final"));
+  await symlink(join(outside, "victim"), join(out, "artifacts/part.part"));
+  const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");
+  let names: string[] = [];
+  let digest = sha256("evil");
+  const onJob = async (job: Job) => {
+    const { path } = parseFetch(job.argument);
+    const list = {
+      artifacts: names.map((name) => ({ path: name, size: 4, sha256: digest, type: "text/plain" })),
+    };
+    const bytes = path === "artifacts" ? Buffer.from(JSON.stringify(list)) : Buffer.from("evil");
+    const { offset, length } = parseFetch(job.argument);
+    const missing = errorAnswer(new ExchangeError("not-found", "there is no such thing"));
+    const part = bytes.subarray(offset, offset + length);
+    const answer = {
+      size: bytes.length,
+      offset,
+      end: offset + part.length === bytes.length,
+      sha256: sha256(`${bytes}`),
+      bytes: part,
+    };
+    job.complete(path.startsWith("artifacts") ? formatFetched(answer) : missing);
+  };
+  await using _evil = await startWorker([server], ["fetch:evil"], { onJob });
+  const fetch = () =>
+    labgear(["fetch", "evil", "job#1", "--to", out, "--server", `127.0.0.1:${server.port}`]);
+  for (const name of ["../up", "a/../../up", "/etc/labgear-evil", "a//b", ".", "a/.", ""]) {
+    names = [name];
+    const { exitCode, stderr } = await fetch();
+    assert.equal(exitCode, 1, name);
+    assert.match(stderr, /^labgear: job#1 of evil: .*bad path\n$/, name);
+  }
+  names = ["link/file", "part", "final", "fine", "fine/below"];
+  const { exitCode, stderr, stdout } = await fetch();
+  assert.equal(exitCode, 1);
+  assert.match(stdout, /^2 files in /);
+  assert.match(stderr, /^labgear: "artifacts\/link\/file" .*link is no folder$/m);
+  assert.match(stderr, /^labgear: "artifacts\/part" .*part\.part is in its way: remove it$/m);
+  assert.match(stderr, /^labgear: "artifacts\/fine\/below" .*fine is no folder$/m);
+  assert.deepEqual(await readdir(outside), []);
+  assert.deepEqual((await readdir(out)).sort(), ["artifacts"]);
+  assert.equal(
+    await readFile(join(out, "artifacts/final"), "utf8"),
+    "evil",
+    "the link is replaced, not followed",
+  );
+  names = ["wrong"];
+  digest = sha256("good");
+  const wrong = await fetch();
+  assert.equal(wrong.exitCode, 1);
+  assert.match(wrong.stderr, /artifacts\/wrong of the build isn't what its digest says\n$/);
+  assert.ok(!(await readdir(join(out, "artifacts"))).some((name) => name.startsWith("wrong")));
+});
+
+test("three boards, one broken: --retry-infra ends on a good one, once", { skip }, async () => {
+  await using server = await startGearmand();
+  await using folder = await temporaryFolder();
+  await using resources = new AsyncDisposableStack();
+  const boards = await Promise.all([1, 2, 3].map(startNetworkBoard));
+  for (const board of boards) resources.use(board);
+  const speaking = setInterval(() => {
+    for (const board of boards) board.say("verdict: good\n");
+  }, 200);
+  resources.defer(() => clearInterval(speaking));
+  // The first board that is flashed is the broken one.
+  const broken = join(folder.path, "broken");
+  const flash = `mkdir ${broken} 2>/dev/null && echo "$LABGEAR_DEVICE" > ${broken}/name; [ "$(cat ${broken}/name)" != "$LABGEAR_DEVICE" ]`;
+  const verdict = (text: string) => `{ pass: '${text}', fail: 'verdict: good' }`;
+  const device = (index: number) =>
+    `  b${index}: { classes: [mcu], port: "tcp://127.0.0.1:${boards[index - 1]?.port}", console: raw }\n`;
+  const config = `
+name: box7
+jobs:
+  smoke: { nodes: [mcu], firmware: { flash: ${JSON.stringify(flash)}, verdict: { pass: 'verdict: good', fail: 'never' } } }
+  fails: { nodes: [mcu], firmware: { flash: "true", verdict: ${verdict("never")} } }
+devices:
+${[1, 2, 3].map(device).join("")}`;
+  const agent = resources.use(await TestAgent.start({ yaml: config, ports: [server.port] }));
+  for (const index of [1, 2, 3]) await becomes(agent, `b${index}`, "ready");
+  await agent.logged((line) => line.msg.startsWith("registered") && "exchange" in line);
+  const build = (job: string) =>
+    labgear(["build", job, "--node", "mcu", "--retry-infra", "2", "--server", `127.0.0.1:${server.port}`]);
+  const { exitCode, stderr } = await build("smoke");
+  assert.equal(exitCode, 0, stderr);
+  const nodes = [...stderr.matchAll(/^smoke#\d+ runs on (b\d):/gm)].map(([, node]) => node);
+  assert.equal(nodes.length, 2, stderr);
+  assert.notEqual(nodes[0], nodes[1]);
+  assert.match(
+    stderr,
+    new RegExp(`^\\[it ended without a result: trying again on ${nodes[1]}, attempt 2 of 3\\]$`, "m"),
+  );
+  const failed = await build("fails");
+  assert.equal(failed.exitCode, 1, failed.stderr);
+  assert.equal(failed.stderr.match(/is queued as/g)?.length, 1);
+});

@@ -30,6 +30,9 @@ export const releases = {
 
 export type Release = keyof typeof releases;
 
+/** Where control groups are: of version 2, or of version 1 with systemd's own of either version. */
+const controlGroups = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd"];
+
 /** What the package wants of a bare system, and git for builds. */
 const include = "systemd,systemd-sysv,udev,libatomic1,libstdc++6,passwd,git,man-db,util-linux";
 /** What a desktop or a server has besides: the ways by which a user starts things that outlive a session. */
@@ -62,7 +65,11 @@ export class Box implements AsyncDisposable {
   private constructor(lower: string) {
     this.#folder = mkdtempSync(join(tmpdir(), "labgear-box-"));
     for (const name of ["root", "upper", "work"]) mkdirSync(join(this.#folder, name));
-    const program = `mount -t overlay labgear-box -o "lowerdir=$1,upperdir=upper,workdir=work" root
+    // In one control group, the systemds of boxes that run at the same time would take each other's services for their own.
+    const program = `for groups in ${controlGroups.join(" ")}; do
+        [ -e $groups/cgroup.procs ] && mkdir "$groups/$2" && echo $$ >"$groups/$2/cgroup.procs" || :
+      done
+      mount -t overlay labgear-box -o "lowerdir=$1,upperdir=upper,workdir=work" root
       exec systemd-nspawn --register=no --keep-unit --private-network --system-call-filter=bpf --console=pipe --quiet --machine="$2" --boot --directory=root`;
     const args = [
       "--mount",
@@ -172,6 +179,11 @@ export class Box implements AsyncDisposable {
     const gone =
       this.#container.exitCode ?? once(this.#container, "exit", { signal: AbortSignal.timeout(30_000) });
     await Promise.resolve(gone).catch(() => this.#container.kill("SIGKILL"));
+    for (const root of controlGroups) {
+      const group = join(root, basename(this.#folder));
+      if (existsSync(group))
+        await execa("find", [group, "-depth", "-type", "d", "-delete"], { reject: false });
+    }
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }

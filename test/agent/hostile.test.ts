@@ -30,7 +30,7 @@ test("a job server that sends garbage after each registration is met more and mo
   let connections = 0;
   await using hostile = await startRawServer((socket) => {
     connections += 1;
-    const parser = new PacketParser({ magic: "REQ" });
+    const parser = new PacketParser({ magic: "REQ", text: true });
     socket.on("data", (chunk: Buffer) => {
       for (const item of parser.push(chunk)) {
         if ("line" in item || !socket.writable) continue;

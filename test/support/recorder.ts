@@ -78,7 +78,7 @@ export async function startRecorder(to: { host: string; port: number }): Promise
     const upstream = connect(to.port, to.host);
     const gate = new Gate();
     const note = (from: Recorded["from"]) => {
-      const parser = new PacketParser({ magic: from === "worker" ? "REQ" : "RES" });
+      const parser = new PacketParser({ magic: from === "worker" ? "REQ" : "RES", text: true });
       return (chunk: Buffer) => {
         for (const item of parser.push(chunk))
           if ("args" in item) packets.push({ from, connection, packet: item });

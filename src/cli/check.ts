@@ -4,7 +4,9 @@ import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import { execa } from "execa";
 import { defaultConfigFile, loadConfig } from "#/config/load.ts";
+import { mixedTrust } from "#/config/sections/secrets.ts";
 import { ownProgram } from "#/host/executable.ts";
+import { printable } from "#/lib/text.ts";
 import { exitCodes } from "./exit.ts";
 import { newCommand } from "./options.ts";
 import { describeConfig } from "./print.ts";
@@ -24,6 +26,10 @@ export function command(): Command {
         return;
       }
       const config = await loadConfig(file ? { file } : {});
+      for (const { name, work, trust, checkout } of config.jobs.values()) {
+        const warning = mixedTrust({ trust, checkout, ...(work.kind === "run" && { script: work.script }) });
+        if (warning) process.stderr.write(`labgear: warning: jobs.${printable(name)} ${warning}\n`);
+      }
       process.stdout.write(`${describeConfig(config)}, no mistakes\n`);
     });
 }

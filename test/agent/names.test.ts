@@ -35,9 +35,9 @@ test("names with slashes, and those that look like their folders, are jobs of th
     for (const job of jobs) {
       assert.equal(registered.get(`build:${job}:lab1`)?.workers, 1, job);
       const args = ["build", job, "--server", `127.0.0.1:${gearmand.port}`];
-      const { exitCode, stdout, stderr } = await labgear(args);
+      const { exitCode, stderr } = await labgear(args);
       assert.equal(exitCode, 0, stderr);
-      assert.ok(stdout.includes(`/builds/${encodeURIComponent(job)}/1`), stdout);
+      assert.ok(stderr.includes(`/builds/${encodeURIComponent(job)}/1`), stderr);
     }
     const kept = (await readdir(join(agent.stateDir, "builds"))).sort();
     assert.deepEqual(kept, ["100%%2Fc", "a%252Fb", "a%2Fb"]);
@@ -68,7 +68,7 @@ test("names with slashes, and those that look like their folders, are jobs of th
       "-p",
       "OFFLINE_NODE_WHEN_COMPLETE=1",
     ];
-    assert.match((await labgear(args)).stdout, new RegExp(`^${job}#2 runs on`, "m"), "numbers go on");
+    assert.match((await labgear(args)).stderr, new RegExp(`^${job}#2 runs on`, "m"), "numbers go on");
     await agent.logged("OFFLINE_NODE_WHEN_COMPLETE is refused", jobs.indexOf(job) + 1);
   }
   assert.deepEqual((await agent.status()).nodes[0]?.reasons, []);

@@ -120,6 +120,31 @@ describe("doctor", () => {
   });
 });
 
+test("check warns of a job that mixes trust", async () => {
+  await using folder = await temporaryFolder();
+  const config = join(folder.path, "labgear.yaml");
+  const jobs = [
+    "a: { checkout: true, run: x }",
+    "b: { checkout: true, run: x, trust: lab }",
+    'c: { run: "./build.sh", trust: lab }',
+    'd: { run: "./build.sh" }',
+    "e: { run: x, trust: lab }",
+  ];
+  await writeFile(config, `jobs:\n  ${jobs.join("\n  ")}\n`);
+  const { exitCode, stdout, stderr } = await labgear(["check", "--config", config]);
+  assert.deepEqual([exitCode, stdout], [0, `${config}: 5 jobs, no mistakes\n`]);
+  assert.deepEqual(
+    stderr
+      .trim()
+      .split("\n")
+      .map((line) => line.slice(0, line.indexOf(":", 40))),
+    [
+      "labgear: warning: jobs.b says trust: lab, but it checks out what a change brings",
+      "labgear: warning: jobs.c says trust: lab, but it runs a script of its workspace",
+    ],
+  );
+});
+
 test("check: a good file, and ten mistakes on ten lines", async () => {
   await using folder = await temporaryFolder();
   const config = join(folder.path, "labgear.yaml");

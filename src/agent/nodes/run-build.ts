@@ -15,7 +15,7 @@ import { type BuildSecrets, provideSecrets } from "#/builds/secrets.ts";
 import { makeFolders } from "#/builds/workspace/files.ts";
 import { beginPeriod } from "#/builds/workspace/period.ts";
 import { removeTree } from "#/builds/workspace/remove.ts";
-import { makeWay, prepareWorkspace, workspaceOf } from "#/builds/workspace/workspace.ts";
+import { keepTrustApart, makeWay, prepareWorkspace, workspaceOf } from "#/builds/workspace/workspace.ts";
 import type { Config, JobConfig } from "#/config/model.ts";
 import { BoardFailure, inWords, meaningOf } from "#/devices/errors.ts";
 import { jobFolder } from "#/lib/job-folder.ts";
@@ -142,11 +142,14 @@ async function work(
   // A build may be stopped while it waits for its turn: then the workspace stays as it is.
   build.signal.throwIfAborted();
   const { executor } = workspaceOf(stateDir, build.record);
-  const workspace = await prepareWorkspace({ stateDir, executor, job: job.name });
+  const place = { stateDir, executor, job: job.name };
+  if (await keepTrustApart(place, job.trust))
+    await console.note("the workspace is a new one: builds of changes have used the one before");
+  const workspace = await prepareWorkspace(place);
   const endPeriod = await beginPeriod(workspace);
   const log = (line: string) => console.note(line);
-  const options = { workspace, parameters, mirrors, trees, log, signal: build.signal };
-  const renew = () => renewWorkspace(workspace, { stateDir, executor, job: job.name });
+  const options = { workspace, parameters, mirrors, trust: job.trust, trees, log, signal: build.signal };
+  const renew = () => renewWorkspace(workspace, place);
   // Until the build has ended its workspace borrows from the mirrors.
   await using change = job.checkout ? await checkOut(options, renew) : undefined;
   if (change) build.record.commit = change.commit;

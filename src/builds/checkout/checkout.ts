@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { BuildError } from "../errors.ts";
 import { type Fetched, type FetchOptions, fetchSource, isDamage } from "./fetch.ts";
 import { type GitOptions, run, stopped } from "./git.ts";
-import type { Mirrors } from "./mirrors.ts";
+import type { Mirrors, Trust } from "./mirrors.ts";
 import { away, gist, localTrouble, mask, noRepository } from "./output.ts";
 import { readModuleSource, readSource, type Source } from "./source.ts";
 import { absorbModules, type Module, makeWorkingTree } from "./working-tree.ts";
@@ -11,6 +11,8 @@ import { absorbModules, type Module, makeWorkingTree } from "./working-tree.ts";
 export interface CheckoutOptions extends GitOptions {
   readonly workspace: string;
   readonly mirrors: Mirrors;
+  /** Of the job. */
+  readonly trust: Trust;
   readonly parameters: ReadonlyMap<string, string>;
   readonly maxAttempts?: number;
   /** Before the second, third … attempt; the last one holds for all further ones. */

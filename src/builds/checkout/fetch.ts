@@ -1,7 +1,7 @@
 /** Fetches into a mirror what a checkout needs, as the user that fetches. */
 import { BuildError } from "../errors.ts";
 import { type Finished, type GitOptions, run, stopped } from "./git.ts";
-import type { Mirrors } from "./mirrors.ts";
+import type { Mirrors, Trust } from "./mirrors.ts";
 import { away, damaged, gist, localTrouble, noRef } from "./output.ts";
 import type { Source } from "./source.ts";
 
@@ -54,6 +54,8 @@ exec git -c gc.auto=6700 -c gc.pruneExpire=now -c gc.autoDetach=false gc --auto 
 
 export interface FetchOptions extends GitOptions {
   readonly mirrors: Mirrors;
+  /** Of the job: each trust has mirrors of its own. */
+  readonly trust: Trust;
   /** Keeps the mirrors for as long as the workspace needs them. */
   readonly borrowed: AsyncDisposableStack;
 }
@@ -68,7 +70,7 @@ export async function fetchSource(
   from: "server" | "cache" | "scratch" = "server",
 ): Promise<Fetched> {
   const format = source.commit?.length === 64 ? "sha256" : "sha1";
-  const mirror = options.borrowed.use(options.mirrors.borrow(source.url, format));
+  const mirror = options.borrowed.use(options.mirrors.borrow(source.url, format, options.trust));
   const { signal } = options;
   const global = await options.mirrors.globalConfig(source);
   try {

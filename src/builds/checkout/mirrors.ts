@@ -11,7 +11,9 @@ import { removeTree } from "../workspace/remove.ts";
 import type { Source } from "./source.ts";
 
 /** Whose objects may meet: what a change brought in never reaches a build that executes only the lab's own scripts. */
-export type Trust = "changes";
+export type Trust = "changes" | "lab";
+
+const trusts: readonly Trust[] = ["changes", "lab"];
 
 /**
  *     STATE/mirrors/TRUST/SOURCE/GENERATION-RANDOM.git
@@ -58,7 +60,7 @@ export class Mirrors implements AsyncDisposable {
   }
 
   /** The mirror of a repository, which stays whole until the result is disposed of. */
-  borrow(url: string, format: string, trust: Trust = "changes"): BorrowedMirror {
+  borrow(url: string, format: string, trust: Trust): BorrowedMirror {
     const source = createHash("sha256").update(`${format} ${url}`).digest("hex").slice(0, 32);
     const folder = join(this.#folder, trust, source);
     let mirror = this.#mirrors.get(folder);
@@ -75,12 +77,13 @@ export class Mirrors implements AsyncDisposable {
    */
   async unused(before = Number.POSITIVE_INFINITY): Promise<string[]> {
     const found: { folder: string; used: number }[] = [];
-    const trust: Trust = "changes";
-    for (const source of await readdir(join(this.#folder, trust)).catch(() => [])) {
-      const folder = join(this.#folder, trust, source);
-      if (this.#mirrors.get(folder)?.isUsed) continue;
-      const used = (await lstat(folder)).mtimeMs;
-      if (used < before) found.push({ folder, used });
+    for (const trust of trusts) {
+      for (const source of await readdir(join(this.#folder, trust)).catch(() => [])) {
+        const folder = join(this.#folder, trust, source);
+        if (this.#mirrors.get(folder)?.isUsed) continue;
+        const used = (await lstat(folder)).mtimeMs;
+        if (used < before) found.push({ folder, used });
+      }
     }
     return found.sort((a, b) => a.used - b.used).map(({ folder }) => folder);
   }

@@ -1,7 +1,7 @@
 /** Workspaces: the folders that jobs work in, kept between builds. */
-import { randomUUID } from "node:crypto";
-import { constants, mkdirSync, readdirSync, renameSync } from "node:fs";
-import { access, lstat, readdir, realpath } from "node:fs/promises";
+import { createHash, randomUUID } from "node:crypto";
+import { constants, existsSync, mkdirSync, readdirSync, renameSync } from "node:fs";
+import { access, lstat, readdir, realpath, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { jobFolder, jobOfFolder } from "#/lib/job-folder.ts";
 import { BuildError } from "../errors.ts";
@@ -57,6 +57,31 @@ export async function prepareWorkspace(place: {
     const why = (cause as Error).message;
     throw new BuildError("WORKSPACE", `the workspace of ${place.job} can't be created: ${why}`, { cause });
   }
+}
+
+/**
+ * Takes a workspace that a build of changes has used away from a build of the lab's own. A file beside it, where no build can
+ * write, says which have.
+ * @returns whether one was taken away
+ * @throws the file system's error
+ */
+export async function keepTrustApart(
+  place: { readonly stateDir: string; readonly executor: string; readonly job: string },
+  trust: "changes" | "lab",
+): Promise<boolean> {
+  const above = await makeFolders(await realpath(place.stateDir), ["workspaces", place.executor]);
+  const folder = jobFolder(place.job);
+  const mark = join(above, `.changes-${createHash("sha256").update(folder).digest("hex").slice(0, 32)}`);
+  if (trust === "changes") {
+    await writeFile(mark, "");
+    return false;
+  }
+  if (!existsSync(mark)) return false;
+  const aside = makeWay(join(above, folder));
+  await rm(mark);
+  // What is left of it is removed at the next start.
+  if (aside !== undefined) await removeTree(aside).catch(() => {});
+  return aside !== undefined;
 }
 
 /** A folder that belongs to somebody else, as a container leaves it, or can't be changed at all, is moved aside. */

@@ -122,6 +122,21 @@ export function trustOf(job: {
   return job.checkout === true || runsWorkspace(String(job.run ?? "")) ? "changes" : "lab";
 }
 
+/** Why what a change brings may count as the lab's own in this job; undefined: nothing speaks for it. */
+export function mixedTrust(job: {
+  readonly trust: "changes" | "lab";
+  readonly checkout: boolean;
+  readonly script?: string;
+}): string | undefined {
+  if (job.trust === "changes") return undefined;
+  const why = job.checkout
+    ? "it checks out what a change brings"
+    : runsWorkspace(job.script ?? "")
+      ? "it runs a script of its workspace"
+      : undefined;
+  return why && `says trust: lab, but ${why}: make sure that no change decides what runs`;
+}
+
 /** Whether a script runs another of the workspace, by all appearances: ./NAME, ../NAME, or by the variable of its folder. */
 function runsWorkspace(script: string): boolean {
   const command =

@@ -27,6 +27,7 @@ export async function lab() {
     await using done = await checkout({
       workspace,
       mirrors,
+      trust: "changes",
       trees,
       parameters: new Map(
         Object.entries({

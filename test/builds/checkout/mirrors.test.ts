@@ -4,7 +4,7 @@ import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { chown, mkdir, readdir, readFile, rm, stat, watch, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { test } from "node:test";
 import { deflateSync } from "node:zlib";
 import { checkout } from "#/builds/checkout/checkout.ts";
@@ -89,6 +89,17 @@ test(
   },
 );
 
+test("each trust has a mirror of its own", real, async () => {
+  await using o = await lab();
+  await o.run({}, { trust: "changes" });
+  await o.run({}, { trust: "lab" });
+  const unused = await o.mirrors.unused();
+  assert.deepEqual(unused.map((path) => basename(dirname(path))).sort(), ["changes", "lab"]);
+  assert.equal(new Set(unused.map((path) => basename(path))).size, 1);
+  for (const path of unused) assert.ok(await o.mirrors.remove(path));
+  assert.deepEqual(await o.mirrors.unused(), []);
+});
+
 test("a repository that a build may have made is not trusted", asRoot, async () => {
   await using o = await lab();
   execFileSync("chmod", ["755", o.path]);
@@ -123,7 +134,11 @@ test("a mirror is removed only while nothing borrows it", real, async () => {
     Object.entries({ ZUUL_URL: `file://${o.root}`, ZUUL_PROJECT: "org/project", ZUUL_REF: ref }),
   );
   {
-    await using _ = await checkout({ workspace, mirrors, trees, parameters, log: () => {}, env: gitEnv() });
+    await using _ = await checkout({
+      ...{ workspace, mirrors, trust: "lab", trees, parameters },
+      log: () => {},
+      env: gitEnv(),
+    });
     assert.deepEqual(await mirrors.unused(), []);
     assert.equal(jobGit(workspace, "log", "--format=%s"), "change");
   }

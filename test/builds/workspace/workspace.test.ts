@@ -21,6 +21,7 @@ import { BuildError } from "#/builds/errors.ts";
 import { openInside, secureJoin } from "#/builds/workspace/files.ts";
 import { removeTree } from "#/builds/workspace/remove.ts";
 import {
+  keepTrustApart,
   listAside,
   listWorkspaces,
   prepareWorkspace,
@@ -90,6 +91,27 @@ test("a file in the way is replaced, and a locked folder opened again", async ()
   await rm(made, { recursive: true });
   await writeFile(made, "in the way");
   assert.ok((await lstat(await prepareWorkspace(place))).isDirectory());
+});
+
+test("a build of the lab's own gets no workspace that a build of changes has used", async () => {
+  await using state = await folder();
+  const place = { stateDir: state.path, executor: "1", job: "team/j" };
+  const use = async (trust: "changes" | "lab") => {
+    const isNew = await keepTrustApart(place, trust);
+    return { isNew, made: await prepareWorkspace(place) };
+  };
+  const { made } = await use("lab");
+  await writeFile(join(made, "lab"), "");
+  assert.equal((await use("lab")).isNew, false);
+  assert.deepEqual(await readdir(made), ["lab"], "what builds of one trust leave stays");
+  assert.equal((await use("changes")).isNew, false);
+  await writeFile(join(made, "change"), "");
+  assert.equal((await use("changes")).isNew, false);
+  assert.equal((await use("lab")).isNew, true);
+  assert.deepEqual(await readdir(made), []);
+  assert.equal((await use("lab")).isNew, false);
+  assert.deepEqual(await listAside(state.path), [], "nothing is left");
+  assert.equal(await keepTrustApart({ ...place, job: "other" }, "lab"), false);
 });
 
 test("names are checked here again", async () => {

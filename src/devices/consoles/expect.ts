@@ -114,12 +114,14 @@ export class Expect {
    * Why no prompt came.
    * @param prompt whose prompt, for the message
    * @param receivedBefore `received` at the beginning
+   * @param sent what was sent last
    */
-  noPrompt(prompt: string, receivedBefore: number): BoardFailure {
+  noPrompt(prompt: string, receivedBefore: number, sent = ""): BoardFailure {
     if (this.received === receivedBefore) {
+      const also = sent === "" ? "" : `, also after ${JSON.stringify(sent)} was sent`;
       return new BoardFailure(
         "silent",
-        "the board sends nothing: is it on, wired the right way round, with its console on this port?",
+        `the board sends nothing${also}: is it on, wired the right way round, with its console on this port?`,
       );
     }
     if (this.#recent.length >= 16 && shareOfNoise(this.#recent) > 0.25) {
@@ -129,9 +131,10 @@ export class Expect {
       );
     }
     const last = readable(this.#recent.toString("latin1")).slice(-160);
+    const after = sent === "" ? "" : `, also after ${JSON.stringify(sent)} was sent`;
     return new BoardFailure(
       "noise",
-      `the board sends, but no ${prompt} prompt; last: ${JSON.stringify(last)}`,
+      `the board sends, but no ${prompt} prompt${after}; last: ${JSON.stringify(last)}`,
     );
   }
 

@@ -407,10 +407,15 @@ test("login: a slow profile gets nothing but line ends", () => {
 });
 
 test("login: silence, noise, wrong speed, panic", () => {
-  fails(new VirtualBoard(() => {}), { timeout: 20_000 }, "silent", /is it on/);
+  fails(
+    new VirtualBoard(() => {}),
+    { timeout: 20_000 },
+    "silent",
+    /nothing, also after ".+" was sent: is it on/,
+  );
   const noisy = new VirtualBoard(() => {});
   for (let at = 0; at < 100; at++) noisy.say("some text of a program\r\n", at * 300);
-  fails(noisy, { timeout: 20_000 }, "noise", /last: .*program/);
+  fails(noisy, { timeout: 20_000 }, "noise", /no shell prompt, also after ".+" was sent; last: .*program/);
   const fast = new VirtualBoard(() => {});
   for (let at = 0; at < 100; at++) fast.say("\x80\xfe\x00\x78\xf0\x86\x18\xe6\xff\x9c\x1e\xf8", at * 300);
   fails(fast, { timeout: 20_000 }, "wrong-speed", /baud rate/);
@@ -418,6 +423,90 @@ test("login: silence, noise, wrong speed, panic", () => {
   panicking.say("[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n", 5000);
   fails(panicking, { timeout: 60_000 }, "panic", /Unable to mount root/);
   assert.ok(panicking.now < 10_000);
+});
+
+for (const asked of [
+  "Continue with the installation? [Y/n] ",
+  "Overwrite the disk (yes/no)? ",
+  "Are you sure you want to continue connecting (yes/no/[fingerprint])? ",
+  "1) Install\r\n2) Rescue\r\nYour choice [1]: ",
+  "Select an option: ",
+  "--- Board setup ---\r\nPress any key to continue",
+  "Give root password for maintenance\r\n(or press Control-D to continue): ",
+]) {
+  test(`login: nothing is typed at the question ${JSON.stringify(asked)}`, () => {
+    const board = new VirtualBoard(() => {});
+    board.say(asked);
+    fails(
+      board,
+      { login },
+      "noise",
+      /a question stands on the board's console: ".*"; nothing was typed there/,
+    );
+    assert.equal(board.typed, "");
+    assert.ok(board.now < 5000, `${board.now}`);
+  });
+}
+
+for (const [asked, way] of [
+  ["some text\r\n--More--", "q"],
+  ["lines 1-23/80", "q"],
+  ["words\r\n(END)", "q"],
+  ["words\r\n:", "q"],
+  ["[sudo] password for ci: ", "\x03"],
+  ["Enter passphrase for key '/root/.ssh/id_ed25519': ", "\x03"],
+  ["root@server's password: ", "\x03"],
+] as const) {
+  test(`login: ${JSON.stringify(asked)} is left by ${JSON.stringify(way)}`, () => {
+    const run = lines(shell("# "));
+    let isOver = false;
+    const board = new VirtualBoard((typed, self) => {
+      if (isOver) return run(typed, self);
+      isOver = typed === way;
+      self.say(isOver ? "\r\n# " : asked);
+    });
+    board.say(asked);
+    board.hold(entering({ login }));
+    assert.ok(board.typed.startsWith(way), JSON.stringify(board.typed));
+  });
+}
+
+test("login: OpenWrt's console and U-Boot's countdown aren't questions", () => {
+  let isActive = false;
+  const run = lines(shell("# "));
+  const board = new VirtualBoard((typed, self) => {
+    if (isActive) return run(typed, self);
+    isActive = typed.includes("\n");
+    self.say("\r\n# ");
+  });
+  board.say("Please press Enter to activate this console.");
+  board.hold(entering({}));
+  const counting = new VirtualBoard(system("# "));
+  counting.say("U-Boot 2023.01\r\nPress any key to stop autoboot:  3");
+  counting.say("\r\nStarting kernel ...\r\n", 3000);
+  counting.say("board login: ", 6000);
+  counting.hold(entering({ login }));
+  assert.equal(counting.typed, "root\nsecret\n\x15echo 'a''b'\n");
+});
+
+test("login: U-Boot's shell, which answers echo, is none of Linux", () => {
+  const run = lines((line, board) => {
+    if (line.includes("echo")) board.say("Unknown command 'stty' - try 'help'\r\nab\r\n");
+    board.say("=> ", 2);
+  });
+  const board = new VirtualBoard(run);
+  board.say("=> ");
+  fails(board, { login }, "noise", /stands at U-Boot's prompt and hasn't started Linux/);
+  // One without `echo`.
+  const bare = new VirtualBoard(lines((_line, self) => self.say("=> ")));
+  fails(bare, { login, timeout: 20_000 }, "noise", /stands at U-Boot's prompt/);
+});
+
+test("login: a daemon that never pauses costs seconds, not half a minute", () => {
+  const board = new VirtualBoard(lines(shell("# ")));
+  for (let at = 0; at < 400; at++) board.say("appd: heartbeat\r\n", at * 150);
+  board.hold(entering({ login }));
+  assert.ok(board.now < 6000, `${board.now}`);
 });
 
 test("login: a flood of ten million bytes costs linear time", () => {

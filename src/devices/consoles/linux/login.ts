@@ -6,6 +6,7 @@ import { compilePattern } from "../matcher.ts";
 import { promptTest } from "../prompt.ts";
 import type { LinuxBoard } from "./board.ts";
 import { type Asks, asks, lastLine, refusalIn } from "./prompts.ts";
+import { questionIn, ubootIn, wayOut } from "./standing.ts";
 
 export interface Login {
   readonly user: string;
@@ -32,6 +33,8 @@ const loginSilenceMs = 6000;
 const profileTimeoutMs = 30_000;
 /** Output that doesn't end may be a command's. After this long, it gets a nudge anyway. */
 const floodMs = 30_000;
+/** Lines that repeat are a daemon's, not a boot's: they soon get a line end and the probe. */
+const steadyFloodMs = 2000;
 const knownFloodMs = 2000;
 /** So soon after sending, text is an echo. */
 const echoMs = 300;
@@ -79,6 +82,9 @@ export function* logIn(options: LoginOptions): Dialogue<void> {
   const isShellPrompt = prompt === undefined ? undefined : promptTest(prompt);
   let text = options.text ?? "";
   let nudge = 0;
+  let floods = 0;
+  /** For the reason why there is no shell. */
+  let sent = "";
   let refusals = 0;
   const questions = new Questions(login);
   /** What was sent last. A prompt that comes again after its answer may be a shell's that looks like it. */
@@ -106,6 +112,7 @@ export function* logIn(options: LoginOptions): Dialogue<void> {
     isSecret = what === "password",
   ): Dialogue<void> {
     last = what;
+    sent = isSecret ? "the password" : keys;
     text = "";
     waitMs = nextWaitMs;
     yield* board.send(keys, isSecret);
@@ -134,6 +141,11 @@ export function* logIn(options: LoginOptions): Dialogue<void> {
     }
     return nudges[nudge++ % nudges.length] ?? gentle;
   };
+  const floodLimitMs = (plain: string) => {
+    if (known) return knownFloodMs;
+    const isCautious = floods >= 2 || isBooting() || isLoggingIn() || /\blogin: /.test(plain);
+    return isCautious || !isSteady(plain) ? floodMs : steadyFloodMs;
+  };
   while (board.now < end) {
     const fresh = yield* board.next(Math.min(waitMs, end - board.now));
     text = (text + fresh).slice(-maxTextLength);
@@ -144,7 +156,11 @@ export function* logIn(options: LoginOptions): Dialogue<void> {
     if (board.boot.panic !== undefined)
       throw new BoardFailure("panic", `the board's kernel panicked: ${board.boot.panic}`);
     const plain = Buffer.from(text.replaceAll("\r", ""), "latin1").toString("utf8");
-    if (plain.includes(answer)) return;
+    if (plain.includes(answer)) {
+      const uboot = ubootIn(plain, true);
+      if (uboot) throw uboot;
+      return;
+    }
     const line = lastLine(plain);
     const isAskedAgain = last === "password" && line !== "" && line === namePrompt;
     if (mayBeRefused && (isAskedAgain || refusalIn(plain) !== undefined)) {
@@ -168,7 +184,8 @@ export function* logIn(options: LoginOptions): Dialogue<void> {
       // More may follow: only at the end of the output is a prompt one.
       waitMs = isPrompt ? promptSilenceMs : usualMs();
       quietSince = board.now;
-      if (asked !== "new-password" && board.now - sentAt > (known ? knownFloodMs : floodMs)) {
+      if (asked !== "new-password" && board.now - sentAt > floodLimitMs(plain)) {
+        floods += 1;
         if (last === "nudge" && !isBooting()) yield* send("probe", `\x15${probe}\n`, shortMs());
         else yield* send("nudge", nextNudge(), shortMs());
       }
@@ -188,7 +205,14 @@ export function* logIn(options: LoginOptions): Dialogue<void> {
       waitMs = Math.max(silenceMs, lastWords + bootSilenceMs - board.now);
       continue;
     }
+    const asksAnything = known ? undefined : questionIn(plain);
+    if (asksAnything) throw asksAnything;
     quietSince = board.now;
+    const way = last === "name" ? undefined : wayOut(plain);
+    if (way !== undefined && board.now >= loginEnd) {
+      yield* send("nudge", way, shortMs());
+      continue;
+    }
     // A shell's prompt may look like a login's, so the probe comes first.
     if (!login && (asksName || asksPassword) && last === "probe") throw missingLogin("login", "login.user");
     if (login && asksName && last !== "name") {
@@ -207,7 +231,14 @@ export function* logIn(options: LoginOptions): Dialogue<void> {
       yield* send("probe", `\x15${probe}\n`, shortMs());
     } else yield* send("nudge", nextNudge(), board.received === receivedBefore ? silenceMs : shortMs());
   }
-  throw board.noPrompt("shell", receivedBefore);
+  throw ubootIn(text.replaceAll("\r", ""), false) ?? board.noPrompt("shell", receivedBefore, sent);
+}
+
+/** Whether lines come again, but for a time of day. */
+function isSteady(text: string): boolean {
+  const lines = text.split("\n").slice(0, -1);
+  const different = new Set(lines.map((line) => line.replace(/\d\d:\d\d:\d\d(?:[.,]\d+)?/g, "").trim()));
+  return lines.length > 1 && 2 * different.size <= lines.length;
 }
 
 interface Question {

@@ -1,6 +1,7 @@
 /** Prepares a board's shell: a prompt that nothing else prints, a quiet terminal, a folder, and our program in it. */
 import { BoardFailure } from "../../errors.ts";
 import type { Dialogue } from "../dialogue.ts";
+import { readable } from "../expect.ts";
 import type { LinuxBoard } from "./board.ts";
 import { type ChecksumProgram, checksum, checksumPrograms } from "./checksum.ts";
 import { encoders, serverProgram } from "./server.ts";
@@ -144,10 +145,12 @@ export function* command(
   const { board, profile } = shell;
   const prompt = promptOf(shell);
   let refusals = 0;
+  let last = "";
   let lastPrompt = board.now;
   for (let attempt = 0; board.now < end && board.boot.lines.size === 0; attempt++) {
     if (attempt > 0) {
       const output = yield* resetTerminal(shell);
+      last = output;
       if (loginPrompt.test(output)) break;
       if (output.includes(prompt)) lastPrompt = board.now;
       if (board.now - lastPrompt > promptTimeoutMs) break;
@@ -157,15 +160,17 @@ export function* command(
     // Many shells keep a line that starts with a space out of their history.
     if (!(yield* typeText(` ${line}`, board, profile, timeoutMs, kind))) continue;
     const output = yield* enter(shell, expected);
+    last = output;
     // There is an echo after all.
     if (profile.echoes === false && output.includes(line)) profile.echoes = undefined;
     if (has(output, expected)) return output;
     if (loginPrompt.test(output)) break;
     if (output.includes(prompt) && ++refusals >= maxRefusals) break;
   }
+  const got = readable(last).slice(-160);
   throw new BoardFailure(
     "noise",
-    "the board's shell doesn't take a typed line: its console is full of other output, or the line loses bytes",
+    `the board's shell doesn't take a typed line: its console is full of other output, or the line loses bytes; to ${JSON.stringify(line.slice(0, 60))} it answered ${JSON.stringify(got)}`,
   );
 }
 

@@ -34,7 +34,7 @@ export interface StateStore {
   readonly pausedNodes: () => ReadonlyMap<string, string>;
   /** @param reason undefined: the node takes builds again @throws StoreError */
   readonly setPaused: (node: string, reason: string | undefined) => void;
-  /** Only devices with failures or in quarantine. */
+  /** Only devices with failures, in quarantine, or with what a build has left on the board. */
   readonly deviceHealth: () => ReadonlyMap<string, DeviceHealth>;
   /** @throws StoreError */
   readonly setDeviceHealth: (device: string, health: DeviceHealth) => void;
@@ -45,6 +45,8 @@ export interface DeviceHealth {
   readonly failures: number;
   /** Why the device is quarantined; absent: it isn't. */
   readonly quarantine?: string;
+  /** Whose job ran on its board last; absent: the board has its known image, or none. */
+  readonly trust?: "changes" | "lab";
 }
 
 export interface StoreOptions {
@@ -83,6 +85,7 @@ const schema = {
         properties: {
           failures: { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER },
           quarantine: { type: "string" },
+          trust: { enum: ["changes", "lab"] },
         },
       },
     },
@@ -131,8 +134,9 @@ export async function openStore(
     setPaused: (node, reason) => change({ paused: changedMap(memory.paused, node, reason) }),
     deviceHealth: () => memory.devices,
     setDeviceHealth: (device, health) => {
-      const isWell = health.failures === 0 && health.quarantine === undefined;
-      change({ devices: changedMap(memory.devices, device, isWell ? undefined : health) });
+      const { failures, quarantine, trust } = health;
+      const isUsual = failures === 0 && quarantine === undefined && trust === undefined;
+      change({ devices: changedMap(memory.devices, device, isUsual ? undefined : health) });
     },
   };
 }

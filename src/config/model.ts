@@ -8,7 +8,7 @@ import type { JobConfig } from "./sections/job.ts";
 import type { ServerConfig } from "./sections/servers.ts";
 
 export type { BuildsConfig } from "./sections/builds.ts";
-export type { ConsoleKind, DeviceConfig, RecoverStep } from "./sections/device.ts";
+export type { ConsoleKind, DeviceConfig, FlashStep, RecoverStep } from "./sections/device.ts";
 export type { Answer, VerdictConfig } from "./sections/firmware.ts";
 export type { HttpAuth } from "./sections/http.ts";
 export type { InputConfig, InputsConfig } from "./sections/inputs.ts";

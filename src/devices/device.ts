@@ -18,7 +18,7 @@ import { type Outcome, Reservation } from "./reservation.ts";
 import { type DeviceState, type Standing, type StateEntry, StateHistory, standingOf } from "./state.ts";
 
 /** The part of a job that says when it may have the device. */
-export type ReservingJob = Pick<JobConfig, "name" | "needs">;
+export type ReservingJob = Pick<JobConfig, "name" | "needs"> & Partial<Pick<JobConfig, "trust">>;
 
 export interface DeviceOptions {
   readonly config: DeviceConfig;
@@ -140,7 +140,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
       if (!mayBecome()) throw this.#notReady();
       await this.#changes.until(() => available() || !mayBecome(), signal);
     }
-    this.#reservation = new Reservation({
+    const reservation = new Reservation({
       who,
       port: this.port,
       power: this.#options.power,
@@ -149,8 +149,35 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
       recentFrom: recently(this.port, this.#bootedFrom, false),
       onRelease: (outcome) => this.#released(outcome, job?.name),
     });
+    this.#reservation = reservation;
     this.#changes.wake();
-    return this.#reservation;
+    await this.#restore(reservation, job?.trust, signal);
+    return reservation;
+  }
+
+  /**
+   * Before a job of another trust than the last one's, the board gets its known image.
+   * @throws BoardFailure, and releases it; the signal's reason
+   */
+  async #restore(
+    reservation: Reservation,
+    trust: JobConfig["trust"] | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { restore, bootTimeoutMs } = this.config;
+    if (!restore || trust === undefined) return;
+    const { trust: last } = this.health;
+    if (last !== undefined && last !== trust) {
+      try {
+        await reservation.flash(restore, this.variables, signal);
+        await reservation.run(reservation.console.enter(bootTimeoutMs, true), { signal });
+      } catch (error) {
+        const reason = inWords(error as Error);
+        reservation.release({ kind: signal.aborted ? "doubtful" : "sick", reason });
+        throw error;
+      }
+    }
+    this.health.setTrust(trust);
   }
 
   /**

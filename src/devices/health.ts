@@ -1,5 +1,5 @@
 /** A device's health: infrastructure failures in a row, and the quarantine that too many of them cause. */
-import type { DeviceConfig } from "#/config/model.ts";
+import type { DeviceConfig, JobConfig } from "#/config/model.ts";
 import type { Outcome } from "./reservation.ts";
 
 /** What survives a restart. */
@@ -8,6 +8,8 @@ export interface Health {
   readonly failures: number;
   /** Why it is quarantined; absent if it isn't. */
   readonly quarantine?: string;
+  /** Whose job ran on the board last, if it is restored for others. */
+  readonly trust?: JobConfig["trust"];
 }
 
 export class HealthRecord {
@@ -34,9 +36,18 @@ export class HealthRecord {
     return this.#health.quarantine;
   }
 
+  get trust(): JobConfig["trust"] | undefined {
+    return this.#health.trust;
+  }
+
+  /** Whose job runs on the board from now on; undefined: it has a known image. */
+  setTrust(trust: JobConfig["trust"] | undefined): void {
+    this.#set({ ...this.#health, trust });
+  }
+
   /** Ends a quarantine. */
   clear(): void {
-    this.#set({ failures: 0 });
+    this.#set({ failures: 0, trust: this.trust });
   }
 
   /**
@@ -50,16 +61,18 @@ export class HealthRecord {
       const count = failures + 1;
       const because = `${count} infrastructure failures in a row, the last: ${outcome.reason}`;
       const tooMany = quarantine ?? (count >= this.#config.quarantineAfter ? because : undefined);
-      this.#set({ failures: count, ...(tooMany !== undefined && { quarantine: tooMany }) });
+      this.#set({ failures: count, quarantine: tooMany, trust: this.trust });
     } else if (outcome.kind === "well") {
       const healed = outcome.passed && job !== undefined && job === this.#config.health.job;
       if (quarantine === undefined || healed) this.clear();
     }
   }
 
-  #set(health: Health): void {
-    if (health.failures === this.failures && health.quarantine === this.quarantine) return;
-    this.#health = health;
-    this.#save(health);
+  #set({ failures, quarantine, trust }: Changed): void {
+    if (failures === this.failures && quarantine === this.quarantine && trust === this.trust) return;
+    this.#health = { failures, ...(quarantine !== undefined && { quarantine }), ...(trust && { trust }) };
+    this.#save(this.#health);
   }
 }
+
+type Changed = { readonly [K in keyof Health]: Health[K] | undefined } & Pick<Health, "failures">;

@@ -137,7 +137,7 @@ export class Power {
   ): Promise<void> {
     const end = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
     const problem = commandProblem(await this.#command(script, end, variables));
-    if (problem !== undefined) throw new BoardFailure("flash-failed", `recover: flash ${problem}`);
+    if (problem !== undefined) throw new BoardFailure("flash-failed", `flashing the known image ${problem}`);
   }
 
   async #offAndOn(signal: AbortSignal, onDown: OnDown): Promise<void> {

@@ -1,6 +1,7 @@
 /** A device reserved for a build or a person: one holder reads its output and may write. */
 import { setImmediate as turn } from "node:timers/promises";
 import { aborted } from "node:util";
+import type { FlashStep } from "#/config/model.ts";
 import type { Console } from "./consoles/console.ts";
 import { type Dialogue, type DialogueOptions, runDialogue } from "./consoles/dialogue.ts";
 import { BoardFailure } from "./errors.ts";
@@ -144,6 +145,20 @@ export class Reservation implements Disposable {
       throw new BoardFailure("power-failed", `${message}: check that power and reset are this board's`);
     };
     return this.allowAbsence(() => power.startAnew(this.#writer, signal, onDown), signal, bootTimeoutMs);
+  }
+
+  /** Flashes a known image, and skips all output from before. @throws BoardFailure flash-failed, unplugged */
+  async flash(
+    step: FlashStep,
+    variables: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { power } = this.#options;
+    this.#line.skip();
+    await this.allowAbsence(async () => {
+      await using _ = step.lend ? await this.lend(signal) : undefined;
+      await power.flash(step, variables, signal);
+    }, signal);
   }
 
   /**

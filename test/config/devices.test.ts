@@ -48,6 +48,7 @@ devices:
     prompt: "board> "
     power: { on: a, off: b, cycle: c, timeout: 60s }
     reset: rts
+    restore: { flash: f, lend: true, timeout: 1m }
     health: { probe: uname -m, expect: aarch64, job: j }
     quarantine-after: 5
     boot-timeout: 30s
@@ -82,6 +83,7 @@ jobs: { j: { nodes: [d], shell: x } }
       prompt: "board> ",
       power: { on: "a", off: "b", cycle: "c", timeoutMs: 60_000 },
       reset: "rts",
+      restore: { kind: "flash", script: "f", lend: true, timeoutMs: 60_000 },
       health: { probe: "uname -m", expect: "aarch64", job: "j" },
       quarantineAfter: 5,
       bootTimeoutMs: 30_000,

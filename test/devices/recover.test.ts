@@ -5,13 +5,14 @@ import type { Socket } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { DeviceConfig } from "#/config/model.ts";
+import type { Health } from "#/devices/health.ts";
 import { startLab } from "../runners/board/lab.ts";
 import { temporaryFolder } from "../support/servers.ts";
 
 const signal = AbortSignal.timeout(60_000);
 
 /** A U-Boot that answers until a bad image is on the board; then it is silent. */
-async function startBoard(config: Partial<DeviceConfig>) {
+async function startBoard(config: Partial<DeviceConfig>, health?: Health, kept: Health[] = []) {
   const done: string[] = [];
   let isGood = true;
   const board = (socket: Socket) => {
@@ -40,8 +41,11 @@ async function startBoard(config: Partial<DeviceConfig>) {
       ...config,
     },
     board,
+    ...(health && { health }),
+    saveHealth: (saved) => kept.push(saved),
     command: async (script, _, variables) => {
       if (script === "on") done.push("power");
+      if (script === "bad flash") return { code: 1, output: "no probe\n" };
       if (script === "flash") {
         done.push(`flash ${variables?.LABGEAR_DEVICE}`);
         isGood = true;
@@ -93,6 +97,43 @@ test("without a health job it is tried again, and a job with needs: power may ha
   using reservation = await lab.device.reserve("boot#1", { name: "boot", needs: "power" }, signal);
   assert.equal(lab.device.health.quarantine, undefined);
   reservation.release({ kind: "well", passed: true });
+});
+
+test("restore: a known image before a build of another trust, also after a restart; what a person did doesn't count", async () => {
+  const restore = { kind: "flash", script: "flash", lend: true, timeoutMs: 30_000 } as const;
+  const kept: Health[] = [];
+  const run = async (lab: Awaited<ReturnType<typeof startBoard>>["lab"], trust?: "changes" | "lab") => {
+    const job = trust && { name: "job", trust };
+    using reservation = await lab.device.reserve("job#1", job, signal);
+    reservation.release({ kind: "well", passed: true });
+  };
+  {
+    const { lab, done } = await startBoard({ restore }, undefined, kept);
+    await using _ = lab;
+    done.length = 0;
+    const flashes = async (trust?: "changes" | "lab") => {
+      await run(lab, trust);
+      return done.splice(0).filter((what) => what.startsWith("flash")).length;
+    };
+    const counts = [];
+    for (const trust of ["lab", "lab", "changes", "changes", "lab", "changes"] as const)
+      counts.push(await flashes(trust));
+    assert.deepEqual(counts, [0, 0, 1, 0, 1, 1]);
+    assert.equal(kept.at(-1)?.trust, "changes");
+  }
+  const { lab, done } = await startBoard({ restore }, kept.at(-1), kept);
+  await using _ = lab;
+  await run(lab, "lab");
+  assert.ok(done.includes("flash mcu-1"), `${done}`);
+});
+
+test("restore: an image that can't be flashed is the box's fault, and the board stays with whose it was", async () => {
+  const restore = { kind: "flash", script: "bad flash", lend: false, timeoutMs: 30_000 } as const;
+  const { lab } = await startBoard({ restore }, { failures: 0, trust: "changes" });
+  await using _ = lab;
+  const what = { reason: "flash-failed", message: /no probe/ };
+  await assert.rejects(lab.device.reserve("job#1", { name: "job", trust: "lab" }, signal), what);
+  assert.deepEqual([lab.device.health.failures, lab.device.health.trust], [1, "changes"]);
 });
 
 test("a refused login isn't tried again and again: that locks accounts", async () => {

@@ -26,10 +26,15 @@ export type RecoverStep =
   /** A shell script on the host that flashes a known image; `lend`: it has the port to itself. */
   | { readonly kind: "flash"; readonly script: string; readonly lend: boolean; readonly timeoutMs: number };
 
-type RecoverDocument =
-  | "reset"
-  | "power"
-  | { readonly flash: string; readonly lend?: boolean; readonly timeout?: string };
+export type FlashStep = Extract<RecoverStep, { kind: "flash" }>;
+
+interface FlashDocument {
+  readonly flash: string;
+  readonly lend?: boolean;
+  readonly timeout?: string;
+}
+
+type RecoverDocument = "reset" | "power" | FlashDocument;
 
 interface PowerCommands {
   readonly on?: string;
@@ -69,6 +74,8 @@ export interface DeviceConfig {
   readonly reset?: (typeof resets)[number];
   /** One after the other, each followed by a probe, until it passes. */
   readonly recover?: readonly RecoverStep[];
+  /** Flashes a known image before a build of another trust than the last one's. */
+  readonly restore?: FlashStep;
   readonly health: {
     /** A command on the board's console. */
     readonly probe?: string;
@@ -96,6 +103,7 @@ export interface DeviceDocument {
   readonly power?: (PowerCommands & { readonly timeout?: string }) | null;
   readonly reset?: DeviceConfig["reset"];
   readonly recover?: readonly RecoverDocument[];
+  readonly restore?: FlashDocument;
   readonly health?: DeviceConfig["health"] | null;
   readonly "quarantine-after"?: number;
   readonly "boot-timeout"?: string;
@@ -153,6 +161,30 @@ const power: SchemaObject = {
   },
 };
 
+const flash: SchemaObject = {
+  flash: {
+    type: "string",
+    kind: kinds.script,
+    description: "A shell script on the host that flashes a known image.",
+  },
+  lend: { type: "boolean", default: false, description: "Whether the script gets the port to itself." },
+  timeout: {
+    type: "string",
+    kind: kinds.duration,
+    default: defaults.flashTimeout,
+    description: "How long the script may take.",
+  },
+};
+
+const restore: SchemaObject = {
+  type: "object",
+  description:
+    "Flashes a known image before a build of another trust than the last one's, so that nothing which a change left on the board meets a build of the lab's own.",
+  additionalProperties: false,
+  required: ["flash"],
+  properties: flash,
+};
+
 const recover: SchemaObject = {
   type: "array",
   minItems: 1,
@@ -164,20 +196,7 @@ const recover: SchemaObject = {
     kind: matching("reset, power, or flash with a script", /^(?:reset|power)$/),
     additionalProperties: false,
     required: ["flash"],
-    properties: {
-      flash: {
-        type: "string",
-        kind: kinds.script,
-        description: "A shell script on the host that flashes a known image.",
-      },
-      lend: { type: "boolean", default: false, description: "Whether the script gets the port to itself." },
-      timeout: {
-        type: "string",
-        kind: kinds.duration,
-        default: defaults.flashTimeout,
-        description: "How long the script may take.",
-      },
-    },
+    properties: flash,
   },
 };
 
@@ -281,6 +300,7 @@ export const deviceSchema: SchemaObject = {
         "How the port's control lines reset the board: esp32 and arduino for their usual circuits, dtr or rts for a line that holds the board in reset while it is on. When the port is opened, both lines are set so that the board runs.",
     },
     recover,
+    restore,
     health,
     "quarantine-after": {
       type: "integer",
@@ -404,6 +424,7 @@ export function resolveDevice(name: string, entry: DeviceDocument, resolveFile: 
     power: { ...commands, timeoutMs: milliseconds(timeout ?? defaults.powerTimeout) },
     ...(reset && { reset }),
     ...(entry.recover && { recover: entry.recover.map(resolveRecover) }),
+    ...(entry.restore && { restore: resolveFlash(entry.restore) }),
     health: entry.health ?? {},
     quarantineAfter: entry["quarantine-after"] ?? defaults.quarantineAfter,
     bootTimeoutMs: milliseconds(entry["boot-timeout"] ?? defaults.bootTimeout),
@@ -427,7 +448,10 @@ function resolveLogin(
 }
 
 function resolveRecover(step: RecoverDocument): RecoverStep {
-  if (typeof step === "string") return { kind: step };
-  const timeoutMs = milliseconds(step.timeout ?? defaults.flashTimeout);
-  return { kind: "flash", script: step.flash, lend: step.lend ?? false, timeoutMs };
+  return typeof step === "string" ? { kind: step } : resolveFlash(step);
+}
+
+function resolveFlash({ flash, lend, timeout }: FlashDocument): FlashStep {
+  const timeoutMs = milliseconds(timeout ?? defaults.flashTimeout);
+  return { kind: "flash", script: flash, lend: lend ?? false, timeoutMs };
 }

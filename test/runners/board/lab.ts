@@ -4,6 +4,7 @@ import { createServer, type Socket } from "node:net";
 import type { DeviceConfig } from "#/config/model.ts";
 import { type Device, openDevice } from "#/devices/device.ts";
 import { Discovery } from "#/devices/discovery/discovery.ts";
+import type { Health } from "#/devices/health.ts";
 import type { HostCommand } from "#/devices/power.ts";
 import type { BoardRun, BoardVerdict } from "#/runners/board/board.ts";
 
@@ -12,11 +13,12 @@ export interface LabOptions {
   /** Each connection of the device. */
   readonly board: (socket: Socket) => void;
   readonly command?: HostCommand;
-  readonly health?: { failures: number };
+  readonly health?: Health;
+  readonly saveHealth?: (health: Health) => void;
 }
 
 /** Starts the device, and waits until it is ready unless told which state to wait for. */
-export async function startLab({ config, board, command, health }: LabOptions, state = "ready") {
+export async function startLab({ config, board, command, health, saveHealth }: LabOptions, state = "ready") {
   const sockets = new Set<Socket>();
   let isOver = false;
   const server = createServer((socket) => {
@@ -50,7 +52,7 @@ export async function startLab({ config, board, command, health }: LabOptions, s
       calls: undefined,
       command: command ?? (async () => ({ code: 0, output: "" })),
       health: health ?? { failures: 0 },
-      saveHealth: () => {},
+      saveHealth: saveHealth ?? (() => {}),
     },
   );
   const lab = {

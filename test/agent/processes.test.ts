@@ -46,7 +46,7 @@ jobs:
       ${block(script)}
       sleep 3600
   times-out:
-    timeout: 4s
+    timeout: 8s
     grace: 500ms
     run: |
       ${block(script)}

@@ -22,7 +22,7 @@ export class Running implements AsyncDisposable {
     this.child.stdout?.setEncoding("utf8").on("data", (text) => this.#heard("stdout", text));
     this.child.stderr?.setEncoding("utf8").on("data", (text) => this.#heard("stderr", text));
     this.child.stdin?.on("error", () => {});
-    this.ended = bounded(once(this.child, "close"), 60_000).then(([code, signal]) => code ?? signal);
+    this.ended = bounded(once(this.child, "close"), 110_000).then(([code, signal]) => code ?? signal);
     this.ended.catch(() => {});
   }
 

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { execa } from "execa";
+import { ControlClient } from "#/control/client.ts";
 import type { AgentStatus } from "#/lib/status.ts";
 import { patienceMs } from "./servers.ts";
 
@@ -91,8 +92,9 @@ export class TestAgent extends EventEmitter<{ line: [LogLine]; exit: [] }> imple
     const agent = await TestAgent.launch(options);
     try {
       await agent.logged("is up");
+      const { nodes } = await new ControlClient(agent.control).json<AgentStatus>("GET", "/status");
       for (const port of options.ports ?? []) {
-        for (const node of (await agent.status()).nodes) {
+        for (const node of nodes) {
           for (const { index } of node.executors) {
             await agent.logged(
               (line) =>

@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { consoleSize, openConsole } from "#/builds/console/follow.ts";
-import type { TestCase } from "#/builds/junit.ts";
+import type { TestCase } from "#/builds/junit-reader.ts";
 import { type BuildRecord, readRecord } from "#/builds/record.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import { openStored } from "#/builds/workspace/files.ts";

@@ -1,6 +1,7 @@
 /** What the API answers and the pages show: the status, builds, their test reports, jobs and devices. */
 import type { Build } from "#/builds/build.ts";
-import type { TestCase, TestReport } from "#/builds/junit.ts";
+import type { TestReport } from "#/builds/junit.ts";
+import type { TestCase } from "#/builds/junit-reader.ts";
 import { type BuildRecord, type BuildSummary, summarize } from "#/builds/record.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import { openStored } from "#/builds/workspace/files.ts";

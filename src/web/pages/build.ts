@@ -1,7 +1,8 @@
 /** The page of a build: its result and why, test reports, artifacts, console, parameters. */
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
-import type { TestCase, TestReport, TestStatus } from "#/builds/junit.ts";
+import type { TestReport } from "#/builds/junit.ts";
+import type { TestCase, TestStatus } from "#/builds/junit-reader.ts";
 import { durationOf } from "#/builds/record.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import { captureFile } from "#/lib/capture.ts";

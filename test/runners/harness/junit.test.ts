@@ -1,14 +1,12 @@
 /** A report of test cases, read back as any other. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { JunitReader } from "#/builds/junit.ts";
+import { JunitReader } from "#/builds/junit-reader.ts";
 import type { TestCase } from "#/runners/harness/convention.ts";
 import { junitReport } from "#/runners/harness/run.ts";
 
 function readBack(xml: string) {
   const reader = new JunitReader({
-    maxFiles: 1,
-    maxFileBytes: 1e6,
     maxCases: 100,
     maxDetails: 1000,
     maxText: 1e6,

@@ -4,9 +4,10 @@ import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import { execa } from "execa";
 import { defaultConfigFile, loadConfig } from "#/config/load.ts";
+import type { Config, JobConfig } from "#/config/model.ts";
 import { mixedTrust } from "#/config/sections/secrets.ts";
 import { ownProgram } from "#/host/executable.ts";
-import { printable } from "#/lib/text.ts";
+import { printable, shown } from "#/lib/text.ts";
 import { exitCodes } from "./exit.ts";
 import { newCommand } from "./options.ts";
 import { describeConfig } from "./print.ts";
@@ -26,12 +27,27 @@ export function command(): Command {
         return;
       }
       const config = await loadConfig(file ? { file } : {});
-      for (const { name, work, trust, checkout } of config.jobs.values()) {
-        const warning = mixedTrust({ trust, checkout, ...(work.kind === "run" && { script: work.script }) });
-        if (warning) process.stderr.write(`labgear: warning: jobs.${printable(name)} ${warning}\n`);
-      }
+      for (const warning of configWarnings(config)) process.stderr.write(`labgear: warning: ${warning}\n`);
       process.stdout.write(`${describeConfig(config)}, no mistakes\n`);
     });
+}
+
+/** What is no mistake, and yet more than people may want. */
+function configWarnings({ jobs, devices }: Config): string[] {
+  const boards = new Set([...devices].flatMap(([name, { classes }]) => [name, ...classes]));
+  return [...jobs.values()].flatMap((job) => {
+    const { name, work, trust, checkout } = job;
+    const mixed = mixedTrust({ trust, checkout, ...(work.kind === "run" && { script: work.script }) });
+    const warnings = [mixed, changeWithBoard(job, boards)].filter((warning) => warning !== undefined);
+    return warnings.map((warning) => `jobs.${printable(name)} ${warning}`);
+  });
+}
+
+function changeWithBoard({ checkout, trust, nodes = [] }: JobConfig, boards: ReadonlySet<string>) {
+  const board = nodes.find((node) => boards.has(node));
+  if (!checkout || trust !== "changes" || board === undefined) return undefined;
+  const what = `checks out changes and has the board ${shown(board)}`;
+  return `${what}: a change can run anything on this box and on the board; inputs: are safer`;
 }
 
 const agentUser = "labgear";

@@ -27,7 +27,7 @@ import {
 import { ExchangeError } from "./errors.ts";
 import { isBuildName, isUuid } from "./message.ts";
 
-/** How far a request's time may be from the agent's clock. */
+/** How far a request's time may be from the agent's clock. @internal */
 export const clockToleranceMs = 5 * 60 * 1000;
 
 /** Which build a request means. */

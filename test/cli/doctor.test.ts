@@ -43,6 +43,7 @@ describe("doctor", () => {
     assert.match(stdout, /^ok +configuration +\S+: 1 job$/m);
     assert.match(stdout, /^ok +agent +box4 is running, pid \d+$/m);
     assert.match(stdout, /^ok +job server +\S+ answers and has this box registered$/m);
+    assert.match(stdout, /^ok +job server +\S+ is gearmand, version "\d/m);
     assert.match(stdout, /^(ok|note) +cgroup +\S/m);
     assert.match(stdout, /^ok +disk +\S+ free at /m);
     await agent.command("pause");
@@ -143,6 +144,30 @@ test("check warns of a job that mixes trust", async () => {
       "labgear: warning: jobs.c says trust: lab, but it runs a script of its workspace",
     ],
   );
+});
+
+test("gearmand that drops the builds of lost boxes is a finding", { skip: lacks("gearmand") }, async () => {
+  await using folder = await temporaryFolder();
+  await using server = await startGearmand({ args: ["--job-retries=1"] });
+  const { about } = await examine(folder.path, `servers: ["127.0.0.1:${server.port}"]\n`);
+  const found = about("job server").find(({ text }) => text.includes("--job-retries=1"));
+  assert.match(found?.text ?? "", /drops a build whose box was lost/);
+});
+
+test("check warns of a job in which a change has a board", async () => {
+  await using folder = await temporaryFolder();
+  const config = join(folder.path, "labgear.yaml");
+  const job = (more: string) => `jobs: { flash: { run: x, nodes: [esp32]${more} } }`;
+  const device = "devices: { e: { classes: [esp32], port: /dev/e, console: raw } }";
+  await writeFile(config, `${job(", checkout: true")}\n${device}\n`);
+  const warned = await labgear(["check", "--config", config]);
+  assert.equal(warned.exitCode, 0);
+  assert.match(
+    warned.stderr,
+    /^labgear: warning: jobs\.flash checks out changes and has the board "esp32": .*inputs: are safer$/m,
+  );
+  await writeFile(config, `${job("")}\n${device}\n`);
+  assert.equal((await labgear(["check", "--config", config])).stderr, "");
 });
 
 test("check: a good file, and ten mistakes on ten lines", async () => {

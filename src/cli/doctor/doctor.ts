@@ -23,6 +23,7 @@ import { controlTimeoutMs, findAgent, newCommand, withControl } from "../options
 import { describeConfig, table } from "../print.ts";
 import { askServers, isOffered, type ServerAnswer, sharedManagers } from "../registered.ts";
 import type { Finding } from "./finding.ts";
+import { checkTraps } from "./job-server.ts";
 import { checkLeftovers } from "./leftovers.ts";
 import { checkAddon, checkPorts, checkUsers } from "./rights.ts";
 import { checkCgroup, checkClock, checkUnit } from "./system.ts";
@@ -138,7 +139,12 @@ async function checkServers(config: Config): Promise<Finding[]> {
   try {
     const servers = await serverAddresses(config);
     const answers = await askServers(servers);
-    return [...answers.map((answer) => checkServer(answer, config)), ...(await checkDoors(servers))];
+    const traps = answers.map((answer) => ("error" in answer ? [] : checkTraps(answer.server)));
+    return [
+      ...answers.map((answer) => checkServer(answer, config)),
+      ...(await Promise.all(traps)).flat(),
+      ...(await checkDoors(servers)),
+    ];
   } catch (error) {
     const advice = "check the files under tls: and that the agent's user may read them";
     return [{ about: "job server", state: "bad", text: (error as Error).message, advice }];

@@ -84,6 +84,10 @@ function facts(build: BuildView, capture: number | undefined): Html {
     ["Exit code", exitCode === undefined ? undefined : `${exitCode}`],
     ["Signal", signal],
     ["Cause", cause],
+    ...(build.inputs ?? []).map(({ name, size, sha256 }): [string, Html] => [
+      `Input ${name}`,
+      html`${formatSize(size)}, SHA-256 <code>${sha256}</code>`,
+    ]),
     ["Commit", build.commit && html`<code>${build.commit}</code>`],
     ["Assigned", time(build.assigned)],
     ["Started", build.started && time(build.started)],

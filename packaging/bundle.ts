@@ -58,8 +58,51 @@ export async function bundle(outfile: string, version: string): Promise<string[]
     metafile: true,
     logLevel: "warning",
   });
-  // esbuild leaves other characters in comments and regular expressions.
-  const escaped = (unit: string) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
-  writeFileSync(outfile, readFileSync(outfile, "utf8").replace(/[^\0-\x7f]/g, escaped));
+  toAscii(outfile);
   return Object.keys(metafile.inputs);
+}
+
+/** Only the commands that need a job server. */
+const clientOnly: Plugin = {
+  name: "client-only",
+  setup(build) {
+    const path = new URL("../src/cli/client-commands.ts", import.meta.url).pathname;
+    build.onResolve({ filter: /^\.\/commands\.ts$/ }, () => ({ path }));
+  },
+};
+
+/** What Node 20 lacks of what the client calls. */
+const forOlderNode = [
+  "#!/usr/bin/env node",
+  "Promise.withResolvers ??= function () { let resolve, reject; const promise = new this((a, b) => { resolve = a; reject = b; }); return { promise, resolve, reject }; };",
+  'require("node:tls").getCACertificates ??= () => require("node:tls").rootCertificates;',
+  'const bundleUrl = require("node:url").pathToFileURL(__filename).href;',
+].join("\n");
+
+/** The client's commands in one file, for Node 20 and later on any system. @returns the paths of all files inside */
+export async function bundleClient(outfile: string, version: string): Promise<string[]> {
+  const { metafile } = await build({
+    entryPoints: [new URL("../src/main.ts", import.meta.url).pathname],
+    absWorkingDir: new URL("..", import.meta.url).pathname,
+    outfile,
+    bundle: true,
+    platform: "node",
+    format: "cjs",
+    target: "node20.3",
+    charset: "ascii",
+    legalComments: "none",
+    plugins: [clientOnly, withVersion(version)],
+    define: { "import.meta.url": "bundleUrl" },
+    banner: { js: forOlderNode },
+    metafile: true,
+    logLevel: "warning",
+  });
+  toAscii(outfile);
+  return Object.keys(metafile.inputs);
+}
+
+/** esbuild leaves other characters in comments and regular expressions. */
+function toAscii(file: string): void {
+  const escaped = (unit: string) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  writeFileSync(file, readFileSync(file, "utf8").replace(/[^\0-\x7f]/g, escaped));
 }

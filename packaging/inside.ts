@@ -24,9 +24,13 @@ export interface Component {
  * @returns Node first, then the packages by name
  */
 export function componentsOf(inputs: readonly string[], node: string): Component[] {
+  return [describeNode(node), ...packagesIn(inputs)];
+}
+
+/** The packages that files of a bundle are from, by name. */
+export function packagesIn(inputs: readonly string[]): Component[] {
   const folders = new Set(inputs.map(packageFolder).filter((folder) => folder !== undefined));
-  const packages = [...folders].sort().map((folder) => describe(folder));
-  return [describeNode(node), ...packages];
+  return [...folders].sort().map((folder) => describe(folder));
 }
 
 /** The folder of the innermost package that contains a file. */

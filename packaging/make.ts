@@ -1,4 +1,4 @@
-/** Builds the executables and Debian packages from the sources. */
+/** Builds the executables, Debian packages and the npm package from the sources. */
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { execPath } from "node:process";
@@ -7,6 +7,7 @@ import { bundle } from "./bundle.ts";
 import { type Compression, makePackage } from "./debian.ts";
 import { makeExecutable } from "./executable.ts";
 import { type Architecture, findNode } from "./nodes.ts";
+import { makeNpmPackage } from "./npm.ts";
 
 export interface MakeOptions {
   /** The output folder; created if needed. */
@@ -28,6 +29,7 @@ export async function makeProducts(options: MakeOptions): Promise<void> {
   const main = join(work, "labgear.cjs");
   const inside = await bundle(main, version);
   await writeTexts(main, work);
+  await makeNpmPackage(join(work, "npm"), dist, version);
   await Promise.all(
     options.architectures.map(async (architecture) => {
       const node = await findNode(architecture);

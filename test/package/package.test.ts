@@ -30,6 +30,7 @@ describe("the products", { skip: lack, timeout: making * 2 }, () => {
       "labgear-linux-arm64",
       `labgear_${version}_amd64.deb`,
       `labgear_${version}_arm64.deb`,
+      `labgear-${version}.tgz`,
     ];
     await execa("sha256sum", ["--check", "--strict", "SHA256SUMS"], { cwd: made.dist });
     assert.deepEqual(
@@ -173,7 +174,7 @@ describe("the products", { skip: lack, timeout: making * 2 }, () => {
       rmSync(dist, { recursive: true });
     }
     assert.deepEqual(sums[0], sums[1]);
-    assert.equal(sums[0]?.length, 4);
+    assert.equal(sums[0]?.length, 5);
   });
 
   test("the arm64 executable: version, doctor, demo --once", { timeout: making }, async () => {

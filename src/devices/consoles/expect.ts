@@ -1,6 +1,7 @@
 /** Talks with a board in pexpect's words: sends text, and expects patterns in the text that comes. A character is a byte. */
 import { BoardFailure } from "../errors.ts";
 import type { Dialogue } from "./dialogue.ts";
+import { withoutEscapes } from "./prompt.ts";
 
 /** Enough to tell text from noise. */
 const maxRecentLength = 1024;
@@ -130,11 +131,14 @@ export class Expect {
         "the board sends bytes that aren't text: check the port's baud rate",
       );
     }
-    const last = readable(this.#recent.toString("latin1")).slice(-160);
+    const recent = this.#recent.toString("latin1");
+    const last = readable(recent).slice(-160);
     const after = sent === "" ? "" : `, also after ${JSON.stringify(sent)} was sent`;
+    const stands = standingIn(recent);
+    const there = stands === undefined ? "" : `; ${stands} stands there`;
     return new BoardFailure(
       "noise",
-      `the board sends, but no ${prompt} prompt${after}; last: ${JSON.stringify(last)}`,
+      `the board sends, but no ${prompt} prompt${after}${there}; last: ${JSON.stringify(last)}`,
     );
   }
 
@@ -147,6 +151,28 @@ export class Expect {
       this.#line = next.slice(0, maxLineLength);
     }
   }
+}
+
+/** The prompts of other systems than the expected one, as the last line. */
+const prompts: readonly (readonly [what: string, prompt: RegExp])[] = [
+  ["a login prompt", /\blogin: *$/i],
+  ["a password prompt", /\bpassword: *$/i],
+  ["MicroPython's prompt", /^>>> $/],
+  ["barebox's prompt", /^barebox[@:].{1,80} $/],
+  ["Zephyr's prompt", /^\w{1,20}:~\$ $/],
+  ["NuttX's prompt", /nsh> $/],
+  ["U-Boot's prompt", /^(?:=>|U-Boot>) $/],
+  ["GRUB's prompt", /^grub(?: rescue)?> $/],
+  ["a shell's prompt", /[#$] $/],
+];
+
+/** @returns what stands at the end of the output */
+function standingIn(text: string): string | undefined {
+  const plain = withoutEscapes(text);
+  if (/\bGNU GRUB +version|Press any key to (?:continue|enter)|use the \S+ and \S+ keys/i.test(plain))
+    return "a menu";
+  const line = plain.slice(plain.lastIndexOf("\n") + 1).replaceAll("\r", "");
+  return prompts.find(([, prompt]) => prompt.test(line))?.[0];
 }
 
 /** A board's text on one line, in printable ASCII. */

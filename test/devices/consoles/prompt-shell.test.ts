@@ -4,7 +4,8 @@ import { test } from "node:test";
 import { withoutEscapes } from "#/devices/consoles/prompt.ts";
 import type { DialectName } from "#/devices/consoles/prompt-shell/dialects.ts";
 import { PromptShellConsole } from "#/devices/consoles/prompt-shell/prompt-shell.ts";
-import { type PlayedBoard, play } from "./play.ts";
+import { UbootConsole } from "#/devices/consoles/u-boot/u-boot.ts";
+import { type PlayedBoard, play, tokens } from "./play.ts";
 
 const sizes = [1, 2, 3, 7, 64, 4096];
 
@@ -274,5 +275,37 @@ test("a prompt of the board's own, as text or as a pattern", () => {
     play(shell.enter(10_000), board, 4096);
     const { value } = play(shell.run("quiet\ncheck two", { timeoutMs: 60_000 }), board, 4096);
     assert.equal(value.code, 22);
+  }
+});
+
+test("what stands there instead of the prompt has its name, with what was sent", () => {
+  const standing = {
+    "board login: ": "a login prompt",
+    "\x1b[32mpi@board\x1b[0m:~$ ": "a shell's prompt",
+    ">>> ": "MicroPython's prompt",
+    "=> ": "U-Boot's prompt",
+    "nsh> \x1b[K": "NuttX's prompt",
+    "grub> ": "GRUB's prompt",
+    "GNU GRUB  version 2.06\r\n *Linux\r\n": "a menu",
+  };
+  for (const [prompt, name] of Object.entries(standing)) {
+    let waiting = "";
+    const board = {
+      write: () => {
+        waiting = `\r\n${prompt}`;
+      },
+      say: () => {
+        const said = waiting;
+        waiting = "";
+        return said;
+      },
+    };
+    const console = name.startsWith("U-Boot") ? "barebox" : "u-boot";
+    const dialogue =
+      console === "barebox"
+        ? new PromptShellConsole("barebox").enter(3000)
+        : new UbootConsole({ token: tokens() }).enter(3000);
+    const message = new RegExp(`prompt.*, also after ".*\\\\u0003" was sent; ${name} stands there; last: `);
+    assert.throws(() => play(dialogue, board, 64), { reason: "noise", message }, name);
   }
 });

@@ -49,7 +49,7 @@ export class MicropythonConsole implements Console {
       for (let attempt = 0; attempt < maxAttempts && board.now < end; attempt += 1)
         if ((yield* this.#repl.ask(`print('${token}')`, askTimeoutMs))?.output === `${token}\r\n`) return;
     }
-    throw board.noPrompt("MicroPython", before);
+    throw board.noPrompt("MicroPython", before, "\x03");
   }
 
   *interrupt(timeoutMs: number): Dialogue<boolean> {

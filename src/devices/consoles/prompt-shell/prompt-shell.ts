@@ -64,7 +64,7 @@ export class PromptShellConsole implements Console {
     const before = this.#board.received;
     if (yield* this.#toPrompt(timeoutMs)) return;
     if (this.#crash !== undefined) this.#throwIfGone();
-    throw this.#board.noPrompt(this.#dialect.name, before);
+    throw this.#board.noPrompt(this.#dialect.name, before, this.#wake);
   }
 
   *interrupt(timeoutMs: number): Dialogue<boolean> {

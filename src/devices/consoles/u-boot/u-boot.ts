@@ -56,7 +56,7 @@ export class UbootConsole implements Console {
     if (this.#boot.crash) this.#throwIfGone();
     if (this.#boot.kernel)
       throw new BoardFailure("noise", "the board runs a kernel, not U-Boot: reset or power-cycle it first");
-    throw this.#board.noPrompt(`U-Boot (${JSON.stringify(this.#prompt)})`, before);
+    throw this.#board.noPrompt(`U-Boot (${JSON.stringify(this.#prompt)})`, before, this.#key + interrupt);
   }
 
   *interrupt(timeoutMs: number): Dialogue<boolean> {

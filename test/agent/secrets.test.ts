@@ -40,6 +40,7 @@ jobs:
       printf '<testsuite><testcase name="a"><failure message="%s">%s</failure></testcase></testsuite>' "$TOKEN" "$TOKEN" >r.xml
       ln -s /etc/hostname "$LABGEAR_ARTIFACTS/link-$TOKEN"
       bash -c 'exec -a "leaks $TOKEN" sleep 100' &
+      until grep -q leaks /proc/$!/cmdline; do sleep 0.1; done
       printf 'in two parts: t0ken-of-'
       ${waitAtGate}
       echo the-registry

@@ -10,6 +10,11 @@ const root = new URL("..", import.meta.url).pathname;
 
 const debianNames: Readonly<Record<Architecture, string>> = { x64: "amd64", arm64: "arm64" };
 
+const helperUnits = ["labgear-helper", "labgear-debug"].flatMap((name) => [
+  `${name}.service`,
+  `${name}.socket`,
+]);
+
 /** How dpkg-deb compresses: xz for releases, none for packages that are unpacked at once. */
 export type Compression = "xz" | "none";
 
@@ -40,6 +45,7 @@ export async function makePackage(options: PackageOptions): Promise<void> {
   for (const kind of ["service", "sysusers", "tmpfiles", "udev", "polkit"]) {
     copyFileSync(join(root, `systemd/labgear.${kind}`), join(debian, `labgear.${kind}`));
   }
+  for (const unit of helperUnits) copyFileSync(join(root, "systemd", unit), join(debian, unit));
   copyFileSync(executable, join(folder, "labgear"));
   copyFileSync(addonFile[architecture], join(folder, "serialport.node"));
   for (const file of ["packaging/labgear.yaml", "README.md"]) {

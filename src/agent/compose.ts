@@ -6,6 +6,7 @@ import { Mirrors } from "#/builds/checkout/mirrors.ts";
 import { InputCache } from "#/builds/inputs/cache.ts";
 import { secretsFolder } from "#/builds/secrets.ts";
 import { BuildStore } from "#/builds/store.ts";
+import { Scratch } from "#/builds/workspace/scratch.ts";
 import type { Config } from "#/config/model.ts";
 import { ControlServer } from "#/control/server.ts";
 import { buildAccounts } from "#/host/accounts.ts";
@@ -77,6 +78,9 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
       (await buildAccounts()).map(({ uid }) => uid),
     ),
   );
+  const scratch = resources.use(
+    new Scratch(stateDir, (message) => log.warn({}, `it takes space and is left: ${message}`)),
+  );
   const isBuild = await newBuildCheck(log);
   const pages = new Pages({ view: () => agentView(agent), isBuild, log });
   const opened = await BuildStore.open({
@@ -104,7 +108,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   const inputs = new Inputs(cache, () => currentConfig().inputs, trees);
   const signs = new SignsOfLife((server) => exchange.worker.isRegistered(server));
   const context: NodeContext = {
-    ...{ config: currentConfig, stateDir, trees, mirrors, boxHealth, inputs, signs },
+    ...{ config: currentConfig, stateDir, trees, mirrors, scratch, boxHealth, inputs, signs },
     ...{ store: builds, reports, counts, takeOffline, log },
   };
   const shared = { name: config.name, servers, store: builds, counts, log };
@@ -126,6 +130,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   for (const { pid, command } of await trees.sweepStale()) {
     log.warn({ pid }, `killed process ${pid} (${command}), left by an earlier agent`);
   }
+  scratch.sweep();
   host = await hostFacts();
   await rm(transferFolder(stateDir), { recursive: true, force: true });
   await rm(secretsFolder(stateDir), { recursive: true, force: true });

@@ -4,8 +4,10 @@ import type { Mirrors } from "#/builds/checkout/mirrors.ts";
 import type { InputCache } from "#/builds/inputs/cache.ts";
 import type { BuildSummary } from "#/builds/record.ts";
 import type { BuildStore } from "#/builds/store.ts";
+import { type Cache, listCaches, removeCache } from "#/builds/workspace/caches.ts";
 import { type DiskUsage, diskUsage, dispensable } from "#/builds/workspace/disk-usage.ts";
 import { removeTree } from "#/builds/workspace/remove.ts";
+import { scratchOf } from "#/builds/workspace/scratch.ts";
 import {
   listAside,
   listWorkspaces,
@@ -93,11 +95,10 @@ export class DiskSpace {
     const sized = await Promise.all(
       running.map(async (build) => {
         const workspace = workspaceOf(stateDir, build.record);
-        const [inWorkspace, kept] = [
-          await diskUsage(workspace.folder, time),
-          await diskUsage(build.folder, time),
-        ];
-        return { build, size: inWorkspace[unit] + kept[unit] };
+        const folders = [workspace.folder, build.folder, scratchOf(stateDir, build.record)];
+        let size = 0;
+        for (const folder of folders) size += (await diskUsage(folder, time))[unit];
+        return { build, size };
       }),
     );
     this.#nextMeasure = performance.now() + measureIntervalMs;
@@ -116,7 +117,7 @@ export class DiskSpace {
 
   /**
    * Removes first what the builds that were stopped for their size have left, then old builds, then what clients sent, and unused
-   * workspaces and mirrors: without those, later builds are only slower. What can't be removed is left, and the next one goes.
+   * caches, workspaces and mirrors: without those, later builds are only slower. What can't be removed is left, and the next one goes.
    */
   async #makeRoom(unit: keyof DiskUsage): Promise<void> {
     const { stateDir } = this.#options;
@@ -143,9 +144,11 @@ export class DiskSpace {
         log.info({ mirror }, "a mirror of a repository is removed to make room");
     };
     const [workspaces, unused] = [await listWorkspaces(stateDir), await mirrors.unused()];
+    const jobCaches = await listCaches(stateDir);
     const oldBuilds = dispensable(builds.finished()).map((build) => () => removeBuild(build));
     const caches = [
       ...inputs.unused.map((digest) => () => inputs.remove(digest)),
+      ...jobCaches.map((cache) => () => this.#removeCache(cache)),
       ...workspaces.map((workspace) => () => this.#removeWorkspace(workspace)),
       ...unused.map((mirror) => () => removeMirror(mirror)),
     ];
@@ -177,6 +180,18 @@ export class DiskSpace {
     if (await removeWorkspace(workspace, isUsed)) {
       log.info({ executor, job }, `the workspace of ${job} is removed to make room`);
     }
+  }
+
+  async #removeCache(cache: Cache): Promise<void> {
+    const { builds, stateDir, log } = this.#options;
+    const { executor, job } = cache;
+    const isUsed = () =>
+      builds.running.some(({ record }) => {
+        const place = workspaceOf(stateDir, record);
+        return place.executor === executor && place.job === job;
+      });
+    if (await removeCache(cache, isUsed))
+      log.info({ executor, job }, `the caches of ${job} are removed to make room`);
   }
 
   /** What there is too little of. A file system that gives no answer counts as full. */

@@ -12,6 +12,10 @@ export const { commandNames, loadCommand, overview } = catalogue(
   {
     "Run the agent": {
       agent: { summary: "run the agent in the foreground", load: () => import("./agent.ts") },
+      helper: {
+        summary: "the helper of the agent that starts builds as root; systemd runs it",
+        load: () => import("./helper.ts"),
+      },
       demo: { summary: "run a whole lab on loopback and show a build", load: () => import("./demo/demo.ts") },
     },
     "Talk to a job server": clientCommands,

@@ -24,6 +24,7 @@ import {
   resolveInputs,
 } from "./sections/inputs.ts";
 import { checkJobs, type JobDocument, jobSchema, resolveJob } from "./sections/job.ts";
+import { type NetworksDocument, networksSchema } from "./sections/networks.ts";
 import {
   allServersTlsSchema,
   checkServers,
@@ -40,6 +41,7 @@ export interface ConfigDocument extends ServersDocument {
   readonly builds?: BuildsDocument | null;
   readonly inputs?: InputsDocument | null;
   readonly remote?: RemoteDocument | null;
+  readonly networks?: NetworksDocument | null;
   readonly jobs?: Readonly<Record<string, JobDocument>> | null;
   readonly devices?: Readonly<Record<string, DeviceDocument>> | null;
   readonly "stop-timeout"?: string;
@@ -73,6 +75,7 @@ export const configSchema = {
     builds: buildsSchema,
     inputs: inputsSchema,
     remote: remoteSchema,
+    networks: networksSchema,
     jobs: {
       type: ["object", "null"],
       description: "The jobs that clients can choose from, by name.",
@@ -153,7 +156,10 @@ export function resolveConfig(
     inputs: resolveInputs(document.inputs ?? {}),
     remote: { read: document.remote?.read ?? false },
     jobs: new Map(
-      Object.entries(jobs ?? {}).map(([name, entry]) => [name, resolveJob(name, entry, resolveFile)]),
+      Object.entries(jobs ?? {}).map(([name, entry]) => [
+        name,
+        resolveJob(name, entry, resolveFile, document.networks ?? {}),
+      ]),
     ),
     devices: new Map(
       Object.entries(devices ?? {}).map(([name, entry]) => [name, resolveDevice(name, entry, resolveFile)]),

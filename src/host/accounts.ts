@@ -5,6 +5,8 @@ import { join } from "node:path";
 /** Builds run as the members of this group, each running build as another one. */
 export const buildGroup = "labgear-build";
 
+const agentUser = "labgear";
+
 /** The user that fetches repositories: no build's, so that builds can't write what others check out, nor read its keys. */
 export const fetchUser = "labgear-fetch";
 
@@ -43,6 +45,12 @@ export async function buildAccounts(root = "/"): Promise<Account[]> {
   return accounts
     .filter(({ name }) => members.includes(name))
     .sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+}
+
+/** The user that the agent runs as. */
+export async function agentAccount(root = "/"): Promise<Account | undefined> {
+  const { accounts } = await readAccounts(root);
+  return accounts.find(({ name }) => name === agentUser);
 }
 
 export async function fetchAccount(root = "/"): Promise<Account | undefined> {

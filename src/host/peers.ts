@@ -2,6 +2,7 @@
 import { BlockList, isIPv4, type Socket } from "node:net";
 import { networkInterfaces } from "node:os";
 import type { Log } from "#/lib/log.ts";
+import { addressBytes } from "#/lib/subnet.ts";
 import { type Account, untrustedAccounts } from "./accounts.ts";
 import { loadSystemCalls, type SystemCalls } from "./syscalls.ts";
 
@@ -95,16 +96,4 @@ function ownerOfPeer(calls: SystemCalls, socket: Socket): number | undefined {
   const inode = answer.readUInt32LE(answerId + idSize + 16);
   // A closed socket that still sends has no inode, and the kernel calls root its owner.
   return inode === 0 ? undefined : uid;
-}
-
-function addressBytes(address: string): number[] {
-  if (isIPv4(address)) return address.split(".").map(Number);
-  // URL writes all of it in hexadecimal.
-  const [head = "", tail] = new URL(`http://[${address}]`).hostname.slice(1, -1).split("::");
-  const groups = (text: string) => text.split(":").filter(Boolean);
-  const [front, back] = [groups(head), groups(tail ?? "")];
-  const zeros = Array.from({ length: 8 - front.length - back.length }, () => "0");
-  return [...front, ...zeros, ...back]
-    .map((group) => Number.parseInt(group, 16))
-    .flatMap((n) => [n >> 8, n & 255]);
 }

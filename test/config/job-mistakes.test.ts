@@ -189,3 +189,29 @@ devices: {pi: ${devices.pi}}`,
     assert.equal((await loadConfig({ file: dir.at("labgear.yaml") })).jobs.size, 3);
   }
 });
+
+test("what a build has beside its workspace is checked by its names", async () => {
+  const found = await mistakes(`networks: { lab: [10.0.0.0/33] }
+jobs:
+  a: { run: x, caches: [../x] }
+  b: { run: x, devices: [/dev/../etc] }
+  c: { run: x, devices: [/etc/passwd] }
+  d: { run: x, network: some }
+  e: { run: x, devices: ["/dev/$(id)"] }
+`);
+  assert.deepEqual(
+    found.map((line) => line.replace("labgear.yaml:", "")),
+    [
+      '1: networks.lab[0]: expected a network such as 10.7.0.0/16 or fd00:7::/32, or an address, found "10.0.0.0/33"',
+      '3: jobs.a.caches[0]: expected the name of a folder, such as ccache, found "../x"',
+      '4: jobs.b.devices[0]: expected the path of a device node, such as /dev/ttyUSB0, found "/dev/../etc"',
+      '5: jobs.c.devices[0]: expected the path of a device node, such as /dev/ttyUSB0, found "/etc/passwd"',
+      '6: jobs.d.network: expected none, lab or full, found "some"',
+      '7: jobs.e.devices[0]: expected the path of a device node, such as /dev/ttyUSB0, found "/dev/$(id)"',
+    ],
+  );
+  assert.match(
+    (await mistakes("jobs: { a: { run: x, network: lab } }\n")).join(),
+    /needs the option networks/,
+  );
+});

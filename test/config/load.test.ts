@@ -17,7 +17,12 @@ test("an empty file: every default", async () => {
     builds: {
       ...{ keep: 200, keepDays: 30, minFreeBytes: 2 * 2 ** 30, maxConsoleBytes: 256 * 2 ** 20 },
       ...{ maxArtifactsBytes: 2 ** 30, maxArtifactFiles: 1000 },
-      ...{ maxReportBytes: 10 * 2 ** 20, maxReportFiles: 1000, offlineNode: true },
+      ...{
+        maxReportBytes: 10 * 2 ** 20,
+        maxReportFiles: 1000,
+        offlineNode: true,
+        maxCacheBytes: 8 * 1024 ** 3,
+      },
     },
     inputs: { keepBytes: 8 * 2 ** 30, timeoutMs: 300_000, maxTimeMs: 1_800_000 },
     remote: { read: false },
@@ -42,6 +47,7 @@ test("a job with nothing but its script: every default", async () => {
     stale: "skip",
     secrets: [],
     trust: "lab",
+    ...{ caches: [], network: "full", devices: [], debug: false },
     inputs: [],
     limits: {},
     parameters: [],
@@ -58,7 +64,8 @@ http: { listen: "0.0.0.0:80", url: https://rack7.example/labgear/ }
 host: { classes: [auto, fast-disk], executors: 2 }
 builds:
   { keep: 3, keep-days: 4, min-free: 0, max-console: 1.5MiB,
-    max-artifacts: 3GiB, max-artifact-files: 7, max-report: 5MB, max-report-files: 8, offline-node: false }
+    max-artifacts: 3GiB, max-artifact-files: 7, max-report: 5MB, max-report-files: 8, offline-node: false, max-cache: 4GiB }
+networks: { lab: [10.7.0.0/16, "::1"] }
 inputs: { keep: 0, timeout: 1s, max-time: 1m }
 remote: { read: true }
 stop-timeout: 0s
@@ -72,6 +79,10 @@ jobs:
       on=yes
     timeout: 1h30m
     silence: 5m
+    caches: [ccache, go]
+    network: lab
+    devices: [/dev/ttyUSB0, /dev/bus/usb]
+    debug: true
     inputs: { app: { max: 1MiB, optional: true, from: ["https://a.example/x/", 10.7.0.0/16] } }
     grace: 0s
     artifacts: ["build/*.bin"]
@@ -101,7 +112,7 @@ jobs:
     builds: {
       ...{ keep: 3, keepDays: 4, minFreeBytes: 0, maxConsoleBytes: 1.5 * 2 ** 20 },
       ...{ maxArtifactsBytes: 3 * 2 ** 30, maxArtifactFiles: 7 },
-      ...{ maxReportBytes: 5e6, maxReportFiles: 8, offlineNode: false },
+      ...{ maxReportBytes: 5e6, maxReportFiles: 8, offlineNode: false, maxCacheBytes: 4 * 2 ** 30 },
     },
     inputs: { keepBytes: 0, timeoutMs: 1000, maxTimeMs: 60_000 },
     remote: { read: true },
@@ -125,6 +136,8 @@ jobs:
           stale: "keep",
           secrets: [],
           trust: "changes",
+          ...{ caches: ["ccache", "go"], network: { only: ["10.7.0.0/16", "::1"] } },
+          ...{ devices: ["ttyUSB0", "bus/usb"], debug: true },
           inputs: [
             {
               ...{ name: "app", maxBytes: 2 ** 20, optional: true },

@@ -12,9 +12,11 @@ import { buildVariables, jobEnvironment } from "#/builds/environment.ts";
 import { BuildError } from "#/builds/errors.ts";
 import type { Ending } from "#/builds/record.ts";
 import { type BuildSecrets, provideSecrets } from "#/builds/secrets.ts";
+import { boundCaches, prepareCaches } from "#/builds/workspace/caches.ts";
 import { makeFolders } from "#/builds/workspace/files.ts";
 import { beginPeriod } from "#/builds/workspace/period.ts";
 import { removeTree } from "#/builds/workspace/remove.ts";
+import type { BuildScratch, Scratch } from "#/builds/workspace/scratch.ts";
 import { keepTrustApart, makeWay, prepareWorkspace, workspaceOf } from "#/builds/workspace/workspace.ts";
 import type { Config, JobConfig } from "#/config/model.ts";
 import { BoardFailure, inWords, meaningOf } from "#/devices/errors.ts";
@@ -35,6 +37,7 @@ export interface BuildContext {
   readonly stateDir: string;
   readonly trees: ProcessTrees;
   readonly mirrors: Mirrors;
+  readonly scratch: Scratch;
   readonly boxHealth: BoxHealth;
   readonly inputs: Inputs;
   readonly signs: SignsOfLife;
@@ -131,7 +134,7 @@ export async function runBuild(
 
 async function work(
   request: BuildRequest & { readonly console: ConsoleLog; readonly inputs: BuildInputs },
-  { config, stateDir, trees, mirrors, boxHealth }: BuildContext,
+  { config, stateDir, trees, mirrors, scratch, boxHealth }: BuildContext,
   reserve: ReserveBoard | undefined,
 ): Promise<Ending> {
   const { build, job, parameters, console, inputs } = request;
@@ -160,11 +163,17 @@ async function work(
   });
   if (secrets.masker) console.mask(secrets.masker);
   await using parametersFile = await writeParameters(request);
+  const caches =
+    job.caches.length > 0
+      ? await prepareCaches(stateDir, { executor, job: job.name, trust: job.trust }, job.caches)
+      : undefined;
+  await using home = trees.apart ? scratch.create(build.record) : undefined;
   const own = {
     ...buildVariables(build, workspace),
     ...board?.variables,
     ...inputs.variables,
     ...secrets.variables,
+    ...(caches && { LABGEAR_CACHE: caches.folder }),
     LABGEAR_PARAMETERS: parametersFile.path,
   };
   const { env, refused } = jobEnvironment({ parameters, allowed: job.parameters, own });
@@ -174,14 +183,20 @@ async function work(
   );
 
   build.enter("running");
-  const belongings = [...inputs.files, ...secrets.files];
-  const runScript = scriptRunner(request, { workspace, console, trees, env, secrets, belongings });
+  const belongings = [
+    ...inputs.files,
+    ...secrets.files,
+    ...(caches?.folders ?? []),
+    ...(home?.folders ?? []),
+  ];
+  const runScript = scriptRunner(request, { workspace, console, trees, env, secrets, belongings, home });
   const outcome = board
     ? await board.run({ ...request, console, workspace, runScript })
     : await runOnHost(job, runScript);
   const { ending } = outcome;
   build.collect(ending);
   await collect({ ...request, ...outcome, workspace, secrets, endPeriod, config: config().builds });
+  warn(build, await boundCaches(caches?.folders ?? [], config().builds.maxCacheBytes));
   for (const warning of build.record.warnings ?? []) await console.note(warning);
   return ending;
 }
@@ -271,10 +286,13 @@ function scriptRunner(
     trees: ProcessTrees;
     env: Record<string, string>;
     secrets: BuildSecrets;
+    /** Besides the parameters and the artifacts. */
     belongings: readonly string[];
+    /** Absent: the build has the agent's. */
+    home: BuildScratch | undefined;
   },
 ): BuildHost["runScript"] {
-  const { workspace, console, trees, env, secrets, belongings } = place;
+  const { workspace, console, trees, env, secrets, belongings, home } = place;
   const { record } = build;
   const masked = (found: HostEnding["leftovers"]) =>
     found.map((process) => ({ ...process, command: secrets.mask(process.command) }));
@@ -290,6 +308,13 @@ function scriptRunner(
       scriptFile: join(build.folder, `script${suffix}`),
       cwd: workspace,
       belongings: [LABGEAR_PARAMETERS, LABGEAR_ARTIFACTS, ...belongings],
+      place: {
+        scratch: home?.folder ?? "",
+        network: job.network,
+        debug: job.debug,
+        // A board may come back under other names while it is flashed.
+        devices: build.record.device === undefined ? job.devices : "all",
+      },
       env,
       graceMs,
       limits: job.limits,

@@ -129,7 +129,6 @@ export async function removeWorkspace(workspace: Workspace, isUsed: () => boolea
  * Moves a workspace out of the way, whatever is in it and whoever owns that; at worst it stays there until somebody removes it.
  * @returns where it is now; undefined: there is none
  * @throws the file system's error
- * @internal
  */
 export function setAside(workspace: string): string | undefined {
   const aside = join(dirname(workspace), `${asidePrefix}${randomUUID()}`);

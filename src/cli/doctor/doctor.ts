@@ -25,7 +25,7 @@ import { askServers, isOffered, type ServerAnswer, sharedManagers } from "../reg
 import type { Finding } from "./finding.ts";
 import { checkTraps } from "./job-server.ts";
 import { checkLeftovers } from "./leftovers.ts";
-import { checkAddon, checkPorts, checkUsers } from "./rights.ts";
+import { checkAddon, checkHelper, checkPorts, checkUsers } from "./rights.ts";
 import { checkCgroup, checkClock, checkUnit } from "./system.ts";
 
 /** Of a job server that is tried as a build would. */
@@ -71,6 +71,7 @@ async function diagnose(options: DiagnoseOptions): Promise<Finding[]> {
     await checkUnit(),
     ...(config ? await checkServers(config) : []),
     await checkUsers(pid, config),
+    ...(await checkHelper(pid)),
     ...(await checkLeftovers(pid)),
     ...(await checkPorts(pid)),
     await checkAddon(),

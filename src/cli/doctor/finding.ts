@@ -11,6 +11,7 @@ export interface Finding {
     | "addon"
     | "cgroup"
     | "disk"
+    | "helper"
     | "clock";
   readonly state: "good" | "warning" | "bad";
   readonly text: string;

@@ -2,6 +2,7 @@
 import { readFile, stat } from "node:fs/promises";
 import type { Config } from "#/config/model.ts";
 import { Discovery } from "#/devices/discovery/discovery.ts";
+import { helperSocket } from "#/helper/protocol.ts";
 import { buildAccounts, buildGroup, fetchAccount, fetchUser, lackingCapabilities } from "#/host/accounts.ts";
 import { addonOrigin } from "#/host/addon.ts";
 import type { Finding } from "./finding.ts";
@@ -61,6 +62,18 @@ export async function checkUsers(pid: number | undefined, config: Config | undef
   if (needed <= accounts.length) return { about, state: "good", text };
   const more = "add users as /usr/lib/sysusers.d/labgear.conf says, or lower host.executors";
   return { about, state: "bad", text: `${text}, but ${needed} builds can run at once`, advice: more };
+}
+
+/** Checks that systemd starts the helper when the agent needs it. @param pid the agent's; undefined: it is not running */
+export async function checkHelper(pid: number | undefined): Promise<Finding[]> {
+  const about = "helper";
+  const { uid, lacking } = await rightsOf(pid ?? "self");
+  // Without users for builds, none is needed.
+  if (pid === undefined || uid === 0 || lacking.length > 0 || (await buildAccounts()).length === 0) return [];
+  if ((await stat(helperSocket).catch(() => undefined))?.isSocket())
+    return [{ about, state: "good", text: "each build has a home, /tmp, memory and IPC of its own" }];
+  const advice = "install labgear-helper.socket and labgear-helper.service, then restart the agent";
+  return [{ about, state: "bad", text: `there is no ${helperSocket}: no build can be started`, advice }];
 }
 
 /** Checks that the agent may open every serial port of the box. @param pid the agent's; undefined: it is not running */

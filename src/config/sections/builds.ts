@@ -16,6 +16,8 @@ export interface BuildsConfig {
   readonly maxReportFiles: number;
   /** Whether OFFLINE_NODE_WHEN_COMPLETE pauses the node. */
   readonly offlineNode: boolean;
+  /** Each cache of a job. */
+  readonly maxCacheBytes: number;
 }
 
 /** The section once it has passed the schema. */
@@ -29,12 +31,14 @@ export interface BuildsDocument {
   readonly "max-report"?: string | number;
   readonly "max-report-files"?: number;
   readonly "offline-node"?: boolean;
+  readonly "max-cache"?: string | number;
 }
 
 const defaults = {
   ...{ keep: 200, keepDays: 30, minFree: "2GiB", maxConsole: "256MiB" },
   ...{ maxArtifacts: "1GiB", maxArtifactFiles: 1000, maxReport: "10MiB", maxReportFiles: 1000 },
   offlineNode: true,
+  maxCache: "8GiB",
 };
 
 export const buildsSchema: SchemaObject = {
@@ -101,6 +105,12 @@ export const buildsSchema: SchemaObject = {
       description:
         "Whether a client may pause a node after its build, with the parameter OFFLINE_NODE_WHEN_COMPLETE.",
     },
+    "max-cache": {
+      type: ["string", "integer"],
+      kind: kinds.size,
+      default: defaults.maxCache,
+      description: "How large each cache of a job may be. A larger one is removed after the build.",
+    },
   },
 };
 
@@ -115,5 +125,6 @@ export function resolveBuilds(document: BuildsDocument): BuildsConfig {
     maxReportBytes: bytes(document["max-report"] ?? defaults.maxReport),
     maxReportFiles: document["max-report-files"] ?? defaults.maxReportFiles,
     offlineNode: document["offline-node"] ?? defaults.offlineNode,
+    maxCacheBytes: bytes(document["max-cache"] ?? defaults.maxCache),
   };
 }

@@ -4,7 +4,7 @@ import { variableProblem } from "#/lib/environment.ts";
 import { didYouMean, inWords, shown } from "#/lib/text.ts";
 import { parseShare } from "#/lib/units.ts";
 import type { At, Finding } from "../errors.ts";
-import { bytes, checked, type Kind, kinds, milliseconds } from "../kinds.ts";
+import { bytes, checked, type Kind, kinds, matching, milliseconds } from "../kinds.ts";
 import { entries, type Mapping, mapping, texts } from "../merge.ts";
 import type { ResolveFile } from "../named-files.ts";
 import { type Device, devicesOf } from "./device.ts";
@@ -17,12 +17,14 @@ import {
   jobInputsSchema,
   resolveJobInputs,
 } from "./inputs.ts";
+import { type NetworkConfig, type NetworksDocument, networkSchema, resolveNetwork } from "./networks.ts";
 import {
   checkSecrets,
   resolveSecrets,
   type SecretConfig,
   type SecretsDocument,
   secretsSchema,
+  type Trust,
   trustOf,
 } from "./secrets.ts";
 import {
@@ -85,8 +87,15 @@ export interface JobConfig {
   readonly parameters: readonly string[];
   readonly secrets: readonly SecretConfig[];
   /** What it executes: what changes bring, or only the lab's own. */
-  readonly trust: "changes" | "lab";
+  readonly trust: Trust;
   readonly inputs: readonly InputConfig[];
+  /** Folders that stay from build to build. */
+  readonly caches: readonly string[];
+  readonly network: NetworkConfig;
+  /** What builds on the host see below /dev, such as "dri/renderD128". */
+  readonly devices: readonly string[];
+  /** Whether builds may trace their processes, and be root in a namespace of their own. */
+  readonly debug: boolean;
 }
 
 /** The entry once it has passed the schema; the checks make sure that it has exactly one of workOptions. */
@@ -113,10 +122,14 @@ export interface JobDocument {
     readonly cpu?: string;
   } | null;
   readonly parameters?: readonly string[];
-  readonly trust?: "changes" | "lab";
+  readonly trust?: Trust;
   readonly secrets?: SecretsDocument;
   readonly "secrets-with-inputs"?: boolean;
   readonly inputs?: JobInputsDocument;
+  readonly caches?: readonly string[];
+  readonly network?: "none" | "lab" | "full";
+  readonly devices?: readonly string[];
+  readonly debug?: boolean;
 }
 
 const defaults = { timeout: "2h", grace: "10s", stale: "skip" } as const;
@@ -127,6 +140,11 @@ const share: Kind = {
   expected: "a share of one processor such as 50% or 200%",
   refuse: (text) => (parseShare(text) === undefined ? true : undefined),
 };
+const cache = matching("the name of a folder, such as ccache", /^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$/);
+const node = matching(
+  "the path of a device node, such as /dev/ttyUSB0",
+  /^\/dev(?:\/(?!\.{1,2}(?:\/|$))\w[\w.:+@-]*)+$/,
+);
 const glob: Kind = { expected: "a pattern for files, such as build/*.bin", refuse: refuseGlob };
 const parameter: Kind = {
   expected: "the name of an environment variable",
@@ -267,6 +285,29 @@ export const jobSchema: SchemaObject = {
       description: "Whether the job may have secrets although clients send it files.",
     },
     inputs: jobInputsSchema,
+    caches: {
+      type: "array",
+      maxItems: 20,
+      uniqueItems: true,
+      items: { type: "string", kind: cache },
+      description:
+        "Folders that stay from build to build as $LABGEAR_CACHE/NAME, on each executor and for each trust. All else that a build writes outside of its workspace is gone with it.",
+    },
+    network: networkSchema,
+    devices: {
+      type: "array",
+      maxItems: 100,
+      uniqueItems: true,
+      items: { type: "string", kind: node },
+      description:
+        "The device nodes that builds on the host have: paths below /dev, also folders, such as /dev/dri/renderD128 or /dev/bus/usb. Default: none. On a device, a build has what its user may open.",
+    },
+    debug: {
+      type: "boolean",
+      default: false,
+      description:
+        "Whether builds may trace their processes and be root in a namespace of their own, for gdb, strace, sanitizers and bubblewrap. More of the kernel is open to them then.",
+    },
   },
 };
 
@@ -293,6 +334,9 @@ export function checkJobs(data: Mapping, hostNode: unknown, resolveFile: Resolve
       ...misfits(job, devices, at),
       ...checkSecrets(job, onDevices, at, resolveFile),
       ...checkInputs(job, at),
+      ...(job.network === "lab" && !("lab" in mapping(data.networks))
+        ? [at("needs the option networks: { lab: […] }, which says what that is", "network")]
+        : []),
     ];
   });
 }
@@ -371,7 +415,12 @@ function canRestart({ options }: Device): boolean {
 
 const noScripts = "a raw console can't run scripts: use steps, or set the console of the device";
 
-export function resolveJob(name: string, entry: JobDocument, resolveFile: ResolveFile): JobConfig {
+export function resolveJob(
+  name: string,
+  entry: JobDocument,
+  resolveFile: ResolveFile,
+  networks: NetworksDocument,
+): JobConfig {
   return {
     name,
     ...(entry.nodes && { nodes: entry.nodes }),
@@ -389,6 +438,10 @@ export function resolveJob(name: string, entry: JobDocument, resolveFile: Resolv
     secrets: resolveSecrets(name, entry.secrets ?? {}, resolveFile),
     trust: trustOf(entry),
     inputs: resolveJobInputs(entry.inputs ?? {}),
+    caches: entry.caches ?? [],
+    network: resolveNetwork(entry.network, networks),
+    devices: (entry.devices ?? []).map((path) => path.slice("/dev/".length)),
+    debug: entry.debug ?? false,
   };
 }
 

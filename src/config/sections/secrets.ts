@@ -112,12 +112,14 @@ function refusals(job: Mapping, onDevices: ReadonlySet<string>): string[] {
   return [];
 }
 
+export type Trust = "changes" | "lab";
+
 /** What a job executes: what a change brings, or only the lab's own. */
 export function trustOf(job: {
   readonly checkout?: unknown;
   readonly run?: unknown;
   readonly trust?: unknown;
-}): "changes" | "lab" {
+}): Trust {
   if (job.trust === "changes" || job.trust === "lab") return job.trust;
   return job.checkout === true || runsWorkspace(String(job.run ?? "")) ? "changes" : "lab";
 }

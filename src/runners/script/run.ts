@@ -6,7 +6,16 @@ import { execa } from "execa";
 import type { FoundProcess } from "#/host/proc.ts";
 import { signalGroup } from "#/lib/process-group.ts";
 import { RunnerError } from "../errors.ts";
-import type { Killed, Launch, Limits, ProcessTree, ProcessTrees, TreeOwner } from "../trees/tree.ts";
+import type {
+  Exit,
+  Killed,
+  Limits,
+  Place,
+  ProcessTree,
+  ProcessTrees,
+  Started,
+  TreeOwner,
+} from "../trees/tree.ts";
 import { type Output, OutputPipe } from "./output.ts";
 
 export interface HostRun {
@@ -27,6 +36,8 @@ export interface HostRun {
   readonly trees: ProcessTrees;
   /** Default: a build. */
   readonly owner?: TreeOwner;
+  /** Where it is by itself, if the trees have such places. */
+  readonly place?: Place | undefined;
   readonly output: Output;
   /** Its abort stops the run: SIGTERM to every process, then SIGKILL after the grace. */
   readonly signal: AbortSignal;
@@ -49,8 +60,6 @@ export interface HostEnding {
   readonly warnings: readonly string[];
 }
 
-type Child = ReturnType<typeof start>;
-
 /**
  * The run ends with the script's own process; the rest of the tree is killed at once. A stopped run ends when the tree is empty,
  * or the grace is over.
@@ -64,25 +73,25 @@ export async function runHost(run: HostRun): Promise<HostEnding> {
   using pipe = await OutputPipe.open(`${run.scriptFile}.output`, (path) => tree.give(path));
   if (run.signal.aborted) return { ...notStarted, warnings: tree.warnings };
 
-  const child = start(tree.launch(argv), run, pipe.writer);
+  const child = await start(tree, argv, run, pipe);
   pipe.closeWriter();
-  if (child.pid !== undefined) tree.attach(child.pid, pipe.link);
-  const failure = readFailure(child);
   const lost = new AbortController();
   const reading = pipe.read(run.output).catch((error: unknown) => lost.abort(error));
 
   const how = await firstOf(child, run.signal, lost.signal);
   // Whatever happens to the SIGTERM, the kill follows.
-  if (how === "stopped") await stop(tree, run.graceMs, failure, lost.signal).catch(() => {});
+  if (how === "stopped") await stop(tree, run.graceMs, child.inside, lost.signal).catch(() => {});
   const { found: leftovers, survivors } = await kill(tree, child);
   pipe.finish();
   // A survivor can be the script's own process, which never ends.
-  const result = how === "ended" || survivors.length === 0 ? await child : undefined;
+  const result = how === "ended" || survivors.length === 0 ? await child.ended : undefined;
   await reading;
   if (lost.signal.aborted) throw lost.signal.reason;
-  refuseUnstarted(result, await failure);
+  const failure = await child.inside;
+  if (failure) throw new RunnerError("START", `the job can't be put into its place: ${failure}`);
+  if (result?.unstarted) throw result.unstarted;
   return {
-    code: result?.exitCode ?? null,
+    code: result?.code ?? null,
     signal: result?.signal ?? null,
     oom: await tree.outOfMemory(),
     stopped: how === "stopped",
@@ -147,10 +156,26 @@ async function checkInterpreter(path: string): Promise<void> {
   throw new RunnerError("INTERPRETER", `the script's interpreter ${path} is not a program; ${fix}`);
 }
 
-function start(launch: Launch, run: HostRun, writer: number) {
+async function start(
+  tree: ProcessTree,
+  argv: [string, ...string[]],
+  run: HostRun,
+  pipe: OutputPipe,
+): Promise<Started> {
+  const { cwd, env, place } = run;
+  if (place && tree.startApart) return await tree.startApart({ argv, cwd, env, output: pipe.writer, place });
+  if (place && place.network !== "full") {
+    const advice = "install the Debian package, or take the option out of the job";
+    throw new RunnerError("START", `the job's network can't be restricted here: ${advice}`);
+  }
+  return startHere(tree, argv, run, pipe);
+}
+
+function startHere(tree: ProcessTree, argv: [string, ...string[]], run: HostRun, pipe: OutputPipe): Started {
+  const launch = tree.launch(argv);
   // execa takes any descriptor, but its types only allow small ones.
-  const output = writer as 3;
-  return execa(launch.file, [...launch.args], {
+  const output = pipe.writer as 3;
+  const child = execa(launch.file, [...launch.args], {
     cwd: run.cwd,
     env: { ...run.env, ...launch.env },
     extendEnv: false,
@@ -162,11 +187,24 @@ function start(launch: Launch, run: HostRun, writer: number) {
     detached: true,
     cleanup: false,
   });
+  if (child.pid !== undefined) tree.attach(child.pid, pipe.link);
+  const inside = child.pid === undefined ? Promise.resolve("") : readFailure(child.stdio[3] as Readable);
+  const ended = child.then((result): Exit => {
+    const { exitCode = null, signal = null } = result;
+    if (!result.failed || exitCode !== null || signal !== null) return { code: exitCode, signal };
+    const advice =
+      result.code === "E2BIG" ? "; its environment is too large, shorten the build's parameters" : "";
+    const message = `the script can't be started: ${result.originalMessage ?? result.shortMessage}${advice}`;
+    const { cause } = result;
+    const unstarted = new RunnerError("START", message.split("\n", 1)[0] ?? message, { cause });
+    return { code: null, signal: null, unstarted };
+  });
+  return { pid: child.pid, inside, ended };
 }
 
 /** What happened first: the script's process ended, the run was stopped, or the output's consumer failed. */
 async function firstOf(
-  child: Child,
+  child: Started,
   stop: AbortSignal,
   lost: AbortSignal,
 ): Promise<"ended" | "stopped" | "lost"> {
@@ -177,7 +215,7 @@ async function firstOf(
       signal.addEventListener("abort", () => resolve(name), { signal: over.signal });
     });
   try {
-    const ended = child.then(() => "ended" as const);
+    const ended = child.ended.then(() => "ended" as const);
     return await Promise.race([ended, aborted(lost, "lost" as const), aborted(stop, "stopped" as const)]);
   } finally {
     over.abort();
@@ -206,12 +244,15 @@ const killIntervalMs = 100;
  *
  * @throws the system's error when that doesn't help
  */
-async function kill(tree: ProcessTree, child: Child): Promise<Killed> {
+async function kill(tree: ProcessTree, child: Started): Promise<Killed> {
   const until = performance.now() + killTimeoutMs;
   let ended = false;
-  void child.then(() => {
-    ended = true;
-  });
+  void child.ended.then(
+    () => {
+      ended = true;
+    },
+    () => {},
+  );
   for (;;) {
     try {
       return await tree.kill();
@@ -225,19 +266,8 @@ async function kill(tree: ProcessTree, child: Child): Promise<Killed> {
 }
 
 /** What the launcher writes to descriptor 3, which it closes inside the tree. */
-async function readFailure(child: Child): Promise<string> {
-  const stream = child.stdio[3] as Readable | undefined;
+async function readFailure(stream: Readable): Promise<string> {
   let text = "";
-  if (!stream || child.pid === undefined) return text;
   for await (const chunk of stream) text = (text + String(chunk)).slice(0, 1000);
   return text.trim();
-}
-
-function refuseUnstarted(result: Awaited<Child> | undefined, failure: string): void {
-  if (failure) throw new RunnerError("START", `the job can't be put into its control group: ${failure}`);
-  if (!result?.failed || result.exitCode !== undefined || result.signal !== undefined) return;
-  const advice =
-    result.code === "E2BIG" ? "; its environment is too large, shorten the build's parameters" : "";
-  const message = `the script can't be started: ${result.originalMessage ?? result.shortMessage}${advice}`;
-  throw new RunnerError("START", message.split("\n", 1)[0] ?? message, { cause: result.cause });
 }

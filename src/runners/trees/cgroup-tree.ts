@@ -1,18 +1,29 @@
 /** Process trees in control groups: no process escapes, whatever it does to its session or environment. */
 
+import type { Helper } from "#/helper/client.ts";
+import { HelperError } from "#/helper/protocol.ts";
 import type { FoundProcess } from "#/host/proc.ts";
+import { RunnerError } from "../errors.ts";
 import type { Cgroup } from "./cgroup.ts";
 import type { CgroupBase, Controller } from "./cgroup-base.ts";
 import {
+  type ApartCommand,
   type Killed,
   type Launch,
   type Limits,
   launcher,
   type ProcessTree,
   type ProcessTrees,
+  type Started,
   type TreeOwner,
 } from "./tree.ts";
 import type { BuildUser, BuildUsers } from "./users.ts";
+
+/** What starts builds as root; the second for jobs with debug: true. */
+interface Helpers {
+  readonly normal: Helper;
+  readonly debug: Helper;
+}
 
 /** The period of cpu.max: the kernel's default. */
 const cpuPeriodUs = 100_000;
@@ -24,14 +35,20 @@ export class CgroupTrees implements ProcessTrees {
   readonly kind = "cgroup";
   readonly #base: CgroupBase;
   readonly #users: BuildUsers | undefined;
+  readonly #helpers: Helpers | undefined;
 
   /**
    * @param base the caller disposes it after the last build
-   * @param users that builds run as; absent: this process's own user
+   * @param own.users that builds run as, started by own.helpers; absent: this process's own user
    */
-  constructor(base: CgroupBase, users?: BuildUsers) {
+  constructor(base: CgroupBase, own?: { readonly users: BuildUsers; readonly helpers: Helpers }) {
     this.#base = base;
-    this.#users = users;
+    this.#users = own?.users;
+    this.#helpers = own?.helpers;
+  }
+
+  get apart(): boolean {
+    return this.#helpers !== undefined;
   }
 
   async create(
@@ -58,7 +75,8 @@ export class CgroupTrees implements ProcessTrees {
       if (lack && limits[limit] !== undefined) warnings.push(`the limit of ${limit} isn't enforced: ${lack}`);
     }
     try {
-      return new CgroupTree(group, warnings, await this.#userFor(owner, workspace));
+      const user = await this.#userFor(owner, workspace);
+      return new CgroupTree(group, warnings, user, owner === "build" ? this.#helpers : undefined);
     } catch (error) {
       await group.remove();
       throw error;
@@ -79,11 +97,13 @@ class CgroupTree implements ProcessTree {
   readonly warnings: string[];
   readonly #group: Cgroup;
   readonly #user: BuildUser | undefined;
+  readonly startApart?: (command: ApartCommand) => Promise<Started>;
 
-  constructor(group: Cgroup, warnings: string[], user: BuildUser | undefined) {
+  constructor(group: Cgroup, warnings: string[], user: BuildUser | undefined, helpers: Helpers | undefined) {
     this.#group = group;
     this.warnings = warnings;
     this.#user = user;
+    if (helpers && user) this.startApart = (command) => startApart(helpers, user, group, command);
   }
 
   launch(argv: readonly [string, ...string[]]): Launch {
@@ -125,4 +145,22 @@ class CgroupTree implements ProcessTree {
     await this.#group.remove();
     await this.#user?.[Symbol.asyncDispose]();
   }
+}
+
+async function startApart(
+  helpers: Helpers,
+  { account }: BuildUser,
+  { directory }: Cgroup,
+  { argv, cwd, env, output, place }: ApartCommand,
+): Promise<Started> {
+  const command = { user: account.name, group: directory, folder: cwd, argv, env, output };
+  const { debug, ...rest } = place;
+  const helper = debug ? helpers.debug : helpers.normal;
+  const started = await helper.start({ ...command, ...rest }).catch(asRunnerError);
+  return { ...started, ended: started.ended.catch(asRunnerError) };
+}
+
+function asRunnerError(error: unknown): never {
+  if (!(error instanceof HelperError)) throw error;
+  throw new RunnerError("START", error.message, { cause: error });
 }

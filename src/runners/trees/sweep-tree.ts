@@ -48,6 +48,7 @@ export interface SweepOptions {
 
 export class SweepTrees implements ProcessTrees {
   readonly kind = "sweep";
+  readonly apart = false;
   readonly options: SweepOptions;
   /** The trees in use. */
   readonly live = new Set<SweepTree>();

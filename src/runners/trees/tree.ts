@@ -1,6 +1,9 @@
 /** A process tree: all processes of a build, held by a control group, or without one found by a search through /proc. */
+
+import type { Network } from "#/helper/protocol.ts";
 import type { Account } from "#/host/accounts.ts";
 import type { FoundProcess } from "#/host/proc.ts";
+import type { RunnerError } from "../errors.ts";
 
 export interface Limits {
   /** Bytes. */
@@ -18,11 +21,48 @@ export interface Launch {
   readonly env: Readonly<Record<string, string>>;
 }
 
+/** Where a build is by itself: its folders, namespaces and network. */
+export interface Place {
+  /** Has its home, tmp and var-tmp, which are given to its user. */
+  readonly scratch: string;
+  readonly network: Network;
+  /** Names below /dev; all: what its user may open. */
+  readonly devices: "all" | readonly string[];
+  /** Whether it may trace its processes, and be root in a namespace. */
+  readonly debug: boolean;
+}
+
+export interface ApartCommand {
+  readonly argv: readonly [string, ...string[]];
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string>>;
+  /** The descriptor that becomes stdout and stderr. */
+  readonly output: number;
+  readonly place: Place;
+}
+
+/** A command inside a tree. */
+export interface Started {
+  readonly pid: number | undefined;
+  /** Resolves when it is in the tree: with the reason when the launcher failed, else with "". */
+  readonly inside: Promise<string>;
+  readonly ended: Promise<Exit>;
+}
+
+export interface Exit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  /** Why there was no command at all. */
+  readonly unstarted?: RunnerError;
+}
+
 export type TreeOwner = "build" | "fetch" | "operator";
 
 export interface ProcessTrees {
   /** How processes are found: a cgroup misses none; a sweep can miss some, and reports what it suspects. */
   readonly kind: "cgroup" | "sweep";
+  /** Whether builds have a place of their own. */
+  readonly apart: boolean;
 
   /**
    * An empty tree.
@@ -54,6 +94,12 @@ export interface ProcessTree extends AsyncDisposable {
    * command; if it fails, it writes the reason there and exits.
    */
   launch(argv: readonly [string, ...string[]]): Launch;
+
+  /**
+   * Starts a build's command in a place of its own; absent where builds have none.
+   * @throws RunnerError START
+   */
+  startApart?(command: ApartCommand): Promise<Started>;
 
   /**
    * Adds the process that was started with launch(); call it in the same turn.

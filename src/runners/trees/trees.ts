@@ -1,5 +1,7 @@
 /** Chooses how this agent finds its builds' processes. */
 import { createHash } from "node:crypto";
+import { Helper } from "#/helper/client.ts";
+import { debugSocket, helperSocket } from "#/helper/protocol.ts";
 import { HostError } from "#/host/errors.ts";
 import { loadSystemCalls } from "#/host/syscalls.ts";
 import { detectCgroups } from "./cgroup.ts";
@@ -35,7 +37,13 @@ export async function openTrees(options: { id: string }): Promise<OpenTrees> {
   const sweep = new SweepTrees({ id, reason, subreaper });
   if (base instanceof CgroupBase) {
     resources.use(base);
-    trees = new CgroupTrees(base, await BuildUsers.find());
+    const users = await BuildUsers.find();
+    const helpers = {
+      normal: resources.use(new Helper(helperSocket)),
+      debug: resources.use(new Helper(debugSocket)),
+    };
+    trees = new CgroupTrees(base, users && { users, helpers });
+    if (users) await helpers.normal.connect().catch((error: Error) => warnings.push(error.message));
   } else {
     resources.use(subreaper);
     trees = sweep;
@@ -45,6 +53,7 @@ export async function openTrees(options: { id: string }): Promise<OpenTrees> {
   const owned = resources.move();
   return {
     kind: trees.kind,
+    apart: trees.apart,
     warnings,
     create: (name, limits, workspace, owner) => trees.create(name, limits, workspace, owner),
     sweepStale: async () =>

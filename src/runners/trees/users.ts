@@ -1,5 +1,5 @@
 /** Gives each build a user, with the files and folders that belong to the user meanwhile. */
-import { chmod, chown, lstat, readdir, readFile } from "node:fs/promises";
+import { chmod, chown, lchown, lstat, readdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { execa } from "execa";
 import {
@@ -75,7 +75,10 @@ export class BuildUsers {
     use.trees += 1;
     const given: string[] = [];
     const give = async (path: string) => {
-      await chown(path, account.uid, account.gid);
+      const { gid } = await lstat(path);
+      // A cache that another user filled.
+      if (gid !== account.gid && gid !== this.#agent.gid) await this.#giveAll(path, account);
+      await lchown(path, account.uid, account.gid);
       given.push(path);
     };
     const giveBack = async () => {
@@ -88,9 +91,7 @@ export class BuildUsers {
       await chown(folder, this.#agent.uid, account.gid);
       await chmod(folder, 0o710);
       // Created by another user, or before there were build users.
-      if ((await lstat(workspace)).gid !== account.gid) {
-        await execa("chown", ["-R", "--no-dereference", `${account.uid}:${account.gid}`, workspace]);
-      }
+      if ((await lstat(workspace)).gid !== account.gid) await this.#giveAll(workspace, account);
       await give(workspace);
       await chmod(workspace, 0o755);
     } catch (cause) {
@@ -122,10 +123,15 @@ export class BuildUsers {
     );
   }
 
+  /** No process of a build is there, and no link is followed. */
+  async #giveAll(folder: string, { uid, gid }: Account): Promise<void> {
+    await execa("chown", ["-R", "--no-dereference", `${uid}:${gid}`, folder]);
+  }
+
   /** The content may stay the user's: only the agent can reach it now. */
   async #takeBack(path: string): Promise<void> {
     try {
-      await chown(path, this.#agent.uid, (await lstat(path)).gid);
+      await lchown(path, this.#agent.uid, (await lstat(path)).gid);
       await chmod(path, 0o700);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;

@@ -1,0 +1,105 @@
+/** Caches: folders that a job names to keep them from build to build, on one executor and for one trust. */
+import { chmod, lstat, readdir, realpath } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { reason } from "#/lib/errors.ts";
+import { jobFolder, jobOfFolder } from "#/lib/job-folder.ts";
+import { formatSize } from "#/lib/units.ts";
+import { BuildError } from "../errors.ts";
+import { diskUsage } from "./disk-usage.ts";
+import { isName, makeFolders } from "./files.ts";
+import { removeTree } from "./remove.ts";
+import { setAside } from "./workspace.ts";
+
+/** `STATE/caches/EXECUTOR/JOB/TRUST/NAME`. */
+export interface Cache {
+  readonly executor: string;
+  readonly job: string;
+  readonly folder: string;
+}
+
+/** How long they are measured after a build. */
+const measureTimeoutMs = 5000;
+
+/**
+ * Creates the caches of a build, or finds them as the last one left them.
+ * @returns the folder that has them all, and each
+ * @throws BuildError WORKSPACE
+ */
+export async function prepareCaches(
+  stateDir: string,
+  build: { readonly executor: string; readonly job: string; readonly trust: string },
+  names: readonly string[],
+): Promise<{ readonly folder: string; readonly folders: readonly string[] }> {
+  const parts = ["caches", build.executor, jobFolder(build.job), build.trust];
+  try {
+    if (![...parts, ...names].every(isName)) throw new Error("a name can't be that of a folder");
+    const folder = await makeFolders(await realpath(stateDir), parts);
+    const folders: string[] = [];
+    for (const name of names) {
+      const cache = await makeFolders(folder, [name]);
+      await chmod(cache, 0o700);
+      folders.push(cache);
+    }
+    return { folder, folders };
+  } catch (cause) {
+    throw new BuildError("WORKSPACE", `the caches of ${build.job} can't be made: ${reason(cause)}`, {
+      cause,
+    });
+  }
+}
+
+/**
+ * Removes the caches of a build that have become too large.
+ * @returns a line for each
+ */
+export async function boundCaches(folders: readonly string[], maxBytes: number): Promise<string[]> {
+  const lines: string[] = [];
+  const time = AbortSignal.timeout(measureTimeoutMs);
+  for (const folder of folders) {
+    const { bytes } = await diskUsage(folder, time);
+    if (bytes <= maxBytes) continue;
+    const aside = setAside(folder);
+    if (aside !== undefined) await removeTree(aside);
+    const name = folder.slice(dirname(folder).length + 1);
+    lines.push(
+      `the cache ${name} is removed: it has ${formatSize(bytes)}, and max-cache is ${formatSize(maxBytes)}`,
+    );
+  }
+  return lines;
+}
+
+/** The caches of all jobs on all executors, the least recently changed first; links aren't followed. */
+export async function listCaches(stateDir: string): Promise<Cache[]> {
+  const base = join(stateDir, "caches");
+  const found: (Cache & { changed: number })[] = [];
+  for (const executor of await foldersOf(base)) {
+    for (const name of await foldersOf(join(base, executor))) {
+      const folder = join(base, executor, name);
+      let changed = 0;
+      for (const trust of await foldersOf(folder)) {
+        for (const cache of await foldersOf(join(folder, trust)))
+          changed = Math.max(changed, (await lstat(join(folder, trust, cache))).mtimeMs);
+      }
+      found.push({ executor, job: jobOfFolder(name), folder, changed });
+    }
+  }
+  return found.sort((a, b) => a.changed - b.changed);
+}
+
+/**
+ * Removes the caches of a job on an executor.
+ * @param isUsed asked just before; a build that comes later gets new ones
+ * @returns false when they are in use
+ * @throws BuildError REMOVE when a part is left, aside
+ */
+export async function removeCache({ folder }: Cache, isUsed: () => boolean): Promise<boolean> {
+  if (isUsed()) return false;
+  const aside = setAside(folder);
+  if (aside !== undefined) await removeTree(aside);
+  return true;
+}
+
+async function foldersOf(path: string): Promise<string[]> {
+  const entries = await readdir(path, { withFileTypes: true }).catch(() => []);
+  return entries.filter((entry) => entry.isDirectory() && isName(entry.name)).map(({ name }) => name);
+}

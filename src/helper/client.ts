@@ -1,0 +1,114 @@
+/** The agent's connection to the root helper. */
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { reason } from "#/lib/errors.ts";
+import { type Answer, HelperError, Lines, type StartRequest } from "./protocol.ts";
+
+/** A command that the helper has started. */
+export interface HelpedStart {
+  readonly pid: number;
+  /** Resolves when it is about to become the command: with the reason when it failed, else with "". */
+  readonly inside: Promise<string>;
+  /** Rejects with a HelperError when the helper ends before it. */
+  readonly ended: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
+}
+
+interface Pending {
+  readonly started: PromiseWithResolvers<number>;
+  readonly inside: PromiseWithResolvers<string>;
+  readonly ended: PromiseWithResolvers<{ code: number | null; signal: NodeJS.Signals | null }>;
+}
+
+/** Connects when it is needed first, and again after the helper has ended: systemd starts it anew. */
+export class Helper implements AsyncDisposable {
+  readonly #path: string;
+  readonly #pending = new Map<number, Pending>();
+  #connection: Promise<Socket> | undefined;
+  #lastId = 0;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Connects ahead of the first build. @throws HelperError AWAY */
+  async connect(): Promise<void> {
+    this.#connection ??= this.#open();
+    await this.#connection;
+  }
+
+  /** @throws HelperError AWAY, or REFUSED with the helper's reason */
+  async start(request: Omit<StartRequest, "id" | "agent">): Promise<HelpedStart> {
+    this.#connection ??= this.#open();
+    const socket = await this.#connection;
+    this.#lastId += 1;
+    const id = this.#lastId;
+    const pending: Pending = {
+      started: Promise.withResolvers(),
+      inside: Promise.withResolvers(),
+      ended: Promise.withResolvers(),
+    };
+    // Each is awaited by the caller, in turn.
+    for (const { promise } of Object.values(pending)) void promise.catch(() => {});
+    this.#pending.set(id, pending);
+    socket.write(`${JSON.stringify({ id, agent: process.pid, ...request })}\n`);
+    const pid = await pending.started.promise.catch((error: unknown) => {
+      this.#pending.delete(id);
+      throw error;
+    });
+    return { pid, inside: pending.inside.promise, ended: pending.ended.promise };
+  }
+
+  async #open(): Promise<Socket> {
+    const socket = connect(this.#path);
+    try {
+      await once(socket, "connect");
+    } catch (error) {
+      this.#connection = undefined;
+      const advice = "systemctl start labgear-helper.socket labgear-debug.socket";
+      throw new HelperError(
+        "AWAY",
+        `the helper that starts builds can't be reached (${reason(error)}): ${advice}`,
+      );
+    }
+    void this.#read(socket);
+    return socket;
+  }
+
+  async #read(socket: Socket): Promise<void> {
+    const lines = new Lines();
+    try {
+      for await (const chunk of socket.setEncoding("utf8")) {
+        for (const line of lines.push(chunk)) this.#take(JSON.parse(line) as Answer);
+      }
+    } catch {
+      // It is over, however it ended.
+    }
+    this.#connection = undefined;
+    const gone = new HelperError("AWAY", "the helper that starts builds has ended");
+    for (const { started, inside, ended } of this.#pending.values()) {
+      started.reject(gone);
+      inside.reject(gone);
+      ended.reject(gone);
+    }
+    this.#pending.clear();
+  }
+
+  #take(answer: Answer): void {
+    const pending = this.#pending.get(answer.id);
+    if (!pending) return;
+    if (answer.state === "started") pending.started.resolve(answer.pid);
+    else if (answer.state === "inside") pending.inside.resolve("");
+    else if (answer.state === "failed") {
+      pending.started.reject(new HelperError("REFUSED", answer.why));
+      pending.inside.resolve(answer.why);
+    } else {
+      pending.ended.resolve(answer);
+      this.#pending.delete(answer.id);
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const socket = await this.#connection?.catch(() => undefined);
+    socket?.destroy();
+  }
+}

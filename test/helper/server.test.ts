@@ -1,0 +1,109 @@
+/** What the root helper refuses before it does anything. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { Lines, parseStart } from "#/helper/protocol.ts";
+import { serve } from "#/helper/server.ts";
+
+const fine = {
+  ...{ id: 1, agent: process.pid, output: 1, user: "nobody", group: "/sys/fs/cgroup/x", folder: "/" },
+  ...{
+    scratch: "/var/lib/labgear/scratch/a.1",
+    network: "full",
+    devices: [],
+    argv: ["true"],
+    env: { A: "b" },
+  },
+};
+
+test("a request has one form", () => {
+  assert.deepEqual(parseStart(JSON.stringify(fine)), fine);
+  assert.deepEqual(
+    parseStart(JSON.stringify({ ...fine, network: { only: ["10.0.0.0/8", "::1"] } })).network,
+    {
+      only: ["10.0.0.0/8", "::1"],
+    },
+  );
+  const wrong: object[] = [
+    { id: "1" },
+    { agent: -1 },
+    { output: 1.5 },
+    { user: 0 },
+    { group: "a\0b" },
+    { scratch: undefined },
+    { argv: [] },
+    { argv: [1] },
+    { argv: Array.from({ length: 2000 }, () => "x") },
+    { env: [] },
+    { env: { "A=B": "c" } },
+    { env: { "A;id": "c" } },
+    { env: { A: "\0" } },
+    { network: "lab" },
+    { network: { only: ["10.0.0.0/33"] } },
+    { network: { only: ["; id"] } },
+    { network: { only: Array.from({ length: 65 }, () => "::1") } },
+    { devices: "some" },
+    ...["../etc", "a/../b", "/ttyS0", "a b", "$(id)", "-R", "", "a//b", "a/"].map((node) => ({
+      devices: [node],
+    })),
+    { more: 1 },
+  ];
+  for (const change of wrong)
+    assert.throws(
+      () => parseStart(JSON.stringify({ ...fine, ...change })),
+      /another form/,
+      JSON.stringify(change),
+    );
+  for (const text of ["", "null", "[]", "1", "{", '"x"'])
+    assert.throws(() => parseStart(text), /no JSON object/);
+});
+
+test("lines come whole, however they are cut, and none is without an end", () => {
+  const lines = new Lines();
+  const pieces = ["a", "bc\nde", "", "\n", "\nf"];
+  assert.deepEqual(
+    pieces.flatMap((piece) => lines.push(piece)),
+    ["abc", "de", ""],
+  );
+  const piece = "x".repeat(1024 * 1024);
+  assert.throws(() => {
+    for (let count = 0; count < 10; count++) lines.push(piece);
+  }, /too long/);
+});
+
+test("only users for builds, and only in a build's control group; anything else ends the connection", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "labgear-helper-"));
+  const accounts = [{ name: "nobody", uid: 65_534, gid: 65_534, home: "/nonexistent" }];
+  const agent = { uid: process.getuid?.() ?? 0 };
+  const server = createServer(
+    (socket) => void serve(socket, { stateDir: "/var/lib/labgear", agent, accounts }),
+  );
+  server.listen(join(folder, "socket"));
+  await once(server, "listening");
+  const ask = async (...requests: unknown[]) => {
+    const socket = connect(join(folder, "socket"));
+    const lines = new Lines();
+    const answers: unknown[] = [];
+    for (const request of requests)
+      socket.write(`${typeof request === "string" ? request : JSON.stringify(request)}\n`);
+    for await (const chunk of socket.setEncoding("utf8")) {
+      answers.push(...lines.push(chunk).map((line) => JSON.parse(line).why));
+      if (answers.length === requests.length) break;
+    }
+    return answers;
+  };
+  try {
+    assert.match(String(await ask({ ...fine, user: "root" })), /root is no user for builds/);
+    for (const group of ["/sys/fs/cgroup", "/sys/fs/cgroup/x", "/etc", "/sys/fs/cgroup/../../etc"])
+      assert.match(String(await ask({ ...fine, group })), /is no control group of a build/, group);
+    assert.deepEqual(await ask("{}"), []);
+    assert.deepEqual(await ask("hello"), []);
+  } finally {
+    server.close();
+    rmSync(folder, { recursive: true });
+  }
+});

@@ -262,6 +262,22 @@ test("barebox: a command over several lines; one that isn't complete is refused"
   assert.deepEqual([odd.code, why], [2, ['not run: line 1 contains "\u00e9"']]);
 });
 
+test("barebox: a prompt that shows the folder changes with it", () => {
+  for (const piece of sizes) {
+    const board = new PlayedShell("barebox");
+    let folder = "/";
+    const [say, write] = [board.say.bind(board), board.write.bind(board)];
+    Object.assign(board.commands, { "cd /env/bin": { says: [], code: 0 }, ...commands });
+    board.write = (text) => {
+      write(text);
+      if (board.ran.includes("cd /env/bin")) folder = "/env/bin";
+    };
+    board.say = (now) => say(now).replaceAll("\x1b[0m:/ ", `\x1b[0m:${folder} `);
+    const { value, output } = run(board, "barebox", "quiet\ncd /env/bin\nkernel uptime\ncheck two", piece);
+    assert.deepEqual([value.code, output], [22, "Uptime: 3 ms\r\nbad\r\n"], `${piece}`);
+  }
+});
+
 test("a prompt of the board's own, as text or as a pattern", () => {
   for (const [prompt, own] of [
     ["mydev> ", "mydev>"],

@@ -24,6 +24,9 @@ const wakeIntervalMs = 300;
 const promptSilenceMs = 60;
 /** After this much silence without a prompt, that may have been damaged. */
 const firstProbeMs = 2000;
+/** Of a prompt, what stays the same, and how long it may be. */
+const stemLength = 3;
+const maxPromptLength = 120;
 /** More of them than can come back. */
 const probes = "        ";
 /** More than a half-typed line can have gained by doubled characters. */
@@ -220,7 +223,7 @@ export class PromptShellConsole implements Console {
    */
   *#follow(end: number): Dialogue<RunResult | "open"> {
     const board = this.#board;
-    const prompt = this.#prompt;
+    let prompt = this.#prompt;
     const { continuation, ask } = this.#dialect;
     let complete = true;
     let isFirst = true;
@@ -235,18 +238,27 @@ export class PromptShellConsole implements Console {
       const isOpening = isFirst && continuation?.startsWith(board.buffer) === true;
       const isProbed = probedAt !== undefined;
       const isLost = isProbed && /^ +$/.test(board.buffer);
-      const held = isLost ? board.buffer.length : board.startOf(isProbed ? prompt + probes : prompt);
+      const line = board.buffer.slice(board.buffer.lastIndexOf("\n") + 1);
+      // A prompt may show the folder, which a command changes.
+      const isLike = line.startsWith(prompt.slice(0, stemLength)) && line.length < maxPromptLength;
+      const begun = Math.max(board.startOf(isProbed ? prompt + probes : prompt), isLike ? line.length : 0);
+      const held = isLost ? board.buffer.length : begun;
       if (!isOpening && (yield* board.pass(held)) !== "") isFirst = false;
       this.#throwIfGone();
       if (board.now >= end) throw new RunTimeout("the command exceeded its timeout");
       const isPrompt = board.buffer === prompt;
-      const isProved = isLost || (isProbed && board.buffer.length > prompt.length);
-      if (yield* board.read(Math.min(isPrompt || isProved ? promptSilenceMs : 500, end - board.now))) {
+      const isProved = isLost || (isProbed && isSpaces(board.buffer, prompt));
+      const isChanged = !isProbed && !isPrompt && isLike && board.buffer === line && this.#isPrompt(line);
+      const isEnd = isPrompt || isProved || isChanged;
+      if (yield* board.read(Math.min(isEnd ? promptSilenceMs : 500, end - board.now))) {
         lastCame = board.now;
         continue;
       }
       const silentMs = board.now - Math.max(lastCame, probedAt ?? 0);
-      if (isProved) {
+      if (isChanged) {
+        prompt = line;
+        this.#prompt = line;
+      } else if (isProved) {
         if (isLost) yield { kind: "note", text: damagedPrompt };
         complete &&= !isLost;
         if ((yield* this.#type(ask, board.buffer)) === "typed") {
@@ -303,6 +315,11 @@ export class PromptShellConsole implements Console {
     if (this.#crash !== undefined) throw new BoardFailure("panic", `the board crashed: ${this.#crash}`);
     if (this.#hasBooted) throw new BoardFailure("rebooted", "the board rebooted in the middle of the script");
   }
+}
+
+/** Whether the text is the prompt with spaces behind it. */
+function isSpaces(text: string, prompt: string): boolean {
+  return text.startsWith(prompt) && /^ +$/.test(text.slice(prompt.length));
 }
 
 /** Removes escape sequences, and NUL. */

@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import { type Launch, submitBuild } from "#/cli/build/launch.ts";
 import { JobServer } from "#/gearman/server/server.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
-import { labgear } from "../support/agent.ts";
+import { labgear, TestAgent } from "../support/agent.ts";
 import { startWorker } from "../support/gearman.ts";
 import { lacks } from "../support/parts.ts";
 import { startGearmand, startPerlServer } from "../support/servers.ts";
@@ -72,6 +72,27 @@ test("its place over all functions of its workers, on the embedded server, and w
   running.child.kill("SIGTERM");
   assert.equal(await running.ended, 3, running.stderr);
   first.done();
+});
+
+test("why its nodes take nothing, by what their agents say", async () => {
+  await using server = await startEmbedded();
+  const yaml = `
+name: box7
+host: { classes: [lab1], executors: 1 }
+builds: { min-free: 1MiB }
+jobs: { here: { run: "true" } }
+`;
+  await using agent = await TestAgent.start({ yaml, ports: [server.port] });
+  await agent.logged((line) => line.msg.startsWith("registered") && "exchange" in line);
+  await agent.command("pause", "--reason", "a new disk");
+  const args = ["build", "here", "--node", "lab1", "--server", `127.0.0.1:${server.port}`];
+  await using running = Running.start(args);
+  await running.until(
+    "stderr",
+    /^waiting \(no other build waits there, number 1 in line\): box7 is paused \(a new disk\)$/m,
+  );
+  await agent.command("resume");
+  assert.equal(await running.ended, 0, running.stderr);
 });
 
 describe("--queue-timeout", () => {

@@ -49,9 +49,9 @@ function stateOf(agent: Agent, node: Node): Pick<NodeInfo, "state" | "cause" | "
   return { state: isFree ? "free" : "busy" };
 }
 
-function jobInfo({ name, nodes, trust, checkout, timeoutMs, inputs }: JobConfig): JobInfo {
+function jobInfo({ name, nodes, trust, checkout, debug, timeoutMs, inputs }: JobConfig): JobInfo {
   return {
-    ...{ name, trust, checkout, debug: false, timeoutSeconds: Math.round(timeoutMs / 1000) },
+    ...{ name, trust, checkout, debug, timeoutSeconds: Math.round(timeoutMs / 1000) },
     ...(nodes && { nodes }),
     inputs: inputs.map((input) => ({
       ...{ name: input.name, max: input.maxBytes, optional: input.optional },

@@ -1,7 +1,7 @@
 /** Files in, results out: what a client sends with a build, and what it gets of it, through real job servers. */
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { readdir, readFile, stat } from "node:fs/promises";
+import { mkdir, readdir, readFile, stat, symlink } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { parseArtifacts } from "#/exchange/fetch.ts";
@@ -21,8 +21,9 @@ import {
   submitWith,
   wantsOf,
 } from "../support/exchange.ts";
+import { lacksMount, smallDisk } from "../support/folders.ts";
 import { lacks } from "../support/parts.ts";
-import { startGearmand } from "../support/servers.ts";
+import { startGearmand, temporaryFolder } from "../support/servers.ts";
 
 const yaml = `
 name: box7
@@ -295,3 +296,34 @@ test("nor does one that drips, for no longer than max-time", async () => {
   assert.match(String(last.reason), /longer than 2s/);
   assert.deepEqual((await kept(lab.agent)).rest, []);
 });
+
+test("a disk that fills: no result, nothing is left, and the box goes on", {
+  skip: lacksMount(),
+}, async () => {
+  await using resources = new AsyncDisposableStack();
+  const jobServer = resources.use(new JobServer({ software: "test" }));
+  const { port } = await jobServer.listen({ host: "127.0.0.1", port: 0 });
+  const disk = resources.use(smallDisk(4096));
+  const { path: folder } = resources.use(await temporaryFolder());
+  await mkdir(join(disk.path, "state"));
+  await symlink(join(disk.path, "state"), join(folder, "state"));
+  const config = `builds: { min-free: 0 }\n${yaml}`;
+  const agent = resources.use(await TestAgent.start({ yaml: config, ports: [port], folder }));
+  const server = { host: "127.0.0.1", port };
+  const large = randomBytes(6 * maxPieceBytes);
+  const build = await submitWith(port, "build:other", [announce("app", large)]);
+  await build.dataPackets(2);
+  await assert.rejects(send(server, "box7", build, "app", large), isRefused("unavailable"));
+  const last = await lastOf(build);
+  assert.equal(last.result, undefined);
+  assert.match(String(last.reason), /no space|full/i);
+  assert.deepEqual(await kept(agent), { kept: [], rest: [] });
+  const small = await submitWith(port, "build:other", [announce("app", bytesOf(100))]);
+  await small.dataPackets(2);
+  await send(server, "box7", small, "app", bytesOf(100));
+  assert.equal((await lastOf(small)).result, "SUCCESS");
+});
+
+function bytesOf(length: number): Buffer {
+  return Buffer.alloc(length, "x");
+}

@@ -75,7 +75,7 @@ test("a line that is cut at twenty places, before the job server and behind it, 
   assert.equal(before.done.cuts, 10);
   assert.ok(behind.done.cuts > 0);
   const last = object((await build.ended).filter(({ type }) => type === "data").at(-1));
-  assert.equal(last.result, "SUCCESS");
+  assert.equal(last.result, "SUCCESS", `${last.reason}`);
   const artifact = await fetchAll(
     { host: "127.0.0.1", port: gearmand.port },
     "box7",

@@ -1,4 +1,5 @@
 /** Follows a submitted build to its end and shows it; Ctrl-C stops the build. */
+import { ExchangeError } from "#/exchange/errors.ts";
 import { isObject, type JsonObject } from "#/exchange/message.ts";
 import type { JobEvent } from "#/gearman/client/client.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
@@ -67,7 +68,7 @@ export async function followBuild(events: AsyncIterable<JobEvent>, options: Foll
     for await (const event of until(events, follower.cancelled)) await follower.take(event);
     return await follower.end();
   } catch (cause) {
-    if (!(cause instanceof GearmanError)) throw cause;
+    if (!(cause instanceof GearmanError || cause instanceof ExchangeError)) throw cause;
     const text = `${cause.message}; the build may still be running`;
     throw new CommandError("noServer", text, { cause });
   }

@@ -2,12 +2,12 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { fetchFunction, parseExchangeFunction } from "#/exchange/functions.ts";
-import { isObject, type JsonObject } from "#/exchange/message.ts";
+import { isObject, type JsonObject, parseObject } from "#/exchange/message.ts";
 import type { JobEvent, Submission } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
 import { askServers } from "../registered.ts";
-import type { BuildResults } from "../transfer/results.ts";
+import { type BuildResults, maxTextBytes } from "../transfer/results.ts";
 import type { ShownConsole } from "./console.ts";
 
 export interface ResumeOptions {
@@ -38,7 +38,7 @@ const pollIntervalMs = 1000;
  *        ▲                     │  ▲                                  │
  *        └──no agent knows it──┘  └────────────line lost─────────────┘
  *
- * @throws GearmanError when it doesn't come back in time, or no agent answers fetch:
+ * @throws GearmanError, ExchangeError when it doesn't come back in time
  */
 export async function* steadyEvents(first: Submission, options: ResumeOptions): AsyncGenerator<JobEvent> {
   let source: AsyncIterable<JobEvent> = first;
@@ -46,14 +46,17 @@ export async function* steadyEvents(first: Submission, options: ResumeOptions): 
     try {
       return yield* source;
     } catch (error) {
-      if (!(error instanceof GearmanError)) throw error;
+      if (!isPassing(error)) throw error;
       if (options.hasLeft()) return;
       source = await comeBack(error, options);
     }
   }
 }
 
-async function comeBack(lost: GearmanError, options: ResumeOptions): Promise<AsyncIterable<JobEvent>> {
+async function comeBack(
+  lost: GearmanError | ExchangeError,
+  options: ResumeOptions,
+): Promise<AsyncIterable<JobEvent>> {
   const { say, lostTimeoutMs } = options;
   say(`${lost.message}; trying to come back`);
   const giveUpAt = performance.now() + lostTimeoutMs;
@@ -64,11 +67,16 @@ async function comeBack(lost: GearmanError, options: ResumeOptions): Promise<Asy
       say(found ? "the line is back, and the build is there" : "the line is back; the build is queued again");
       return found ? askForEvents(found, options) : await options.resubmit();
     } catch (error) {
-      const passes = error instanceof GearmanError || error instanceof ExchangeError;
-      if (!passes || performance.now() > giveUpAt) throw passes ? lost : error;
+      if (!isPassing(error)) throw error;
+      if (performance.now() > giveUpAt) throw lost;
       await delay(retryIntervalMs);
     }
   }
+}
+
+/** Whether another try may be better. */
+function isPassing(error: unknown): error is GearmanError | ExchangeError {
+  return error instanceof GearmanError || error instanceof ExchangeError;
 }
 
 /**
@@ -101,16 +109,10 @@ async function* askForEvents(results: BuildResults, { console }: ResumeOptions):
   for (;;) {
     const { bytes, end } = await results.piece("console", console.offset);
     console.takeBytes(bytes);
-    const record = end ? readRecord(await results.text("record")) : undefined;
+    const record = end ? parseObject(await results.text("record"), maxTextBytes) : undefined;
     if (record?.ended !== undefined) return yield lastData(record);
     if (bytes.length === 0) await delay(pollIntervalMs);
   }
-}
-
-function readRecord(bytes: Buffer): JsonObject {
-  const record: unknown = JSON.parse(bytes.toString());
-  if (isObject(record)) return record;
-  throw new ExchangeError("malformed", "the build's record is no JSON object");
 }
 
 /** As the agent sends it at the end: see ResultMessage. */

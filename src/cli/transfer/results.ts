@@ -24,7 +24,7 @@ const maxTries = 5;
 const retryIntervalMs = 1000;
 
 /** Of what is read into memory: records and lists. */
-const maxTextBytes = 32 * 1024 * 1024;
+export const maxTextBytes = 32 * 1024 * 1024;
 
 export interface BuildResultsOptions {
   readonly calls: ManagerCalls;

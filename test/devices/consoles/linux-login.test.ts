@@ -452,6 +452,7 @@ for (const [asked, way] of [
   ["some text\r\n--More--", "q"],
   ["lines 1-23/80", "q"],
   ["words\r\n(END)", "q"],
+  ["(q)  Quit and do nothing.\r\n--- Type one of the keys in parentheses --- ", "q"],
   ["words\r\n:", "q"],
   ["[sudo] password for ci: ", "\x03"],
   ["Enter passphrase for key '/root/.ssh/id_ed25519': ", "\x03"],

@@ -12,6 +12,7 @@ import { lacks, part } from "../../support/parts.ts";
 import { seeded } from "../../support/random.ts";
 import { scale } from "../../support/scale.ts";
 import { temporaryFolder } from "../../support/servers.ts";
+import { lacksMachine } from "../../targets/machine.ts";
 import { conversation, newToken, seededToken } from "./conversation.ts";
 import { type ShellLineOptions, startShellLine } from "./shell-line.ts";
 
@@ -176,6 +177,22 @@ for (const encoder of ["od", "hexdump", "xxd", "uuencode"]) {
     assert.deepEqual([output, code], [`${numbers}a\0\xff\x80 b`, 3]);
   });
 }
+
+test("a board on which nothing can be written is a mismatch", { skip: skip || lacksMachine() }, async () => {
+  await using folder = await temporaryFolder();
+  writeFileSync(
+    `${folder.path}/start`,
+    `for folder in /dev/shm /run /var/tmp;do mount -t tmpfs -o ro none $folder;done
+mount --bind /tmp /tmp;mount -o remount,bind,ro /tmp;export HOME=/proc;exec dash -i`,
+  );
+  const user = process.getuid?.() === 0 ? "" : "--user --map-root-user";
+  await using line = startShellLine(`unshare ${user} --mount sh ${folder.path}/start`);
+  const console = new LinuxConsole({ token: newToken });
+  await assert.rejects(runDialogue(console.enter(60_000), line, { signal: AbortSignal.timeout(60_000) }), {
+    reason: "mismatch",
+    message: /can write to none of/,
+  });
+});
 
 for (const [missing, pattern] of [
   [["base64"], /lacks base64 or od or hexdump or xxd or uuencode/],

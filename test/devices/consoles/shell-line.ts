@@ -26,6 +26,8 @@ export interface ShellLineOptions {
   /** Bytes a second each way; default: as fast as it goes. */
   readonly rate?: number;
   readonly cwd?: string;
+  /** The shell sees a file system that can't be written, but for /dev/shm. */
+  readonly readOnly?: boolean;
 }
 
 export interface ShellLine extends ConsoleLine, AsyncDisposable {
@@ -41,9 +43,24 @@ export interface ShellLine extends ConsoleLine, AsyncDisposable {
   readonly last: string;
 }
 
+/** A mount name space whose root and temporary folders are read-only; runs the rest of its arguments there. */
+const readOnlyRoot = [
+  "unshare",
+  ...(process.getuid?.() === 0 ? [] : ["--user", "--map-root-user"]),
+  "--mount",
+  "sh",
+  "-c",
+  `mount -t tmpfs none /dev/shm && mount -o bind,ro / / 2>/dev/null || mount -o remount,bind,ro /
+for folder in /tmp /run /var/tmp;do mount --bind $folder $folder && mount -o remount,bind,ro $folder || exit 1;done
+exec "$@"`,
+  "sh",
+];
+
 /** @param command the program and its arguments, as socat's EXEC takes them */
 export function startShellLine(command: string, options: ShellLineOptions = {}): ShellLine {
-  const child = spawn(part("socat"), ["-", `EXEC:${command},pty,setsid,ctty,stderr`], {
+  const socat = [part("socat"), "-", `EXEC:${command},pty,setsid,ctty,stderr`];
+  const [program = "", ...args] = options.readOnly ? [...readOnlyRoot, ...socat] : socat;
+  const child = spawn(program, args, {
     env: { ...partsEnv, PS1: "$ ", HISTFILE: "", ...options.env },
     // What a board leaves running would hold our standard error, and whoever reads that would wait for its end.
     stdio: ["pipe", "pipe", "ignore"],

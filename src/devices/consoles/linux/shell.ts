@@ -77,8 +77,9 @@ export function* prepare(shell: Shell, timeoutMs: number): Dialogue<Prepared> {
     // A damaged line does something else, so these are repeated until the result is right.
     yield* command(
       shell,
-      // The folder belongs to the terminal, so later consoles find the program there.
-      "for d in /tmp /dev/shm /run /var/tmp ~;do T=$d/.lg-$(tty|tr -dc a-zA-Z0-9);mkdir -m 700 -p $T;[ -O $T ]&&:>$T/w&&break;done 2>&-",
+      // The folder belongs to the terminal, so later consoles find the program there. `true`, because a failed redirection of `:` ends the
+      // whole line in dash.
+      "for d in /tmp /dev/shm /run /var/tmp ~;do T=$d/.lg-$(tty|tr -dc a-zA-Z0-9);mkdir -m 700 -p $T;[ -O $T ]&&true>$T/w&&break;T=/;done 2>&-",
       end,
     );
     yield* command(
@@ -243,6 +244,11 @@ function* inspect(shell: Shell, end: number): Dialogue<Inspection | undefined> {
         "mismatch",
         `the board has none of the programs ${checksumPrograms.join(", ")}: install one`,
       );
+    }
+    if (folder === "/") {
+      const message =
+        "labgear can write to none of /tmp, /dev/shm, /run, /var/tmp and the user's home on the board";
+      throw new BoardFailure("mismatch", message);
     }
     const missing = lacking.split(",").slice(1);
     // A damaged line may have asked for others.

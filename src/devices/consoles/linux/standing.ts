@@ -3,7 +3,9 @@ import { shown } from "#/lib/text.ts";
 import { BoardFailure } from "../../errors.ts";
 import { lastLine } from "./prompts.ts";
 
-const pager = /--More--|^\(END\)$|^lines \d+-\d+|^Manual page .* line \d+|^:$/;
+/** And zsh's menu for a user without a configuration, which `q` leaves as it is, too. */
+const pager =
+  /--More--|^--- Type one of the keys in parentheses ---$|^\(END\)$|^lines \d+-\d+|^Manual page .* line \d+|^:$/;
 /** A command of a shell asks, so an interrupt leads back to the shell. */
 const commandPassword = /^\[sudo\] |\bpassphrase\b.*: *$|'s password: *$/i;
 /** Enter would choose what is marked, or say yes. */

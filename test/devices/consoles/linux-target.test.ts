@@ -14,6 +14,8 @@ import { conversation, newToken, sinkOf, sourceOf } from "./conversation.ts";
 import { TtyLine } from "./tty-line.ts";
 
 const skip = lacksEmulator("qemuArm64", "linuxArm64", "busyboxArm64");
+/** A busy machine starts the board several times slower. */
+const timeout = 600_000;
 const baud = 11_520;
 
 async function board(options: LinuxOptions = {}) {
@@ -26,7 +28,7 @@ async function board(options: LinuxOptions = {}) {
     line,
     talk,
     console,
-    async run(script: string, timeout = 60_000) {
+    async run(script: string, timeout = 300_000) {
       const { code, complete } = await talk.hold(console.run(script, { timeoutMs: timeout }));
       return { code, complete, output: talk.output.toString("latin1") };
     },
@@ -39,10 +41,11 @@ async function board(options: LinuxOptions = {}) {
 
 test("a real Linux: login, exact output between kernel messages at full speed, interrupt, panic", {
   skip,
+  timeout,
 }, async () => {
   await using b = await board();
   b.target.broker.throttle(baud);
-  await b.talk.hold(b.console.enter(60_000));
+  await b.talk.hold(b.console.enter(300_000));
   assert.deepEqual(await b.run("tty; printf 'a\\0\\377\\r\\n'; exit 3"), {
     code: 3,
     complete: true,
@@ -78,18 +81,22 @@ test("a real Linux: login, exact output between kernel messages at full speed, i
 
 test("a real Linux: `reboot` in a script is told from its end, and the board can be entered again", {
   skip,
+  timeout,
 }, async () => {
   await using b = await board();
-  await b.talk.hold(b.console.enter(60_000));
+  await b.talk.hold(b.console.enter(300_000));
   await assert.rejects(b.run("echo before; sleep 1; reboot; sleep 60"), { reason: "rebooted" });
   assert.equal(b.talk.output.toString(), "before\n");
-  await b.talk.hold(b.console.enter(60_000));
+  await b.talk.hold(b.console.enter(300_000));
   assert.deepEqual(await b.run("echo after"), { code: 0, complete: true, output: "after\n" });
 });
 
-test("a real Linux: a file at 115,200 baud, and again with the line cut half-way", { skip }, async () => {
+test("a real Linux: a file at 115,200 baud, and again with the line cut half-way", {
+  skip,
+  timeout,
+}, async () => {
   await using b = await board();
-  await b.talk.hold(b.console.enter(60_000));
+  await b.talk.hold(b.console.enter(300_000));
   b.target.broker.throttle(baud);
   const size = scale(50_000, 1_000_000);
   const wire = ((size * 4) / 3 / baud) * 1000;

@@ -38,8 +38,9 @@ const reviveTimeoutMs = 90_000;
 /** For starting and ending our program. */
 const startTimeoutMs = 30_000;
 const closeTimeoutMs = 2000;
-/** For the prompt of a shell that was left at it. */
-const knownPromptTimeoutMs = 1000;
+/** For the prompt of a shell that stands at it, and of one that may. */
+const knownPromptTimeoutMs = 5000;
+const likelyPromptTimeoutMs = 1000;
 /** For reading what the board printed before. */
 const backlogTimeoutMs = 500;
 const defaultBootSilenceMs = 15_000;
@@ -73,7 +74,9 @@ export class LinuxConsole implements Console {
     if (this.#session && !isBooting && (yield* this.#session.alive(1000))) yield* this.#close(this.#session);
     // On a console that other programs print to, the prompt is out of sight.
     const mayBeAtPrompt = isAtPrompt || (!isBooting && /\n\s*$/.test(text));
-    if (!mayBeAtPrompt || !(yield* this.#returnToShell())) yield* this.#toPrompt(end, { text, isBooting });
+    const promptTimeoutMs = isAtPrompt ? knownPromptTimeoutMs : likelyPromptTimeoutMs;
+    if (!mayBeAtPrompt || !(yield* this.#returnToShell(promptTimeoutMs)))
+      yield* this.#toPrompt(end, { text, isBooting });
     board.boot.forget();
   }
 
@@ -86,7 +89,7 @@ export class LinuxConsole implements Console {
    * To the shell that the last dialogue left at our prompt, which no other shell prints. Its program is checked when it starts.
    * @returns false if the shell isn't there
    */
-  *#returnToShell(): Dialogue<boolean> {
+  *#returnToShell(timeoutMs: number): Dialogue<boolean> {
     const { shell } = this.#known;
     if (!shell) return false;
     this.#known.shell = undefined;
@@ -95,7 +98,7 @@ export class LinuxConsole implements Console {
     const prompt = promptOf(shell);
     // Somebody may have changed the terminal's settings.
     yield* board.send(`\x15${setTerminalLine}`);
-    const answer = yield* board.readUntil((output) => output.includes(prompt), knownPromptTimeoutMs);
+    const answer = yield* board.readUntil((output) => output.includes(prompt), timeoutMs);
     if (!answer.includes(prompt) || board.boot.lines.size > 0) return false;
     this.#shell = { ...this.#shell, id: shell.id };
     this.#known.shell = shell;

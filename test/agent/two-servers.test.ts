@@ -37,7 +37,10 @@ test("builds come from both, and never more at once than there are executors", {
     assert.equal(registered.get("stop:box7")?.workers, 1);
   }
   const ports = Array.from({ length: 6 }, () => [one.port, two.port]).flat();
+  // Both servers have all of theirs before the first is taken.
+  assert.equal((await agent.command("pause")).exitCode, 0);
   const builds = await Promise.all(ports.map((port) => run(port, "counted")));
+  assert.equal((await agent.command("resume")).exitCode, 0);
   const ends = await Promise.all(builds.map(async (build) => object((await build.ended).at(-1))));
   assert.deepEqual(new Set(ends.map(({ result }) => result)), new Set(["SUCCESS"]));
   assert.equal(new Set(ends.map(({ number }) => number)).size, ports.length, "each has a number of its own");
@@ -48,7 +51,7 @@ test("builds come from both, and never more at once than there are executors", {
     running += line === "start" ? 1 : -1;
     most = Math.max(most, running);
   }
-  assert.equal(most, 2);
+  assert.ok(most <= 2, `${most} at once`);
   const records = await Promise.all(ends.map(({ number }) => agent.record("counted", Number(number))));
   // No server's builds wait until the other has none left.
   const order = records.toSorted((a, b) => Number(a.number) - Number(b.number)).map(({ server }) => server);

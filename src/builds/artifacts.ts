@@ -8,7 +8,7 @@ import { BuildError } from "./errors.ts";
 import { makeFolders, openInside } from "./workspace/files.ts";
 import { findFiles, quote, Warnings, walk } from "./workspace/find.ts";
 import { type BuildPeriod, OldFiles } from "./workspace/period.ts";
-import { removeTree } from "./workspace/remove.ts";
+import { inside, openBelow, removeTree } from "./workspace/remove.ts";
 
 export interface Artifact {
   /** Relative, with "/" between names for which isName() holds. */
@@ -181,8 +181,9 @@ async function copy(
   path: string,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
-  const names = path.split("/");
-  const target = join(await makeFolders(into, names.slice(0, -1)), names.at(-1) ?? "");
+  const names = path.split("/").map((name) => Buffer.from(name));
+  await using folder = await openBelow(into, names.slice(0, -1), { make: true });
+  const target = inside(folder, names.at(-1) ?? Buffer.alloc(0));
   // The job may have put a link there, and we would write through it.
   await removeTree(target);
   try {
@@ -196,7 +197,7 @@ async function copy(
 }
 
 /** Makes a copy that shares the file's blocks. @returns false where the file system can't */
-async function clone(file: FileHandle, target: string): Promise<boolean> {
+async function clone(file: FileHandle, target: Buffer): Promise<boolean> {
   // By descriptor: this is the file that was checked.
   const from = `/proc/self/fd/${file.fd}`;
   const how = constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE;
@@ -211,7 +212,7 @@ async function clone(file: FileHandle, target: string): Promise<boolean> {
 /** @returns false when the signal ended it */
 async function copyBytes(
   file: FileHandle,
-  target: string,
+  target: Buffer,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
   await using copied = await open(target, "wx", 0o644);
@@ -245,7 +246,7 @@ async function inventory(
     if (typeof file === "string" || over) {
       const why = over ? "there are too many artifacts, or they are too large" : file;
       warnings.add(`the artifact ${quote(path)} is removed: ${why}`);
-      const left = await removeTree(Buffer.concat([Buffer.from(`${into}/`), name])).catch(reason);
+      const left = await removeBelow(into, name).catch(reason);
       if (left) warnings.add(`the artifact ${quote(path)} can't be removed: ${left}`);
       continue;
     }
@@ -260,6 +261,18 @@ async function inventory(
     bytes += size;
   }
   return files.sort((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+/** @param path its names are bytes */
+async function removeBelow(into: string, path: Buffer): Promise<void> {
+  const names: Buffer[] = [];
+  let start = 0;
+  for (let at = path.indexOf("/"); at >= 0; at = path.indexOf("/", start)) {
+    names.push(path.subarray(start, at));
+    start = at + 1;
+  }
+  await using folder = await openBelow(into, names);
+  await removeTree(inside(folder, path.subarray(start)));
 }
 
 /** Reads the file up to its size, even if something still appends to it. @returns undefined: the signal ended it */

@@ -1,7 +1,8 @@
 /** Safe access to the files below a folder in which a job could have left anything. */
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
-import { chmod, type FileHandle, lstat, mkdir, open, readlink, realpath, unlink } from "node:fs/promises";
+import { type FileHandle, lstat, open, readlink, realpath } from "node:fs/promises";
 import { dirname, isAbsolute, join, relative, sep } from "node:path";
+import { openBelow } from "./remove.ts";
 
 /** Whether a name is one part of a path and can be printed on one line. */
 export function isName(name: string): boolean {
@@ -73,35 +74,14 @@ function isInside(base: string, path: string): boolean {
  * @returns the last folder's real path
  */
 export async function makeFolders(base: string, parts: readonly string[]): Promise<string> {
-  let path = base;
-  for (const part of parts) {
-    path = join(path, part);
-    await makeFolder(path);
-  }
+  const path = join(base, ...parts);
+  await using _ = await openBelow(
+    base,
+    parts.map((part) => Buffer.from(part)),
+    { make: true },
+  );
   if ((await realpath(path)) !== path) throw new Error(`${path} was replaced by a link while it was made`);
   return path;
-}
-
-async function makeFolder(path: string, tries = 3): Promise<void> {
-  const there = await lstat(path).catch(ignoreMissing);
-  if (there?.isDirectory()) {
-    // A job may have taken away its own access, and ours with it.
-    if ((there.mode & 0o700) !== 0o700) await chmod(path, (there.mode & 0o777) | 0o700);
-    return;
-  }
-  try {
-    if (there) await unlink(path);
-    await mkdir(path, { mode: 0o755 });
-  } catch (error) {
-    // Another executor's build created it first: the upper folders are shared.
-    const isRace = ["EEXIST", "ENOENT"].includes((error as NodeJS.ErrnoException).code ?? "");
-    if (!isRace || tries <= 1) throw error;
-    await makeFolder(path, tries - 1);
-  }
-}
-
-function ignoreMissing(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== "ENOENT") throw error;
 }
 
 /** A file of the workspace that goes to a board: pieces of it are read in any order. */

@@ -8,6 +8,7 @@ import {
   chmod,
   type FileHandle,
   lstat,
+  mkdir,
   open,
   opendir,
   readFile,
@@ -142,6 +143,34 @@ async function openFolder(path: Buffer): Promise<FileHandle> {
   }
 }
 
+/**
+ * Opens a folder below another one, each step by the descriptor of the one above, so that nobody can lead it elsewhere meanwhile.
+ * @param base in a folder that no job can write
+ * @param make makes what is missing, in place of whatever else is there
+ * @throws the file system's error
+ */
+export async function openBelow(
+  base: string,
+  names: readonly Buffer[],
+  { make = false } = {},
+): Promise<FileHandle> {
+  let folder = await openFolder(Buffer.from(base));
+  for (const name of names) {
+    await using above = folder;
+    const path = inside(above, name);
+    folder = await openFolder(path).catch(async (error: NodeJS.ErrnoException) => {
+      if (!make || !["ENOENT", "ENOTDIR", "ELOOP"].includes(error.code ?? "")) throw error;
+      await unlink(path).catch(ignoreMissing);
+      // Another executor's build may have made it first.
+      await mkdir(path, { mode: 0o755 }).catch((failure: NodeJS.ErrnoException) => {
+        if (failure.code !== "EEXIST") throw failure;
+      });
+      return await openFolder(path);
+    });
+  }
+  return folder;
+}
+
 /** Which mount a folder is on: a bind mount from the same disk has the same device (proc_pid_fdinfo(5)). */
 async function mountOf(folder: FileHandle): Promise<string> {
   const info = await readFile(`/proc/self/fdinfo/${folder.fd}`, "latin1");
@@ -149,7 +178,7 @@ async function mountOf(folder: FileHandle): Promise<string> {
 }
 
 /** The path of something in an open folder: the kernel goes from the descriptor (proc_pid_fd(5)). */
-function inside(folder: FileHandle, name: Buffer): Buffer {
+export function inside(folder: FileHandle, name: Buffer): Buffer {
   return Buffer.concat([Buffer.from(`/proc/self/fd/${folder.fd}/`), name]);
 }
 

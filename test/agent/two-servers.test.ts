@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { TestAgent } from "../support/agent.ts";
 import { functions, gearman, object, submit } from "../support/clients.ts";
+import { makeGate, openGate, waitAtGate } from "../support/gate.ts";
 import { lacks } from "../support/parts.ts";
 import { startGearmand, temporaryFolder } from "../support/servers.ts";
 
@@ -16,6 +17,7 @@ name: box7
 host: { classes: [lab1], executors: 2 }
 jobs:
   counted: { run: "echo start >>${folder}/ledger; sleep 0.1; echo end >>${folder}/ledger" }
+  gate: { run: "${waitAtGate}" }
   wait: { run: "exec sleep 300", grace: 1s }
 `;
 
@@ -37,10 +39,12 @@ test("builds come from both, and never more at once than there are executors", {
     assert.equal(registered.get("stop:box7")?.workers, 1);
   }
   const ports = Array.from({ length: 6 }, () => [one.port, two.port]).flat();
-  // Both servers have all of theirs before the first is taken.
-  assert.equal((await agent.command("pause")).exitCode, 0);
+  // Both executors are busy until both servers have all of theirs.
+  await makeGate(agent.stateDir);
+  const gates = [await run(one.port, "gate"), await run(two.port, "gate")];
+  await Promise.all(gates.map(({ started }) => started));
   const builds = await Promise.all(ports.map((port) => run(port, "counted")));
-  assert.equal((await agent.command("resume")).exitCode, 0);
+  await using _ = await openGate(agent.stateDir);
   const ends = await Promise.all(builds.map(async (build) => object((await build.ended).at(-1))));
   assert.deepEqual(new Set(ends.map(({ result }) => result)), new Set(["SUCCESS"]));
   assert.equal(new Set(ends.map(({ number }) => number)).size, ports.length, "each has a number of its own");

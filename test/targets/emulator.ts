@@ -11,6 +11,8 @@ export interface EmulatorOptions extends TargetOptions {
   readonly emulator: "qemuArm" | "qemuArm64";
   /** QEMU's arguments, beyond those that all boards have. */
   readonly args: readonly string[];
+  /** The arguments of its serial line, whose other end is the character device c0; default: the machine's first one. */
+  readonly serial?: readonly string[];
   /** What is on the board at first, where something can be flashed, and the arguments that bring it there. */
   readonly image?: string;
   readonly imageArgs?: (image: string) => readonly string[];
@@ -43,12 +45,12 @@ class Emulator implements Board {
 
   async on(): Promise<void> {
     if (this.#qemu?.isRunning) return;
-    const { emulator, args, imageArgs } = this.#options;
+    const { emulator, args, serial = ["-serial", "chardev:c0"], imageArgs } = this.#options;
     const qemu = new Child(part(emulator), [
       ...["-L", part("qemuData"), "-nodefaults", "-nographic"],
       ...["-chardev", `socket,id=q0,path=${this.#qmp},server=on,wait=off`, "-mon", "chardev=q0,mode=control"],
       // QEMU calls us: its connection is there before its processor runs.
-      ...["-chardev", `socket,id=c0,path=${this.#broker.back}`, "-serial", "chardev:c0"],
+      ...["-chardev", `socket,id=c0,path=${this.#broker.back}`, ...serial],
       ...args,
       ...(this.#image === undefined ? [] : (imageArgs?.(this.#image) ?? [])),
     ]);

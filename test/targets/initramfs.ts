@@ -23,13 +23,14 @@ mkdir -p /dev/pts
 mount -t devpts devpts /dev/pts
 chmod 1777 /tmp
 hostname rack-board
+read tty </sys/class/tty/console/active
+echo "$tty::respawn:/sbin/getty -L 115200 $tty vt100" >>/etc/inittab
 exec /sbin/init
 `,
   ],
   "etc/inittab": [
     0o644,
-    `ttyAMA0::respawn:/sbin/getty -L 115200 ttyAMA0 vt100
-::ctrlaltdel:/sbin/reboot
+    `::ctrlaltdel:/sbin/reboot
 `,
   ],
   "etc/passwd": [

@@ -9,6 +9,11 @@ export abstract class CodedError<Code extends string> extends Error {
   }
 }
 
+/** Whether a system call has failed, such as one on a file; other errors of Node are bugs. */
+export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && "syscall" in error;
+}
+
 /** @returns the errno name of a failed system call, such as "ENOENT"; the message where there is none */
 export function reason(error: unknown): string {
   if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;

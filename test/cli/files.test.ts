@@ -1,7 +1,7 @@
 /** Files in and results out on the command line: lost lines, digests, names that lead elsewhere, a client that is gone. */
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -159,6 +159,27 @@ describe("files in, results out", { skip }, () => {
     const record = (await agent.record("wait", 1)) as { result: string; ending: { cause: string } };
     assert.deepEqual([record.result, record.ending.cause], ["ABORTED", "client-gone"]);
   });
+});
+
+test("a file that is gone when its build asks for it: the client says so, and follows the build", {
+  skip,
+}, async () => {
+  await using server = await startGearmand();
+  await using folder = await temporaryFolder();
+  await using box = await startWorker([server], ["build:here"]);
+  const file = join(folder.path, "app.bin");
+  await writeFile(file, "image");
+  const args = ["build", "here", "--file", `app=${file}`, "--server", `127.0.0.1:${server.port}`];
+  await using running = Running.start([...args, "--client-timeout", "0"]);
+  const job = await box.jobs.next();
+  await rm(file);
+  const facts = { name: "here", number: 1, manager: "box7", node_name: "box7", url: "http://box7" };
+  job.data(JSON.stringify({ ...facts, wants: [{ name: "app", offset: 0 }], time: Date.now() }));
+  await running.until("stderr", /^\[a file can't be sent: ENOENT: .*\]$/m);
+  job.complete('{"result":"FAILURE","reason":"the input app didn\'t arrive","cause":"input"}');
+  job.done();
+  assert.equal(await running.ended, 1);
+  assert.match(running.stderr, /^FAILURE after .*: the input app didn't arrive \(input\); here#1 [^\n]*\n$/m);
 });
 
 test("signs of life, signed by the build's key and by the agent's clock", { skip }, async () => {

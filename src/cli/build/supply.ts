@@ -3,6 +3,7 @@ import { ExchangeError } from "#/exchange/errors.ts";
 import { parseWants, type WantedInput } from "#/exchange/inputs.ts";
 import { isCount, type JsonObject } from "#/exchange/message.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import { isSystemError } from "#/lib/errors.ts";
 import { CommandError } from "../exit.ts";
 import { ManagerCalls } from "../transfer/calls.ts";
 import { type InputFile, sendInputs } from "../transfer/inputs.ts";
@@ -71,7 +72,9 @@ export class BuildSupply implements AsyncDisposable {
     try {
       await sendInputs({ calls: this.#calls, signer, uuid, manager, files, wants, signal, report });
     } catch (error) {
-      if (!(error instanceof ExchangeError || error instanceof CommandError)) throw error;
+      // The file may have gone since it was announced.
+      const isForeseen = error instanceof ExchangeError || error instanceof CommandError;
+      if (!isForeseen && !isSystemError(error)) throw error;
       this.#say(`a file can't be sent: ${error.message}`);
     } finally {
       if (this.#sending === sending) this.#sending = undefined;

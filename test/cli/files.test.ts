@@ -32,6 +32,9 @@ jobs:
     run: 'mkdir sub; cp "$LABGEAR_INPUT_APP" sub/copy.bin; echo text > note.txt; echo copied'
     artifacts: ["**/*.bin", "*.txt"]
   gate: { run: "echo begun; read line < ../../../gate; echo on" }
+  reported:
+    run: 'echo "<testsuite><testcase name="a"/></testsuite>" > report.xml'
+    junit: [report.xml]
   wait: { run: "echo waiting; exec sleep 300", grace: 1s }
 `;
 
@@ -102,6 +105,25 @@ describe("files in, results out", { skip }, () => {
       1,
     );
     assert.deepEqual((await readdir(out)).sort(), ["artifacts", "build.json", "console.log"]);
+  });
+
+  test("results that can't be written here are 5, and the build's ending is still the last line", async () => {
+    await using folder = await temporaryFolder();
+    const [file, out] = [join(folder.path, "file"), join(folder.path, "out")];
+    await writeFile(file, "image");
+    await mkdir(out);
+    for (const [where, why] of [
+      [["--fetch", join(file, "below")], /^\[its results can't be fetched: ENOTDIR: .*\]$/m],
+      [["--fetch", file], /^\[its results can't be fetched: E[A-Z]+: .*\]$/m],
+      [["--junit", out], /^\[its results can't be fetched: "out" can't be written: .*out is a folder\]$/m],
+    ] as const) {
+      const args = ["build", "reported", ...where, ...address()];
+      const { exitCode, stderr } = await labgear(args);
+      assert.equal(exitCode, 5, stderr);
+      assert.match(stderr, why);
+      assert.match(stderr, /\nSUCCESS after [^\n]*\n$/);
+    }
+    assert.deepEqual(await readdir(folder.path), ["file", "out"]);
   });
 
   test("labgear fetch: later, by number or uuid, by pattern, resumed, and never over a wrong digest", async () => {

@@ -2,6 +2,7 @@
 import { basename, dirname } from "node:path";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
+import { isSystemError } from "#/lib/errors.ts";
 import { formatSize } from "#/lib/units.ts";
 import { CommandError } from "../exit.ts";
 import { ResultFolder } from "../transfer/folder.ts";
@@ -74,9 +75,9 @@ export function describeCollected({ files, bytes }: Collected, path: string): st
   return `${files} ${files === 1 ? "file" : "files"} in ${path}, ${formatSize(bytes)}, digests checked`;
 }
 
-/** Why results can't be had, in a line; anything else is thrown. */
+/** Why results can't be had or written, in a line; anything else is thrown. */
 export function whyNot(error: unknown): string {
-  if (error instanceof ExchangeError || error instanceof GearmanError || error instanceof CommandError)
-    return error.message;
+  const isForeseen = [ExchangeError, GearmanError, CommandError].some((kind) => error instanceof kind);
+  if (isForeseen || isSystemError(error)) return (error as Error).message;
   throw error;
 }

@@ -72,6 +72,8 @@ export class PartialFile implements AsyncDisposable {
   }
 
   static async open(target: string, name: string): Promise<PartialFile> {
+    const taken = await lstat(target).catch((): undefined => undefined);
+    if (taken?.isDirectory()) throw refusal(name, `can't be written: ${target} is a folder`);
     const partial = `${target}.part`;
     const existing = await lstat(partial).catch((): undefined => undefined);
     if (existing && !isOurs(existing)) throw refusal(name, `${partial} is in its way: remove it`);

@@ -126,6 +126,21 @@ describe("files in, results out", { skip }, () => {
     assert.deepEqual(await readdir(folder.path), ["file", "out"]);
   });
 
+  test("--quiet says nothing of results that were fetched", async () => {
+    await using folder = await temporaryFolder();
+    const out = join(folder.path, "out");
+    const { exitCode, stderr } = await labgear([
+      "build",
+      "reported",
+      "--fetch",
+      out,
+      "--quiet",
+      ...address(),
+    ]);
+    assert.deepEqual([exitCode, stderr], [0, ""]);
+    assert.deepEqual((await readdir(out)).sort(), ["build.json", "console.log", "junit.xml"]);
+  });
+
   test("labgear fetch: later, by number or uuid, by pattern, resumed, and never over a wrong digest", async () => {
     await using folder = await temporaryFolder();
     const out = join(folder.path, "out");

@@ -137,7 +137,7 @@ async function follow(
 async function collect(
   server: ServerAddress,
   { ending, uuid, signer }: Launched,
-  { fetch, junit }: BuildOptions,
+  { fetch, junit, quiet }: BuildOptions,
   renderer: Renderer,
 ): Promise<boolean> {
   if (fetch === undefined && junit === undefined) return true;
@@ -150,7 +150,10 @@ async function collect(
   await using calls = new ManagerCalls(server);
   const results = new BuildResults({ calls, manager, build: { uuid }, signer });
   try {
-    if (fetch !== undefined) say(describeCollected(await collectInto(fetch, results, say), fetch));
+    if (fetch !== undefined) {
+      const collected = await collectInto(fetch, results, say);
+      if (!quiet) say(describeCollected(collected, fetch));
+    }
     if (junit !== undefined && !(await collectJunit(junit, results)))
       say(`it has no test reports: ${junit} is not written`);
     return true;

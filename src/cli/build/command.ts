@@ -19,7 +19,7 @@ import { exitCodeOf, showEnding } from "./follow.ts";
 import { type Launch, type Launched, submitBuild } from "./launch.ts";
 import { chooseRenderer } from "./render.ts";
 import { launchWithRetries } from "./retry.ts";
-import { appendSummary } from "./summary.ts";
+import { appendSummary, type Summarized } from "./summary.ts";
 
 interface BuildOptions extends ServerOptions {
   readonly node?: string;
@@ -81,7 +81,7 @@ export function command(): Command {
       "after",
       "\nThe build's output goes to standard output, lines of this command to standard error. On GitHub and GitLab the output is a" +
         "\ngroup of the log, and what a build writes is no command to the runner." +
-        "\n\nExit code: 0 SUCCESS, 1 FAILURE, 3 ABORTED, 4 TIMED_OUT, 5 no result (infrastructure), or results that can't be fetched," +
+        "\n\nExit code: 0 SUCCESS, 1 FAILURE, 3 ABORTED, 4 TIMED_OUT, 5 no result (infrastructure), or results that can't be fetched or written," +
         "\n6 not registered, 7 no job server, 8 gave up waiting in the queue, 2 wrong command line or configuration," +
         "\n130 interrupted while the build was still stopping.",
     )
@@ -123,14 +123,26 @@ async function follow(
   const begun = performance.now();
   const attempts = await launchWithRetries(server, launch, renderer, options.retryInfra ?? 0);
   const last = attempts.at(-1) ?? attempts[0];
-  const isComplete = await collect(server, last, options, renderer);
-  showEnding(renderer, last.ending);
-  const summary = options.summary ?? process.env.GITHUB_STEP_SUMMARY;
+  const hasResults = await collect(server, last, options, renderer);
   const endings = attempts.map(({ ending }) => ending);
-  if (summary)
-    await appendSummary(summary, { job: launch.job, attempts: endings, tookMs: performance.now() - begun });
+  const build = { job: launch.job, attempts: endings, tookMs: performance.now() - begun };
+  const isComplete = (await summarize(build, options, renderer)) && hasResults;
+  showEnding(renderer, last.ending);
   const code = exitCodeOf(last.ending);
   return code === exitCodes.success && !isComplete ? exitCodes.noResult : code;
+}
+
+/** @returns false when it can't be written, which says nothing about the build */
+async function summarize(build: Summarized, { summary }: BuildOptions, renderer: Renderer): Promise<boolean> {
+  const file = summary ?? process.env.GITHUB_STEP_SUMMARY;
+  if (!file) return true;
+  try {
+    await appendSummary(file, build);
+    return true;
+  } catch (error) {
+    renderer.show({ event: "notice", text: whyNot(error) });
+    return false;
+  }
 }
 
 /** @returns false when something that was asked for can't be had */

@@ -74,6 +74,31 @@ test("its place over all functions of its workers, on the embedded server, and w
   first.done();
 });
 
+test("a build that is cancelled elsewhere while it waits isn't submitted again", async () => {
+  await using server = await startEmbedded();
+  await using box = await startWorker([server], ["build:here"]);
+  const silent = { show() {}, [Symbol.dispose]() {} };
+  await submitBuild(server, { job: "here", parameters: {} }, silent);
+  const first = await box.jobs.next();
+  const address = ["--server", `127.0.0.1:${server.port}`];
+  await using running = Running.start([
+    "build",
+    "here",
+    "--retry-infra",
+    "2",
+    "-p",
+    "ZUUL_UUID=u-1",
+    ...address,
+  ]);
+  await running.until("stderr", "here is queued as u-1\n");
+  const stopped = await labgear(["stop", "u-1", ...address]);
+  assert.equal(stopped.exitCode, 0, stopped.stderr);
+  assert.equal(await running.ended, 5, running.stderr);
+  assert.match(running.stderr, /^no result after .*: it left the queue before a node began it: [^\n]*\n$/m);
+  assert.equal(running.stderr.match(/ is queued as /g)?.length, 1);
+  first.done();
+});
+
 test("why its nodes take nothing, by what their agents say", async () => {
   await using server = await startEmbedded();
   const yaml = `

@@ -104,13 +104,13 @@ async function run(job: string, options: BuildOptions): Promise<number> {
       );
     return exitCodes.success;
   }
-  const passesData = await passesDataOn(server);
-  if (files.length > 0 && !passesData) {
+  const receivesData = await passesDataOn(server);
+  if (files.length > 0 && !receivesData) {
     const text = `${formatAddress(server)} is the Perl job server, which passes nothing on while a build runs: --file needs gearmand or labgear's own`;
     throw new CommandError("usage", text);
   }
-  const clientTimeoutMs = passesData && options.clientTimeout > 0 ? options.clientTimeout : undefined;
-  const launch = { job, node, parameters, priority, files, announced, clientTimeoutMs };
+  const clientTimeoutMs = receivesData && options.clientTimeout > 0 ? options.clientTimeout : undefined;
+  const launch = { job, node, parameters, priority, files, announced, clientTimeoutMs, receivesData };
   return await follow(server, { ...launch, queueTimeoutMs: options.queueTimeout }, options, renderer);
 }
 

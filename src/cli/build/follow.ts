@@ -22,6 +22,8 @@ export interface FollowOptions {
   ) => Promise<"stopping" | "cancelled" | "unreported">;
   /** How long it may wait in the queue; absent: for ever. */
   readonly queueTimeoutMs?: number | undefined;
+  /** Whether the job server passes data on: without it a build that ran can't be told from one that never began. */
+  readonly receivesData?: boolean | undefined;
   /** Called with each object of the agent that has the build, before it is shown. */
   readonly onData?: (data: JsonObject) => void;
 }
@@ -34,11 +36,11 @@ export interface Ending extends BuildFacts {
   readonly result?: string;
   readonly reason?: string;
   readonly cause?: string;
-  /** Why this side gave the build up, if it did. */
+  /** Why it is over without having run, or was given up by this side. */
   readonly left?: Leaving;
 }
 
-type Leaving = "interrupted" | "queue-timeout";
+type Leaving = "interrupted" | "queue-timeout" | "cancelled elsewhere";
 
 const codeByResult: Record<string, number> = {
   SUCCESS: exitCodes.success,
@@ -128,6 +130,11 @@ class Follower implements Disposable {
       this.#result = "ABORTED";
       this.#reason = "cancelled while it was queued";
     }
+    if (this.#endedUnseen && this.#options.receivesData) {
+      this.#left ??= "cancelled elsewhere";
+      this.#reason =
+        "it left the queue before a node began it: somebody cancelled it, or the job server dropped it";
+    }
     const { name, number, manager, url } = this.#facts ?? {};
     const { leftOut } = this.#options.console;
     if (leftOut > 0) {
@@ -203,6 +210,11 @@ class Follower implements Disposable {
 
   #say(text: string): void {
     this.#options.renderer.show({ event: "notice", text });
+  }
+
+  /** Agents say where a build runs, and why it ends. */
+  get #endedUnseen(): boolean {
+    return this.#facts === undefined && this.#result === undefined && this.#reason === undefined;
   }
 
   get #manager(): string | undefined {

@@ -27,6 +27,8 @@ export interface Launch {
   readonly parameters: Readonly<Record<string, string>>;
   readonly priority?: SubmitOptions["priority"];
   readonly queueTimeoutMs?: number | undefined;
+  /** Whether the job server passes data on. */
+  readonly receivesData?: boolean;
   /** Without a sign of life for so long the agent stops the build; absent: it doesn't ask for any. */
   readonly clientTimeoutMs?: number | undefined;
   readonly files?: readonly InputFile[];
@@ -113,7 +115,7 @@ export async function launchBuild(
   try {
     const ending = await followBuild(events, {
       ...{ renderer, console, stop: (manager, attempt) => stop.try(manager, attempt) },
-      queueTimeoutMs: launch.queueTimeoutMs,
+      ...{ queueTimeoutMs: launch.queueTimeoutMs, receivesData: launch.receivesData },
       onData(data) {
         queued.abort();
         supply.take(data);

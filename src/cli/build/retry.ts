@@ -7,7 +7,7 @@ import type { Renderer } from "./events.ts";
 import { type Ending, showEnding } from "./follow.ts";
 import { type Launch, type Launched, launchBuild } from "./launch.ts";
 
-/** Only such an ending says nothing about what was tested. */
+/** Only such an ending says nothing about what was tested. What somebody has cancelled in the queue isn't wanted any more. */
 const isRepeatable = ({ result, left }: Ending): boolean => result === undefined && left === undefined;
 
 /** @returns all attempts, in order; the ending of the last one isn't shown yet */

@@ -315,6 +315,33 @@ test("nothing is written outside the folder, whatever an agent says", { skip }, 
   assert.ok(!(await readdir(join(out, "artifacts"))).some((name) => name.startsWith("wrong")));
 });
 
+test("labgear fetch of a build that runs: its console up to what it was at that moment", {
+  skip,
+}, async () => {
+  await using server = await startGearmand();
+  await using folder = await temporaryFolder();
+  const written = randomBytes(3000).toString("hex");
+  let size = 1000;
+  const onJob = async (job: Job) => {
+    const { path, offset, length } = parseFetch(job.argument);
+    if (path === "artifacts") {
+      const bytes = Buffer.from('{"artifacts":[]}');
+      return job.complete(formatFetched({ size: bytes.length, offset: 0, end: true, bytes }));
+    }
+    if (path !== "console")
+      return job.complete(errorAnswer(new ExchangeError("not-found", "there is no such thing")));
+    const bytes = Buffer.from(written.slice(offset, Math.min(size, offset + length)));
+    job.complete(formatFetched({ size, offset, end: false, bytes }));
+    // It goes on writing.
+    size += 1000;
+  };
+  await using _box = await startWorker([server], ["fetch:busy"], { onJob });
+  const args = ["fetch", "busy", "job#1", "--to", folder.path, "--server", `127.0.0.1:${server.port}`];
+  const { exitCode, stderr } = await labgear(args);
+  assert.equal(exitCode, 0, stderr);
+  assert.equal(await readFile(join(folder.path, "console.log"), "utf8"), written.slice(0, 1000));
+});
+
 test("three boards, one broken: --retry-infra ends on a good one, once", { skip }, async () => {
   await using server = await startGearmand();
   await using folder = await temporaryFolder();

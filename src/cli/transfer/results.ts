@@ -129,13 +129,13 @@ export class BuildResults {
     const hash = createHash("sha256");
     await hashStart(file, from, hash);
     let offset = from;
-    for (;;) {
-      const { bytes, end } = await this.piece(path, offset);
-      if (offset + bytes.length > maxSize) return undefined;
+    // Not to its end: what a running build writes goes on growing.
+    while (offset < maxSize) {
+      const { bytes } = await this.piece(path, offset, Math.min(maxPieceBytes, maxSize - offset));
+      if (bytes.length === 0) break;
       await file.handle.write(bytes, 0, bytes.length, offset);
       hash.update(bytes);
       offset += bytes.length;
-      if (end || bytes.length === 0) break;
     }
     if (sha256 !== undefined && hash.digest("hex") !== sha256) return undefined;
     await file.finish();

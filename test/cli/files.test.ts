@@ -342,6 +342,43 @@ test("labgear fetch of a build that runs: its console up to what it was at that 
   assert.equal(await readFile(join(folder.path, "console.log"), "utf8"), written.slice(0, 1000));
 });
 
+test("what an earlier attempt has brought here whole isn't fetched again, unless it was changed", {
+  skip,
+}, async () => {
+  await using server = await startGearmand();
+  await using folder = await temporaryFolder();
+  const whole = randomBytes(5000);
+  const sha256 = createHash("sha256").update(whole).digest("hex");
+  const list = Buffer.from(
+    JSON.stringify({ artifacts: [{ path: "app", size: whole.length, sha256, type: "x/y" }] }),
+  );
+  let asked = 0;
+  const onJob = async (job: Job) => {
+    const { path, offset, length } = parseFetch(job.argument);
+    if (!path.startsWith("artifacts"))
+      return job.complete(errorAnswer(new ExchangeError("not-found", "there is no such thing")));
+    const all = path === "artifacts" ? list : whole;
+    const bytes = all.subarray(offset, offset + length);
+    // One byte tells the size.
+    if (all === whole && length > 1) asked += bytes.length;
+    job.complete(
+      formatFetched({ size: all.length, offset, end: offset + bytes.length === all.length, bytes }),
+    );
+  };
+  await using _box = await startWorker([server], ["fetch:box7"], { onJob });
+  const args = ["fetch", "box7", "job#1", "--to", folder.path, "--server", `127.0.0.1:${server.port}`];
+  const file = join(folder.path, "artifacts/app");
+  for (const expected of [5000, 5000, 10_000]) {
+    if (expected === 10_000) await writeFile(file, randomBytes(5000));
+    const { exitCode, stderr, stdout } = await labgear(args);
+    assert.equal(exitCode, 0, stderr);
+    assert.match(stdout, /^1 file in /);
+    assert.equal(asked, expected);
+    assert.ok((await readFile(file)).equals(whole));
+    assert.deepEqual(await readdir(join(folder.path, "artifacts")), ["app"]);
+  }
+});
+
 test("three boards, one broken: --retry-infra ends on a good one, once", { skip }, async () => {
   await using server = await startGearmand();
   await using folder = await temporaryFolder();

@@ -1,5 +1,6 @@
 /** Where fetched files go. Their names come from a build and the folder may come from a change, so neither leads out of it. */
-import { constants, type Stats } from "node:fs";
+import { createHash } from "node:crypto";
+import { constants, createReadStream, type Stats } from "node:fs";
 import { type FileHandle, lstat, mkdir, open, rename, rm } from "node:fs/promises";
 import { isAbsolute, join, normalize, sep } from "node:path";
 import { shown } from "#/lib/text.ts";
@@ -83,6 +84,19 @@ export class PartialFile implements AsyncDisposable {
       throw refusal(name, `can't be written (${error.code})`);
     });
     return new PartialFile(handle, (await handle.stat()).size, partial, target);
+  }
+
+  /** Whether an earlier attempt has brought the whole of it here already. */
+  async isHere(size: number, sha256: string): Promise<boolean> {
+    const existing = await lstat(this.#target).catch((): undefined => undefined);
+    if (!existing || !isOurs(existing) || existing.size !== size) return false;
+    const hash = createHash("sha256");
+    try {
+      for await (const chunk of createReadStream(this.#target)) hash.update(chunk);
+    } catch {
+      return false;
+    }
+    return hash.digest("hex") === sha256;
   }
 
   /** Gives it its name. A link of that name is replaced, not followed. */

@@ -108,6 +108,10 @@ export class BuildResults {
     await using file = await folder.open(name);
     const sha256 = expected.sha256 ?? first.sha256;
     const maxSize = expected.size ?? first.size;
+    if (sha256 !== undefined && (await file.isHere(maxSize, sha256))) {
+      await file.discard();
+      return maxSize;
+    }
     const resumed = file.size <= maxSize ? file.size : 0;
     const size = await this.#collect(path, file, resumed, { sha256, maxSize });
     if (size !== undefined) return size;

@@ -105,7 +105,7 @@ describe("in a CI system", { skip }, () => {
       "-p",
       "OUTPUT=text",
       "-p",
-      'LAST={"result":"SUCCESS"}',
+      'LAST={"result":"FAILURE","reason":"##[error]x"}',
       "--server",
       `127.0.0.1:${server.port}`,
     ];
@@ -116,11 +116,16 @@ describe("in a CI system", { skip }, () => {
       ["--disable-warning=ExperimentalWarning", main, "build", "here", ...args],
       {
         env: { ...process.env, GITHUB_ACTIONS: "true" },
-        stdio: ["ignore", output.fd, "ignore"],
+        stdio: ["ignore", output.fd, "pipe"],
       },
     );
-    await bounded(once(child, "exit"), 60_000);
+    let own = "";
+    child.stderr?.setEncoding("utf8").on("data", (chunk) => {
+      own += chunk;
+    });
+    await bounded(once(child, "close"), 60_000);
     assert.equal(await readFile(file, "utf8"), "text");
+    assert.match(own, /^FAILURE after [^\n]*: ## \[error\]x; /m, "no command in the log");
   });
 
   test("GitLab: a section of the log, and a red line for what hasn't passed", async () => {

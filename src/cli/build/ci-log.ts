@@ -12,11 +12,14 @@ export interface CiLog {
   annotate(title: string, text: string): string;
 }
 
-/** @returns undefined outside of both, and where standard output is a file of the user's own */
+/** @returns undefined outside of both */
 export function chooseCiLog(environment: NodeJS.ProcessEnv): CiLog | undefined {
   if (environment.GITHUB_ACTIONS !== "true" && environment.GITLAB_CI !== "true") return undefined;
-  if (fstatSync(process.stdout.fd).isFile()) return undefined;
-  return environment.GITHUB_ACTIONS === "true" ? githubLog() : gitlabLog();
+  const log = environment.GITHUB_ACTIONS === "true" ? githubLog() : gitlabLog();
+  if (!fstatSync(process.stdout.fd).isFile()) return log;
+  // A file of the user's own gets the output alone; our own lines are still in the log.
+  const nothing = () => "";
+  return { open: nothing, close: nothing, annotate: nothing, inert: log.inert };
 }
 
 /**

@@ -87,6 +87,16 @@ describe("in a CI system", { skip }, () => {
     assert.ok(!again.stdout.includes(token), "a build can't learn the token");
   });
 
+  test("GitHub: a build that moves has a group on each agent, and the log never shows the token", async () => {
+    const { stdout } = await build("text\n", { result: "SUCCESS", manager: "box8" }, [], {
+      GITHUB_ACTIONS: "true",
+    });
+    const [, token] = /::stop-commands::([0-9a-f]{32})\n/.exec(stdout) ?? [];
+    const group = (text: string) =>
+      `::group::here#7 on rpi4-a\n::stop-commands::${token}\n${text}::${token}::\n::endgroup::\n`;
+    assert.equal(stdout, `${group("text\n")}${group("")}`);
+  });
+
   test("GitHub: JSON lines are no commands either", async () => {
     const { stdout } = await build("##[error]x\n::error::y\n", { result: "SUCCESS" }, ["--json"], {
       GITHUB_ACTIONS: "true",

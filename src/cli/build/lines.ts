@@ -39,7 +39,8 @@ export class PlainLines implements Renderer {
   }
 
   #tell(event: OwnEvent): void {
-    if (event.event === "ended") this.#closeGroup();
+    // A build that moves to another agent has a group for each.
+    if (event.event === "ended" || event.event === "started") this.#closeGroup();
     const line = this.#isWanted(event) ? this.#line(event) : undefined;
     // Names, results and reasons come from outside, too.
     if (line !== undefined) this.#own(printable(line));

@@ -160,11 +160,9 @@ export async function openBelow(
     const path = inside(above, name);
     folder = await openFolder(path).catch(async (error: NodeJS.ErrnoException) => {
       if (!make || !["ENOENT", "ENOTDIR", "ELOOP"].includes(error.code ?? "")) throw error;
-      await unlink(path).catch(ignoreMissing);
-      // Another executor's build may have made it first.
-      await mkdir(path, { mode: 0o755 }).catch((failure: NodeJS.ErrnoException) => {
-        if (failure.code !== "EEXIST") throw failure;
-      });
+      // Another executor's build may make it at the same time.
+      if (error.code !== "ENOENT") await unlink(path).catch(ignore("ENOENT", "EISDIR"));
+      await mkdir(path, { mode: 0o755 }).catch(ignore("EEXIST"));
       return await openFolder(path);
     });
   }
@@ -188,6 +186,10 @@ function failure(name: Buffer, cause: unknown): BuildError {
   });
 }
 
-function ignoreMissing(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== "ENOENT") throw error;
+const ignoreMissing = ignore("ENOENT");
+
+function ignore(...codes: string[]) {
+  return (error: NodeJS.ErrnoException): undefined => {
+    if (!codes.includes(error.code ?? "")) throw error;
+  };
 }

@@ -66,6 +66,7 @@ const deeds: [what: string, deed: string][] = [
   ["the build's folder is gone", 'rm -rf "$(dirname "$LABGEAR_ARTIFACTS")"'],
   ["an artifact's name isn't UTF-8", ': >"$LABGEAR_ARTIFACTS/$(printf "caf\\351.txt")"'],
   ["artifacts are nested deep", `cd "$LABGEAR_ARTIFACTS"; ${deep}`],
+  ["the console is a FIFO", 'cd "$(dirname "$LABGEAR_ARTIFACTS")"; rm console.log; mkfifo console.log'],
   ["the parameters' file is a folder", 'rm "$LABGEAR_PARAMETERS"; mkdir -p "$LABGEAR_PARAMETERS/x"'],
   [
     "the test report's place is a link",

@@ -1,5 +1,6 @@
 /** Reads a console, finished or growing, and when its bytes came. */
 
+import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { openStored } from "../workspace/files.ts";
 import { type ConsoleLog, consoleFile } from "./log.ts";
@@ -32,7 +33,8 @@ export async function* readConsole(
   options: { from?: number; live?: ConsoleLog | undefined; signal?: AbortSignal } = {},
 ): AsyncGenerator<Buffer> {
   const { live, signal } = options;
-  await using file = await open(consoleFile(folder), "r");
+  // Without waiting, as a job that runs as the agent's user may have put a FIFO there.
+  await using file = await open(consoleFile(folder), constants.O_RDONLY | constants.O_NONBLOCK);
   const buffer = Buffer.alloc(pieceSize);
   let at = options.from ?? 0;
   while (!signal?.aborted) {

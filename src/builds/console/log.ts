@@ -5,7 +5,7 @@
  * down the build.
  */
 import { constants } from "node:fs";
-import { copyFile, type FileHandle, lstat, open } from "node:fs/promises";
+import { copyFile, type FileHandle, lstat, open, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Condition } from "#/lib/condition.ts";
 import type { Masker } from "../masker.ts";
@@ -252,9 +252,11 @@ class Tail {
 /** Closes a file after syncing it: the record, which has its length, is synced too. */
 async function synced(file: FileHandle, path: string): Promise<void> {
   try {
-    // A job that runs as the agent's user can remove it; what was written is still there.
-    if (!(await isThere(file, path)))
+    // A job that runs as the agent's user can remove it, or put something else there; what was written is still there.
+    if (!(await isThere(file, path))) {
+      await rm(path, { recursive: true, force: true });
       await copyFile(`/proc/self/fd/${file.fd}`, path, constants.COPYFILE_EXCL);
+    }
     await file.datasync();
   } finally {
     await file.close();

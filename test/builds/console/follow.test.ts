@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { execSync } from "node:child_process";
 import { getEventListeners } from "node:events";
 import { closeSync, ftruncateSync, openSync, readdirSync, readlinkSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
@@ -36,6 +37,13 @@ test("a finished console is read from any offset", async () => {
   }
   assert.equal(isRead(folder.path), false);
   await assert.rejects(all(readConsole(`${folder.path}/gone`)), { code: "ENOENT" });
+});
+
+test("what isn't a file in the console's place keeps no reader waiting", async () => {
+  using folder = testFolder();
+  execSync(`mkfifo ${consoleFile(folder.path)}`);
+  await assert.rejects(all(readConsole(folder.path)), { code: "ESPIPE" });
+  assert.equal(isRead(folder.path), false);
 });
 
 test("without following, a growing console is read as far as it is", async () => {

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { execSync } from "node:child_process";
 import {
   existsSync,
+  lstatSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -187,6 +189,20 @@ test("a console whose file the job removed is there in the end", async () => {
   await console.close();
   assert.equal(readFileSync(console.file, "utf8"), "before\nafter\n");
   assert.equal(timesOf(folder.path).length, 1);
+});
+
+test("a console whose place the job gave to something else is there in the end", async () => {
+  for (const command of ["mkfifo", "mkdir", "ln -s /nowhere", "ln -s /etc/hostname"]) {
+    using folder = testFolder();
+    const console = await ConsoleLog.open(folder.path, plenty);
+    await console.write(Buffer.from("before\n"));
+    rmSync(console.file);
+    execSync(`${command} ${console.file}`);
+    await console.write(Buffer.from("after\n"));
+    await console.close();
+    assert.ok(lstatSync(console.file).isFile(), command);
+    assert.equal(readFileSync(console.file, "utf8"), "before\nafter\n");
+  }
 });
 
 test("the times say of every byte when it came, to a tenth of a second", async (t) => {

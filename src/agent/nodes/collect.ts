@@ -93,5 +93,6 @@ function collectDeadline({ hurry }: Build): Disposable & { readonly signal: Abor
 }
 
 export function warn(build: Build, warnings: readonly string[]): void {
-  if (warnings.length > 0) build.record.warnings = [...(build.record.warnings ?? []), ...warnings];
+  if (warnings.length > 0)
+    build.record.warnings = [...new Set([...(build.record.warnings ?? []), ...warnings])];
 }

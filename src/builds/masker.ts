@@ -150,9 +150,11 @@ function base64(line: Buffer): string[] {
   });
 }
 
+/** Also byte by byte, as od shows it. */
 function hex(line: Buffer): string[] {
   const text = line.toString("hex");
-  return [text, text.toUpperCase()];
+  const apart = text.replaceAll(/..(?!$)/g, "$& ");
+  return [text, apart].flatMap((form) => [form, form.toUpperCase()]);
 }
 
 /** By what a tool leaves as it is: all that is unreserved (RFC 3986), slashes as well, what JavaScript leaves, or what forms leave. */

@@ -43,6 +43,7 @@ test("a secret is masked as it is and in every encoding", () => {
     "printf %q": shell(`LC_ALL=C.UTF-8; printf %q "$SECRET"`, secret),
     form: new URLSearchParams({ a: secret }).toString().slice(2),
     "xxd -p": shell(`printf %s "$SECRET" | od -An -v -tx1 | tr -d ' '`, secret),
+    od: shell(`printf %s "$SECRET" | od -An -v -tx1`, secret).subarray(1),
     "set -x": shell(`exec 2>&1; set -x; : "$SECRET"`, secret).subarray(4),
   };
   for (const [name, form] of Object.entries(forms)) {

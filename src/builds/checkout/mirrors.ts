@@ -3,7 +3,7 @@
  * reading. A workspace borrows the objects of its mirror (gitrepository-layout(5), objects/info/alternates).
  */
 import { createHash, randomBytes } from "node:crypto";
-import { chmod, lstat, mkdir, readdir, realpath, utimes, writeFile } from "node:fs/promises";
+import { chmod, lstat, mkdir, readdir, realpath, rm, utimes, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Condition } from "#/lib/condition.ts";
@@ -223,6 +223,10 @@ export class BorrowedMirror implements AsyncDisposable {
 }
 
 async function makeHidden(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true });
+  await mkdir(folder, { recursive: true }).catch(async () => {
+    // A build that runs as the agent's user can put a file or a link to nowhere in its place.
+    await rm(folder, { force: true });
+    await mkdir(folder, { recursive: true });
+  });
   await chmod(folder, 0o711);
 }

@@ -100,6 +100,16 @@ test("each trust has a mirror of its own", real, async () => {
   assert.deepEqual(await o.mirrors.unused(), []);
 });
 
+test("what a build put in the place of all mirrors makes way", real, async () => {
+  await using o = await lab();
+  const mirrors = join(o.path, "state/mirrors");
+  for (const command of [`touch ${mirrors}`, `ln -s /nowhere ${mirrors}`, `mkfifo ${mirrors}`]) {
+    execFileSync("sh", ["-c", `rm -rf ${mirrors}; ${command}`]);
+    await o.run({ ZUUL_COMMIT: o.commit });
+    assert.equal((await o.mirrorPaths()).length, 1);
+  }
+});
+
 test("a repository that a build may have made is not trusted", asRoot, async () => {
   await using o = await lab();
   execFileSync("chmod", ["755", o.path]);

@@ -46,6 +46,13 @@ jobs:
       echo the-registry
       printf 'the end: t0ken-'
   plain: { run: "echo $TOKEN $LABGEAR_SECRETS." }
+  unit:
+    secrets: { FILE: { credential: registry }, VARIABLE: { credential: registry, env: true } }
+    run: |
+      cat "$LABGEAR_SECRETS/FILE"
+      cmp "$LABGEAR_SECRETS/FILE" "${folder}/registry"
+      test "$VARIABLE" = "$(cat "${folder}/registry")"
+      echo "$VARIABLE, folder=$CREDENTIALS_DIRECTORY."
 `;
 
 let server: RunningServer;
@@ -57,7 +64,10 @@ before(async () => {
   writeFileSync(join(folder.path, "deploy"), key);
   writeFileSync(join(folder.path, "token"), `${token}\n`);
   server = await startGearmand();
-  agent = await TestAgent.start({ yaml: yaml(folder.path), ports: [server.port] });
+  writeFileSync(join(folder.path, "registry"), "s3cret of the unit\n");
+  // As systemd sets it for a unit with LoadCredential= (systemd.exec(5)).
+  const env = { CREDENTIALS_DIRECTORY: folder.path };
+  agent = await TestAgent.start({ yaml: yaml(folder.path), ports: [server.port], env });
   await makeGate(agent.stateDir);
 });
 
@@ -128,6 +138,13 @@ test("a build gets its secrets, and nobody else sees them", { skip }, async () =
 test("other jobs get nothing of it", { skip }, async () => {
   assert.equal(object((await (await start("plain")).ended).at(-1)).result, "SUCCESS");
   assert.equal(`${await agent.file("plain", 1, "console.log")}`, ".\n");
+});
+
+test("a credential of the unit is the build's as a file or a variable, and it doesn't learn their folder", {
+  skip,
+}, async () => {
+  assert.equal(object((await (await start("unit")).ended).at(-1)).result, "SUCCESS");
+  assert.equal(`${await agent.file("unit", 1, "console.log")}`, "[masked]\n[masked], folder=.\n");
 });
 
 test("a secret that is gone, or too short by now, ends a build without a result", { skip }, async () => {

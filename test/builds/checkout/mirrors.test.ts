@@ -236,6 +236,18 @@ test("names that aren't UTF-8, and trees deeper than a path may be long, are rem
   assert.deepEqual(names.map(String).sort(), [".git", "README.md", "src"]);
 });
 
+test("a file of a commit whose name isn't UTF-8 is there, and gone in the next one", real, async () => {
+  await using o = await lab();
+  execFileSync("sh", ["-c", `printf x > "$(printf 'caf\\351.txt')"`], { cwd: o.repository.path });
+  const parameters = { ZUUL_REF: "master", ZUUL_COMMIT: await o.repository.commit({}) };
+  await o.run(parameters);
+  assert.equal(jobGit(o.workspace, "ls-files", "caf*"), '"caf\\351.txt"');
+  o.repository.git("rm", "--quiet", "caf*");
+  await o.run({ ...parameters, ZUUL_COMMIT: await o.repository.commit({}) });
+  assert.equal(jobGit(o.workspace, "status", "--porcelain", "--ignored"), "");
+  assert.doesNotMatch((await readdir(o.workspace)).join(), /caf/);
+});
+
 test(
   "submodules come from their mirrors in later builds, whether or not the server is there",
   real,

@@ -1,9 +1,10 @@
 /** The secrets of a build: files that only its user can read, or variables, for as long as it runs; and what masks them. */
-import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { chmod, readFile, realpath, rm, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { maxSecretsBytes, secretProblem } from "#/lib/environment.ts";
 import { BuildError } from "./errors.ts";
 import { Masker } from "./masker.ts";
+import { makeFolders } from "./workspace/files.ts";
 
 /** A secret as the configuration has it. */
 export interface SecretSource {
@@ -46,11 +47,12 @@ export async function provideSecrets(
   const all = secretsFolder(build.stateDir);
   const folder = join(all, build.name);
   await using undo = new AsyncDisposableStack();
-  undo.defer(() => rm(folder, { recursive: true, force: true }));
+  // A build that runs as the agent's user can put anything there; what is left goes at the next start.
+  undo.defer(() => rm(folder, { recursive: true, force: true }).catch(() => {}));
   const variables: Record<string, string> = { LABGEAR_SECRETS: folder };
   const files: string[] = [];
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolders(await realpath(dirname(all)), [basename(all), build.name]);
     await chmod(all, 0o711);
     await chmod(folder, 0o755);
     for (const [index, { name, env }] of secrets.entries()) {

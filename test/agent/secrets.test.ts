@@ -53,6 +53,12 @@ jobs:
       cmp "$LABGEAR_SECRETS/FILE" "${folder}/registry"
       test "$VARIABLE" = "$(cat "${folder}/registry")"
       echo "$VARIABLE, folder=$CREDENTIALS_DIRECTORY."
+  removes:
+    secrets: { FILE: { file: "${folder}/deploy" } }
+    run: |
+      cat "$LABGEAR_SECRETS/FILE"
+      cd "$(dirname "$LABGEAR_SECRETS")/.."
+      rm -rf secrets; echo >secrets; exit 7
 `;
 
 let server: RunningServer;
@@ -164,6 +170,17 @@ test("a secret that is gone, or too short by now, ends a build without a result"
     assert.deepEqual(ending, { kind: "infrastructure", reason: why });
   }
   assert.deepEqual(readdirSync(join(agent.stateDir, "secrets")), []);
+});
+
+test("what a build does to the folder of all secrets changes neither its verdict nor the next one's", {
+  skip,
+}, async () => {
+  for (const number of [1, 2]) {
+    assert.equal(object((await (await start("removes")).ended).at(-2)).result, "FAILURE");
+    const { ending } = await agent.record("removes", number);
+    assert.equal((ending as { exitCode: number }).exitCode, 7);
+    assert.match(`${await agent.file("removes", number, "console.log")}`, /^\[masked\]/);
+  }
 });
 
 test("what an agent that was killed left is removed at the next start", { skip }, async () => {

@@ -30,7 +30,10 @@ rm -rf objects/pack/tmp_* objects/pack/*.keep objects/tmp_*
 const fetchScript = `${prepare}
 branch=$3 deepen=
 above=$3
-while [ "$above" != "\${above%/*}" ]; do above=\${above%/*}; git update-ref -d "refs/heads/$above"; done
+while [ "$above" != "\${above%/*}" ]; do
+  above=\${above%/*}
+  ! git show-ref --verify --quiet "refs/heads/$above" || git update-ref -d "refs/heads/$above"
+done
 case $2 in refs/*|HEAD) prune=--prune ;; *) prune=--no-prune ;; esac
 set -- "+$2:refs/labgear/fetched" '+refs/tags/*:refs/tags/*'
 [ -z "$branch" ] || set -- "$@" "+refs/heads/$branch*:refs/heads/$branch*"

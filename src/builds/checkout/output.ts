@@ -81,10 +81,11 @@ export const localTrouble =
   /No space left|Disk quota|Read-only file system|unable to (write|create)|Input\/output error/i;
 /** A commit has a name that git refuses, or no file system of a box can have. */
 export const notStorable = /File name too long|cannot create directory at .{1900}|invalid path '/i;
-/** A repository on this box is damaged. */
+/** A repository on this box is damaged, or has a ref whose name is in the way of another one's, such as `a` of `a/b`. */
 export const damaged = anyOf(
   "bad object|corrupt|loose object|did not send all necessary objects|missing (blob|tree|commit)",
   "unable to read|unresolved delta|packfile|Could not read [0-9a-f]{40}|not a git repository: '?\\.",
+  "cannot lock ref '[^']*': '[^']*' exists; cannot create",
 );
 /** The server answers, and has no such repository for us. */
 export const noRepository = anyOf(

@@ -227,6 +227,22 @@ test("tags that the server moved or removed are so in the next build", real, asy
   assert.equal(jobGit(o.workspace, "rev-parse", "moved"), tip);
 });
 
+for (const kind of ["branch", "tag"] as const) {
+  test(`a ${kind} a that becomes a/b, and a again: neither is in the way of the other`, real, async () => {
+    await using o = await lab();
+    for (const [name, former] of [["a"], ["a/b", "a"], ["a/b"], ["a", "a/b"]] as const) {
+      if (former) o.repository.git(kind, kind === "tag" ? "--delete" : "-D", former);
+      o.repository.git(kind, "--force", name, "master");
+      const parameters = kind === "tag" ? { ZUUL_REF: "master" } : { ZUUL_REF: name, ZUUL_BRANCH: name };
+      const notes: string[] = [];
+      const log = async (line: string) => void notes.push(line);
+      await o.run({ ZUUL_COMMIT: o.commit, ...parameters }, { log });
+      assert.equal(jobGit(o.workspace, "rev-parse", kind === "tag" ? name : `origin/${name}`), o.commit);
+      if (!former) assert.doesNotMatch(notes.join("\n"), /error/);
+    }
+  });
+}
+
 test("names that aren't UTF-8, and trees deeper than a path may be long, are removed", real, async () => {
   await using o = await lab();
   const deep = 'd=$(printf "%0200d" 0); for i in $(seq 40); do mkdir "$d" && cd -P "$d" || exit 1; done';

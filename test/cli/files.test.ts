@@ -31,7 +31,7 @@ jobs:
     inputs: { app: { max: 64MiB } }
     run: 'mkdir sub; cp "$LABGEAR_INPUT_APP" sub/copy.bin; echo text > note.txt; echo copied'
     artifacts: ["**/*.bin", "*.txt"]
-  gate: { run: "echo begun; read line < ../../../gate; echo on" }
+  gate: { run: "echo begun; read line < ../../../gate; echo on; exit 7" }
   reported:
     run: 'echo "<testsuite><testcase name="a"/></testsuite>" > report.xml'
     junit: [report.xml]
@@ -180,9 +180,12 @@ describe("files in, results out", { skip }, () => {
     proxy.cut();
     await running.until("stderr", "the line is back, and the build is there");
     await writeFile(gate, "go\n");
-    assert.equal(await running.ended, 0, running.stderr);
-    assert.equal(running.stdout, "begun\non\n");
-    assert.match(running.stderr, /^SUCCESS after .*; gate#1 on box7: /m);
+    assert.equal(await running.ended, 1, running.stderr);
+    assert.equal(running.stdout, "begun\non\n[labgear] the job ended with exit code 7\n");
+    assert.match(
+      running.stderr,
+      /^FAILURE after .*: the job ended with exit code 7 \(failed\); gate#1 on box7: /m,
+    );
     await assert.rejects(stat(join(agent.stateDir, "builds/gate/2")), { code: "ENOENT" });
   });
 

@@ -1,5 +1,6 @@
 /** The events of a build whose client has lost its line to the job server. */
 import { setTimeout as delay } from "node:timers/promises";
+import { causeOf, type Ending } from "#/builds/record.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { fetchFunction, parseExchangeFunction } from "#/exchange/functions.ts";
 import { isObject, type JsonObject, parseObject } from "#/exchange/message.ts";
@@ -117,6 +118,10 @@ async function* askForEvents(results: BuildResults, { console }: ResumeOptions):
 
 /** As the agent sends it at the end: see ResultMessage. */
 function lastData({ result, ending }: JsonObject): JobEvent {
-  const { reason, cause } = isObject(ending) && ending.kind !== "passed" ? ending : {};
-  return { type: "data", data: Buffer.from(JSON.stringify({ result, reason, cause })) };
+  const last = { result, ...(isEnding(ending) && { reason: ending.reason, cause: causeOf(ending) }) };
+  return { type: "data", data: Buffer.from(JSON.stringify(last)) };
+}
+
+function isEnding(value: unknown): value is Ending {
+  return isObject(value) && typeof value.kind === "string" && typeof value.reason === "string";
 }

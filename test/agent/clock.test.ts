@@ -1,6 +1,6 @@
 /** A clock that jumps by years while the agent runs, and between its runs; libfaketime gives it that clock. */
 import assert from "node:assert/strict";
-import { readdir, rename, writeFile } from "node:fs/promises";
+import { open, readdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { execa } from "execa";
@@ -66,6 +66,8 @@ test("a clock that jumps by years under running builds ends, removes and confuse
   await setClock(folder.path, "+0");
   await using agent = await start(folder.path);
   await execa("mkfifo", [join(agent.stateDir, "gate")]);
+  // Held open at both ends: a job's second read never meets the end of the first one's file.
+  await using _ = await open(join(agent.stateDir, "gate"), "r+");
   assert.equal(await resultOf(await run("quick")), "SUCCESS");
 
   for (const [index, offset] of ["+5y", "-10y", "+0"].entries()) {

@@ -1,6 +1,6 @@
 /** `labgear build` with what only a race or another client brings about. */
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { execa } from "execa";
@@ -96,6 +96,8 @@ jobs:
   await using agent = await TestAgent.start({ yaml, ports: [one.port, two.port] });
   const gate = join(agent.stateDir, "gate");
   await execa("mkfifo", [gate]);
+  // Held open for reading, too: nothing waits for the other end, and the job never reads an end of file.
+  await using opened = await open(gate, "r+");
   // Another key makes it another request.
   const key = BuildKey.generate().publicKey;
   const build = (port: number) =>
@@ -108,9 +110,9 @@ jobs:
   await using second = build(two.port);
   await agent.logged("handed out again");
   await second.until("stderr", "runs on box7");
-  await writeFile(gate, "go\n");
+  await opened.write("go\n");
   await second.until("stdout", "second\n");
-  await writeFile(gate, "go\n");
+  await opened.write("go\n");
   assert.equal(await second.ended, 0, second.stderr);
   assert.equal(await first.ended, 0, first.stderr);
   assert.equal(second.stdout, "first\nsecond\n");

@@ -8,12 +8,13 @@ import type { JobConfig } from "./sections/job.ts";
 import type { ServerConfig } from "./sections/servers.ts";
 
 export type { BuildsConfig } from "./sections/builds.ts";
-export type { ConsoleKind, DeviceConfig, FlashStep, RecoverStep } from "./sections/device.ts";
+export type { ConsoleKind, DeviceConfig } from "./sections/device.ts";
 export type { Answer, VerdictConfig } from "./sections/firmware.ts";
 export type { HttpAuth } from "./sections/http.ts";
 export type { InputConfig, InputsConfig } from "./sections/inputs.ts";
 export type { JobConfig, JobWork } from "./sections/job.ts";
 export type { PortAddress, PortConfig, PortMatch } from "./sections/port.ts";
+export type { FlashStep, RecoverStep } from "./sections/recover.ts";
 export type { ServerConfig, TlsConfig } from "./sections/servers.ts";
 export type { FileTransfer, StepConfig } from "./sections/steps.ts";
 

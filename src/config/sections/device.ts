@@ -4,7 +4,8 @@ import { didYouMean, inWords, shown } from "#/lib/text.ts";
 import type { At, Finding } from "../errors.ts";
 import { type Kind, kinds, matching, milliseconds, pattern } from "../kinds.ts";
 import { entries, type Mapping, mapping, texts } from "../merge.ts";
-import { checkPassword, type ResolveFile } from "../named-files.ts";
+import type { ResolveFile } from "../named-files.ts";
+import { checkLogin, type LoginConfig, type LoginDocument, loginSchema, resolveLogin } from "./login.ts";
 import {
   checkPort,
   checkSharedPort,
@@ -15,26 +16,22 @@ import {
   readPort,
   resolvePort,
 } from "./port.ts";
+import {
+  checkRecover,
+  type FlashDocument,
+  type FlashStep,
+  type RecoverDocument,
+  type RecoverStep,
+  recoverSchema,
+  resolveFlash,
+  resolveRecover,
+  restoreSchema,
+} from "./recover.ts";
+
+const consoleKinds = ["linux", "u-boot", "barebox", "zephyr", "nuttx", "micropython", "raw"] as const;
 
 /** What answers on the console. */
-export type ConsoleKind = "linux" | "u-boot" | "barebox" | "zephyr" | "nuttx" | "micropython" | "raw";
-
-/** What brings the board back after a build has left it unable to pass its probe. */
-export type RecoverStep =
-  | { readonly kind: "reset" }
-  | { readonly kind: "power" }
-  /** A shell script on the host that flashes a known image; `lend`: it has the port to itself. */
-  | { readonly kind: "flash"; readonly script: string; readonly lend: boolean; readonly timeoutMs: number };
-
-export type FlashStep = Extract<RecoverStep, { kind: "flash" }>;
-
-interface FlashDocument {
-  readonly flash: string;
-  readonly lend?: boolean;
-  readonly timeout?: string;
-}
-
-type RecoverDocument = "reset" | "power" | FlashDocument;
+export type ConsoleKind = (typeof consoleKinds)[number];
 
 interface PowerCommands {
   readonly on?: string;
@@ -43,20 +40,6 @@ interface PowerCommands {
 }
 
 const resets = ["esp32", "arduino", "dtr", "rts"] as const;
-
-interface LoginDocument {
-  readonly user: string;
-  readonly "password-file"?: string;
-  /** Patterns for the board's own prompts, besides the usual ones. */
-  readonly prompts?: { readonly login?: string; readonly password?: string };
-  /** Answers to what else the board asks before its shell. */
-  readonly then?: readonly { readonly expect: string; readonly send: string }[];
-}
-
-type LoginConfig = Pick<LoginDocument, "user" | "prompts"> & {
-  readonly passwordFile?: string;
-  readonly answers?: NonNullable<LoginDocument["then"]>;
-};
 
 export interface DeviceConfig {
   readonly name: string;
@@ -114,16 +97,12 @@ const defaults = {
   quarantineAfter: 3,
   bootTimeout: "2m",
   powerTimeout: "30s",
-  flashTimeout: "5m",
   bootSilence: "15s",
 };
 
 /** Every device is compared with all others; no box has that many ports. */
 export const maxDevices = 1000;
 
-const consoleKinds: readonly ConsoleKind[] = [
-  ...(["linux", "u-boot", "barebox", "zephyr", "nuttx", "micropython", "raw"] as const),
-];
 /** Consoles that know a prompt. */
 const prompting: ConsoleKind[] = ["linux", "u-boot", "barebox", "zephyr", "nuttx"];
 const promptText = matching(
@@ -135,7 +114,6 @@ const prompt: Kind = {
   refuse: (text) =>
     promptText.refuse(text) ?? (/^\/.+\/$/.test(text) ? pattern.refuse(text.slice(1, -1)) : undefined),
 };
-const answer = matching("an answer on one line", /^[^\p{Cc}]{0,200}$/u);
 const keys = matching("1 to 32 keys to type", /^.{1,32}$/s);
 
 const power: SchemaObject = {
@@ -158,92 +136,6 @@ const power: SchemaObject = {
       default: defaults.powerTimeout,
       description: "How long each of these commands may take.",
     },
-  },
-};
-
-const flash: SchemaObject = {
-  flash: {
-    type: "string",
-    kind: kinds.script,
-    description: "A shell script on the host that flashes a known image.",
-  },
-  lend: { type: "boolean", default: false, description: "Whether the script gets the port to itself." },
-  timeout: {
-    type: "string",
-    kind: kinds.duration,
-    default: defaults.flashTimeout,
-    description: "How long the script may take.",
-  },
-};
-
-const restore: SchemaObject = {
-  type: "object",
-  description:
-    "Flashes a known image before a build of another trust than the last one's, so that nothing which a change left on the board meets a build of the lab's own.",
-  additionalProperties: false,
-  required: ["flash"],
-  properties: flash,
-};
-
-const recover: SchemaObject = {
-  type: "array",
-  minItems: 1,
-  maxItems: 3,
-  description:
-    "What to do when the board can't be proved after a build: reset, power, or flash with a script, one after the other until it passes its probe.",
-  items: {
-    type: ["string", "object"],
-    kind: matching("reset, power, or flash with a script", /^(?:reset|power)$/),
-    additionalProperties: false,
-    required: ["flash"],
-    properties: flash,
-  },
-};
-
-/** As a literal key of an object, it would look like a promise's. */
-const answersOption = "then";
-
-const answers: SchemaObject = {
-  type: "array",
-  minItems: 1,
-  maxItems: 20,
-  description: "Answers to what else the board asks before its shell, in any order.",
-  items: {
-    type: "object",
-    additionalProperties: false,
-    required: ["expect", "send"],
-    properties: {
-      expect: { type: "string", kind: pattern, description: "A pattern for the question." },
-      send: { type: "string", kind: answer, description: "The answer; enter follows." },
-    },
-  },
-};
-
-const login: SchemaObject = {
-  type: "object",
-  description: "How to log in on a linux console. Default: a shell answers without a login.",
-  additionalProperties: false,
-  required: ["user"],
-  properties: {
-    user: { type: "string", kind: kinds.user, description: "The user that logs in." },
-    "password-file": {
-      type: "string",
-      kind: kinds.file,
-      description:
-        "The file with the password; a relative name starts at the folder of this file. Default: the board asks for no password.",
-    },
-    prompts: {
-      type: "object",
-      description:
-        "Patterns for the board's prompts where they aren't usual ones. Those of the usual distributions are known in many languages.",
-      additionalProperties: false,
-      minProperties: 1,
-      properties: {
-        login: { type: "string", kind: pattern, description: "Asks for the user's name." },
-        password: { type: "string", kind: pattern, description: "Asks for the password." },
-      },
-    },
-    [answersOption]: answers,
   },
 };
 
@@ -281,7 +173,7 @@ export const deviceSchema: SchemaObject = {
       description:
         "What answers on the console. raw is anything else: it takes only steps, firmware and run jobs.",
     },
-    login,
+    login: loginSchema,
     prompt: {
       type: "string",
       kind: prompt,
@@ -299,8 +191,8 @@ export const deviceSchema: SchemaObject = {
       description:
         "How the port's control lines reset the board: esp32 and arduino for their usual circuits, dtr or rts for a line that holds the board in reset while it is on. When the port is opened, both lines are set so that the board runs.",
     },
-    recover,
-    restore,
+    recover: recoverSchema,
+    restore: restoreSchema,
     health,
     "quarantine-after": {
       type: "integer",
@@ -352,7 +244,6 @@ export function checkDevices(data: Mapping, hostNode: unknown, resolveFile: Reso
   return devices.flatMap((device, index) => {
     const { name, classes, options } = device;
     const at: At = (message, ...path) => ({ path: ["devices", name, ...path], message });
-    const passwordFile = mapping(options.login)["password-file"];
     return [
       ...(name === hostNode ? [at("is also the name of the host's node: choose another one")] : []),
       ...(classes.includes("auto")
@@ -363,7 +254,7 @@ export function checkDevices(data: Mapping, hostNode: unknown, resolveFile: Reso
       ...checkConsole(options, at),
       ...checkRecover(options, at),
       ...checkHealthJob(device, mapping(data.jobs), at),
-      ...checkPassword(["devices", name, "login", "password-file"], passwordFile, resolveFile),
+      ...checkLogin(name, options, resolveFile),
     ];
   });
 }
@@ -385,15 +276,6 @@ function checkConsole(options: Mapping, at: At): Finding[] {
     const value = path.reduce<unknown>((options, key) => mapping(options)[key], options);
     if (value === undefined || fitting.includes(console)) return [];
     return [at(`is for ${inWords(fitting)} consoles, and this one is ${shown(console)}`, ...path)];
-  });
-}
-
-function checkRecover({ recover, reset, power }: Mapping, at: At): Finding[] {
-  const commands = mapping(power);
-  return texts(recover).flatMap(([index, step]) => {
-    if (step === "reset" && reset === undefined) return [at("needs the option reset", "recover", index)];
-    const isMissing = step === "power" && !("cycle" in commands || "off" in commands);
-    return isMissing ? [at("needs power: on and off, or cycle", "recover", index)] : [];
   });
 }
 
@@ -430,28 +312,4 @@ export function resolveDevice(name: string, entry: DeviceDocument, resolveFile: 
     bootTimeoutMs: milliseconds(entry["boot-timeout"] ?? defaults.bootTimeout),
     bootSilenceMs: milliseconds(entry["boot-silence"] ?? defaults.bootSilence),
   };
-}
-
-function resolveLogin(
-  name: string,
-  { user, "password-file": file, prompts, then: answers }: LoginDocument,
-  resolveFile: ResolveFile,
-): LoginConfig {
-  return {
-    user,
-    ...(file !== undefined && {
-      passwordFile: resolveFile(["devices", name, "login", "password-file"], file),
-    }),
-    ...(prompts && { prompts }),
-    ...(answers && { answers }),
-  };
-}
-
-function resolveRecover(step: RecoverDocument): RecoverStep {
-  return typeof step === "string" ? { kind: step } : resolveFlash(step);
-}
-
-function resolveFlash({ flash, lend, timeout }: FlashDocument): FlashStep {
-  const timeoutMs = milliseconds(timeout ?? defaults.flashTimeout);
-  return { kind: "flash", script: flash, lend: lend ?? false, timeoutMs };
 }

@@ -1,6 +1,6 @@
-/** Bundles the program into one CommonJS file that loads each command on demand. */
+/** Bundles the program, or the client's commands alone, into one CommonJS file that loads each command on demand. */
 import { readFileSync, writeFileSync } from "node:fs";
-import { build, type Plugin } from "esbuild";
+import { type BuildOptions, build, type Plugin } from "esbuild";
 import { browserFiles } from "#/web/browser-files.ts";
 import packageJson from "../package.json" with { type: "json" };
 
@@ -35,33 +35,6 @@ const withVersion = (version: string): Plugin => ({
   },
 });
 
-/**
- * @param outfile where the bundle goes; it keeps its white space, so that stack traces are readable
- * @returns the paths of all files inside, for their licenses
- */
-export async function bundle(outfile: string, version: string): Promise<string[]> {
-  const { metafile } = await build({
-    entryPoints: [new URL("../src/main.ts", import.meta.url).pathname],
-    absWorkingDir: new URL("..", import.meta.url).pathname,
-    outfile,
-    bundle: true,
-    platform: "node",
-    format: "cjs",
-    target: "node26",
-    // V8 keeps pure ASCII source in half the memory.
-    charset: "ascii",
-    legalComments: "none",
-    plugins: [ownAddonLoader, withBrowserFiles, withVersion(version)],
-    // CommonJS has no import.meta.url: point it to the bundle.
-    define: { "import.meta.url": "bundleUrl" },
-    banner: { js: 'const bundleUrl = require("node:url").pathToFileURL(__filename).href;' },
-    metafile: true,
-    logLevel: "warning",
-  });
-  toAscii(outfile);
-  return Object.keys(metafile.inputs);
-}
-
 /** Only the commands that need a job server. */
 const clientOnly: Plugin = {
   name: "client-only",
@@ -71,29 +44,49 @@ const clientOnly: Plugin = {
   },
 };
 
+/** Stands in for import.meta.url, which CommonJS has not. */
+const bundleUrl = 'const bundleUrl = require("node:url").pathToFileURL(__filename).href;';
+
 /** What Node 20 lacks of what the client calls. */
 const forOlderNode = [
   "#!/usr/bin/env node",
-  "Promise.withResolvers ??= function () { let resolve, reject; const promise = new this((a, b) => { resolve = a; reject = b; }); return { promise, resolve, reject }; };",
+  "Promise.withResolvers ??= function () {",
+  "  let resolve, reject;",
+  "  const promise = new this((a, b) => { resolve = a; reject = b; });",
+  "  return { promise, resolve, reject };",
+  "};",
   'require("node:tls").getCACertificates ??= () => require("node:tls").rootCertificates;',
-  'const bundleUrl = require("node:url").pathToFileURL(__filename).href;',
 ].join("\n");
 
-/** The client's commands in one file, for Node 20 and later on any system. @returns the paths of all files inside */
-export async function bundleClient(outfile: string, version: string): Promise<string[]> {
+/** @returns the paths of all files inside, for their licenses */
+export function bundle(outfile: string, version: string): Promise<string[]> {
+  const plugins = [ownAddonLoader, withBrowserFiles, withVersion(version)];
+  return write(outfile, { target: "node26", plugins, banner: { js: bundleUrl } });
+}
+
+/** The client's commands in one file, for Node 20 and later on any system. @returns as bundle() does */
+export function bundleClient(outfile: string, version: string): Promise<string[]> {
+  const plugins = [clientOnly, withVersion(version)];
+  return write(outfile, { target: "node20.3", plugins, banner: { js: `${forOlderNode}\n${bundleUrl}` } });
+}
+
+/** The bundle keeps its white space, so that stack traces are readable. */
+async function write(
+  outfile: string,
+  options: Pick<BuildOptions, "target" | "plugins" | "banner">,
+): Promise<string[]> {
   const { metafile } = await build({
+    ...options,
     entryPoints: [new URL("../src/main.ts", import.meta.url).pathname],
     absWorkingDir: new URL("..", import.meta.url).pathname,
     outfile,
     bundle: true,
     platform: "node",
     format: "cjs",
-    target: "node20.3",
+    // V8 keeps pure ASCII source in half the memory.
     charset: "ascii",
     legalComments: "none",
-    plugins: [clientOnly, withVersion(version)],
     define: { "import.meta.url": "bundleUrl" },
-    banner: { js: forOlderNode },
     metafile: true,
     logLevel: "warning",
   });

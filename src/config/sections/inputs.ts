@@ -1,6 +1,6 @@
 /** `inputs` of a job: the files that clients send with a build; `inputs` of the box: their cache; `remote`: what clients may read. */
-import { BlockList } from "node:net";
 import type { SchemaObject } from "ajv";
+import { parseSubnet } from "#/lib/subnet.ts";
 import type { At, Finding } from "../errors.ts";
 import { bytes, type Kind, kinds, matching, milliseconds } from "../kinds.ts";
 import { entries, type Mapping, texts } from "../merge.ts";
@@ -59,15 +59,9 @@ const from: Kind = {
   },
 };
 
+/** An address alone is none: it could be meant as one to load from. */
 function isNetwork(text: string): boolean {
-  const [address = "", bits, ...rest] = text.split("/");
-  if (rest.length > 0 || !/^[0-9]{1,3}$/.test(bits ?? "")) return false;
-  try {
-    new BlockList().addSubnet(address, Number(bits), address.includes(":") ? "ipv6" : "ipv4");
-    return true;
-  } catch {
-    return false;
-  }
+  return text.includes("/") && parseSubnet(text) !== undefined;
 }
 
 export const jobInputsSchema: SchemaObject = {

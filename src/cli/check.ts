@@ -5,7 +5,7 @@ import type { Command } from "commander";
 import { execa } from "execa";
 import { defaultConfigFile, loadConfig } from "#/config/load.ts";
 import type { Config, JobConfig } from "#/config/model.ts";
-import { mixedTrust } from "#/config/sections/secrets.ts";
+import { mixedTrust } from "#/config/sections/trust.ts";
 import { ownProgram } from "#/host/executable.ts";
 import { printable, shown } from "#/lib/text.ts";
 import { exitCodes } from "./exit.ts";

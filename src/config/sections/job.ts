@@ -25,8 +25,6 @@ import {
   type SecretConfig,
   type SecretsDocument,
   secretsSchema,
-  type Trust,
-  trustOf,
 } from "./secrets.ts";
 import {
   checkSteps,
@@ -38,6 +36,7 @@ import {
   stepsSchema,
   transferSchema,
 } from "./steps.ts";
+import { type Trust, trustOf } from "./trust.ts";
 
 export interface LimitsConfig {
   /** Bytes. */

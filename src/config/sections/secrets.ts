@@ -7,6 +7,7 @@ import type { At, Finding } from "../errors.ts";
 import { type Kind, kinds, matching } from "../kinds.ts";
 import { entries, type Mapping, texts } from "../merge.ts";
 import { checkSecret, type ResolveFile } from "../named-files.ts";
+import { trustOf } from "./trust.ts";
 
 export interface SecretConfig {
   /** Of the file in $LABGEAR_SECRETS, or of the variable. */
@@ -110,41 +111,6 @@ function refusals(job: Mapping, onDevices: ReadonlySet<string>): string[] {
         : "can't go to a job that runs a script of its workspace; if no change can write that, say trust: lab",
     ];
   return [];
-}
-
-export type Trust = "changes" | "lab";
-
-/** What a job executes: what a change brings, or only the lab's own. */
-export function trustOf(job: {
-  readonly checkout?: unknown;
-  readonly run?: unknown;
-  readonly trust?: unknown;
-}): Trust {
-  if (job.trust === "changes" || job.trust === "lab") return job.trust;
-  return job.checkout === true || runsWorkspace(String(job.run ?? "")) ? "changes" : "lab";
-}
-
-/** Why what a change brings may count as the lab's own in this job; undefined: nothing speaks for it. */
-export function mixedTrust(job: {
-  readonly trust: "changes" | "lab";
-  readonly checkout: boolean;
-  readonly script?: string;
-}): string | undefined {
-  if (job.trust === "changes") return undefined;
-  const why = job.checkout
-    ? "it checks out what a change brings"
-    : runsWorkspace(job.script ?? "")
-      ? "it runs a script of its workspace"
-      : undefined;
-  return why && `says trust: lab, but ${why}: make sure that no change decides what runs`;
-}
-
-/** Whether a script runs another of the workspace, by all appearances: ./NAME, ../NAME, or by the variable of its folder. */
-function runsWorkspace(script: string): boolean {
-  const command =
-    /^|[;&|(`]|\b(?:then|do|else|exec|env|sh|bash|python3?|perl|ruby|node|source)(?:\s+-\S+)*\s|(?<!\S)\.\s/;
-  const file = /\s*["']?(?:\.{1,2}\/|\$\{?(?:LABGEAR_)?WORKSPACE\b)/;
-  return new RegExp(`(?:${command.source})${file.source}`, "m").test(script);
 }
 
 export function resolveSecrets(

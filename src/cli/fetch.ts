@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { fetchFunction } from "#/exchange/functions.ts";
 import { collectInto, describeCollected, whyNot } from "./build/collect.ts";
 import { CommandError } from "./exit.ts";
-import { buildName, newCommand } from "./options.ts";
+import { buildName, newCommand, selectBuild } from "./options.ts";
 import { findFunction } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
 import { ManagerCalls } from "./transfer/calls.ts";
@@ -36,7 +36,7 @@ export function command(): Command {
       const server = await findFunction(await findServers(options), fetchFunction(manager), lack);
       const warnings: string[] = [];
       await using calls = new ManagerCalls(server);
-      const results = new BuildResults({ calls, manager, build: selector(build) });
+      const results = new BuildResults({ calls, manager, build: selectBuild(build) });
       const isWanted = pattern === undefined ? undefined : matcher(pattern);
       try {
         const collected = await collectInto(options.to, results, (text) => warnings.push(text), isWanted);
@@ -48,11 +48,6 @@ export function command(): Command {
       for (const text of warnings) process.stderr.write(`labgear: ${text}\n`);
       if (warnings.length > 0) process.exitCode = 1;
     });
-}
-
-function selector(build: string) {
-  const [, name, number] = /^(.+)#(\d+)$/.exec(build) ?? [];
-  return name === undefined ? { uuid: build } : { name, number: Number(number) };
 }
 
 /** `*` and `?` stay within a folder, `**` doesn't; as for a job's artifacts. */

@@ -1,6 +1,7 @@
 /** Options that several commands share. */
 import { Command, InvalidArgumentError, Option } from "commander";
 import { ControlClient, defaultControl } from "#/control/client.ts";
+import type { BuildSelector } from "#/exchange/key.ts";
 import { printable } from "#/lib/text.ts";
 
 /** A command whose errors are one line that points to its help. */
@@ -47,4 +48,10 @@ export const controlTimeoutMs = 30_000;
 export function buildName(text: string): string {
   if (/^[^#\s]+(?:#[1-9][0-9]{0,14})?$/.test(text)) return text;
   throw new InvalidArgumentError("expected JOB#NUMBER or a uuid.");
+}
+
+/** @param build JOB#NUMBER, or a uuid */
+export function selectBuild(build: string): BuildSelector {
+  const [, name, number] = /^(.+)#(\d+)$/.exec(build) ?? [];
+  return name === undefined ? { uuid: build } : { name, number: Number(number) };
 }

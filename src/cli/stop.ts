@@ -5,7 +5,7 @@ import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { formatAddress } from "#/lib/address.ts";
 import { parseFunction, stopFunction } from "#/zuul/functions.ts";
 import { CommandError } from "./exit.ts";
-import { buildName, newCommand } from "./options.ts";
+import { buildName, newCommand, selectBuild } from "./options.ts";
 import { cancelQueued } from "./queued.ts";
 import { askServers, findFunction, sharedManagers } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
@@ -94,7 +94,7 @@ export async function askManager(server: ServerAddress, manager: string, build: 
     throw new CommandError("failure", text);
   }
   await using client = await Client.connect(server);
-  const data = stopArgument(build);
+  const data = JSON.stringify(selectBuild(build));
   let silent = false;
   const timer = setTimeout(() => {
     silent = true;
@@ -126,10 +126,4 @@ async function isDone(client: Client, manager: string, data: string): Promise<bo
 async function isShared(server: ServerAddress, manager: string): Promise<boolean> {
   const [answer] = await askServers([server]);
   return answer !== undefined && "functions" in answer && sharedManagers(answer.functions).includes(manager);
-}
-
-/** The argument of `stop:` for JOB#NUMBER or a uuid; see parseStopArgument. */
-export function stopArgument(build: string): string {
-  const [, name, number] = /^(.+)#(\d+)$/.exec(build) ?? [];
-  return JSON.stringify(name ? { name, number: Number(number) } : { uuid: build });
 }

@@ -5,7 +5,7 @@ import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
 import { stopFunction } from "#/zuul/functions.ts";
 import { CommandError } from "../exit.ts";
-import { askAllManagers, askManager, stopArgument } from "../stop.ts";
+import { askAllManagers, askManager } from "../stop.ts";
 import type { Line } from "./line.ts";
 
 const askIntervalMs = 1000;
@@ -42,7 +42,7 @@ export class BuildStop {
     const { client, handle } = this.#line;
     const [server, uuid] = [this.#server, this.#uuid];
     // A background job: it arrives even if a second Ctrl-C ends this process at once. The unique joins it to an earlier one.
-    const ask = { data: stopArgument(uuid), unique: `stop-${uuid}`.slice(0, 64), background: true };
+    const ask = { data: JSON.stringify({ uuid }), unique: `stop-${uuid}`.slice(0, 64), background: true };
     const asked = manager
       ? client.submit({ function: stopFunction(manager), priority: "high", ...ask })
       : Promise.resolve();

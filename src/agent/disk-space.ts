@@ -4,7 +4,7 @@ import type { Mirrors } from "#/builds/checkout/mirrors.ts";
 import type { InputCache } from "#/builds/inputs/cache.ts";
 import type { BuildSummary } from "#/builds/record.ts";
 import type { BuildStore } from "#/builds/store.ts";
-import { type Cache, listCaches, removeCache } from "#/builds/workspace/caches.ts";
+import { listCaches } from "#/builds/workspace/caches.ts";
 import { type DiskUsage, diskUsage, dispensable } from "#/builds/workspace/disk-usage.ts";
 import { removeTree } from "#/builds/workspace/remove.ts";
 import { scratchOf } from "#/builds/workspace/scratch.ts";
@@ -123,7 +123,7 @@ export class DiskSpace {
     const { stateDir } = this.#options;
     for (const build of this.#overfull) {
       if (build.state.phase !== "ended") continue;
-      await this.#attempt(() => this.#removeWorkspace(workspaceOf(stateDir, build.record)));
+      await this.#attempt(() => this.#removeUnused("workspace", workspaceOf(stateDir, build.record)));
       this.#overfull.delete(build);
     }
     for (const remove of await this.#dispensable(unit)) {
@@ -148,8 +148,8 @@ export class DiskSpace {
     const oldBuilds = dispensable(builds.finished()).map((build) => () => removeBuild(build));
     const caches = [
       ...inputs.unused.map((digest) => () => inputs.remove(digest)),
-      ...jobCaches.map((cache) => () => this.#removeCache(cache)),
-      ...workspaces.map((workspace) => () => this.#removeWorkspace(workspace)),
+      ...jobCaches.map((cache) => () => this.#removeUnused("caches", cache)),
+      ...workspaces.map((workspace) => () => this.#removeUnused("workspace", workspace)),
       ...unused.map((mirror) => () => removeMirror(mirror)),
     ];
     // Records have few files.
@@ -172,26 +172,17 @@ export class DiskSpace {
     }
   }
 
-  async #removeWorkspace(workspace: Workspace): Promise<void> {
+  async #removeUnused(what: "workspace" | "caches", place: Workspace): Promise<void> {
     const { builds, stateDir, log } = this.#options;
-    const { executor, job } = workspace;
-    const isUsed = () =>
-      builds.running.some(({ record }) => workspaceOf(stateDir, record).folder === workspace.folder);
-    if (await removeWorkspace(workspace, isUsed)) {
-      log.info({ executor, job }, `the workspace of ${job} is removed to make room`);
-    }
-  }
-
-  async #removeCache(cache: Cache): Promise<void> {
-    const { builds, stateDir, log } = this.#options;
-    const { executor, job } = cache;
+    const { executor, job } = place;
     const isUsed = () =>
       builds.running.some(({ record }) => {
-        const place = workspaceOf(stateDir, record);
-        return place.executor === executor && place.job === job;
+        const used = workspaceOf(stateDir, record);
+        return used.executor === executor && used.job === job;
       });
-    if (await removeCache(cache, isUsed))
-      log.info({ executor, job }, `the caches of ${job} are removed to make room`);
+    const verb = what === "caches" ? "are" : "is";
+    if (await removeWorkspace(place, isUsed))
+      log.info({ executor, job }, `the ${what} of ${job} ${verb} removed to make room`);
   }
 
   /** What there is too little of. A file system that gives no answer counts as full. */

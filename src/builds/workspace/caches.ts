@@ -1,6 +1,9 @@
-/** Caches: folders that a job names to keep them from build to build, on one executor and for one trust. */
+/**
+ * Caches: folders that a job names to keep them from build to build, on one executor and for one trust, at
+ * `STATE/caches/EXECUTOR/JOB/TRUST/NAME`.
+ */
 import { chmod, lstat, readdir, realpath } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, join } from "node:path";
 import { reason } from "#/lib/errors.ts";
 import { jobFolder, jobOfFolder } from "#/lib/job-folder.ts";
 import { formatSize } from "#/lib/units.ts";
@@ -8,14 +11,7 @@ import { BuildError } from "../errors.ts";
 import { diskUsage } from "./disk-usage.ts";
 import { isName, makeFolders } from "./files.ts";
 import { removeTree } from "./remove.ts";
-import { setAside } from "./workspace.ts";
-
-/** `STATE/caches/EXECUTOR/JOB/TRUST/NAME`. */
-export interface Cache {
-  readonly executor: string;
-  readonly job: string;
-  readonly folder: string;
-}
+import { setAside, type Workspace } from "./workspace.ts";
 
 /** How long they are measured after a build. */
 const measureTimeoutMs = 5000;
@@ -60,18 +56,17 @@ export async function boundCaches(folders: readonly string[], maxBytes: number):
     if (bytes <= maxBytes) continue;
     const aside = setAside(folder);
     if (aside !== undefined) await removeTree(aside);
-    const name = folder.slice(dirname(folder).length + 1);
     lines.push(
-      `the cache ${name} is removed: it has ${formatSize(bytes)}, and max-cache is ${formatSize(maxBytes)}`,
+      `the cache ${basename(folder)} is removed: it has ${formatSize(bytes)}, and max-cache is ${formatSize(maxBytes)}`,
     );
   }
   return lines;
 }
 
-/** The caches of all jobs on all executors, the least recently changed first; links aren't followed. */
-export async function listCaches(stateDir: string): Promise<Cache[]> {
+/** The folder of each job's caches on each executor, the least recently changed first; links aren't followed. */
+export async function listCaches(stateDir: string): Promise<Workspace[]> {
   const base = join(stateDir, "caches");
-  const found: (Cache & { changed: number })[] = [];
+  const found: (Workspace & { changed: number })[] = [];
   for (const executor of await foldersOf(base)) {
     for (const name of await foldersOf(join(base, executor))) {
       const folder = join(base, executor, name);
@@ -84,19 +79,6 @@ export async function listCaches(stateDir: string): Promise<Cache[]> {
     }
   }
   return found.sort((a, b) => a.changed - b.changed);
-}
-
-/**
- * Removes the caches of a job on an executor.
- * @param isUsed asked just before; a build that comes later gets new ones
- * @returns false when they are in use
- * @throws BuildError REMOVE when a part is left, aside
- */
-export async function removeCache({ folder }: Cache, isUsed: () => boolean): Promise<boolean> {
-  if (isUsed()) return false;
-  const aside = setAside(folder);
-  if (aside !== undefined) await removeTree(aside);
-  return true;
 }
 
 async function foldersOf(path: string): Promise<string[]> {

@@ -112,21 +112,21 @@ export async function listWorkspaces(stateDir: string): Promise<Workspace[]> {
 }
 
 /**
- * Removes a workspace that no build uses.
- * @param isUsed asked just before the removal; a build that comes later creates a new workspace
+ * Removes a workspace, or a job's caches, that no build uses.
+ * @param isUsed asked just before the removal; a build that comes later creates new ones
  * @returns false when it is in use
  * @throws BuildError REMOVE when a part of it is left, aside
  */
-export async function removeWorkspace(workspace: Workspace, isUsed: () => boolean): Promise<boolean> {
+export async function removeWorkspace({ folder }: Workspace, isUsed: () => boolean): Promise<boolean> {
   if (isUsed()) return false;
   // In the same turn as isUsed(): no build can begin in between.
-  const aside = setAside(workspace.folder);
+  const aside = setAside(folder);
   if (aside !== undefined) await removeTree(aside);
   return true;
 }
 
 /**
- * Moves a workspace out of the way, whatever is in it and whoever owns that; at worst it stays there until somebody removes it.
+ * Moves a workspace out of the way, whatever its content and owner; at worst it stays there until somebody removes it.
  * @returns where it is now; undefined: there is none
  * @throws the file system's error
  */

@@ -20,14 +20,32 @@ export function askServers(servers: readonly ServerAddress[]): Promise<ServerAns
 
 async function ask(server: ServerAddress): Promise<ServerAnswer> {
   try {
-    await using admin = await Admin.connect(server, {
-      timeoutMs: serverTimeoutMs,
-      answerTimeoutMs: serverTimeoutMs,
-    });
-    return { server, functions: await admin.status() };
+    return { server, functions: await askServer(server) };
   } catch (error) {
     return { server, error: error as GearmanError };
   }
+}
+
+/** @throws GearmanError when it doesn't answer */
+export async function askServer(server: ServerAddress): Promise<FunctionStatus[]> {
+  const timeouts = { timeoutMs: serverTimeoutMs, answerTimeoutMs: serverTimeoutMs };
+  await using admin = await Admin.connect(server, timeouts);
+  return await admin.status();
+}
+
+/**
+ * The managers that have a function of a kind registered.
+ * @param functionOf such as stopFunction or infoFunction
+ */
+export function managersWith(
+  functions: readonly FunctionStatus[],
+  functionOf: (manager: string) => string,
+): string[] {
+  const prefix = functionOf("");
+  return functions
+    .filter(({ function: name, workers }) => workers > 0 && name.startsWith(prefix))
+    .map(({ function: name }) => name.slice(prefix.length))
+    .filter((manager) => manager !== "" && !manager.includes(":"));
 }
 
 /** The managers that more than one connection answers for: cloned boxes, or a lost connection that is still open. */

@@ -3,11 +3,11 @@ import type { Command } from "commander";
 import { Client } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { formatAddress } from "#/lib/address.ts";
-import { parseFunction, stopFunction } from "#/zuul/functions.ts";
+import { stopFunction } from "#/zuul/functions.ts";
 import { CommandError } from "./exit.ts";
 import { buildName, newCommand, selectBuild } from "./options.ts";
 import { cancelQueued } from "./queued.ts";
-import { askServers, findFunction, sharedManagers } from "./registered.ts";
+import { askServer, findFunction, managersWith, sharedManagers } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
 
 const managerTimeoutMs = 20_000;
@@ -73,12 +73,7 @@ async function stopOn(
 
 /** @returns whether one of them runs the build */
 export async function askAllManagers(server: ServerAddress, uuid: string): Promise<boolean> {
-  const [answer] = await askServers([server]);
-  if (!answer || "error" in answer) throw answer?.error;
-  const managers = answer.functions.flatMap(({ function: name, workers }) => {
-    const asked = parseFunction(name);
-    return asked?.kind === "stop" && workers > 0 ? [asked.manager] : [];
-  });
+  const managers = managersWith(await askServer(server), stopFunction);
   const answers = await Promise.allSettled(managers.map((manager) => askManager(server, manager, uuid)));
   return answers.some(({ status }) => status === "fulfilled");
 }
@@ -124,6 +119,5 @@ async function isDone(client: Client, manager: string, data: string): Promise<bo
 }
 
 async function isShared(server: ServerAddress, manager: string): Promise<boolean> {
-  const [answer] = await askServers([server]);
-  return answer !== undefined && "functions" in answer && sharedManagers(answer.functions).includes(manager);
+  return sharedManagers(await askServer(server).catch(() => [])).includes(manager);
 }

@@ -2,10 +2,11 @@
 import { fetchFunction } from "#/exchange/functions.ts";
 import { type AnnouncedInput, formatInputs } from "#/exchange/inputs.ts";
 import { BuildKey } from "#/exchange/key.ts";
+import type { FunctionStatus } from "#/gearman/client/admin.ts";
 import { Client, type SubmitOptions } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { buildFunction } from "#/zuul/functions.ts";
-import { askServers, isOffered } from "../registered.ts";
+import { askServer, isOffered } from "../registered.ts";
 import { ManagerCalls } from "../transfer/calls.ts";
 import { askInfo, nodesFor, whyNoneIsFree } from "../transfer/info.ts";
 import type { InputFile } from "../transfer/inputs.ts";
@@ -83,20 +84,16 @@ export async function launchBuild(
     warn: say,
     async results() {
       const { manager } = supply;
-      return manager !== undefined && (await offers(server, fetchFunction(manager)))
-        ? resultsAt(manager)
-        : undefined;
+      if (manager === undefined) return undefined;
+      return isOffered(await askServer(server), fetchFunction(manager)) ? resultsAt(manager) : undefined;
     },
   });
   await using line = new Line(server, request);
   const first = await line.submit();
   renderer.show({ event: "created", job, uuid, handle: line.handle });
   const queued = new AbortController();
-  const explain = async () => {
-    const [answer] = await askServers([server]);
-    const functions = answer && "functions" in answer ? answer.functions : [];
-    return whyNoneIsFree(nodesFor(await askInfo(server, functions), { job, target: node }));
-  };
+  const explain = async (functions: readonly FunctionStatus[]) =>
+    whyNoneIsFree(nodesFor(await askInfo(server, functions), { job, target: node }));
   void watchQueue(
     server,
     { function: request.function, handle: line.handle },
@@ -133,9 +130,4 @@ function prepare({ job, node, parameters, priority = "normal" }: Launch) {
   const all = { ZUUL_UUID: uuid, ...(node !== undefined && { ZUUL_NODE: node }), ...parameters };
   const request = { function: buildFunction(job, node), unique: uuid, data: JSON.stringify(all), priority };
   return { uuid, request };
-}
-
-async function offers(server: ServerAddress, name: string): Promise<boolean> {
-  const [answer] = await askServers([server]);
-  return answer !== undefined && "functions" in answer && isOffered(answer.functions, name);
 }

@@ -24,7 +24,7 @@ export async function watchQueue(
   build: QueuedBuild,
   renderer: Renderer,
   signal: AbortSignal,
-  explain: () => Promise<string | undefined>,
+  explain: (functions: readonly FunctionStatus[]) => Promise<string | undefined>,
 ): Promise<void> {
   let shown = "";
   let knowsPlaces: boolean | undefined;
@@ -36,11 +36,12 @@ export async function watchQueue(
         timeoutMs: serverTimeoutMs,
         answerTimeoutMs: serverTimeoutMs,
       });
-      const entry = (await admin.status()).find((one) => one.function === build.function);
+      const functions = await admin.status();
+      const entry = functions.find((one) => one.function === build.function);
       if (!entry) continue;
       knowsPlaces ??= (await admin.version().catch(() => "")).startsWith("labgear ");
       const place = knowsPlaces ? await admin.placeOf(build.handle) : undefined;
-      const why = (await explain()) ?? describe(entry);
+      const why = (await explain(functions)) ?? describe(entry);
       const event = {
         queued: Math.max(1, entry.total - entry.running),
         ...(place !== undefined && { place }),

@@ -2,12 +2,12 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { causeOf, type Ending } from "#/builds/record.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
-import { fetchFunction, parseExchangeFunction } from "#/exchange/functions.ts";
+import { fetchFunction } from "#/exchange/functions.ts";
 import { isObject, type JsonObject, parseObject } from "#/exchange/message.ts";
 import type { JobEvent, Submission } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
-import { askServers } from "../registered.ts";
+import { askServer, managersWith } from "../registered.ts";
 import { type BuildResults, maxTextBytes } from "../transfer/results.ts";
 import type { ShownConsole } from "./console.ts";
 
@@ -86,11 +86,7 @@ function isPassing(error: unknown): error is GearmanError | ExchangeError {
  */
 async function findBuild(options: ResumeOptions): Promise<BuildResults | "elsewhere" | undefined> {
   const { server, resultsAt } = options;
-  const [answer] = await askServers([server]);
-  if (!answer || "error" in answer) throw answer?.error;
-  const offered = answer.functions.flatMap(({ function: name, workers }) =>
-    workers > 0 && parseExchangeFunction(name) === "fetch" ? [name.slice(fetchFunction("").length)] : [],
-  );
+  const offered = managersWith(await askServer(server), fetchFunction);
   const known = options.manager();
   const managers = known === undefined ? offered : offered.filter((manager) => manager === known);
   for (const manager of managers) {

@@ -1,7 +1,7 @@
 /** Runs a build again that has ended without a result: on another board where there is one. */
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { buildFunction } from "#/zuul/functions.ts";
-import { askServers, isOffered } from "../registered.ts";
+import { askServer, isOffered } from "../registered.ts";
 import { askInfo, chooseSibling } from "../transfer/info.ts";
 import type { Renderer } from "./events.ts";
 import { type Ending, showEnding } from "./follow.ts";
@@ -41,10 +41,9 @@ async function nextTarget(
   { job, node }: Launch,
   tried: ReadonlySet<string>,
 ): Promise<{ readonly node: string | undefined } | "none"> {
-  const [answer] = await askServers([server]);
-  if (!answer || "error" in answer) throw answer?.error;
-  const offers = (target: string | undefined) => isOffered(answer.functions, buildFunction(job, target));
-  const infos = await askInfo(server, answer.functions);
+  const functions = await askServer(server);
+  const offers = (target: string | undefined) => isOffered(functions, buildFunction(job, target));
+  const infos = await askInfo(server, functions);
   const sibling = chooseSibling(infos, { job, target: node }, tried, offers);
   if (sibling !== undefined) return { node: sibling };
   return offers(node) ? { node } : "none";

@@ -1,9 +1,10 @@
 /** What all agents on a job server say of themselves: why nobody takes a build, and which boards could in place of another. */
-import { infoFunction, parseExchangeFunction } from "#/exchange/functions.ts";
+import { infoFunction } from "#/exchange/functions.ts";
 import { type AgentInfo, type NodeInfo, parseInfo } from "#/exchange/info.ts";
 import type { FunctionStatus } from "#/gearman/client/admin.ts";
 import { Client } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import { managersWith } from "../registered.ts";
 import { answerOf } from "./calls.ts";
 
 const answerTimeoutMs = 4000;
@@ -13,9 +14,7 @@ export async function askInfo(
   server: ServerAddress,
   functions: readonly FunctionStatus[],
 ): Promise<AgentInfo[]> {
-  const managers = functions.flatMap(({ function: name, workers }) =>
-    workers > 0 && parseExchangeFunction(name) === "info" ? [name.slice(infoFunction("").length)] : [],
-  );
+  const managers = managersWith(functions, infoFunction);
   if (managers.length === 0) return [];
   const infos: AgentInfo[] = [];
   try {

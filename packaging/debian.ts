@@ -75,7 +75,12 @@ function changelog(version: string, epoch: number): string {
   const lines = chapter
     .trim()
     .split("\n")
-    .map((line) => line.replace(/^- /, "* ").trimEnd())
+    .map((line) =>
+      line
+        .replace(/^### (.*)/, "[ $1 ]")
+        .replace(/^- /, "* ")
+        .trimEnd(),
+    )
     .flatMap(wrapped);
   const maintainer = /^Maintainer: (.*)$/m.exec(
     readFileSync(join(root, "packaging/debian/control"), "utf8"),

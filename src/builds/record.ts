@@ -4,6 +4,8 @@ import { open } from "node:fs/promises";
 import { join } from "node:path";
 import type { Ajv, SchemaObject, ValidateFunction } from "ajv";
 import { replaceFile } from "#/lib/replace-file.ts";
+import type { TestCase } from "./junit-reader.ts";
+import { openStored } from "./workspace/files.ts";
 
 /** The shape of `build.json`. Times are ISO 8601 in UTC. */
 export interface BuildRecord {
@@ -133,6 +135,23 @@ export async function readRecord(folder: string): Promise<BuildRecord> {
   if (!stat.isFile()) throw new SyntaxError("it is not a regular file");
   if (stat.size > maxRecordSize) throw new SyntaxError(`it is ${stat.size} bytes long`);
   return await parseRecord(JSON.parse(await file.readFile("utf8")));
+}
+
+/** The test cases of a build, in its folder: the record has only their totals. */
+export const casesFile = "tests.json";
+/** More than the agent stores. */
+const maxCasesBytes = 64 * 1024 * 1024;
+
+/** @returns undefined when there are none, or a job has damaged them */
+export async function readCases(folder: string): Promise<TestCase[] | undefined> {
+  await using file = await openStored(folder, casesFile);
+  if (!file || (await file.stat()).size > maxCasesBytes) return undefined;
+  try {
+    const cases: unknown = JSON.parse(await file.readFile("utf8"));
+    return Array.isArray(cases) ? cases : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 const kinds: Record<EndingKind, true> = {

@@ -3,6 +3,7 @@ import { basename, dirname, join } from "node:path";
 import { collectArtifacts, isDiskFailure } from "#/builds/artifacts.ts";
 import type { Build } from "#/builds/build.ts";
 import { readJunit } from "#/builds/junit.ts";
+import { casesFile } from "#/builds/record.ts";
 import type { BuildSecrets } from "#/builds/secrets.ts";
 import { makeFolders } from "#/builds/workspace/files.ts";
 import type { BuildPeriod } from "#/builds/workspace/period.ts";
@@ -71,7 +72,7 @@ async function collectFiles(
   build.record.tests = report.totals;
   warn(build, report.warnings.map(secrets.mask));
   const masked = (_: string, value: unknown) => (typeof value === "string" ? secrets.mask(value) : value);
-  await replaceFile(join(build.folder, "tests.json"), JSON.stringify(report.cases, masked));
+  await replaceFile(join(build.folder, casesFile), JSON.stringify(report.cases, masked));
 }
 
 /** A signal that ends the collecting, and what is kept by then counts: when it takes too long, and soon after the build was stopped. */

@@ -2,8 +2,7 @@
 import { createHash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import { consoleSize, openConsole } from "#/builds/console/follow.ts";
-import type { TestCase } from "#/builds/junit-reader.ts";
-import { type BuildRecord, readRecord } from "#/builds/record.ts";
+import { type BuildRecord, readCases, readRecord } from "#/builds/record.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import { openStored } from "#/builds/workspace/files.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
@@ -23,8 +22,6 @@ interface Whole extends AsyncDisposable {
 /** What the record says of a file. */
 type Recorded = () => Promise<{ readonly size: number; readonly sha256?: string } | undefined>;
 
-/** Larger than any that the agent stores. */
-const maxTestsBytes = 64 * 1024 * 1024;
 /** How many digests of finished builds' files are remembered. */
 const maxDigests = 1000;
 /** How many documents are remembered: a client asks for one range after the other. */
@@ -155,13 +152,6 @@ async function recordOf({ job, number, folder, running }: FoundBuild): Promise<B
   return readRecord(folder).catch(() => {
     throw new ExchangeError("not-found", `the record of ${job}#${number} can't be read`);
   });
-}
-
-async function readCases(folder: string): Promise<TestCase[] | undefined> {
-  await using file = await openStored(folder, "tests.json");
-  if (!file || (await file.stat()).size > maxTestsBytes) return undefined;
-  const cases: unknown = JSON.parse(await file.readFile("utf8"));
-  return Array.isArray(cases) ? cases : undefined;
 }
 
 async function readRange(file: FileHandle, offset: number, length: number): Promise<Buffer> {

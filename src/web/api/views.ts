@@ -1,10 +1,8 @@
 /** What the API answers and the pages show: the status, builds, their test reports, jobs and devices. */
 import type { Build } from "#/builds/build.ts";
 import type { TestReport } from "#/builds/junit.ts";
-import type { TestCase } from "#/builds/junit-reader.ts";
-import { type BuildRecord, type BuildSummary, summarize } from "#/builds/record.ts";
+import { type BuildRecord, type BuildSummary, readCases, summarize } from "#/builds/record.ts";
 import type { FoundBuild } from "#/builds/store.ts";
-import { openStored } from "#/builds/workspace/files.ts";
 import { artifactType } from "#/lib/media-type.ts";
 import type { AgentStatus, BuildStatus, DeviceStatus } from "#/lib/status.ts";
 import type { AgentView } from "../agent-view.ts";
@@ -73,8 +71,6 @@ export interface DeviceView extends DeviceStatus {
 }
 
 const maxRecentBuilds = 30;
-/** Larger than any test report that the agent stores. */
-const maxReportBytes = 64 * 1024 * 1024;
 
 export function statusView(agent: AgentView): StatusView {
   return {
@@ -131,7 +127,7 @@ export function viewOfRecord(agent: AgentView, record: BuildRecord, running?: Bu
 export async function readTestReport(found: FoundBuild): Promise<TestReport | undefined> {
   const { tests, warnings = [] } = await recordOf(found);
   if (!tests) return undefined;
-  const cases = await readCases(found.folder);
+  const cases = (await readCases(found.folder)) ?? [];
   const time = cases.reduce((sum, test) => sum + (Number(test.time) || 0), 0);
   return {
     // A time in the record also counts the cases that were not stored.
@@ -139,19 +135,6 @@ export async function readTestReport(found: FoundBuild): Promise<TestReport | un
     cases,
     warnings: warnings.filter((warning) => warning.includes("test report")),
   };
-}
-
-async function readCases(folder: string): Promise<TestCase[]> {
-  const file = await openStored(folder, "tests.json");
-  if (!file) return [];
-  await using _ = file;
-  if ((await file.stat()).size > maxReportBytes) return [];
-  try {
-    const cases: unknown = JSON.parse(await file.readFile("utf8"));
-    return Array.isArray(cases) ? cases : [];
-  } catch {
-    return [];
-  }
 }
 
 export function jobViews(agent: AgentView): JobView[] {

@@ -14,7 +14,7 @@ import type { InputsConfig } from "#/config/model.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { type AnnouncedInput, inputVariable, parseInputs } from "#/exchange/inputs.ts";
 import type { Piece } from "#/exchange/send.ts";
-import { jobFolder } from "#/lib/job-folder.ts";
+import { buildFolder } from "#/lib/job-folder.ts";
 import { formatSize } from "#/lib/units.ts";
 import { type InputRequest, Reception } from "./reception.ts";
 
@@ -59,18 +59,15 @@ export class Inputs {
     await using resources = new AsyncDisposableStack();
     const { build } = request;
     for (const { sha256 } of announced) resources.use(this.#cache.pin(sha256));
-    const reception = resources.use(
-      new Reception(request, announced, {
-        ...{ cache: this.#cache, config: this.#config(), trees: this.#trees },
-      }),
-    );
+    const parts = { cache: this.#cache, config: this.#config(), trees: this.#trees };
+    const reception = resources.use(new Reception(request, announced, parts));
     this.#receptions.set(build, reception);
     try {
       await reception.all();
     } finally {
       this.#receptions.delete(build);
     }
-    const folder = join(this.#cache.buildsFolder, `${jobFolder(build.record.job)}.${build.record.number}`);
+    const folder = join(this.#cache.buildsFolder, buildFolder(build.record));
     resources.defer(() => removeTree(folder));
     await mkdir(folder, { recursive: true });
     await chmod(this.#cache.buildsFolder, 0o711);

@@ -20,7 +20,7 @@ import type { BuildScratch, Scratch } from "#/builds/workspace/scratch.ts";
 import { keepTrustApart, makeWay, prepareWorkspace, workspaceOf } from "#/builds/workspace/workspace.ts";
 import type { Config, JobConfig } from "#/config/model.ts";
 import { BoardFailure, inWords, meaningOf } from "#/devices/errors.ts";
-import { jobFolder } from "#/lib/job-folder.ts";
+import { buildFolder } from "#/lib/job-folder.ts";
 import { RunnerError } from "#/runners/errors.ts";
 import { type HostEnding, runHost } from "#/runners/script/run.ts";
 import { watchForStrangers } from "#/runners/trees/remains.ts";
@@ -159,7 +159,7 @@ async function work(
 
   await using secrets = await provideSecrets(job.secrets, {
     stateDir,
-    name: `${jobFolder(job.name)}.${build.record.number}`,
+    name: buildFolder(build.record),
   });
   if (secrets.masker) console.mask(secrets.masker);
   await using parametersFile = await writeParameters(request);

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { chmodSync, mkdirSync, readdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { reason } from "#/lib/errors.ts";
-import { jobFolder } from "#/lib/job-folder.ts";
+import { buildFolder } from "#/lib/job-folder.ts";
 import { BuildError } from "../errors.ts";
 import { removeTree } from "./remove.ts";
 
@@ -17,8 +17,8 @@ export interface BuildScratch extends AsyncDisposable {
   readonly folders: readonly string[];
 }
 
-export function scratchOf(stateDir: string, { job, number }: { job: string; number: number }): string {
-  return join(stateDir, "scratch", `${jobFolder(job)}.${number}`);
+export function scratchOf(stateDir: string, build: { job: string; number: number }): string {
+  return join(stateDir, "scratch", buildFolder(build));
 }
 
 /** A build's end doesn't wait until all of it is removed. */
@@ -27,7 +27,7 @@ export class Scratch implements AsyncDisposable {
   readonly #removals = new Set<Promise<void>>();
   readonly #onLeft: (message: string) => void;
 
-  /** @param onLeft is told what can't be removed; the next start tries again */
+  /** @param onLeft called with what can't be removed; the next start tries again */
   constructor(stateDir: string, onLeft: (message: string) => void) {
     this.#stateDir = stateDir;
     this.#onLeft = onLeft;

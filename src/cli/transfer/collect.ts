@@ -5,8 +5,8 @@ import { GearmanError } from "#/gearman/wire/errors.ts";
 import { isSystemError } from "#/lib/errors.ts";
 import { formatSize } from "#/lib/units.ts";
 import { CommandError } from "../exit.ts";
-import { ResultFolder } from "../transfer/folder.ts";
-import type { BuildResults } from "../transfer/results.ts";
+import { ResultFolder } from "./folder.ts";
+import type { BuildResults } from "./results.ts";
 
 /** The parts of a build that aren't artifacts, as its folder on the box names them. */
 const parts = {

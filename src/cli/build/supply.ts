@@ -1,13 +1,15 @@
 /** What a running build gets from its client: the files it lacks, and signs of life. */
+import { setTimeout as delay } from "node:timers/promises";
 import { ExchangeError } from "#/exchange/errors.ts";
+import { sendFunction } from "#/exchange/functions.ts";
 import { parseWants, type WantedInput } from "#/exchange/inputs.ts";
 import { isCount, type JsonObject } from "#/exchange/message.ts";
+import { formatSignOfLife, parseReceived } from "#/exchange/send.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { isSystemError } from "#/lib/errors.ts";
 import { CommandError } from "../exit.ts";
 import { ManagerCalls } from "../transfer/calls.ts";
 import { type InputFile, sendInputs } from "../transfer/inputs.ts";
-import { giveSignsOfLife } from "../transfer/life.ts";
 import type { Signer } from "../transfer/signer.ts";
 
 interface SupplyOptions {
@@ -18,6 +20,9 @@ interface SupplyOptions {
   readonly clientTimeoutMs: number | undefined;
   readonly say: (text: string) => void;
 }
+
+/** Three may get lost, or wait behind a piece of an input. */
+const signsInTimeout = 4;
 
 /**
  * Sending, for one manager at a time:
@@ -50,7 +55,7 @@ export class BuildSupply implements AsyncDisposable {
     if (typeof manager !== "string") return;
     this.#manager = manager;
     if (isCount(time)) this.#options.signer.learn(time);
-    this.#live();
+    void this.#live();
     try {
       const wants = parseWants(data)?.wants ?? [];
       if (wants.length > 0 && this.#sending?.to !== manager) void this.#send(manager, wants);
@@ -81,19 +86,20 @@ export class BuildSupply implements AsyncDisposable {
     }
   }
 
-  #live(): void {
+  /** Gives a sign of life at once, and then several in each timeout. Never rejects. */
+  async #live(): Promise<void> {
     const { signer, uuid, clientTimeoutMs: timeoutMs } = this.#options;
     if (timeoutMs === undefined || this.#isAlive) return;
     this.#isAlive = true;
     const { signal } = this.#over;
-    void giveSignsOfLife({
-      calls: this.#calls,
-      signer,
-      uuid,
-      manager: () => this.#manager,
-      timeoutMs,
-      signal,
-    });
+    while (this.#manager !== undefined && !signal.aborted) {
+      const name = sendFunction(this.#manager);
+      const give = async (time: number) =>
+        parseReceived(await this.#calls.call(name, formatSignOfLife(signer.key, uuid, time)));
+      // The next one makes up for a lost one.
+      await signer.signed(give).catch(() => {});
+      await delay(timeoutMs / signsInTimeout, undefined, { signal }).catch(() => {});
+    }
   }
 
   /** The same isn't said twice in a row. */

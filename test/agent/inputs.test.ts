@@ -214,7 +214,7 @@ describe("what goes wrong", () => {
     ]);
     await wrong.dataPackets(2);
     await send(lab.server, "box7", wrong, "app", bytes);
-    assert.match(String((await lastOf(wrong)).reason), /hasn't the SHA-256 that was announced/);
+    assert.match(String((await lastOf(wrong)).reason), /doesn't have the announced SHA-256/);
   });
 
   test("what isn't the client's is refused before its bytes are touched", async () => {

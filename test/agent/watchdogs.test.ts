@@ -1,7 +1,6 @@
 /** What ends a build: a client that has gone, and silence. */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { setTimeout as delay } from "node:timers/promises";
 import { JobServer } from "#/gearman/server/server.ts";
 import { TestAgent } from "../support/agent.ts";
 import { object, type Watched } from "../support/clients.ts";
@@ -15,7 +14,6 @@ jobs:
   stays: { run: "echo up; exec sleep 300", grace: 1s }
   gate: { run: "echo up; ${waitAtGate}", grace: 1s }
   silent: { run: "echo up; exec sleep 300", silence: 1s, grace: 1s }
-  chatty: { run: "for n in 1 2 3 4; do echo $n; sleep 0.5; done", silence: 60s }
 `;
 
 const resources = new AsyncDisposableStack();
@@ -41,14 +39,11 @@ test("a client that has gone: ABORTED, cause client-gone", async () => {
   assert.equal(last.reason, "its client gave no sign of life for 5s");
 });
 
-test("signs of life keep a build, also a waiting one; without the parameter none is needed", async () => {
+test("signs of life are answered; without the parameter none is needed", async () => {
   const build = await submitWith(server.port, "build:gate", [], { LABGEAR_CLIENT_TIMEOUT: "30" });
   const other = await submitWith(server.port, "build:gate", []);
   await build.started;
-  for (let sign = 0; sign < 5; sign++) {
-    assert.equal(await signOfLife(server, "box7", build), 0);
-    await delay(100);
-  }
+  for (let sign = 0; sign < 5; sign++) assert.equal(await signOfLife(server, "box7", build), 0);
   await using _ = await openGate(agent.stateDir);
   assert.equal((await lastOf(build)).result, "SUCCESS");
   assert.equal((await lastOf(other)).result, "SUCCESS");
@@ -63,9 +58,8 @@ test("a timeout without a key is refused", async () => {
   assert.match(String(last.reason), /needs LABGEAR_KEY/);
 });
 
-test("silence: TIMED_OUT, cause silent-job; output keeps a job", async () => {
+test("silence: TIMED_OUT, cause silent-job", async () => {
   const silent = await lastOf(await submitWith(server.port, "build:silent", []));
   assert.deepEqual([silent.result, silent.cause], ["TIMED_OUT", "silent-job"]);
   assert.equal(silent.reason, "the job wrote nothing for 1s");
-  assert.equal((await lastOf(await submitWith(server.port, "build:chatty", []))).result, "SUCCESS");
 });

@@ -2,7 +2,7 @@
  * Answers `send:`, `fetch:` and `info:`, on a connection of its own: a stop is never behind a file. One piece is in hand at a
  * time, and the next one is asked for behind the answer, so neither this process nor the job server piles them up.
  */
-import type { BuildStore, FoundBuild } from "#/builds/store.ts";
+import type { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { formatFetched, parseFetch } from "#/exchange/fetch.ts";
@@ -85,7 +85,7 @@ export class Exchange implements AsyncDisposable {
     const { build: wanted, path, offset, length, signed, signature } = parseFetch(argument);
     const found = store.find(selectorOf(wanted));
     if (!found) throw new ExchangeError("unknown-build", "this manager has no such build");
-    const key = keyOf(found);
+    const { key } = found.summary;
     const { http, remote } = config();
     const isPublic = http.auth === undefined || remote.read;
     if (!isPublic || (signature !== undefined && key !== undefined)) {
@@ -102,10 +102,6 @@ export class Exchange implements AsyncDisposable {
 
 function selectorOf(build: BuildSelector) {
   return "uuid" in build ? build : { job: build.name, number: build.number };
-}
-
-function keyOf({ running, summary }: FoundBuild): string | undefined {
-  return running ? running.record.key : summary.key;
 }
 
 /** @throws ExchangeError */

@@ -1,6 +1,6 @@
 /**
- * The inputs of a build: what its client announces is checked against the job, what the cache lacks is asked for in the build's
- * data and arrives by `send:`, and the job gets copies that it can't mix up with the cache.
+ * The inputs of a build: what its client announces is checked against the job, what isn't in the cache is asked for in the
+ * build's data and arrives by `send:`, and the job gets copies that it can't mix up with the cache.
  */
 import { chmod, mkdir } from "node:fs/promises";
 import { join } from "node:path";

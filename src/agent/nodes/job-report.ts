@@ -36,7 +36,7 @@ export class ResultMessage {
     job.status(percent, 100);
   }
 
-  /** The first data, which is also the next one while inputs lack. */
+  /** The first data, which is also the next one while inputs are missing. */
   data(job: ReportedJob, wants?: readonly WantedInput[]): void {
     job.data(JSON.stringify({ ...this.#object, ...(wants && { wants, time: Date.now() }) }));
   }
@@ -129,7 +129,7 @@ export class JobReport {
     this.#orphanTimer = setTimeout(() => build.stop({ kind: "infrastructure", reason }), orphanTimeoutMs);
   }
 
-  /** Says in the data which inputs lack; undefined: none any more. */
+  /** Says in the data which inputs are missing; undefined: none any more. */
   want(wants: readonly WantedInput[] | undefined): void {
     this.#wants = wants;
     if (wants) for (const job of this.#jobs) this.#options.message.data(job, wants);

@@ -1,4 +1,4 @@
-/** What lacks of a build's inputs, until it is there or can't come any more: sent by its client, or loaded. */
+/** The inputs that a build still needs, until they are there or can't come any more: sent by its client, or loaded. */
 import type { Build } from "#/builds/build.ts";
 import type { CommandTrees } from "#/builds/checkout/git.ts";
 import { BuildError } from "#/builds/errors.ts";
@@ -22,7 +22,7 @@ export interface InputRequest {
 
 /** What a build says to its client while it waits for inputs. */
 export interface BuildClient {
-  /** Says in the build's data what lacks; undefined: nothing any more. */
+  /** Says in the build's data what is missing; undefined: nothing any more. */
   want(wants: readonly WantedInput[] | undefined): void;
   /** Whether the job server passes data on: without it no client learns what to send. */
   readonly receivesData: boolean;
@@ -89,7 +89,7 @@ export class Reception implements AsyncDisposable {
     return appended.received;
   }
 
-  /** Resolves when nothing lacks. */
+  /** Resolves when nothing is missing. */
   async all(): Promise<void> {
     const { build, client } = this.#request;
     for (const input of this.#announced) await this.#begin(input);
@@ -105,9 +105,10 @@ export class Reception implements AsyncDisposable {
     const check = setInterval(
       () => {
         const now = performance.now();
-        if (now - begun > maxTimeMs) this.#late(`it took longer than ${formatDuration(maxTimeMs)}`);
+        if (now - begun > maxTimeMs)
+          this.#fail(this.#tooLate(`it took longer than ${formatDuration(maxTimeMs)}`));
         else if (waitsForClient() && now - this.#lastPiece > timeoutMs)
-          this.#late(`nothing came for ${formatDuration(timeoutMs)}`);
+          this.#fail(this.#tooLate(`nothing came for ${formatDuration(timeoutMs)}`));
       },
       Math.min(1000, timeoutMs / 4),
     );
@@ -122,14 +123,13 @@ export class Reception implements AsyncDisposable {
     }
   }
 
-  #late(why: string): void {
+  #tooLate(why: string): BuildError {
     const [first] = this.#wants();
     // A download that takes too long is the source's fault.
-    if (!first) this.#fail(new BuildError("INPUT_SOURCE", `the inputs didn't arrive: ${why}`));
-    if (!first) return;
+    if (!first) return new BuildError("INPUT_SOURCE", `the inputs didn't arrive: ${why}`);
     const size = this.#arriving.get(first.name)?.input.size ?? 0;
     const part = `${formatSize(first.offset)} of ${formatSize(size)} are here`;
-    this.#fail(new BuildError("INPUT", `the input ${first.name} didn't arrive: ${why}; ${part}`));
+    return new BuildError("INPUT", `the input ${first.name} didn't arrive: ${why}; ${part}`);
   }
 
   #wants(): WantedInput[] {
@@ -204,7 +204,7 @@ export class Reception implements AsyncDisposable {
       const alone = this.#parts.cache.transfer(sha256, size, this.#owner, this.#user);
       return this.#join({ input, config, transfer: alone });
     }
-    this.#fail(new BuildError("INPUT", `the input ${name} hasn't the SHA-256 that was announced, ${sha256}`));
+    this.#fail(new BuildError("INPUT", `the input ${name} doesn't have the announced SHA-256, ${sha256}`));
   }
 
   #fail(error: unknown): void {

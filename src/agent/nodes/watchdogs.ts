@@ -42,6 +42,7 @@ export function watchSilence(build: Build, { silenceMs }: JobConfig): Disposable
 
 /** When each build's client was heard: anything signed by the build's key is a sign of life. */
 export class SignsOfLife {
+  /** By performance.now(), and later by the time in which it couldn't be heard. */
   readonly #heard = new Map<Build, number>();
   readonly #isReachable: (server: string) => boolean;
 
@@ -55,31 +56,30 @@ export class SignsOfLife {
   }
 
   /**
-   * Stops a build whose client gives no sign of life for so long, until disposed. Time counts only while it could be heard: an
-   * outage of the job server is not the client's.
-   * @throws BuildError INPUT when the client asks for it in a way that can't be understood
+   * Stops a build whose client gives no sign of life for as long as it asked for, until disposed. Time counts only while the
+   * client could be heard: an outage of the job server is not its fault.
+   * @throws BuildError INPUT when the client's request can't be understood
    */
   watch(build: Build, parameters: ReadonlyMap<string, string>): Disposable {
     const timeoutMs = clientTimeout(parameters);
-    if (timeoutMs !== undefined && build.record.key === undefined)
-      throw new BuildError("INPUT", "LABGEAR_CLIENT_TIMEOUT needs LABGEAR_KEY, and the client set no key");
     if (timeoutMs === undefined) return { [Symbol.dispose]() {} };
-    const intervalMs = Math.min(1000, timeoutMs / 10);
-    this.#heard.set(build, performance.now());
+    if (build.record.key === undefined)
+      throw new BuildError("INPUT", "LABGEAR_CLIENT_TIMEOUT needs LABGEAR_KEY, and the client set no key");
     let last = performance.now();
-    let deafMs = 0;
-    let heard = last;
-    const timer = setInterval(() => {
-      const now = performance.now();
-      const latest = this.#heard.get(build) ?? heard;
-      if (latest !== heard) deafMs = 0;
-      heard = latest;
-      if (!this.#isReachable(build.record.server)) deafMs += now - last;
-      last = now;
-      if (now - heard - deafMs < timeoutMs) return;
-      const reason = `its client gave no sign of life for ${formatDuration(timeoutMs)}`;
-      build.stop({ kind: "stopped", reason, cause: "client-gone" });
-    }, intervalMs);
+    this.#heard.set(build, last);
+    const timer = setInterval(
+      () => {
+        const now = performance.now();
+        const deafMs = this.#isReachable(build.record.server) ? 0 : now - last;
+        const heard = (this.#heard.get(build) ?? now) + deafMs;
+        this.#heard.set(build, heard);
+        last = now;
+        if (now - heard < timeoutMs) return;
+        const reason = `its client gave no sign of life for ${formatDuration(timeoutMs)}`;
+        build.stop({ kind: "stopped", reason, cause: "client-gone" });
+      },
+      Math.min(1000, timeoutMs / 10),
+    );
     return {
       [Symbol.dispose]: () => {
         clearInterval(timer);

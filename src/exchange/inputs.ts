@@ -107,18 +107,22 @@ export function inputVariable(name: string): string {
   return `LABGEAR_INPUT_${name.toUpperCase()}`;
 }
 
+const minClientTimeoutS = 5;
+const maxClientTimeoutS = 86_400;
+
 /** How many milliseconds a build goes on without a sign of life from its client; undefined: for ever. */
 export function parseClientTimeout(text: string | undefined): number | undefined {
   if (text === undefined || text === "" || text === "0") return undefined;
   const seconds = /^[0-9]{1,6}$/.test(text) ? Number(text) : Number.NaN;
-  if (seconds >= minClientTimeoutS && seconds <= maxClientTimeoutS) return seconds * 1000;
+  if (isClientTimeout(seconds)) return seconds * 1000;
   throw wrong(
     `LABGEAR_CLIENT_TIMEOUT is a whole number of seconds from ${minClientTimeoutS} to ${maxClientTimeoutS}`,
   );
 }
 
-const minClientTimeoutS = 5;
-const maxClientTimeoutS = 86_400;
+export function isClientTimeout(seconds: number): boolean {
+  return Number.isInteger(seconds) && seconds >= minClientTimeoutS && seconds <= maxClientTimeoutS;
+}
 
 /** An input that lacks, and where it goes on. */
 export interface WantedInput {

@@ -1,5 +1,6 @@
 /** `labgear build`: runs a build on any node that takes it and follows it to its end. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { isClientTimeout } from "#/exchange/inputs.ts";
 import { isInputName } from "#/exchange/message.ts";
 import { Admin } from "#/gearman/client/admin.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
@@ -209,11 +210,10 @@ function duration(text: string): number {
   throw new InvalidArgumentError("expected a duration such as 90s, 30m or 1h30m.");
 }
 
-/** As agents take it: see parseClientTimeout(). */
 function clientTimeout(text: string): number {
   if (text === "0") return 0;
   const milliseconds = parseDuration(text) ?? 0;
-  if (milliseconds >= 5000 && milliseconds <= 86_400_000 && milliseconds % 1000 === 0) return milliseconds;
+  if (isClientTimeout(milliseconds / 1000)) return milliseconds;
   throw new InvalidArgumentError("expected whole seconds from 5s to 24h, or 0.");
 }
 

@@ -1,21 +1,22 @@
 /**
- * The way into a build's place: namespaces for mounts, IPC and, where asked for, the network, then the build's user. A small shell
- * program with util-linux's tools does it; it runs as root until setpriv(1), so nothing that a build decides is in its environment.
+ * The way into a build's place: namespaces for mounts, IPC and, where asked for, the network, then the build's user. A small
+ * shell program does it with util-linux's tools. It runs as root until setpriv(1), so its environment has nothing that a build
+ * decides.
  */
 import type { Account } from "#/host/accounts.ts";
 import type { StartRequest } from "./protocol.ts";
 
-/** The descriptors of the launcher beside 0 to 2: it reports on the first, and reads the environment from the last. */
+/** The launcher's descriptors besides 0 to 2: it reports on `report`, and reads the command's environment from `environment`. */
 export const descriptors = { report: 3, home: 4, tmp: 5, varTmp: 6, environment: 7, agent: 8 } as const;
 
-/** What the launcher writes to its report once it is about to become the command. Whatever it writes before is a reason to fail. */
+/** What the launcher reports when it is about to become the command. Anything before that is why it fails. */
 export const insideMark = "inside\n";
 
 const launcherEnvironment = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" } as const;
 
 /**
- * $1 group, $2 network, $3 the build's folders. 8 is the agent's folder in /proc: a build sees what the agent's unit lets the agent see. When memory runs out, builds are
- * killed first; they leave no core files unless they ask for them.
+ * $1 group, $2 network, $3 the build's folders. 8 is the agent's folder in /proc: a build sees what the agent's unit lets the
+ * agent see. When memory runs out, builds are killed first; they leave no core files unless they ask for them.
  */
 const enter = `
 exec 9>&2 2>&3
@@ -29,12 +30,15 @@ exec nsenter --mount=/proc/self/fd/8/ns/mnt unshare --mount --ipc $network /bin/
 `;
 
 /**
- * $4 uid, $5 gid, $6 home, $7 its devices. A folder has to be the one that was opened and checked: what the agent may have put
- * there meanwhile is refused. The new /proc hides other users' processes (hidepid, proc(5)). /dev/shm is bounded, as it is memory; queues
- * are part of the IPC namespace, whose new /dev/mqueue has to be mounted to be seen. Who resolves names for others
- * would do it across any wall. A new /sys shows the new network, whose loopback is
- * brought up there: 9 is IFF_UP | IFF_LOOPBACK (netdevice(7)). A new /dev has copies of the nodes, and its own terminals; those that are the
- * build's belong to its user.
+ * $4 uid, $5 gid, $6 home, $7 the build's devices.
+ *
+ * - A folder has to be the one that was opened and checked: what the agent may have put there meanwhile is refused.
+ * - A service that resolves names for others would do it through any wall, so its socket is hidden.
+ * - A new /sys shows the new network, whose loopback is brought up there: 9 is IFF_UP | IFF_LOOPBACK (netdevice(7)).
+ * - A new /dev has copies of the nodes and terminals of its own; the build's devices belong to its user.
+ * - /dev/shm is bounded, as it is memory. The IPC namespace has its own message queues, which are seen only in a new
+ *   /dev/mqueue.
+ * - The new /proc hides other users' processes (hidepid, proc(5)).
  */
 const furnish = `
 put() {

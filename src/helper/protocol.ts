@@ -39,7 +39,7 @@ export interface StartRequest {
   /** The folder with the build's home, tmp and var-tmp. */
   readonly scratch: string;
   readonly network: Network;
-  /** The nodes below /dev that it sees besides null, tty and the like, such as "ttyUSB0"; all: those that its unit and its groups allow. */
+  /** The nodes below /dev that it sees besides null, tty and the like, such as "ttyUSB0"; all: what its unit and groups allow. */
   readonly devices: "all" | readonly string[];
   readonly argv: readonly [string, ...string[]];
   readonly env: Readonly<Record<string, string>>;

@@ -75,7 +75,7 @@ async function collectFiles(
   await replaceFile(join(build.folder, casesFile), JSON.stringify(report.cases, masked));
 }
 
-/** A signal that ends the collecting, and what is kept by then counts: when it takes too long, and soon after the build was stopped. */
+/** Ends the collecting when it takes too long, and soon after a stop; what is kept by then counts. */
 function collectDeadline({ hurry }: Build): Disposable & { readonly signal: AbortSignal } {
   const soon = new AbortController();
   let timer: NodeJS.Timeout | undefined;

@@ -117,8 +117,7 @@ export class Admin implements AsyncDisposable {
   }
 
   /**
-   * How many jobs are handed out before a queued one can be, and itself, over all functions of its workers. Only labgear's own server
-   * knows this command.
+   * A queued job's place in line, from 1 on, over all functions of its workers. Only labgear's own server knows this command.
    * @returns undefined when the job isn't queued
    */
   async placeOf(handle: string): Promise<number | undefined> {

@@ -132,7 +132,7 @@ export class JobQueue {
     return this.#take();
   }
 
-  /** How many jobs are handed out to the job's workers before it can be, and itself; 0 when it isn't queued. */
+  /** A job's place in line, from 1 on, over all functions of its workers; 0 when it isn't queued. */
   placeOf(handle: string): number {
     const job = this.jobs.find(handle);
     return job?.state.kind === "queued" ? placeOf(job, this.jobs) : 0;

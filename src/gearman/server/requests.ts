@@ -128,7 +128,7 @@ export interface ServerIdentity {
 
 /**
  * Handles one admin line. Source: PROTOCOL of gearmand, "Administrative Protocol", and gearmand 1.1.20 as observed. `show
- * place HANDLE` is its own. Two differences are on purpose: `cancel job` refuses a running job, since no packet stops its
+ * place HANDLE` is our own. Two differences are on purpose: `cancel job` refuses a running job, since no packet stops its
  * worker (after an OK, Zuul would never send its stop:), and `shutdown` is refused from the network.
  */
 export function handleLine(queue: JobQueue, line: string, identity: ServerIdentity): AdminReply {

@@ -40,8 +40,8 @@ export class HealthRecord {
     return this.#health.trust;
   }
 
-  /** Whose job runs on the board from now on; undefined: it has a known image. */
-  setTrust(trust: JobConfig["trust"] | undefined): void {
+  /** Whose job runs on the board from now on. */
+  setTrust(trust: JobConfig["trust"]): void {
     this.#set({ ...this.#health, trust });
   }
 

@@ -1,7 +1,7 @@
 /** Talks with a board in pexpect's words: sends text, and expects patterns in the text that comes. A character is a byte. */
 import { BoardFailure } from "../errors.ts";
 import type { Dialogue } from "./dialogue.ts";
-import { withoutEscapes } from "./prompt.ts";
+import { withoutEscapes } from "./plain-text.ts";
 
 /** Enough to tell text from noise. */
 const maxRecentLength = 1024;
@@ -118,11 +118,11 @@ export class Expect {
    * @param sent what was sent last
    */
   noPrompt(prompt: string, receivedBefore: number, sent = ""): BoardFailure {
+    const after = sent === "" ? "" : `, also after ${JSON.stringify(sent)} was sent`;
     if (this.received === receivedBefore) {
-      const also = sent === "" ? "" : `, also after ${JSON.stringify(sent)} was sent`;
       return new BoardFailure(
         "silent",
-        `the board sends nothing${also}: is it on, wired the right way round, with its console on this port?`,
+        `the board sends nothing${after}: is it on, wired the right way round, with its console on this port?`,
       );
     }
     if (this.#recent.length >= 16 && shareOfNoise(this.#recent) > 0.25) {
@@ -133,7 +133,6 @@ export class Expect {
     }
     const recent = this.#recent.toString("latin1");
     const last = readable(recent).slice(-160);
-    const after = sent === "" ? "" : `, also after ${JSON.stringify(sent)} was sent`;
     const stands = standingIn(recent);
     const there = stands === undefined ? "" : `; ${stands} stands there`;
     return new BoardFailure(

@@ -7,12 +7,23 @@ const maxStringLength = 256;
 const control = String.raw`\[[0-?]{0,64}[ -/]{0,8}[@-~]`;
 const controlString = String.raw`[\]PX^_][^\x07\x1b\r\n]{0,${maxStringLength}}(?:\x07|\x1b\\)`;
 const short = String.raw`[ -/]{1,4}[0-~]|[0-OQ-WYZ\\\x60-~]`;
-const escapes = new RegExp(String.raw`\x1b(?:${control}|${controlString}|${short})?|\r+\n`, "g");
-const unfinished = new RegExp(
-  String.raw`(?:\x1b(?:\[[0-?]{0,64}[ -/]{0,8}|[\]PX^_][^\x07\x1b\r\n]{0,${maxStringLength}}\x1b?|[ -/]{0,4})|\r+)$`,
-);
+const sequence = String.raw`\x1b(?:${control}|${controlString}|${short})`;
+const escapes = new RegExp(sequence, "g");
+const escapesAndLineEnds = new RegExp(String.raw`${sequence}|\x1b|\r+\n`, "g");
+const begunEscape = String.raw`\x1b(?:\[[0-?]{0,64}[ -/]{0,8}|[\]PX^_][^\x07\x1b\r\n]{0,${maxStringLength}}\x1b?|[ -/]{0,4})`;
+const unfinishedEscapeEnd = new RegExp(`${begunEscape}$`);
+const unfinished = new RegExp(String.raw`(?:${begunEscape}|\r+)$`);
 /** Of an unfinished sequence. */
 const maxHeldLength = maxStringLength + 4;
+
+export function withoutEscapes(text: string): string {
+  return text.replace(escapes, "");
+}
+
+/** @returns the end of the text that may become an escape sequence */
+export function unfinishedEscape(text: string): string {
+  return unfinishedEscapeEnd.exec(text.slice(-maxHeldLength))?.[0] ?? "";
+}
 
 /**
  * Removes escape sequences (colours, cursor, title), and the carriage returns before a line feed. A lone carriage return and all
@@ -34,7 +45,7 @@ export class PlainText {
     const tail = unfinished.exec(text.slice(-maxHeldLength));
     this.#held = tail?.[0].slice(0, maxHeldLength) ?? "";
     const done = this.#held ? text.slice(0, -this.#held.length) : text;
-    return done.replace(escapes, (found) => (found.endsWith("\n") ? "\n" : ""));
+    return done.replace(escapesAndLineEnds, (found) => (found.endsWith("\n") ? "\n" : ""));
   }
 
   /** Call it after a silence. @returns what was held back, as text, except for a carriage return, which waits for its line feed */

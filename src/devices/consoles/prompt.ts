@@ -13,11 +13,3 @@ export function promptTest(prompt: string): (line: string) => boolean {
 export function patternOf(prompt: string): string | undefined {
   return /^\/(.+)\/$/.exec(prompt)?.[1];
 }
-
-const esc = "\u001b";
-const escapes = new RegExp(`${esc}(?:\\[[0-?]*[ -/]*[@-~]|[ -/]+[0-~]|[0-Z\\\\^-~])`, "g");
-
-/** Without escape sequences. */
-export function withoutEscapes(text: string): string {
-  return text.replace(escapes, "");
-}

@@ -1,7 +1,7 @@
 /** Conversations with barebox, Zephyr's shell and NuttX's NSH, played by the test: in pieces of odd sizes, and with damage. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { withoutEscapes } from "#/devices/consoles/prompt.ts";
+import { withoutEscapes } from "#/devices/consoles/plain-text.ts";
 import type { DialectName } from "#/devices/consoles/prompt-shell/dialects.ts";
 import { PromptShellConsole } from "#/devices/consoles/prompt-shell/prompt-shell.ts";
 import { UbootConsole } from "#/devices/consoles/u-boot/u-boot.ts";
@@ -281,6 +281,7 @@ test("barebox: a prompt that shows the folder changes with it", () => {
 test("a prompt of the board's own, as text or as a pattern", () => {
   for (const [prompt, own] of [
     ["mydev> ", "mydev>"],
+    ["\x1b]0;a title of the window\x07dev> ", "/^dev>/"],
     ["\x1b[33m[12:00] dev #7> \x1b[0m", "/\\[\\d\\d:\\d\\d\\] dev #\\d+>/"],
   ] as const) {
     const board = new PlayedShell("zephyr");

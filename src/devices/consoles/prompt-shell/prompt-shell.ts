@@ -4,7 +4,8 @@ import type { Console, RunOptions, RunResult } from "../console.ts";
 import { crashIn } from "../crash.ts";
 import type { Dialogue } from "../dialogue.ts";
 import { Expect, type TextFilter } from "../expect.ts";
-import { promptTest, withoutEscapes } from "../prompt.ts";
+import { unfinishedEscape, withoutEscapes } from "../plain-text.ts";
+import { promptTest } from "../prompt.ts";
 import { type Dialect, type DialectName, dialects } from "./dialects.ts";
 
 export interface PromptShellOptions {
@@ -328,11 +329,8 @@ class EscapeFilter implements TextFilter {
 
   feed(text: string): string {
     const whole = (this.#held + text).replaceAll("\0", "");
-    const at = whole.lastIndexOf("\x1b");
-    const isOpen =
-      at >= 0 && whole.length - at < maxEscapeLength && withoutEscapes(whole.slice(at)).startsWith("\x1b");
-    this.#held = isOpen ? whole.slice(at) : "";
-    return withoutEscapes(isOpen ? whole.slice(0, at) : whole);
+    this.#held = unfinishedEscape(whole);
+    return withoutEscapes(whole.slice(0, whole.length - this.#held.length));
   }
 
   flush(): string {
@@ -341,5 +339,3 @@ class EscapeFilter implements TextFilter {
     return held;
   }
 }
-
-const maxEscapeLength = 32;

@@ -3,7 +3,8 @@ import { BoardFailure, RunTimeout } from "../../errors.ts";
 import type { Console, RunOptions, RunResult } from "../console.ts";
 import type { Dialogue } from "../dialogue.ts";
 import { Expect } from "../expect.ts";
-import { patternOf, promptTest, withoutEscapes } from "../prompt.ts";
+import { withoutEscapes } from "../plain-text.ts";
+import { patternOf, promptTest } from "../prompt.ts";
 import { UbootLine } from "./line.ts";
 
 export interface UbootOptions {

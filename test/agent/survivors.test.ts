@@ -8,6 +8,7 @@ import { test } from "node:test";
 import { execa } from "execa";
 import { TestAgent } from "../support/agent.ts";
 import { object, submit } from "../support/clients.ts";
+import { makeGate, openGate, waitAtGate } from "../support/gate.ts";
 import { lacksRoot } from "../support/nobody.ts";
 import { lacks } from "../support/parts.ts";
 import { startGearmand, temporaryFolder } from "../support/servers.ts";
@@ -28,7 +29,7 @@ async function sudoFolder(path: string): Promise<{ program: string; sudo: string
   return { program, sudo };
 }
 
-test("a process that can't be killed is told and holds its executor until it has ended", {
+test("a process that can't be killed is reported and holds its executor until it has ended", {
   skip: lacks("gearmand") || lacksRoot(),
 }, async (context) => {
   await using gearmand = await startGearmand();
@@ -90,13 +91,10 @@ name: box7
 host: { classes: [lab1] }
 builds: { min-free: 1MiB }
 jobs:
-  works: { run: "echo started > ../../../began; read line < ../../../goes-on" }
+  works: { run: "echo started; ${waitAtGate}" }
 `;
   await using agent = await TestAgent.start({ yaml, ports: [gearmand.port] });
-  await execa(
-    "mkfifo",
-    ["began", "goes-on"].map((name) => join(agent.stateDir, name)),
-  );
+  await makeGate(agent.stateDir);
   const workspace = join(agent.stateDir, "workspaces", "0", "works");
   await mkdir(workspace, { recursive: true });
   const strangers: ChildProcess[] = [];
@@ -108,15 +106,13 @@ jobs:
   };
   try {
     const before = await stranger({ cwd: workspace });
-    const build = await submit(gearmand.port, { function: "build:works", unique: "w", data: "{}" });
-    {
-      await using began = await open(join(agent.stateDir, "began"), "r");
-      await began.read();
-    }
+    const data = '{"LABGEAR_STREAM":"1"}';
+    const build = await submit(gearmand.port, { function: "build:works", unique: "w", data });
+    await build.said("started");
     const inside = await stranger({ cwd: workspace });
     await using file = await open(join(workspace, "log"), "w");
     const writes = await stranger({ cwd: "/", stdio: ["ignore", file.fd, "ignore"] });
-    await writeFile(join(agent.stateDir, "goes-on"), "go\n");
+    await using _ = await openGate(agent.stateDir);
     assert.equal(object((await build.ended).at(-1)).result, "SUCCESS");
     const warnings = (await agent.record("works", 1)).warnings as string[];
     const line = (pid: number | undefined, how: string) =>

@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -13,9 +12,10 @@ import { InputCache } from "#/builds/inputs/cache.ts";
 import { checkUrl, download, type Origin } from "#/builds/inputs/download.ts";
 import { type OpenTrees, openTrees } from "#/runners/trees/trees.ts";
 import { sha256 } from "../support/exchange.ts";
+import { lacks } from "../support/parts.ts";
 import { temporaryFolder } from "../support/servers.ts";
 
-const skip = existsSync("/usr/bin/curl") ? false : "curl is missing";
+const skip = lacks("curl");
 const file = randomBytes(700_000);
 const stray = new AsyncDisposableStack();
 let trees: OpenTrees;

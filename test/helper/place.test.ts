@@ -18,9 +18,10 @@ import { text } from "node:stream/consumers";
 import { test } from "node:test";
 import { environmentScript, insideMark, launcher } from "#/helper/place.ts";
 import type { Network } from "#/helper/protocol.ts";
+import { lacksRoot } from "../support/nobody.ts";
 
 /** Namespaces for mounts take root. */
-const skip = process.getuid?.() === 0 ? false : "NOT TESTED HERE: only root can do it";
+const skip = lacksRoot();
 const uid = 65_534;
 
 /** Not below /tmp, which is another one in there, and where every user gets. */

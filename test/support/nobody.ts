@@ -1,9 +1,9 @@
-/** Runs a piece of a test as another user than root, who may do anything. */
+/** Tests that only root can do, and pieces of them as another user, who may not do anything. */
 import { execa } from "execa";
 
 /** For a test's `skip` option: false for root, else the reason. */
 export function lacksRoot(): string | false {
-  return process.getuid?.() === 0 ? false : "NOT TESTED HERE: only root can be somebody else";
+  return process.getuid?.() === 0 ? false : "NOT TESTED HERE: only root can do it";
 }
 
 /**

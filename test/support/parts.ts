@@ -61,6 +61,8 @@ const files = {
   socat: "usr/bin/socat",
   ser2net: "usr/sbin/ser2net",
   picocom: "usr/bin/picocom",
+  /** The system's: the agent finds it on the PATH. */
+  curl: "usr/bin/curl",
   /** Sends by YMODEM. */
   sb: "usr/bin/sb",
   zsh: "bin/zsh-static",

@@ -6,7 +6,7 @@ import { runDialogue } from "./consoles/dialogue.ts";
 import { compilePattern } from "./consoles/matcher.ts";
 import { BoardFailure } from "./errors.ts";
 import type { Port } from "./port/port.ts";
-import { PortLine } from "./reservation.ts";
+import { PortLine } from "./port/port-line.ts";
 
 /** Of the probe's command. */
 const commandTimeoutMs = 30_000;

@@ -1,5 +1,4 @@
 /** `labgear check`: validates the configuration. */
-
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import { execa } from "execa";
@@ -52,7 +51,10 @@ function changeWithBoard({ checkout, trust, nodes = [] }: JobConfig, boards: Rea
 
 const agentUser = "labgear";
 
-/** The command line that checks the default configuration as the agent's user; undefined: we aren't root, or there is no such user. */
+/**
+ * The command line that checks the default configuration as the agent's user.
+ * @returns undefined: we aren't root, or there is no such user
+ */
 export function checkAsAgent(): [string, ...string[]] | undefined {
   if (process.getuid?.() !== 0) return undefined;
   if (!/^labgear:/m.test(readFileSync("/etc/passwd", "utf8"))) return undefined;

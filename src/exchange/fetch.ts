@@ -1,13 +1,13 @@
 /**
  * `fetch:MANAGER`: a range of something that a build has.
  *
- *     {"uuid": …, "path": …, "offset": N, "length": N}                         (or "name" and "number"; and "time", "signature")
+ *     {"uuid": …, "path": …, "offset": N, "length": N}                         (or "name", "number"; and "time", "signature")
  *         →  {"size": N, "offset": N, "end": true, "sha256": …}\n BYTES
  *
- * Paths: `record`, `console`, `tests`, `junit` (all reports as one), `serial`, `artifacts` (the list), `artifacts/PATH`. `offset` is 0
- * where absent, `length` as much as fits (1 MiB). In the answer `size` is that of the whole at this moment, `offset` where BYTES
- * begin, `end` whether nothing follows them and nothing will be added: of a running build it is false, and a client that has
- * everything so far asks again later. `sha256` is of the whole, once the build has ended.
+ * Paths: `record`, `console`, `tests`, `junit` (all reports as one), `serial`, `artifacts` (the list), `artifacts/PATH`.
+ * `offset` is 0 where absent, `length` as much as fits (1 MiB). In the answer `size` is that of the whole at this moment,
+ * `offset` where BYTES begin, `end` whether nothing follows them and nothing will be added: of a running build it is false, and
+ * a client that has everything so far asks again later. `sha256` is of the whole, once the build has ended.
  *
  * A build whose pages everybody sees needs no signature. With one that is wrong, a request is refused all the same.
  */

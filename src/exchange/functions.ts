@@ -1,7 +1,7 @@
 /**
- * What a client and an agent hand each other besides a build: files in, results out, and what the agent is. All of it goes through the
- * job server, by three functions that each manager registers on a connection of its own. Each call is a foreground job with a
- * random unique, is answered at once, and holds at most 1 MiB:
+ * What a client and an agent hand each other besides a build: files in, results out, and what the agent is. All of it goes
+ * through the job server, by three functions that each manager registers on a connection of its own. Each call is a foreground
+ * job with a random unique, is answered at once, and holds at most 1 MiB:
  *
  *     send:MANAGER   a JSON line, a newline, bytes of an input        →  {"received": N}
  *     fetch:MANAGER  a JSON object that names a part of a build       →  a JSON line, a newline, its bytes

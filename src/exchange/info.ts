@@ -1,6 +1,6 @@
 /**
- * `info:MANAGER`: what an agent is, and what it does at this moment, in one JSON object of at most 64 KiB. Clients learn from it why no
- * node takes a build, and what a job takes. Keys are added and never change their meaning within a version.
+ * `info:MANAGER`: what an agent is, and what it does at this moment, in one JSON object of at most 64 KiB. Clients learn from it
+ * why no node takes a build, and what a job takes. Keys are added and never change their meaning within a version.
  */
 import {
   isCount,

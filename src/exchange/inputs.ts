@@ -6,8 +6,8 @@
  *     LABGEAR_INPUT_NAME_URL, LABGEAR_INPUT_NAME_SHA256      the same for a client that can't send, such as Zuul
  *     LABGEAR_CLIENT_TIMEOUT  seconds, as a whole number: without a sign of life for so long, the build is ABORTED
  *
- * A name is [a-z][a-z0-9_]*, at most 64 characters; the job sees the file as LABGEAR_INPUT_ and the name in capitals. The size of what
- * comes from a URL may be absent.
+ * A name is [a-z][a-z0-9_]*, at most 64 characters; the job sees the file as LABGEAR_INPUT_ and the name in capitals. The size of
+ * what comes from a URL may be absent.
  */
 import { ExchangeError } from "./errors.ts";
 import {

@@ -1,6 +1,6 @@
 /**
- * Who a request comes from. Gearman has no access control and a build's uuid is no secret, so the client makes an Ed25519 key pair for
- * each build and signs what it asks for. Nothing secret travels.
+ * Who a request comes from. Gearman has no access control and a build's uuid is no secret, so the client makes an Ed25519 key pair
+ * for each build and signs what it asks for. Nothing secret travels.
  *
  * LABGEAR_KEY is the public key: its 32 bytes (RFC 8032) in base64url without padding. A signature is 64 bytes, encoded like it,
  * over these lines, each ended by a newline, in UTF-8:

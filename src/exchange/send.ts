@@ -4,9 +4,9 @@
  *     {"uuid": …, "name": …, "offset": N, "length": N, "time": N, "signature": …}\n BYTES   →  {"received": N}
  *     {"uuid": …, "time": N, "signature": …}\n                                              →  {"received": 0}
  *
- * `length` is that of BYTES. `received` counts the input's bytes that the agent has now: the next piece begins there. A piece whose end is
- * at or before that is answered and not written again. For the signature see key.ts; the sign of life is signed with an empty
- * name, offset 0 and length 0.
+ * `length` is that of BYTES. `received` counts the input's bytes that the agent has now: the next piece begins there. A piece
+ * whose end is at or before that is answered and not written again. For the signature see key.ts; the sign of life is signed with
+ * an empty name, offset 0 and length 0.
  */
 import type { BuildKey, Signed } from "./key.ts";
 import {

@@ -32,8 +32,8 @@ const retryIntervalMs = 1000;
 const pollIntervalMs = 1000;
 
 /**
- * The events of a submission to the build's end, over lost lines. A build that has begun is never submitted again, since it might have
- * ended meanwhile and would run once more: its agent is asked for its record, and for its console until it has ended.
+ * The events of a submission to the build's end, over lost lines. A build that has begun is never submitted again, since it
+ * might have ended meanwhile and would run once more: its agent is asked for its record, and for its console until it has ended.
  *
  *     submitted ──line lost──▶ lost ──an agent knows the build──▶ asking ──its record has an end──▶ ended
  *        ▲                     │  ▲                                  │

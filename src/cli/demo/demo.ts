@@ -14,7 +14,6 @@ import { exitCodeOf, showEnding } from "../build/follow.ts";
 import { launchBuild } from "../build/launch.ts";
 import { chooseRenderer } from "../build/render.ts";
 import { exitCodes } from "../exit.ts";
-
 import { newCommand } from "../options.ts";
 import { followSystem } from "../service.ts";
 import { onSignals } from "../signals.ts";

@@ -203,7 +203,7 @@ async function checkDisk(stateDir: string, minFree?: number): Promise<Finding> {
   }
 }
 
-/** Gearman has no access control: one finding for each server that answers without a client certificate, as it would answer a build. */
+/** Gearman has no access control: a finding for each server that answers without a client certificate, so builds, too. */
 async function checkDoors(servers: readonly ServerAddress[]): Promise<Finding[]> {
   // Where builds run as the agent's own user, they can read its certificate, too.
   if ((await buildAccounts()).length === 0) return [];

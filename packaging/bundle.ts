@@ -64,10 +64,10 @@ export function bundle(outfile: string, version: string): Promise<string[]> {
   return write(outfile, { target: "node26", plugins, banner: { js: bundleUrl } });
 }
 
-/** The client's commands in one file, for Node 20 and later on any system. @returns as bundle() does */
+/** The client's commands in one file, for Node 20.4 and later on any system. @returns as bundle() does */
 export function bundleClient(outfile: string, version: string): Promise<string[]> {
   const plugins = [clientOnly, withVersion(version)];
-  return write(outfile, { target: "node20.3", plugins, banner: { js: `${forOlderNode}\n${bundleUrl}` } });
+  return write(outfile, { target: "node20.4", plugins, banner: { js: `${forOlderNode}\n${bundleUrl}` } });
 }
 
 /** The bundle keeps its white space, so that stack traces are readable. */

@@ -8,8 +8,8 @@ import { packagesIn } from "./inside.ts";
 
 const root = new URL("..", import.meta.url).pathname;
 
-/** What the bundle needs: AbortSignal.any. Anything younger that it calls is in its banner. */
-const engines = { node: ">=20.3" };
+/** What the bundle needs: handles of Node that can be disposed of. Anything younger that it calls is in its banner. */
+const engines = { node: ">=20.4" };
 
 /** @param work a folder for what goes into it; the archive is written to `dist` */
 export async function makeNpmPackage(work: string, dist: string, version: string): Promise<void> {

@@ -1,5 +1,5 @@
 /** What one dialogue with a device leaves for the next. */
-import type { Prepared } from "./shell.ts";
+import type { Prepared } from "./prepare.ts";
 import { newTypingProfile, type TypingProfile } from "./typing.ts";
 
 export interface KnownBoard {

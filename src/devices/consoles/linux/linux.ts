@@ -7,19 +7,10 @@ import { getFile, putFile } from "./files.ts";
 import type { Encoding } from "./framing.ts";
 import { type KnownBoard, newKnownBoard } from "./known.ts";
 import { type Login, type LoginOptions, logIn } from "./login.ts";
+import { type Prepared, prepare, programSum, starting } from "./prepare.ts";
 import { runScript } from "./run.ts";
 import { type Decoder, Session } from "./session.ts";
-import {
-  command,
-  type Prepared,
-  prepare,
-  programSum,
-  promptOf,
-  resetTerminal,
-  type Shell,
-  setTerminalLine,
-  starting,
-} from "./shell.ts";
+import { command, promptOf, resetTerminal, type Shell, setTerminalLine } from "./shell.ts";
 
 export interface LinuxOptions {
   readonly login?: Login;

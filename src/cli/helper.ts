@@ -24,7 +24,7 @@ async function run(options: { readonly stateDir: string }): Promise<void> {
   if (process.env.LISTEN_PID !== `${process.pid}` || process.env.LISTEN_FDS !== "1")
     throw new CommandError("usage", "only systemd starts it: systemctl start labgear-helper.socket");
   const agent = await agentAccount();
-  if (!agent) throw new CommandError("failure", "there is no user labgear, as whom the agent runs");
+  if (!agent) throw new CommandError("failure", "there is no user labgear, which the agent runs as");
   const stateDir = await realpath(options.stateDir);
   const accounts = await buildAccounts();
   // When the agent hangs up, it ends; for the next one, systemd starts the version that is installed then.

@@ -51,8 +51,11 @@ async function commandPage(tree: CommandTree): Promise<string> {
     item("0", "SUCCESS, or the command did what it was asked."),
     item("1", "FAILURE, or the command failed."),
     item("2", "The command line or the configuration is wrong."),
-    item("3, 4, 5", "ABORTED, TIMED_OUT, no result."),
+    item("3, 4", "ABORTED, TIMED_OUT."),
+    item("5", "No result, or results that can't be fetched or written."),
     item("6, 7", "The job is not registered; no job server answers."),
+    item("8", "The build waited too long in the queue."),
+    item("130", "Interrupted while the build was still stopping."),
     heading("See also"),
     paragraph("labgear.yaml(5), gearmand(8), systemctl(1)"),
   ].join("");

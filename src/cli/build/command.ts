@@ -62,18 +62,20 @@ export function command(): Command {
       "give up when no node has taken it for so long, such as 30m",
       duration,
     )
-    .option(
-      "--client-timeout <duration>",
-      "without a sign of life from this command for so long, the agent stops the build; 0: never",
-      clientTimeout,
-      60_000,
+    .addOption(
+      new Option(
+        "--client-timeout <duration>",
+        "without a sign of life from this command for so long, the agent stops the build; 0: never",
+      )
+        .argParser(clientTimeout)
+        .default(60_000, "60s"),
     )
     .option("--retry-infra <count>", "run it again, on another board, when it ends without a result", count)
     .addOption(new Option("--detach", "submit the build and do not wait for it").conflicts(following))
     .addOption(
       new Option(
         "--json",
-        "print one JSON object per line: created, waiting, started, output, progress, notice, ended",
+        "print one JSON object per line: created, waiting, started, output, progress, stopping, notice, ended",
       ).conflicts("quiet"),
     )
     .option("-q, --quiet", "print no lines of its own but warnings, and an ending other than SUCCESS")

@@ -20,6 +20,7 @@ import { after, before, describe, test } from "node:test";
 import { TestAgent } from "../support/agent.ts";
 import { functions, object, submit, type Watched } from "../support/clients.ts";
 import { lacksMount, smallDisk } from "../support/folders.ts";
+import { makeGate, openGate, waitAtGate } from "../support/gate.ts";
 import { lacks } from "../support/parts.ts";
 import { bounded, type RunningServer, startGearmand, temporaryFolder } from "../support/servers.ts";
 
@@ -32,7 +33,7 @@ before(async () => {
 after(() => server?.[Symbol.asyncDispose]());
 
 /** `workspace` and `ending` end with larger records than they begin with: the kernel leaves a few blocks of a full disk.
- * `gate` and `modest` run until the test opens the gate, a FIFO in the state directory. */
+ * `modest` runs until the test opens the gate. */
 const yaml = (builds: string) => `
 name: box7
 host: { classes: [lab1] }
@@ -45,9 +46,8 @@ jobs:
   ending: { run: "cd $LABGEAR_ARTIFACTS; seq 900 | xargs touch; cd - >/dev/null; head -c 64M /dev/zero >big 2>&- || true" }
   inodes: { run: "mkdir files; cd files; seq 2000 | xargs touch" }
   many: { run: "mkdir -p out; cd out; seq 5000 | xargs touch", artifacts: [out/*] }
-  gate: { run: "echo begun; read line < ../../../gate; echo over" }
   greedy: { run: "rm -f big; echo begun; head -c 12M /dev/zero >big; sleep 300", grace: 0s }
-  modest: { run: "rm -f small; head -c 1M /dev/zero >small; echo begun; read line < ../../../gate", grace: 0s }
+  modest: { run: "rm -f small; head -c 1M /dev/zero >small; echo begun; ${waitAtGate}", grace: 0s }
 `;
 
 const day = 24 * 60 * 60 * 1000;
@@ -68,7 +68,7 @@ async function startOnDisk(kibibytes: number, builds: string, executors = 1) {
     execFileSync("ln", ["-s", join(disk.path, "state"), join(home.path, "state")]);
     const text = yaml(builds).replace("classes: [lab1]", `classes: [lab1], executors: ${executors}`);
     const agent = stack.use(await TestAgent.start({ yaml: text, ports: [server.port], folder: home.path }));
-    execFileSync("mkfifo", [join(agent.stateDir, "gate")]);
+    await makeGate(agent.stateDir);
     return { agent, disk: disk.path, [Symbol.asyncDispose]: () => stack.disposeAsync() };
   } catch (error) {
     await stack.disposeAsync();
@@ -100,8 +100,6 @@ const free = (disk: string) => rmSync(join(disk, "filler"), { force: true });
 
 const run = (job: string, parameters: object = {}) =>
   submit(server.port, { function: `build:${job}`, data: JSON.stringify(parameters) });
-
-const openGate = (agent: TestAgent) => writeFile(join(agent.stateDir, "gate"), "go\n");
 
 /** The last that is written of a build: that its client has the ending. */
 async function noted(agent: TestAgent, job: string, number: number): Promise<void> {
@@ -382,7 +380,7 @@ describe("min-free", { skip }, () => {
     await agent.logged("the workspace of greedy is removed to make room");
     const next = await run("quick");
     assert.equal(await outcome(next), "SUCCESS");
-    await openGate(agent);
+    await using _ = await openGate(agent.stateDir);
     assert.equal(await outcome(modest), "SUCCESS");
     const { ending, result } = await agent.record("greedy", 1);
     assert.equal(result, undefined);
@@ -397,7 +395,7 @@ describe("min-free", { skip }, () => {
     await modest.said("begun");
     fill(disk, mib);
     await agent.logged("no build is taken");
-    await openGate(agent);
+    await using _ = await openGate(agent.stateDir);
     assert.equal(await outcome(modest), "SUCCESS");
     free(disk);
     await agent.logged("there is room again");

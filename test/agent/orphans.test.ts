@@ -1,34 +1,31 @@
 /** Builds whose job server was lost: they go on, and no other build waits for them while an executor is idle. */
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { test } from "node:test";
-import { execa } from "execa";
 import { labgear, TestAgent } from "../support/agent.ts";
 import { object, submit, type Watched } from "../support/clients.ts";
+import { makeGate, openGate, waitAtGate } from "../support/gate.ts";
 import { lacks } from "../support/parts.ts";
 import { bounded, startGearmand } from "../support/servers.ts";
 
 const skip = lacks("gearmand");
 
-/** `gate` runs until the test opens it: it reads from a FIFO in the state directory. */
+/** `gate` runs until the test opens it. */
 const yaml = (executors: number) => `
 name: box7
 orphan-timeout: 1h
 host: { classes: [lab1], executors: ${executors} }
 builds: { min-free: 1MiB }
 jobs:
-  gate: { run: "read line < ../../../gate" }
+  gate: { run: "${waitAtGate}" }
   quick: { run: "echo executor $EXECUTOR_NUMBER" }
 `;
 
 async function startAgent(ports: number[], executors: number): Promise<TestAgent> {
   const agent = await TestAgent.start({ yaml: yaml(executors), ports });
-  await execa("mkfifo", [join(agent.stateDir, "gate")]);
+  await makeGate(agent.stateDir);
   return agent;
 }
-
-const openGate = (agent: TestAgent) => writeFile(join(agent.stateDir, "gate"), "go\n");
 
 const quick = (port: number, unique: string) => submit(port, { function: "build:quick", unique, data: "{}" });
 
@@ -60,7 +57,7 @@ test("builds run on the idle executor, whichever connection takes them", { skip 
     assert.equal(`${await agent.file("quick", number, "console.log")}`, `executor ${idle}\n`);
     assert.equal((await agent.record("quick", number)).executor, idle);
   }
-  await openGate(agent);
+  await using _ = await openGate(agent.stateDir);
   await agent.logged("gate#1 ended");
 });
 
@@ -87,7 +84,7 @@ test("what waits is shown, and a stop ends it at once; the next one runs when th
   const next = await quick(other.port, "u-next");
   await next.started;
   assert.equal((await agent.status()).nodes[0]?.executors[0]?.build?.job, "gate");
-  await openGate(agent);
+  await using _ = await openGate(agent.stateDir);
   assert.equal((await last(next)).result, "SUCCESS");
 });
 
@@ -104,6 +101,6 @@ test("executors that a reload removes and adds: what waits gets one of those tha
   await writeFile(agent.config, config);
   assert.equal((await agent.command("reload")).exitCode, 0);
   assert.equal((await last(waiting)).result, "SUCCESS");
-  await openGate(agent);
+  await using _ = await openGate(agent.stateDir);
   await agent.logged("gate#1 ended");
 });

@@ -5,7 +5,7 @@ import { type Job, logWorkerEvents, Worker, type WorkerCounts } from "#/gearman/
 import type { Log } from "#/lib/log.ts";
 import { parseDescriptionArgument, parseStopArgument } from "#/zuul/arguments.ts";
 import { managerFunctions, parseFunction } from "#/zuul/functions.ts";
-import { Twins } from "../twins.ts";
+import { Twins } from "./twins.ts";
 
 /** A page of HTML, not a full disk. */
 const maxDescriptionChars = 64 * 1024;

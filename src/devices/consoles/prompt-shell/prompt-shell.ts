@@ -7,6 +7,7 @@ import { Expect, type TextFilter } from "../expect.ts";
 import { unfinishedEscape, withoutEscapes } from "../plain-text.ts";
 import { promptTest } from "../prompt.ts";
 import { type Dialect, type DialectName, dialects } from "./dialects.ts";
+import { echoTimeoutMs, maxAttempts, promptSilenceMs, ShellLine } from "./line.ts";
 
 export interface PromptShellOptions {
   /** The board's own prompt, if it isn't the usual one. */
@@ -15,14 +16,8 @@ export interface PromptShellOptions {
   readonly wake?: string;
 }
 
-/** What fits the buffer of a UART. */
-const maxChunkLength = 16;
-const echoTimeoutMs = 700;
-const maxAttempts = 6;
 /** Between two attempts to get a prompt. */
 const wakeIntervalMs = 300;
-/** After this much silence, the prompt's text at the end of the output may be the prompt. */
-const promptSilenceMs = 60;
 /** After this much silence without a prompt, that may have been damaged. */
 const firstProbeMs = 2000;
 /** Of a prompt, what stays the same, and how long it may be. */
@@ -30,8 +25,6 @@ const stemLength = 3;
 const maxPromptLength = 120;
 /** More of them than can come back. */
 const probes = "        ";
-/** More than a half-typed line can have gained by doubled characters. */
-const discardMargin = 8;
 const answerTimeoutMs = 5000;
 /** Barebox has started it. */
 const kernel = /^(?:\[ *\d+\.\d+\] )?(?:Booting Linux on physical CPU|Linux version \d)/;
@@ -48,10 +41,7 @@ export class PromptShellConsole implements Console {
   readonly #wake: string;
   readonly #isPrompt: (line: string) => boolean;
   readonly #board = new Expect({ filter: new EscapeFilter(), onLine: (line) => this.#onLine(line) });
-  /** As it stands at the end of the output. */
-  #prompt = "";
-  /** How much of a line is typed before its echo; halved after each loss. */
-  #chunkLength = maxChunkLength;
+  readonly #line: ShellLine;
   #crash: string | undefined;
   #hasBooted = false;
   /** How many lines of a boot came. */
@@ -60,6 +50,7 @@ export class PromptShellConsole implements Console {
   constructor(kind: DialectName, { prompt, wake }: PromptShellOptions = {}) {
     this.kind = kind;
     this.#dialect = dialects[kind];
+    this.#line = new ShellLine(this.#board, this.#dialect.discard);
     this.#wake = wake ?? this.#dialect.wake;
     this.#isPrompt = prompt === undefined ? (line) => this.#dialect.prompt.test(line) : promptTest(prompt);
   }
@@ -104,7 +95,7 @@ export class PromptShellConsole implements Console {
   /** Ends the script: it is wrong, and the board isn't. */
   *#refuse(why: string, complete: boolean): Dialogue<RunResult> {
     yield { kind: "note", text: `not run: ${why}` };
-    yield* this.#discard(discardMargin);
+    yield* this.#line.discard();
     return { code: 2, complete };
   }
 
@@ -127,14 +118,14 @@ export class PromptShellConsole implements Console {
   /** Whether a line is the prompt of a shell that tells exit codes. */
   *#answers(prompt: string): Dialogue<boolean> {
     const board = this.#board;
-    this.#prompt = prompt;
+    this.#line.prompt = prompt;
     board.buffer = prompt;
     this.#crash = undefined;
     this.#hasBooted = false;
     this.#bootLines = 0;
     const { ask, lacks, name } = this.#dialect;
-    if ((yield* this.#type(ask)) !== "typed") {
-      yield* this.#discard(ask.length + discardMargin);
+    if ((yield* this.#line.type(ask)) !== "typed") {
+      yield* this.#line.discard(ask.length);
       return false;
     }
     const code = yield* this.#readAnswer(board.now + answerTimeoutMs);
@@ -149,72 +140,16 @@ export class PromptShellConsole implements Console {
     const board = this.#board;
     for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
       this.#throwIfGone();
-      board.buffer = this.#prompt;
-      const typed = yield* this.#type(line);
+      board.buffer = this.#line.prompt;
+      const typed = yield* this.#line.type(line);
       if (typed === "typed") {
-        yield* this.#enterLine(line);
+        yield* this.#line.enter(line);
         return true;
       }
-      yield* this.#discard(line.length + discardMargin);
+      yield* this.#line.discard(line.length);
       if (typed === "full" && attempt > 1) return false;
     }
     throw new BoardFailure("noise", "the echo of typed text is wrong: the line loses or damages characters");
-  }
-
-  /**
-   * Types behind the prompt, which the buffer ends with. A log message in between makes the shell draw prompt and line anew.
-   * @returns "full": the shell took only the beginning, and what came after it was ignored
-   */
-  *#type(text: string, before = this.#prompt): Dialogue<"typed" | "damaged" | "full"> {
-    const board = this.#board;
-    const drawn = (length: number) => board.buffer.endsWith(before + text.slice(0, length));
-    for (let at = 0; at < text.length; ) {
-      const next = Math.min(text.length, at + this.#chunkLength);
-      yield* board.send(text.slice(at, next));
-      const late = board.now + echoTimeoutMs;
-      while (!drawn(next) && board.now < late) yield* board.read(late - board.now);
-      if (!drawn(next)) {
-        this.#chunkLength = Math.max(1, this.#chunkLength >> 1);
-        return at >= 64 && drawn(at) ? "full" : "damaged";
-      }
-      at = next;
-    }
-    // A doubled character shows after the last one.
-    const late = board.now + echoTimeoutMs;
-    while (board.now < late && (yield* board.read(5)));
-    return drawn(text.length) ? "typed" : "damaged";
-  }
-
-  /** Ends the typed line. It is ended again only when nothing came back: the command must not run twice. */
-  *#enterLine(line: string): Dialogue<void> {
-    const board = this.#board;
-    const drawnAnew = RegExp.escape(this.#prompt + line);
-    const echo = new RegExp(`^\\r*\\n|${drawnAnew}\\r*\\n`);
-    board.clear();
-    for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
-      yield* board.send("\r");
-      const ended = yield* board.expect(echo, echoTimeoutMs);
-      if (ended) {
-        const rest = board.buffer.slice(ended.index + ended[0].length);
-        yield* board.pass(board.buffer.length - ended.index);
-        board.buffer = rest;
-        return;
-      }
-      if (board.buffer !== "" && !board.buffer.endsWith(this.#prompt + line)) break;
-    }
-    throw new BoardFailure("noise", "the line damaged a command's end");
-  }
-
-  /** Clears what was typed. @returns whether a prompt came */
-  *#discard(length: number): Dialogue<boolean> {
-    const board = this.#board;
-    for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
-      board.clear();
-      yield* board.send(this.#dialect.discard(length));
-      yield* board.silence(promptSilenceMs, echoTimeoutMs);
-      if (board.buffer.endsWith(this.#prompt)) return true;
-    }
-    return false;
   }
 
   /**
@@ -224,7 +159,7 @@ export class PromptShellConsole implements Console {
    */
   *#follow(end: number): Dialogue<RunResult | "open"> {
     const board = this.#board;
-    let prompt = this.#prompt;
+    let prompt = this.#line.prompt;
     const { continuation, ask } = this.#dialect;
     let complete = true;
     let isFirst = true;
@@ -258,17 +193,17 @@ export class PromptShellConsole implements Console {
       const silentMs = board.now - Math.max(lastCame, probedAt ?? 0);
       if (isChanged) {
         prompt = line;
-        this.#prompt = line;
+        this.#line.prompt = line;
       } else if (isProved) {
         if (isLost) yield { kind: "note", text: damagedPrompt };
         complete &&= !isLost;
-        if ((yield* this.#type(ask, board.buffer)) === "typed") {
+        if ((yield* this.#line.type(ask, board.buffer)) === "typed") {
           const code = yield* this.#readAnswer(isLost ? end : board.now + answerTimeoutMs);
           if (code !== undefined) return { code, complete };
           throw new BoardFailure("noise", "the answer with the command's exit code was damaged on the line");
         }
         attempts += 1;
-        if (attempts > maxAttempts || !(yield* this.#discard(ask.length + discardMargin)))
+        if (attempts > maxAttempts || !(yield* this.#line.discard(ask.length)))
           throw new BoardFailure("noise", "the line loses or damages characters: the exit code is unknown");
         board.buffer = prompt;
         probedAt = undefined;
@@ -282,7 +217,7 @@ export class PromptShellConsole implements Console {
   /** Whether the output ends with the prompt, and nothing follows. */
   *#settles(): Dialogue<boolean> {
     yield* this.#board.silence(promptSilenceMs, echoTimeoutMs);
-    return this.#board.buffer.endsWith(this.#prompt);
+    return this.#board.buffer.endsWith(this.#line.prompt);
   }
 
   /** After the question is typed: ends its line. @returns the exit code; undefined when the answer isn't one */
@@ -294,10 +229,10 @@ export class PromptShellConsole implements Console {
       yield* board.send("\r");
       yield* board.read(echoTimeoutMs);
     }
-    while (board.now < end && !(board.buffer.endsWith(`\n${this.#prompt}`) && (yield* this.#settles())))
+    while (board.now < end && !(board.buffer.endsWith(`\n${this.#line.prompt}`) && (yield* this.#settles())))
       yield* board.read(Math.min(echoTimeoutMs, Math.max(0, end - board.now)));
-    if (!board.buffer.endsWith(`\n${this.#prompt}`)) return undefined;
-    const lines = board.buffer.slice(0, -this.#prompt.length).split(/\r*\n/);
+    if (!board.buffer.endsWith(`\n${this.#line.prompt}`)) return undefined;
+    const lines = board.buffer.slice(0, -this.#line.prompt.length).split(/\r*\n/);
     const answers = lines.map((line) => this.#dialect.answer.exec(line.trim())).filter((found) => found);
     if (answers.length !== 1) return undefined;
     board.clear();

@@ -1,7 +1,7 @@
 /**
- * conf reads a file here and validates it against a JSON schema, with the Ajv it brings; explain() says what is wrong. Two files are read this way: the configuration
- * (load.ts) and the agent's state (agent/state-store.ts). conf writes neither: operators write the one, and lib/replace-file.ts
- * the other, as conf syncs no folder and doesn't notice a short write.
+ * conf reads a file here and validates it against a JSON schema, with the Ajv it brings; explain() says what is wrong. Two files are
+ * read this way: the configuration (load.ts) and the agent's state (agent/state-store.ts). conf writes neither: operators write the
+ * one, and lib/replace-file.ts the other, as conf syncs no folder and doesn't notice a short write.
  */
 import { basename, dirname } from "node:path";
 import type { ErrorObject, KeywordDefinition, SchemaObject, ValidateFunction } from "ajv";

@@ -13,7 +13,7 @@ import { Wire } from "./wire.ts";
 
 const skip = lacksTarget("busybox") || lacksMachine();
 
-test("without faults it lets in, obeys and keeps what it is told to keep", { skip }, async () => {
+test("without faults it takes a login, runs commands and keeps files", { skip }, async () => {
   await using board = await startBadBoard({ seed: 1, faults: {} });
   using wire = await logIn(board);
   await wire.say("seq 3; (exit 5); echo $? >/truth/code; [ -t 0 ]; echo end-$?\r");
@@ -51,7 +51,7 @@ test("`reboot` ends all that ran, and empties /tmp", { skip }, async () => {
   assert.equal(board.truth.boots, 2);
 });
 
-test("each mishap befalls it, and is told", { skip }, async () => {
+test("it can have each mishap, and names it", { skip }, async () => {
   const faults = { kernelLines: 80, falsePrompts: true, stalls: 2, stallTime: 50, span: 1500 };
   await using board = await startBadBoard({
     seed: 3,

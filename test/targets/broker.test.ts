@@ -1,4 +1,4 @@
-/** The line does to the bytes what it is told, and else nothing. */
+/** The line does to the bytes what a test asks for, and nothing else. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { lacksEmulator } from "./emulator.ts";

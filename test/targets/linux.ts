@@ -13,7 +13,7 @@ export interface LinuxOptions extends TargetOptions {
   readonly uboot?: boolean;
 }
 
-/** What U-Boot is told to load and start the kernel. */
+/** U-Boot's commands that load and start the kernel. */
 export const loadLinux =
   "qfw load $kernel_addr_r $ramdisk_addr_r; booti $kernel_addr_r $ramdisk_addr_r:$filesize $fdtcontroladdr";
 

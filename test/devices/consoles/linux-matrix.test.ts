@@ -8,7 +8,6 @@ import { test } from "node:test";
 import { LinuxConsole } from "#/devices/consoles/linux/linux.ts";
 import { lacks, part } from "../../support/parts.ts";
 import { seeded } from "../../support/random.ts";
-import { scale } from "../../support/scale.ts";
 import { temporaryFolder } from "../../support/servers.ts";
 import { lacksMachine } from "../../targets/machine.ts";
 import { conversation, newToken } from "./conversation.ts";
@@ -66,7 +65,7 @@ const script = Array.from({ length: 200 }, (_, index) => `echo "line ${index} 'q
 );
 const output = Array.from({ length: 200 }, (_, index) => `line ${index} 'quoted' $x \\ ~\n`).join("");
 
-for (const one of process.env.LABGEAR_TEST_LONG ? allCases() : sample(scale(9, 0))) {
+for (const one of process.env.LABGEAR_TEST_LONG ? allCases() : sample(9)) {
   const { shell, locale, size, surrounding } = one;
   test(`${shell}, locale ${locale}, terminal ${size}, ${surrounding}`, {
     skip: skip || (surrounding === "read-only root" && lacksMachine()),

@@ -79,7 +79,7 @@ test("a real Linux: login, exact output between kernel messages at full speed, i
   });
 });
 
-test("a real Linux: `reboot` in a script is told from its end, and the board can be entered again", {
+test("a real Linux: `reboot` in a script isn't taken for its end, and the board can be entered again", {
   skip,
   timeout,
 }, async () => {

@@ -62,7 +62,7 @@ export function startShellLine(command: string, options: ShellLineOptions = {}):
   const [program = "", ...args] = options.readOnly ? [...readOnlyRoot, ...socat] : socat;
   const child = spawn(program, args, {
     env: { ...partsEnv, PS1: "$ ", HISTFILE: "", ...options.env },
-    // What a board leaves running would hold our standard error, and whoever reads that would wait for its end.
+    // What a board leaves running would keep our standard error open, and its reader waiting.
     stdio: ["pipe", "pipe", "ignore"],
     ...(options.cwd ? { cwd: options.cwd } : {}),
   });

@@ -6,7 +6,7 @@ import { open, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { Job } from "#/gearman/worker/worker.ts";
-import { labgear } from "../support/agent.ts";
+import { labgear, neutralEnv } from "../support/agent.ts";
 import { startWorker, type TestWorker } from "../support/gearman.ts";
 import { lacks } from "../support/parts.ts";
 import { bounded, type RunningServer, startGearmand, temporaryFolder } from "../support/servers.ts";
@@ -44,9 +44,7 @@ describe("in a CI system", { skip }, () => {
   const build = (output: string, last: object, args: string[] = [], env: NodeJS.ProcessEnv = {}) => {
     const parameters = ["-p", `OUTPUT=${output}`, "-p", `LAST=${JSON.stringify(last)}`];
     const options = ["--server", `127.0.0.1:${server.port}`, "--client-timeout", "0"];
-    return labgear(["build", "here", ...parameters, ...options, ...args], {
-      env: { GITHUB_ACTIONS: undefined, GITHUB_STEP_SUMMARY: undefined, GITLAB_CI: undefined, ...env },
-    });
+    return labgear(["build", "here", ...parameters, ...options, ...args], { env });
   };
 
   test("the last line names result, reason, cause, node and URL", async () => {
@@ -125,7 +123,7 @@ describe("in a CI system", { skip }, () => {
       process.execPath,
       ["--disable-warning=ExperimentalWarning", main, "build", "here", ...args],
       {
-        env: { ...process.env, GITHUB_ACTIONS: "true" },
+        env: { ...process.env, ...neutralEnv, GITHUB_ACTIONS: "true" },
         stdio: ["ignore", output.fd, "pipe"],
       },
     );

@@ -1,6 +1,7 @@
 /** A command that runs while the test watches what it prints, in a pipe or on a real terminal. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { neutralEnv } from "../support/agent.ts";
 import { bounded } from "../support/servers.ts";
 
 const main = new URL("../../src/main.ts", import.meta.url).pathname;
@@ -17,7 +18,7 @@ export class Running implements AsyncDisposable {
   private constructor(command: string, args: readonly string[], env: NodeJS.ProcessEnv) {
     this.child = spawn(command, args, {
       stdio: "pipe",
-      env: { ...process.env, LABGEAR_SERVER: undefined, LABGEAR_CONTROL: undefined, ...env },
+      env: { ...process.env, ...neutralEnv, ...env },
     });
     this.child.stdout?.setEncoding("utf8").on("data", (text) => this.#heard("stdout", text));
     this.child.stderr?.setEncoding("utf8").on("data", (text) => this.#heard("stderr", text));

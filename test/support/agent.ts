@@ -18,6 +18,12 @@ export interface LogLine {
   readonly [field: string]: unknown;
 }
 
+/** Hides what the machine's own environment would change: a CI system's runner runs the tests, too. */
+export const neutralEnv: NodeJS.ProcessEnv = {
+  ...{ LABGEAR_SERVER: undefined, LABGEAR_CONTROL: undefined },
+  ...{ GITHUB_ACTIONS: undefined, GITHUB_STEP_SUMMARY: undefined, GITLAB_CI: undefined },
+};
+
 /** Runs the command line to its end. */
 export function labgear(
   args: readonly string[],
@@ -28,7 +34,7 @@ export function labgear(
     stripFinalNewline: false,
     timeout: options.timeoutMs ?? patienceMs,
     ...(options.input === undefined ? { stdin: "ignore" } : { input: options.input }),
-    env: { LABGEAR_SERVER: undefined, LABGEAR_CONTROL: undefined, ...options.env },
+    env: { ...neutralEnv, ...options.env },
     ...(options.cwd ? { cwd: options.cwd } : {}),
   });
 }

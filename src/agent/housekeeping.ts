@@ -1,5 +1,4 @@
 /** Looks after the box: removes old builds, keeps space free, and takes no builds while the box can't run them. */
-
 import type { Mirrors } from "#/builds/checkout/mirrors.ts";
 import type { InputCache } from "#/builds/inputs/cache.ts";
 import type { BuildStore } from "#/builds/store.ts";

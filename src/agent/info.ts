@@ -1,5 +1,4 @@
 /** What `info:` says of this agent: see exchange/info.ts. */
-
 import type { JobConfig } from "#/config/model.ts";
 import type { AgentInfo, JobInfo, NodeInfo } from "#/exchange/info.ts";
 import { version } from "#/lib/version.ts";

@@ -1,5 +1,4 @@
 /** What this box is: the classes of its hardware, its names and addresses on the network. */
-
 import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
 import { arch, hostname, networkInterfaces } from "node:os";

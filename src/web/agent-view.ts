@@ -1,5 +1,4 @@
 /** What the pages and the API read from the agent, which hands it in. */
-
 import type { BuildStore } from "#/builds/store.ts";
 import type { Chunk } from "#/devices/port/ring.ts";
 import type { AgentStatus, DeviceStatus, ServerStatus } from "#/lib/status.ts";

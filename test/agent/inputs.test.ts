@@ -9,7 +9,7 @@ import { BuildKey } from "#/exchange/key.ts";
 import { maxPieceBytes } from "#/exchange/message.ts";
 import { JobServer } from "#/gearman/server/server.ts";
 import { TestAgent } from "../support/agent.ts";
-import { object } from "../support/clients.ts";
+import { lastData } from "../support/clients.ts";
 import {
   announce,
   askInfo,
@@ -65,11 +65,6 @@ async function startLab(kind: "gearmand" | "embedded", config = yaml): Promise<L
   return { agent, server: { host, port }, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
-const lastOf = async (build: { ended: Promise<readonly never[] | readonly unknown[]> }) => {
-  const events = (await build.ended) as Parameters<typeof object>[0][];
-  return object(events.filter((event) => event?.type === "data").at(-1));
-};
-
 const isRefused = (code: string) => (error: unknown) => (error as { code?: string }).code === code;
 
 /** What the agent keeps of inputs, and of them what is on its way or in use. */
@@ -96,7 +91,7 @@ for (const kind of ["gearmand", "embedded"] as const) {
       await build.dataPackets(2);
       assert.deepEqual(wantsOf(build)?.wants, [{ name: "app", offset: 0 }]);
       assert.equal(await send(server, "box7", build, "app", bytes), bytes.length);
-      const last = await lastOf(build);
+      const last = await lastData(build);
       assert.deepEqual([last.result, last.cause], ["SUCCESS", "passed"]);
       const number = Number(last.number);
       const record = await agent.record("copy", number);
@@ -132,14 +127,14 @@ for (const kind of ["gearmand", "embedded"] as const) {
       const first = await submitWith(server.port, "build:copy", [announce("app", bytes)]);
       await first.dataPackets(2);
       await send(server, "box7", first, "app", bytes);
-      assert.equal((await lastOf(first)).result, "SUCCESS");
+      assert.equal((await lastData(first)).result, "SUCCESS");
       const second = await submitWith(server.port, "build:copy", [announce("app", bytes)]);
-      assert.equal((await lastOf(second)).result, "SUCCESS");
+      assert.equal((await lastData(second)).result, "SUCCESS");
       const other = await submitWith(server.port, "build:other", [announce("app", bytes)]);
       await other.dataPackets(2);
       assert.deepEqual(wantsOf(other)?.wants, [{ name: "app", offset: 0 }]);
       await send(server, "box7", other, "app", bytes);
-      assert.equal((await lastOf(other)).result, "SUCCESS");
+      assert.equal((await lastData(other)).result, "SUCCESS");
       assert.equal((await kept(agent)).kept.filter((name) => name === sha256(bytes)).length, 1);
     });
 
@@ -156,7 +151,7 @@ for (const kind of ["gearmand", "embedded"] as const) {
       await send(server, "box7", one, "app", bytes.subarray(0, 2 * maxPieceBytes));
       assert.equal((await readdir(join(agent.stateDir, "inputs", "partial"))).length, 1);
       await send(server, "box7", two, "app", bytes);
-      for (const build of builds) assert.equal((await lastOf(build)).result, "SUCCESS");
+      for (const build of builds) assert.equal((await lastData(build)).result, "SUCCESS");
       assert.deepEqual((await kept(agent)).rest, []);
     });
 
@@ -184,7 +179,7 @@ describe("what goes wrong", () => {
 
   const refused = async (parameters: Record<string, string>, reason: RegExp, job = "copy") => {
     const build = await submitWith(lab.server.port, `build:${job}`, [], parameters);
-    const last = await lastOf(build);
+    const last = await lastData(build);
     assert.deepEqual([last.result, last.cause], ["FAILURE", "input"], String(last.reason));
     assert.match(String(last.reason), reason);
     const console = (await lab.agent.file(job, Number(last.number), "console.log")).toString();
@@ -214,7 +209,7 @@ describe("what goes wrong", () => {
     ]);
     await wrong.dataPackets(2);
     await send(lab.server, "box7", wrong, "app", bytes);
-    assert.match(String((await lastOf(wrong)).reason), /doesn't have the announced SHA-256/);
+    assert.match(String((await lastData(wrong)).reason), /doesn't have the announced SHA-256/);
   });
 
   test("what isn't the client's is refused before its bytes are touched", async () => {
@@ -235,7 +230,7 @@ describe("what goes wrong", () => {
     const nobody = { uuid: "no-such-build", key: build.key };
     await assert.rejects(send(server, "box7", nobody, "app", bytes), isRefused("unknown-build"));
     assert.equal(await send(server, "box7", build, "app", bytes), bytes.length);
-    assert.equal((await lastOf(build)).result, "SUCCESS");
+    assert.equal((await lastData(build)).result, "SUCCESS");
     await assert.rejects(send(server, "box7", build, "app", bytes), isRefused("unknown-build"));
   });
 
@@ -250,9 +245,9 @@ describe("what goes wrong", () => {
     await send(server, "box7", good, "app", file.subarray(0, 500));
     await send(server, "box7", bad, "app", Buffer.alloc(1000), { from: 500 });
     assert.equal(await send(server, "box7", good, "app", file), 1000);
-    assert.equal((await lastOf(good)).result, "SUCCESS");
+    assert.equal((await lastData(good)).result, "SUCCESS");
     await send(server, "box7", bad, "app", Buffer.alloc(1000)).catch(() => {});
-    assert.equal((await lastOf(bad)).result, "FAILURE");
+    assert.equal((await lastData(bad)).result, "FAILURE");
   });
 
   test("a job that writes to its input changes only its own", async () => {
@@ -263,7 +258,7 @@ describe("what goes wrong", () => {
         await build.dataPackets(2);
         await send(lab.server, "box7", build, "app", file);
       }
-      assert.equal((await lastOf(build)).result, "SUCCESS");
+      assert.equal((await lastData(build)).result, "SUCCESS");
       const cached = join(lab.agent.stateDir, "inputs", "kept", sha256(file));
       assert.ok((await readFile(cached)).equals(file));
       assert.equal((await stat(join(lab.agent.stateDir, "inputs", "kept"))).mode & 0o077, 0);
@@ -274,7 +269,7 @@ describe("what goes wrong", () => {
 test("a client that sends nothing holds its executor for no longer than the timeout", async () => {
   await using lab = await startLab("embedded", yaml.replace("timeout: 5m", "timeout: 1s"));
   const build = await submitWith(lab.server.port, "build:copy", [announce("app", Buffer.alloc(13))]);
-  const last = await lastOf(build);
+  const last = await lastData(build);
   assert.deepEqual([last.result, last.cause], ["FAILURE", "input"]);
   assert.match(String(last.reason), /nothing came for 1s; 0B of 13B are here/);
   assert.deepEqual((await kept(lab.agent)).rest, []);
@@ -284,7 +279,7 @@ test("nor does one that drips, for no longer than max-time", async () => {
   await using lab = await startLab("embedded", yaml.replace("max-time: 30m", "max-time: 2s"));
   const build = await submitWith(lab.server.port, "build:copy", [announce("app", Buffer.alloc(1_000_000))]);
   await build.dataPackets(2);
-  const ended = lastOf(build);
+  const ended = lastData(build);
   let isOver = false;
   void ended.finally(() => {
     isOver = true;
@@ -314,14 +309,14 @@ test("a disk that fills: no result, nothing is left, and the box goes on", {
   const build = await submitWith(port, "build:other", [announce("app", large)]);
   await build.dataPackets(2);
   await assert.rejects(send(server, "box7", build, "app", large), isRefused("unavailable"));
-  const last = await lastOf(build);
+  const last = await lastData(build);
   assert.equal(last.result, undefined);
   assert.match(String(last.reason), /no space|full/i);
   assert.deepEqual(await kept(agent), { kept: [], rest: [] });
   const small = await submitWith(port, "build:other", [announce("app", bytesOf(100))]);
   await small.dataPackets(2);
   await send(server, "box7", small, "app", bytesOf(100));
-  assert.equal((await lastOf(small)).result, "SUCCESS");
+  assert.equal((await lastData(small)).result, "SUCCESS");
 });
 
 function bytesOf(length: number): Buffer {

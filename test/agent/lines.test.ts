@@ -8,7 +8,7 @@ import { test } from "node:test";
 import { JobServer } from "#/gearman/server/server.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
 import { TestAgent } from "../support/agent.ts";
-import { object } from "../support/clients.ts";
+import { lastData } from "../support/clients.ts";
 import { announce, askInfo, fetchAll, fetchRange, send, submitWith } from "../support/exchange.ts";
 import { lacks } from "../support/parts.ts";
 import { seeded } from "../support/random.ts";
@@ -74,7 +74,7 @@ test("a line that is cut at twenty places, before the job server and behind it, 
   }
   assert.equal(before.done.cuts, 10);
   assert.ok(behind.done.cuts > 0);
-  const last = object((await build.ended).filter(({ type }) => type === "data").at(-1));
+  const last = await lastData(build);
   assert.equal(last.result, "SUCCESS", `${last.reason}`);
   const artifact = await fetchAll(
     { host: "127.0.0.1", port: gearmand.port },

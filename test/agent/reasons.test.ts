@@ -58,9 +58,8 @@ for (const [job, result, reason] of [
 
     const shown = await labgear(["build", job, "--json", "--server", `127.0.0.1:${server.port}`]);
     const ended = JSON.parse(shown.stdout.trim().split("\n").at(-1) ?? "");
-    const { result: shownResult, reason: shownReason, cause, url } = ended;
-    assert.deepEqual([shownResult, shownReason, cause], [result, data.reason, data.cause]);
-    assert.match(url, new RegExp(`/builds/${job}/2$`));
+    assert.deepEqual([ended.result, ended.reason, ended.cause], [result, data.reason, data.cause]);
+    assert.match(ended.url, new RegExp(`/builds/${job}/2$`));
   });
 }
 

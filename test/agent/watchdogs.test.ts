@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { JobServer } from "#/gearman/server/server.ts";
 import { TestAgent } from "../support/agent.ts";
-import { object, type Watched } from "../support/clients.ts";
+import { lastData } from "../support/clients.ts";
 import { signOfLife, submitWith } from "../support/exchange.ts";
 import { makeGate, openGate, waitAtGate } from "../support/gate.ts";
 
@@ -29,12 +29,9 @@ before(async () => {
 });
 after(() => resources.disposeAsync());
 
-const lastOf = async (build: Watched) =>
-  object((await build.ended).filter(({ type }) => type === "data").at(-1));
-
 test("a client that has gone: ABORTED, cause client-gone", async () => {
   const build = await submitWith(server.port, "build:stays", [], { LABGEAR_CLIENT_TIMEOUT: "5" });
-  const last = await lastOf(build);
+  const last = await lastData(build);
   assert.deepEqual([last.result, last.cause], ["ABORTED", "client-gone"]);
   assert.equal(last.reason, "its client gave no sign of life for 5s");
 });
@@ -45,21 +42,21 @@ test("signs of life are answered; without the parameter none is needed", async (
   await build.started;
   for (let sign = 0; sign < 5; sign++) assert.equal(await signOfLife(server, "box7", build), 0);
   await using _ = await openGate(agent.stateDir);
-  assert.equal((await lastOf(build)).result, "SUCCESS");
-  assert.equal((await lastOf(other)).result, "SUCCESS");
+  assert.equal((await lastData(build)).result, "SUCCESS");
+  assert.equal((await lastData(other)).result, "SUCCESS");
 });
 
 test("a timeout without a key is refused", async () => {
   const build = await submitWith(server.port, "build:stays", [], {
     ...{ LABGEAR_CLIENT_TIMEOUT: "5", LABGEAR_KEY: "" },
   });
-  const last = await lastOf(build);
+  const last = await lastData(build);
   assert.deepEqual([last.result, last.cause], ["FAILURE", "input"]);
   assert.match(String(last.reason), /needs LABGEAR_KEY/);
 });
 
 test("silence: TIMED_OUT, cause silent-job", async () => {
-  const silent = await lastOf(await submitWith(server.port, "build:silent", []));
+  const silent = await lastData(await submitWith(server.port, "build:silent", []));
   assert.deepEqual([silent.result, silent.cause], ["TIMED_OUT", "silent-job"]);
   assert.equal(silent.reason, "the job wrote nothing for 1s");
 });

@@ -97,6 +97,11 @@ function outputOf(events: readonly JobEvent[]): string {
   return data.map(({ output }) => output ?? "").join("");
 }
 
+/** The object in the last data packet of a build, once it has ended. */
+export async function lastData(build: Pick<Watched, "ended">): Promise<Record<string, unknown>> {
+  return object((await build.ended).filter(({ type }) => type === "data").at(-1));
+}
+
 /** The object in a data packet. */
 export function object(event: JobEvent | undefined): Record<string, unknown> {
   if (!event || !("data" in event)) throw new Error(`no data in ${JSON.stringify(event)}`);

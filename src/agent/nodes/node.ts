@@ -1,5 +1,4 @@
 /** Nodes, the host and the devices: their executors, what they register, and whether they take work. */
-
 import type { Build } from "#/builds/build.ts";
 import type { JobConfig } from "#/config/model.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";

@@ -1,5 +1,4 @@
 /** Reads a console, finished or growing, and when its bytes came. */
-
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { openStored } from "../workspace/files.ts";

@@ -1,5 +1,4 @@
 /** Process trees in control groups: no process escapes, whatever it does to its session or environment. */
-
 import type { Helper } from "#/helper/client.ts";
 import { HelperError } from "#/helper/protocol.ts";
 import type { FoundProcess } from "#/host/proc.ts";

@@ -1,5 +1,4 @@
 /** A process tree: all processes of a build, held by a control group, or without one found by a search through /proc. */
-
 import type { Network } from "#/helper/protocol.ts";
 import type { Account } from "#/host/accounts.ts";
 import type { FoundProcess } from "#/host/proc.ts";

@@ -36,6 +36,11 @@ function isHostName(text: string): boolean {
   return isIPv4(text) || (hostName.test(text) && !/(?:^|\.)\d+\.?$/.test(text));
 }
 
+/** @param host a name or an address, IPv6 without brackets */
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || /^127\./.test(host) || /^::ffff:127\./i.test(host);
+}
+
 /** @returns HOST:PORT, with brackets around IPv6: the inverse of parseAddress */
 export function formatAddress({ host, port }: Address): string {
   return `${host.includes(":") ? `[${host}]` : host}:${port}`;

@@ -36,11 +36,6 @@ function isSame(a: string, b: string): boolean {
   return timingSafeEqual(hash(a), hash(b));
 }
 
-/** @param host a name or an address, IPv6 without brackets */
-export function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || /^127\./.test(host) || /^::ffff:127\./i.test(host);
-}
-
 /**
  * Protects pages on a loopback address against DNS rebinding: another site can point its own name at 127.0.0.1 and have a
  * browser on this box read the pages, but it can't change the name that the browser sends.

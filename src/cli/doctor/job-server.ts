@@ -2,7 +2,7 @@
 import { Admin } from "#/gearman/client/admin.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { describeProcess, listProcesses } from "#/host/proc.ts";
-import { formatAddress } from "#/lib/address.ts";
+import { formatAddress, isLoopback } from "#/lib/address.ts";
 import { shown } from "#/lib/text.ts";
 import type { Finding } from "./finding.ts";
 
@@ -43,7 +43,7 @@ function identity(server: ServerAddress, version: string | undefined): Finding {
 }
 
 function plainText({ host, port, tls }: ServerAddress): Finding[] {
-  if (tls || host === "localhost" || host === "::1" || host.startsWith("127.")) return [];
+  if (tls || isLoopback(host)) return [];
   const text = `${formatAddress({ host, port })} is reached without TLS: anyone on the way can read and submit jobs`;
   return [
     { about, state: "warning", text, advice: "set tls:, or keep the job server on a network of its own" },
@@ -52,7 +52,7 @@ function plainText({ host, port, tls }: ServerAddress): Finding[] {
 
 /** gearmand(8), --job-retries: 1, and 0 in versions after 2.0.0, mean that a job is tried once. */
 async function retries({ host }: ServerAddress, version = ""): Promise<Finding[]> {
-  if (!host.startsWith("127.") && host !== "localhost" && host !== "::1") return [];
+  if (!isLoopback(host)) return [];
   const isDropping = (count: string) => count === "1" || (count === "0" && !/^(1\.|2\.0\.0)/.test(version));
   for (const stat of await listProcesses()) {
     const { command } = await describeProcess(stat);

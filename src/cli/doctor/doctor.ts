@@ -8,9 +8,6 @@ import { execa } from "execa";
 import { serverAddresses } from "#/agent/servers.ts";
 import { loadConfig } from "#/config/load.ts";
 import type { Config } from "#/config/model.ts";
-import { Admin } from "#/gearman/client/admin.ts";
-import type { ServerAddress } from "#/gearman/wire/dial.ts";
-import { buildAccounts } from "#/host/accounts.ts";
 import { freeInodes, freeSpace, minFreeInodes } from "#/host/health.ts";
 import { formatAddress } from "#/lib/address.ts";
 import type { AgentStatus, ServerStatus } from "#/lib/status.ts";
@@ -23,13 +20,10 @@ import { controlTimeoutMs, findAgent, newCommand, withControl } from "../options
 import { describeConfig, table } from "../print.ts";
 import { askServers, isOffered, type ServerAnswer, sharedManagers } from "../registered.ts";
 import type { Finding } from "./finding.ts";
-import { checkTraps } from "./job-server.ts";
+import { checkDoors, checkTraps } from "./job-server.ts";
 import { checkLeftovers } from "./leftovers.ts";
 import { checkAddon, checkHelper, checkPorts, checkUsers } from "./rights.ts";
 import { checkCgroup, checkClock, checkUnit } from "./system.ts";
-
-/** Of a job server that is tried as a build would. */
-const doorTimeoutMs = 4000;
 
 export function command(): Command {
   return withControl(
@@ -200,47 +194,5 @@ async function checkDisk(stateDir: string, minFree?: number): Promise<Finding> {
   } catch (error) {
     const advice = "pass a folder that this user may write to with --state-dir";
     return { about, state: "bad", text: `${stateDir} can't be used: ${(error as Error).message}`, advice };
-  }
-}
-
-/** Gearman has no access control: a finding for each server that answers without a client certificate, so builds, too. */
-async function checkDoors(servers: readonly ServerAddress[]): Promise<Finding[]> {
-  // Where builds run as the agent's own user, they can read its certificate, too.
-  if ((await buildAccounts()).length === 0) return [];
-  const answers = await Promise.all(servers.map(isOpen));
-  return servers
-    .filter((_, index) => answers[index])
-    .map((server) => ({
-      about: "job server",
-      state: "warning",
-      text: `${formatAddress(server)} asks for no client certificate: builds can take and submit jobs there, too`,
-      advice: "use TLS with client certificates, as the sample configuration shows under tls:",
-    }));
-}
-
-async function isOpen({ host, port, tls }: ServerAddress): Promise<boolean> {
-  const asBuild = { host, port, ...(tls && { tls: tls.ca ? { ca: tls.ca } : {} }) };
-  try {
-    await using admin = await Admin.connect(asBuild, {
-      timeoutMs: doorTimeoutMs,
-      answerTimeoutMs: doorTimeoutMs,
-    });
-    await admin.status();
-  } catch {
-    return false;
-  }
-  return !(await refusesBuilds(asBuild));
-}
-
-/** The embedded server knows builds by the owner of their sockets. */
-async function refusesBuilds(server: ServerAddress): Promise<boolean> {
-  try {
-    await using admin = await Admin.connect(server, {
-      timeoutMs: doorTimeoutMs,
-      answerTimeoutMs: doorTimeoutMs,
-    });
-    return (await admin.version()).startsWith("labgear ");
-  } catch {
-    return false;
   }
 }

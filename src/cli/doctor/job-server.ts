@@ -1,6 +1,7 @@
-/** What a job server is, by its own word, and the traps that are known of it. */
+/** What a job server is, by its own word, the traps that are known of it, and whether builds reach it, too. */
 import { Admin } from "#/gearman/client/admin.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import { buildAccounts } from "#/host/accounts.ts";
 import { describeProcess, listProcesses } from "#/host/proc.ts";
 import { formatAddress, isLoopback } from "#/lib/address.ts";
 import { shown } from "#/lib/text.ts";
@@ -8,6 +9,8 @@ import type { Finding } from "./finding.ts";
 
 /** geard never answers, and everything else does at once. */
 const versionTimeoutMs = 3000;
+/** Of a job server that is tried as a build would. */
+const doorTimeoutMs = 4000;
 const about = "job server";
 
 /** @param server one that answers */
@@ -62,4 +65,32 @@ async function retries({ host }: ServerAddress, version = ""): Promise<Finding[]
     return [{ about, state: "warning", text, advice: "remove that option" }];
   }
   return [];
+}
+
+/** Gearman has no access control: a finding for each server that answers without a client certificate, so builds, too. */
+export async function checkDoors(servers: readonly ServerAddress[]): Promise<Finding[]> {
+  // Where builds run as the agent's own user, they can read its certificate, too.
+  if ((await buildAccounts()).length === 0) return [];
+  const answers = await Promise.all(servers.map(isOpen));
+  return servers
+    .filter((_, index) => answers[index])
+    .map((server) => ({
+      about,
+      state: "warning",
+      text: `${formatAddress(server)} asks for no client certificate: builds can take and submit jobs there, too`,
+      advice: "use TLS with client certificates, as the sample configuration shows under tls:",
+    }));
+}
+
+async function isOpen({ host, port, tls }: ServerAddress): Promise<boolean> {
+  const asBuild = { host, port, ...(tls && { tls: tls.ca ? { ca: tls.ca } : {} }) };
+  try {
+    const timeouts = { timeoutMs: doorTimeoutMs, answerTimeoutMs: doorTimeoutMs };
+    await using admin = await Admin.connect(asBuild, timeouts);
+    await admin.status();
+  } catch {
+    return false;
+  }
+  // The embedded server knows builds by the owner of their sockets.
+  return !(await versionOf(asBuild))?.startsWith("labgear ");
 }

@@ -1,11 +1,11 @@
 /** `labgear fetch`: brings a build's results here, from any machine and at any later time. */
 import type { Command } from "commander";
+import { ManagerCalls } from "#/client/calls.ts";
 import { fetchFunction } from "#/exchange/functions.ts";
 import { CommandError } from "./exit.ts";
 import { buildName, newCommand, selectBuild } from "./options.ts";
 import { findFunction } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
-import { ManagerCalls } from "./transfer/calls.ts";
 import { collectInto, describeCollected, whyNot } from "./transfer/collect.ts";
 import { BuildResults } from "./transfer/results.ts";
 

@@ -2,7 +2,7 @@
 import { accessSync, constants, readdirSync, readFileSync, statSync } from "node:fs";
 import { hostname, userInfo } from "node:os";
 import { dirname, join, resolve } from "node:path";
-import type { ErrorObject } from "ajv";
+import type { ErrorObject, SchemaObject } from "ajv";
 import { formatSize } from "#/lib/units.ts";
 import { explain, readThroughConf } from "./conf.ts";
 import { ConfigError, type Finding, formatProblem, type Problem } from "./errors.ts";
@@ -50,21 +50,47 @@ export async function loadConfig({
 }: LoadOptions = {}): Promise<Config> {
   const main = resolve(file);
   const files = findFiles(main, optional);
-  const reading = readFiles(files);
-  const { sources, data } = reading;
   const hostName = hostname();
+  return readChecked(main, files, {
+    schema: configSchema,
+    check: (data, resolveFile) => checkConfig(data, hostName, resolveFile),
+    resolve: (data, resolveFile) => resolveConfig(data as ConfigDocument, files, hostName, resolveFile),
+  });
+}
+
+/** What a kind of configuration file may say, and what becomes of it. */
+export interface ConfigKind<C> {
+  readonly schema: SchemaObject;
+  /** Finds what the schema can't express, also in data that it refuses. */
+  readonly check: (data: Mapping, resolveFile: ResolveFile) => Finding[];
+  /** Called with data that has passed both. */
+  readonly resolve: (data: Mapping, resolveFile: ResolveFile) => C;
+}
+
+/**
+ * Loads a file of another kind, without drop-ins.
+ * @throws ConfigError INVALID with all mistakes, or UNREADABLE
+ */
+export function loadFile<C>(file: string, kind: ConfigKind<C>): C {
+  const main = resolve(file);
+  checkExists(main);
+  checkFile(main);
+  return readChecked(main, [main], kind);
+}
+
+function readChecked<C>(main: string, files: readonly string[], kind: ConfigKind<C>): C {
+  const reading = readFiles(files, kind.schema);
+  const { sources, data } = reading;
   const resolveFile: ResolveFile = (path, name) =>
     resolve(dirname(locate(sources, path)?.file ?? main), name);
   const isBroken = sources.some(({ brokenFrom }) => brokenFrom !== undefined);
   const problems = [
     ...sources.flatMap((source) => source.problems),
     ...schemaProblems(reading, isBroken, main),
-    ...(isBroken
-      ? []
-      : checkConfig(data, hostName, resolveFile).map((finding) => place(reading, finding, main))),
+    ...(isBroken ? [] : kind.check(data, resolveFile).map((finding) => place(reading, finding, main))),
   ];
   if (problems.length > 0) throw ConfigError.invalid(inOrder(problems, files));
-  return resolveConfig(data as ConfigDocument, files, hostName, resolveFile);
+  return kind.resolve(data, resolveFile);
 }
 
 /**
@@ -72,16 +98,21 @@ export async function loadConfig({
  * @throws ConfigError UNREADABLE
  */
 function findFiles(main: string, optional: boolean): string[] {
-  const isThere = orUnreadable(main, () => statSync(main, { throwIfNoEntry: false }) !== undefined);
-  if (!isThere && !optional) {
-    throw new ConfigError(
-      "UNREADABLE",
-      `${main} does not exist: create it, or name another file with --config FILE`,
-    );
-  }
+  const isThere = exists(main);
+  if (!isThere && !optional) checkExists(main);
   const files = [...(isThere ? [main] : []), ...dropIns(join(dirname(main), "conf.d"))];
   for (const file of files) checkFile(file);
   return files;
+}
+
+function exists(file: string): boolean {
+  return orUnreadable(file, () => statSync(file, { throwIfNoEntry: false }) !== undefined);
+}
+
+function checkExists(file: string): void {
+  if (exists(file)) return;
+  const text = `${file} does not exist: create it, or name another file with --config FILE`;
+  throw new ConfigError("UNREADABLE", text);
 }
 
 /** Hidden files are left out. */
@@ -129,7 +160,7 @@ function thisUser(): string {
 }
 
 /** All files are one document for conf: it opens the first, and `parse` adds the others. */
-function readFiles([first, ...others]: readonly string[]): Reading {
+function readFiles([first, ...others]: readonly string[], schema: SchemaObject): Reading {
   if (first === undefined) return { sources: [], data: {}, errors: [] };
   let sources: readonly Source[] = [];
   let data: Mapping = {};
@@ -144,7 +175,7 @@ function readFiles([first, ...others]: readonly string[]): Reading {
     data = mergeSources(sources);
     return data;
   };
-  const errors = orUnreadable(first, () => readThroughConf(first, configSchema, parse));
+  const errors = orUnreadable(first, () => readThroughConf(first, schema, parse));
   return { sources, data, errors };
 }
 

@@ -1,5 +1,6 @@
 /** `labgear build`: runs a build on any node that takes it and follows it to its end. */
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { ManagerCalls } from "#/client/calls.ts";
 import { isClientTimeout } from "#/exchange/inputs.ts";
 import { isInputName } from "#/exchange/message.ts";
 import { Admin } from "#/gearman/client/admin.ts";
@@ -11,7 +12,6 @@ import { CommandError, exitCodes } from "../exit.ts";
 import { newCommand, rawOption } from "../options.ts";
 import { findFunction } from "../registered.ts";
 import { findServers, type ServerOptions, withServers } from "../servers.ts";
-import { ManagerCalls } from "../transfer/calls.ts";
 import { collectInto, collectJunit, describeCollected, whyNot } from "../transfer/collect.ts";
 import { announce, type InputFile } from "../transfer/inputs.ts";
 import { BuildResults } from "../transfer/results.ts";

@@ -1,4 +1,7 @@
 /** Submits a build to a job server, as any client would, and follows it to its end. */
+
+import { ManagerCalls } from "#/client/calls.ts";
+import { Signer } from "#/client/signer.ts";
 import { fetchFunction } from "#/exchange/functions.ts";
 import { type AnnouncedInput, formatInputs } from "#/exchange/inputs.ts";
 import { BuildKey } from "#/exchange/key.ts";
@@ -7,11 +10,9 @@ import { Client, type SubmitOptions } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { buildFunction } from "#/zuul/functions.ts";
 import { askServer, isOffered } from "../registered.ts";
-import { ManagerCalls } from "../transfer/calls.ts";
 import { askInfo, nodesFor, whyNoneIsFree } from "../transfer/info.ts";
 import type { InputFile } from "../transfer/inputs.ts";
 import { BuildResults } from "../transfer/results.ts";
-import { Signer } from "../transfer/signer.ts";
 import { ShownConsole } from "./console.ts";
 import type { Renderer } from "./events.ts";
 import { type Ending, followBuild } from "./follow.ts";

@@ -1,5 +1,7 @@
 /** What a running build gets from its client: the files it lacks, and signs of life. */
 import { setTimeout as delay } from "node:timers/promises";
+import { ManagerCalls } from "#/client/calls.ts";
+import type { Signer } from "#/client/signer.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { sendFunction } from "#/exchange/functions.ts";
 import { parseWants, type WantedInput } from "#/exchange/inputs.ts";
@@ -8,9 +10,7 @@ import { formatSignOfLife, parseReceived } from "#/exchange/send.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { isSystemError } from "#/lib/errors.ts";
 import { CommandError } from "../exit.ts";
-import { ManagerCalls } from "../transfer/calls.ts";
 import { type InputFile, sendInputs } from "../transfer/inputs.ts";
-import type { Signer } from "../transfer/signer.ts";
 
 interface SupplyOptions {
   readonly server: ServerAddress;

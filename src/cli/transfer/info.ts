@@ -1,11 +1,12 @@
 /** What all agents on a job server say of themselves: why nobody takes a build, and which boards could in place of another. */
+
+import { answerOf } from "#/client/calls.ts";
 import { infoFunction } from "#/exchange/functions.ts";
 import { type AgentInfo, type NodeInfo, parseInfo } from "#/exchange/info.ts";
 import type { FunctionStatus } from "#/gearman/client/admin.ts";
 import { Client } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { managersWith } from "../registered.ts";
-import { answerOf } from "./calls.ts";
 
 const answerTimeoutMs = 4000;
 

@@ -4,6 +4,8 @@ import { createReadStream } from "node:fs";
 import { open, stat } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as delay } from "node:timers/promises";
+import type { ManagerCalls } from "#/client/calls.ts";
+import type { Signer } from "#/client/signer.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { sendFunction } from "#/exchange/functions.ts";
 import type { AnnouncedInput, WantedInput } from "#/exchange/inputs.ts";
@@ -11,8 +13,6 @@ import { maxPieceBytes } from "#/exchange/message.ts";
 import { formatPiece, parseReceived } from "#/exchange/send.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
 import { CommandError } from "../exit.ts";
-import type { ManagerCalls } from "./calls.ts";
-import type { Signer } from "./signer.ts";
 
 /** A file of this machine that a build gets as one of its inputs. */
 export interface InputFile {

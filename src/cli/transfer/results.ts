@@ -1,6 +1,8 @@
 /** Fetches what a build has left: whole files with their digests checked, resumed where an earlier attempt was cut. */
 import { createHash, type Hash } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
+import type { ManagerCalls } from "#/client/calls.ts";
+import type { Signer } from "#/client/signer.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import {
   type ArtifactEntry,
@@ -15,9 +17,7 @@ import { maxPieceBytes } from "#/exchange/message.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
 import { formatSize } from "#/lib/units.ts";
 import { CommandError } from "../exit.ts";
-import type { ManagerCalls } from "./calls.ts";
 import type { PartialFile, ResultFolder } from "./folder.ts";
-import type { Signer } from "./signer.ts";
 
 /** How often a piece is asked for, over lost lines, before the fetch is given up. */
 const maxTries = 5;

@@ -134,12 +134,13 @@ export class Agent implements AsyncDisposable {
   /**
    * Takes no new builds until it is resumed, also after a restart.
    * @param name of a node; absent: all of the box
+   * @param by who wants it
    * @throws StoreError
    */
-  pause(reason: string, name?: string): void {
+  pause(reason: string, name?: string, by?: string): void {
     for (const node of this.#named(name)) {
       this.#parts.state.setPaused(node.name, reason);
-      this.#hold(node, reason);
+      this.#hold(node, reason, by);
     }
   }
 
@@ -147,7 +148,7 @@ export class Agent implements AsyncDisposable {
   takeOffline({ title, record }: Build): void {
     const reason = `OFFLINE_NODE_WHEN_COMPLETE of ${title}`;
     const node = this.nodes.find(record.node);
-    if (node) this.#hold(node, reason);
+    if (node) this.#hold(node, reason, title);
     try {
       this.#parts.state.setPaused(record.node, reason);
     } catch (error) {
@@ -156,10 +157,10 @@ export class Agent implements AsyncDisposable {
     }
   }
 
-  #hold(node: Node, reason: string): void {
+  #hold(node: Node, reason: string, by?: string): void {
     node.hold("paused", reason);
-    this.devices.find(node.name)?.pause(reason);
-    this.log.info({ node: node.name }, `${node.name} is paused: ${reason}`);
+    this.devices.find(node.name)?.pause(reason, by);
+    this.log.info({ node: node.name, ...(by !== undefined && { by }) }, `${node.name} is paused: ${reason}`);
   }
 
   /**

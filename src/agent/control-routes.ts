@@ -16,6 +16,7 @@ import { agentStatus } from "./status.ts";
 /** How many builds a list holds unless the request has a limit of its own. */
 const defaultLimit = 50;
 const maxReasonChars = 500;
+const maxWhoChars = 100;
 
 /** An order is answered when it is carried out, a restart when it is accepted. */
 export function controlRoutes(agent: Agent): ControlRoutes {
@@ -29,6 +30,7 @@ export function controlRoutes(agent: Agent): ControlRoutes {
       agent.pause(
         text(request, "reason")?.slice(0, maxReasonChars) ?? "paused by hand",
         text(request, "node"),
+        text(request, "who")?.slice(0, maxWhoChars),
       ),
     ),
     "POST /resume": order(agent, (request) => agent.resume(text(request, "node"))),

@@ -12,7 +12,7 @@ import type { Dialogue } from "#/devices/consoles/dialogue.ts";
 import type { Device } from "#/devices/device.ts";
 import type { PortWriter } from "#/devices/port/writer.ts";
 import type { Agent } from "./agent.ts";
-import { deviceStatus } from "./status.ts";
+import { deviceStatuses } from "./status.ts";
 
 /** Of the latest output, shown before the live console. */
 const maxRecentBytes = 4096;
@@ -21,7 +21,7 @@ const reserveTimeoutMs = 60_000;
 
 export function deviceRoutes(agent: Agent): ControlRoutes {
   return {
-    "GET /devices": async () => ({ json: agent.devices.all.map(deviceStatus) }),
+    "GET /devices": async () => ({ json: deviceStatuses(agent) }),
     "GET /devices/console": async (request) => ({ bytes: watch(named(agent, request), request.signal) }),
     "POST /devices/console": async (request) => write(named(agent, request), request),
     "POST /devices/put": async (request) => ({ json: await put(agent, request) }),

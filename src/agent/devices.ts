@@ -3,10 +3,14 @@ import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
+import type { Build } from "#/builds/build.ts";
 import { baseEnvironment } from "#/builds/environment.ts";
+import { causeOf } from "#/builds/record.ts";
 import type { Config, DeviceConfig, JobConfig } from "#/config/model.ts";
 import type { Device, openDevice } from "#/devices/device.ts";
 import { Discovery } from "#/devices/discovery/discovery.ts";
+import { isBoardsFault } from "#/devices/errors.ts";
+import { BoardHistory } from "#/devices/history.ts";
 import type { HostCommand } from "#/devices/power.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { loadSystemCalls } from "#/host/syscalls.ts";
@@ -25,6 +29,9 @@ export interface DevicesOptions {
 interface Entry {
   readonly device: Device;
   readonly node: Node;
+  readonly history: BoardHistory;
+  /** Line errors up to its last build. */
+  lineErrors: number;
 }
 
 /** Of what a power command prints, kept for a message. */
@@ -50,6 +57,7 @@ export class Devices implements AsyncDisposable {
 
   constructor(options: DevicesOptions) {
     this.#options = options;
+    options.context.store.on("ended", this.#onEnded);
   }
 
   /** Those in service. */
@@ -60,6 +68,28 @@ export class Devices implements AsyncDisposable {
   find(name: string): Device | undefined {
     return this.#inService.get(name)?.device;
   }
+
+  /** What has happened to a device's board; undefined: there is no such device. */
+  historyOf(name: string): BoardHistory | undefined {
+    return this.#inService.get(name)?.history;
+  }
+
+  readonly #onEnded = ({ title, record }: Build): void => {
+    const entry = this.#inService.get(record.device ?? "");
+    const { ending } = record;
+    if (!entry || !ending) return;
+    const { errors } = entry.device.port.counters;
+    const lineErrors = errors - entry.lineErrors;
+    entry.lineErrors = errors;
+    const cause = causeOf(ending);
+    const isUncounted = this.#options.context.config().jobs.get(record.job)?.needs === "power";
+    const event = {
+      ...{ build: title, ending: ending.kind, cause },
+      ...(lineErrors > 0 && { lineErrors }),
+      ...(isUncounted && { uncounted: true as const }),
+    };
+    entry.history.ended(event, ending.kind === "infrastructure" && isBoardsFault(cause));
+  };
 
   /**
    * Does everything that can fail before a configuration is applied.
@@ -93,11 +123,12 @@ export class Devices implements AsyncDisposable {
     }
   }
 
-  async #close(name: string, { device, node }: Entry): Promise<void> {
+  async #close(name: string, { device, node, history }: Entry): Promise<void> {
     this.#inService.delete(name);
     // Fails only when the agent goes down before its last build has ended.
     await this.#options.nodes.remove(node).catch(() => {});
     await device[Symbol.asyncDispose]();
+    history[Symbol.dispose]();
     this.#leaving.delete(name);
     this.#follow(name);
   }
@@ -129,11 +160,18 @@ export class Devices implements AsyncDisposable {
       device: name,
       reserve: async (request) => (await import("./nodes/run-device-build.ts")).reserveBoard(device, request),
     });
-    this.#inService.set(name, { device, node });
+    const history = new BoardHistory({
+      folder: join(this.#folder(name), "history"),
+      now: () => Date.now(),
+      fault: (message) => log.error({ device: name }, message),
+    });
+    this.#inService.set(name, { device, node, history, lineErrors: 0 });
     // Before the device releases it: whatever holds the whole box holds this node too.
     nodes.add(node);
     holdUnlessOffered(node, device);
+    history.enter(device.state);
     device.on("changed", () => {
+      history.enter(device.state);
       holdUnlessOffered(node, device);
       logState(log, device);
     });
@@ -158,9 +196,13 @@ export class Devices implements AsyncDisposable {
 
   /** Closes all of them. Builds must have been stopped before. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#options.context.store.off("ended", this.#onEnded);
     // Nothing opens any more.
     this.#configured = new Map();
-    const devices = this.all.map((device) => device[Symbol.asyncDispose]());
+    const devices = [...this.#inService.values()].map(async ({ device, history }) => {
+      await device[Symbol.asyncDispose]();
+      history[Symbol.dispose]();
+    });
     const leaving = [...this.#leaving.values()].map(async ({ node, closed }) => {
       await node[Symbol.asyncDispose]();
       await closed;

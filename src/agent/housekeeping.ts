@@ -1,8 +1,10 @@
 /** Looks after the box: removes old builds, keeps space free, and takes no builds while the box can't run them. */
+import { join } from "node:path";
 import type { Mirrors } from "#/builds/checkout/mirrors.ts";
 import type { InputCache } from "#/builds/inputs/cache.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
+import { pruneHistories } from "#/devices/history.ts";
 import type { Log } from "#/lib/log.ts";
 import type { WatchedBox } from "./box-health.ts";
 import { DiskSpace } from "./disk-space.ts";
@@ -87,7 +89,8 @@ export class Housekeeping implements AsyncDisposable {
   }
 
   async #prune(): Promise<void> {
-    const { config, builds, mirrors } = this.#options;
+    const { config, builds, mirrors, stateDir } = this.#options;
+    const { historyMs } = config();
     const { keep, keepDays } = config().builds;
     const ends = builds.finished().map(({ ended }) => Date.parse(ended ?? ""));
     const newest = ends.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
@@ -96,6 +99,7 @@ export class Housekeeping implements AsyncDisposable {
     await builds.prune(keep, now === undefined ? Number.NEGATIVE_INFINITY : now - keepDays * dayMs);
     if (now === undefined) return;
     for (const folder of await mirrors.unused(now - keepDays * dayMs)) await mirrors.remove(folder);
+    await pruneHistories(join(stateDir, "devices"), now - historyMs);
   }
 
   async #look(): Promise<void> {

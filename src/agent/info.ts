@@ -27,7 +27,7 @@ function nodeInfo(agent: Agent, node: Node): NodeInfo {
   const device = agent.devices.find(node.name);
   const busy = node.executors.find(({ idle }) => !idle)?.state;
   const build = busy?.kind === "busy" ? busy.build.record : undefined;
-  const since = device?.history.at(-1)?.at;
+  const since = agent.devices.historyOf(node.name)?.outage?.since ?? device?.history.at(-1)?.at;
   return {
     ...{ name: node.name, classes: node.labels, device: device !== undefined },
     ...stateOf(agent, node),

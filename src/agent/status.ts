@@ -8,6 +8,7 @@ import type {
   DeviceStatus,
   ExecutorStatus,
   NodeStatus,
+  Outage,
   ServerStatus,
 } from "#/lib/status.ts";
 import { version } from "#/lib/version.ts";
@@ -25,7 +26,7 @@ export function agentStatus(agent: Agent): AgentStatus {
     state: agent.life,
     files: agent.config.files,
     servers: serverStatuses(agent),
-    nodes: [...agent.nodes.all, ...agent.nodes.leaving].map(nodeStatus),
+    nodes: [...agent.nodes.all, ...agent.nodes.leaving].map((node) => nodeStatus(agent, node)),
   };
 }
 
@@ -68,19 +69,26 @@ function serverStatuses({ manager, exchange, nodes }: Agent): ServerStatus[] {
   });
 }
 
-function nodeStatus(node: Node): NodeStatus {
+function nodeStatus({ devices }: Agent, node: Node): NodeStatus {
+  const outage = devices.historyOf(node.name)?.outage;
   return {
     name: node.name,
     classes: node.labels,
     state: node.holds.size > 0 ? "held" : "ready",
     reasons: [...node.holds].map(([hold, reason]) => `${hold}: ${reason}`),
+    ...(outage && { outage }),
     functions: [...node.functions],
     executors: node.executors.map(executorStatus),
     waiting: node.waiting.map(buildStatus),
   };
 }
 
-export function deviceStatus(device: Device): DeviceStatus {
+export function deviceStatuses({ devices }: Agent): DeviceStatus[] {
+  return devices.all.map((device) => deviceStatus(device, devices.historyOf(device.name)?.outage));
+}
+
+/** @param outage of the board, if it takes no builds */
+function deviceStatus(device: Device, outage: Outage | undefined): DeviceStatus {
   const { name, config, state, history, health, port } = device;
   const { received, sent, errors, lost, losses } = port.counters;
   return {
@@ -92,7 +100,8 @@ export function deviceStatus(device: Device): DeviceStatus {
     state: state.kind,
     ...("reason" in state && { reason: state.reason }),
     ...("who" in state && { who: state.who }),
-    since: history.at(-1)?.at ?? new Date().toISOString(),
+    since: outage?.since ?? history.at(-1)?.at ?? new Date().toISOString(),
+    ...(outage && { outage }),
     failures: health.failures,
     history,
     counters: { received, sent, errors, lost, losses },
@@ -121,7 +130,7 @@ export function agentView(agent: Agent): AgentView {
   return {
     builds: agent.builds,
     status: () => agentStatus(agent),
-    devices: () => agent.devices.all.map(deviceStatus),
+    devices: () => deviceStatuses(agent),
     feed: (name) => {
       const device = agent.devices.find(name);
       if (!device) return undefined;
@@ -133,6 +142,7 @@ export function agentView(agent: Agent): AgentView {
         follow: (from, signal) => port.follow(from, signal),
       };
     },
+    history: async (name, sinceMs) => (await agent.devices.historyOf(name)?.read(sinceMs)) ?? [],
     jobs: () =>
       [...agent.config.jobs.values()].map(({ name, work, nodes }) => ({
         ...{ name, kind: work.kind },

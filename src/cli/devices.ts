@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { Discovery } from "#/devices/discovery/discovery.ts";
 import { scanYaml } from "#/devices/discovery/scan.ts";
+import { describeOutage } from "#/lib/board-history.ts";
 import type { DeviceStatus } from "#/lib/status.ts";
 import { printable } from "#/lib/text.ts";
 import { formatElapsed } from "#/lib/units.ts";
@@ -36,7 +37,19 @@ async function listed(options: { json?: true; control?: string }): Promise<strin
   return table([head, ...devices.map(row)]);
 }
 
-function row({ name, state, since, console, path, port, classes, who, reason }: DeviceStatus): string[] {
+function row({
+  name,
+  state,
+  since,
+  console,
+  path,
+  port,
+  classes,
+  who,
+  reason,
+  outage,
+}: DeviceStatus): string[] {
   const lasting = formatElapsed(Math.max(0, Date.now() - Date.parse(since)));
-  return [name, state, lasting, console, path ?? port, classes.join(" "), printable(who ?? reason ?? "")];
+  const why = outage ? `${describeOutage(outage)}: ${outage.reason}` : (who ?? reason ?? "");
+  return [name, state, lasting, console, path ?? port, classes.join(" "), printable(why)];
 }

@@ -1,5 +1,7 @@
 /** `labgear status`, and the orders `pause`, `resume`, `drain`, `reload` and `restart`, which print the status after them. */
+import { userInfo } from "node:os";
 import type { Command } from "commander";
+import { describeOutage } from "#/lib/board-history.ts";
 import type { AgentStatus, ExecutorStatus } from "#/lib/status.ts";
 import { printable } from "#/lib/text.ts";
 import { CommandError } from "./exit.ts";
@@ -12,6 +14,7 @@ export function pause(): Command {
     description:
       "Takes no new builds until `labgear resume`, even after a restart. Running builds continue; queued ones wait.",
     path: "/pause",
+    body: () => ({ who: caller() }),
   })
     .argument("[node]", "the node (default: every node of this box)")
     .option("--reason <text>", "shown wherever the node is shown");
@@ -65,6 +68,8 @@ interface Order {
   readonly description: string;
   /** The route on the control socket. */
   readonly path: string;
+  /** What the request says besides its options. */
+  readonly body?: () => Readonly<Record<string, string>>;
   /** The answer comes when the running builds have ended. */
   readonly waits?: true;
 }
@@ -75,14 +80,29 @@ interface OrderOptions {
   readonly reason?: string;
 }
 
-function orderCommand({ usage, description, path, waits }: Order): Command {
+/** For the board's history. The control socket's file decides who may pause at all. */
+function caller(): string {
+  if (process.env.SUDO_USER) return process.env.SUDO_USER;
+  try {
+    return userInfo().username;
+  } catch {
+    // The user has no entry in /etc/passwd.
+    return `uid ${process.getuid?.()}`;
+  }
+}
+
+function orderCommand({ usage, description, path, waits, body: more }: Order): Command {
   return withControl(newCommand(usage, description))
     .option("--json", "print the resulting status as JSON")
     .action(async (...given: unknown[]) => {
       const command = given.at(-1) as Command;
       const { json, control, reason } = command.opts<OrderOptions>();
       const [node] = command.args;
-      const body = { ...(node !== undefined && { node }), ...(reason !== undefined && { reason }) };
+      const body = {
+        ...more?.(),
+        ...(node !== undefined && { node }),
+        ...(reason !== undefined && { reason }),
+      };
       const request = { body, ...(!waits && { timeoutMs: controlTimeoutMs }) };
       const status = await findAgent({ control }).json<AgentStatus>("POST", path, request);
       process.stdout.write(json ? `${JSON.stringify(status)}\n` : statusText(status));
@@ -107,6 +127,7 @@ export function statusText(status: AgentStatus): string {
   const nodes = status.nodes.flatMap((node) => [
     [`  ${node.name}`, node.state, node.classes.join(" ")],
     ...node.reasons.map((reason) => ["", printable(reason)]),
+    ...(node.outage ? [["", printable(describeOutage(node.outage))]] : []),
     ...node.executors.map((executor) => [`    executor ${executor.index}`, executorText(executor)]),
     ...node.waiting.map(({ job, number }) => ["    waiting", `${job}#${number} waits for an executor`]),
   ]);

@@ -32,6 +32,8 @@ export interface Config {
   readonly remote: RemoteConfig;
   readonly jobs: ReadonlyMap<string, JobConfig>;
   readonly devices: ReadonlyMap<string, DeviceConfig>;
+  /** How long the history of a board is kept. */
+  readonly historyMs: number;
   /** How long the first SIGTERM waits for running builds. */
   readonly stopTimeoutMs: number;
   /** How long a build goes on after its job server was lost. */

@@ -1,6 +1,7 @@
 /** The whole configuration, put together from its sections: the JSON schema (2020-12), the checks beyond it, and the resolved values. */
 import type { SchemaObject } from "ajv";
 import { shown } from "#/lib/text.ts";
+import { parseDuration } from "#/lib/units.ts";
 import type { Finding } from "./errors.ts";
 import { type Kind, kinds, milliseconds, refuse } from "./kinds.ts";
 import type { Mapping } from "./merge.ts";
@@ -44,12 +45,27 @@ export interface ConfigDocument extends ServersDocument {
   readonly networks?: NetworksDocument | null;
   readonly jobs?: Readonly<Record<string, JobDocument>> | null;
   readonly devices?: Readonly<Record<string, DeviceDocument>> | null;
+  readonly history?: string;
   readonly "stop-timeout"?: string;
   readonly "orphan-timeout"?: string;
   readonly "infrastructure-result"?: string;
 }
 
-const defaults = { stopTimeout: "1h", orphanTimeout: "2m" };
+const defaults = { history: "400d", stopTimeout: "1h", orphanTimeout: "2m" };
+
+const dayMs = 86_400_000;
+const maxHistoryDays = 3660;
+
+/** It ends in no timer, so it may be longer than other durations. */
+const historyDuration: Kind = {
+  expected: "a duration such as 400d",
+  refuse: (text) => {
+    const found = parseDuration(text);
+    if (found === undefined) return true;
+    const isRight = found >= 31 * dayMs && found <= maxHistoryDays * dayMs;
+    return isRight ? undefined : `must be 31d at least and ${maxHistoryDays}d at most`;
+  },
+};
 
 const result: Kind = {
   expected: "a result in capitals such as NODE_FAILURE, but not SUCCESS",
@@ -88,6 +104,12 @@ export const configSchema = {
       propertyNames: { kind: kinds.deviceName },
       maxProperties: maxDevices,
       additionalProperties: deviceSchema,
+    },
+    history: {
+      type: "string",
+      kind: historyDuration,
+      default: defaults.history,
+      description: "How long the history of each board is kept: its outages, and how its builds ended.",
     },
     "stop-timeout": {
       type: "string",
@@ -164,6 +186,7 @@ export function resolveConfig(
     devices: new Map(
       Object.entries(devices ?? {}).map(([name, entry]) => [name, resolveDevice(name, entry, resolveFile)]),
     ),
+    historyMs: milliseconds(document.history ?? defaults.history),
     stopTimeoutMs: milliseconds(document["stop-timeout"] ?? defaults.stopTimeout),
     orphanTimeoutMs: milliseconds(document["orphan-timeout"] ?? defaults.orphanTimeout),
     ...(infrastructureResult !== undefined && { infrastructureResult }),

@@ -7,7 +7,7 @@ import type { Console } from "./consoles/console.ts";
 import { newKnownBoard } from "./consoles/linux/known.ts";
 import { newConsole } from "./consoles/new-console.ts";
 import type { Discovery } from "./discovery/discovery.ts";
-import { BoardFailure, DeviceError, inWords } from "./errors.ts";
+import { BoardFailure, type Cause, DeviceError, inWords } from "./errors.ts";
 import { type Health, HealthRecord } from "./health.ts";
 import { Port } from "./port/port.ts";
 import { serverUrl } from "./port/source.ts";
@@ -15,7 +15,14 @@ import type { PortWriter } from "./port/writer.ts";
 import { type HostCommand, idleLines, type OnDown, Power } from "./power.ts";
 import { probeBoard, recently } from "./probe.ts";
 import { type Outcome, Reservation } from "./reservation.ts";
-import { type DeviceState, type Standing, type StateEntry, StateHistory, standingOf } from "./state.ts";
+import {
+  beingOpened,
+  type DeviceState,
+  type Standing,
+  type StateEntry,
+  StateHistory,
+  standingOf,
+} from "./state.ts";
 
 /** The part of a job that says when it may have the device. */
 export type ReservingJob = Pick<JobConfig, "name" | "needs"> & Partial<Pick<JobConfig, "trust">>;
@@ -44,7 +51,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   readonly #history = new StateHistory();
   readonly #changes = new Condition();
   readonly #living: Promise<void>;
-  #paused: string | undefined;
+  #paused: { readonly reason: string; readonly by?: string } | undefined;
   /** It passed a probe, and nothing has put that in doubt. */
   #trusted = false;
   /** It must pass a probe before it is ready, trusted or not. */
@@ -105,8 +112,8 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   }
 
   /** Takes no more builds; once the current one has ended, a person may write to the console. */
-  pause(reason: string): void {
-    this.#paused = reason;
+  pause(reason: string, by?: string): void {
+    this.#paused = { reason, ...(by !== undefined && { by }) };
     this.#changes.wake();
   }
 
@@ -215,7 +222,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
       if (this.#outcome) await this.#recover(this.#outcome);
       else if (this.#reservation) await this.#serve(this.#reservation);
       else if (this.port.state.kind !== "open") await this.#waitForPort();
-      else if (this.#paused !== undefined) await this.#rest({ kind: "paused", reason: this.#paused });
+      else if (this.#paused !== undefined) await this.#rest({ kind: "paused", ...this.#paused });
       else if (this.health.quarantine !== undefined)
         await this.#rest({ kind: "quarantined", reason: this.health.quarantine });
       else if (this.#needsProbe) await this.#probe();
@@ -241,7 +248,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     await this.#changes.until(() => {
       const { state } = this.port;
       if (state.kind === "open") return true;
-      const reason = "reason" in state ? state.reason : "its port is being opened";
+      const reason = "reason" in state ? state.reason : beingOpened;
       this.#enter({ kind: state.kind === "absent" ? "absent" : "opening", reason });
       return this.#ended;
     });
@@ -321,7 +328,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     } catch (error) {
       this.#trusted = false;
       this.#needsProbe = true;
-      this.#enter({ kind: "recovering", reason: inWords(error as Error) });
+      this.#enter({ kind: "recovering", reason: inWords(error as Error), cause: causeOf(error as Error) });
     }
   }
 
@@ -368,9 +375,10 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
    */
   async #afterFailedProbe(error: Error): Promise<void> {
     const message = inWords(error);
+    const cause = causeOf(error);
     const step = this.#recoverSteps.shift();
     if (step) {
-      this.#enter({ kind: "recovering", reason: `${message}; recovering: ${step.kind}` });
+      this.#enter({ kind: "recovering", reason: `${message}; recovering: ${step.kind}`, cause });
       return this.#runStep(step);
     }
     if (this.config.health.job !== undefined) this.health.count({ kind: "sick", reason: message }, undefined);
@@ -379,7 +387,8 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     const isRefused = error instanceof BoardFailure && error.reason === "login-refused";
     const waitMs = isRefused ? lastRetryMs : Math.min(lastRetryMs, firstRetryMs * 2 ** this.#failedProbes);
     this.#failedProbes += 1;
-    this.#enter({ kind: "recovering", reason: `${message}; the next attempt is in ${waitMs / 1000} s` });
+    const reason = `${message}; the next attempt is in ${waitMs / 1000} s`;
+    this.#enter({ kind: "recovering", reason, cause });
     if (this.#options.power.canRestart && this.#failedProbes <= maxRestarts) await this.#restart();
     const timeout = AbortSignal.timeout(waitMs);
     const before = this.#failedProbes;
@@ -404,6 +413,10 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     this.port.off("state", this.#onPort);
     await this.port[Symbol.asyncDispose]();
   }
+}
+
+function causeOf(error: Error): Cause | "probe-failed" {
+  return error instanceof BoardFailure ? error.reason : "probe-failed";
 }
 
 export interface OpenDeviceOptions {

@@ -55,6 +55,11 @@ export function meaningOf(cause: Cause): "infrastructure" | "failure" {
   return meanings[cause];
 }
 
+/** Whether a build's cause names what the board or its link did. */
+export function isBoardsFault(cause: string): boolean {
+  return Object.hasOwn(meanings, cause) && meaningOf(cause as Cause) === "infrastructure";
+}
+
 /** A board doesn't do what it should. */
 export class BoardFailure extends CodedError<"BOARD"> {
   override readonly name = "BoardFailure";

@@ -1,4 +1,6 @@
 /** The life cycle of a device, and what follows from each state. */
+import type { Cause } from "./errors.ts";
+import { notLookedFor } from "./port/connection.ts";
 
 /**
  *     absent ──the port is there──▶ opening ──opened──▶ proving ──probe passed──▶ ready
@@ -24,10 +26,11 @@ export type DeviceState =
   | { readonly kind: "ready" }
   /** `who` is the title of a build, or a person's command. */
   | { readonly kind: "busy"; readonly who: string }
-  /** The board is being reset, or waits for the next probe. */
-  | { readonly kind: "recovering"; readonly reason: string }
+  /** The board is being reset, or waits for the next probe. `cause`: the last try to bring it back failed. */
+  | { readonly kind: "recovering"; readonly reason: string; readonly cause?: Cause | "probe-failed" }
   | { readonly kind: "quarantined"; readonly reason: string }
-  | { readonly kind: "paused"; readonly reason: string };
+  /** `by`: a person, or the build whose parameters ask for it. */
+  | { readonly kind: "paused"; readonly reason: string; readonly by?: string };
 
 /**
  * What the device offers to job servers. `held`: all its functions, but it takes no build now; `health`: only the job that
@@ -65,12 +68,20 @@ export interface StateEntry {
   readonly reason?: string;
 }
 
+/** Before the port was looked for, and before it is open: neither means that something is wrong. */
+export const beingOpened = "its port is being opened";
+
+/** Whether the port's state isn't known yet. */
+export function isPlaceholder({ reason }: Extract<DeviceState, { readonly reason: string }>): boolean {
+  return reason === notLookedFor || reason === beingOpened;
+}
+
 const maxEntries = 50;
 
 /** The current state and the latest ones before it. */
 export class StateHistory {
   readonly #entries: StateEntry[] = [];
-  #state: DeviceState = { kind: "absent", reason: "it wasn't looked for yet" };
+  #state: DeviceState = { kind: "absent", reason: notLookedFor };
 
   get state(): DeviceState {
     return this.#state;

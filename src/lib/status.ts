@@ -29,6 +29,8 @@ export interface NodeStatus {
   readonly state: "ready" | "held";
   /** Why it takes no builds. */
   readonly reasons: readonly string[];
+  /** Of a board that takes none. */
+  readonly outage?: Outage;
   readonly functions: readonly string[];
   readonly executors: readonly ExecutorStatus[];
   /** Builds that wait for an executor: all of them are busy. */
@@ -62,6 +64,21 @@ type DeviceStateKind =
   | "quarantined"
   | "paused";
 
+/** A time in which a board takes no builds. */
+export interface Outage {
+  readonly since: string;
+  readonly state: DeviceStateKind;
+  /** What is wrong, in a word: unplugged, login-refused, paused… */
+  readonly cause: string;
+  readonly reason: string;
+  /** Failed tries to bring it back. */
+  readonly tries: number;
+  /** Who paused it. */
+  readonly who?: string;
+  /** The builds without a result that led to its quarantine. */
+  readonly builds?: readonly string[];
+}
+
 /** A device as `labgear devices` and the pages show it. */
 export interface DeviceStatus {
   readonly name: string;
@@ -75,8 +92,10 @@ export interface DeviceStatus {
   readonly reason?: string;
   /** Who holds the reservation. */
   readonly who?: string;
-  /** When it entered this state. */
+  /** When it entered this state; out of order, when it stopped taking builds, over restarts. */
   readonly since: string;
+  /** Absent: it takes builds, or soon does. */
+  readonly outage?: Outage;
   /** Infrastructure failures in a row. */
   readonly failures: number;
   readonly history: readonly {

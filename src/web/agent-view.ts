@@ -1,6 +1,7 @@
 /** What the pages and the API read from the agent, which hands it in. */
 import type { BuildStore } from "#/builds/store.ts";
 import type { Chunk } from "#/devices/port/ring.ts";
+import type { HistoryEvent } from "#/lib/board-history.ts";
 import type { AgentStatus, DeviceStatus, ServerStatus } from "#/lib/status.ts";
 
 export interface AgentView {
@@ -9,6 +10,8 @@ export interface AgentView {
   devices(): readonly DeviceStatus[];
   /** The console of a device; undefined if there is no such device. */
   feed(device: string): DeviceFeed | undefined;
+  /** What happened to a device's board from a time on (Unix milliseconds), oldest first. */
+  history(device: string, sinceMs: number): Promise<readonly HistoryEvent[]>;
   /** The configured jobs: name, kind, and the classes or nodes that can run them. */
   jobs(): readonly { readonly name: string; readonly kind: string; readonly nodes?: readonly string[] }[];
   /** Counters for /metrics that can't be derived from the builds. */

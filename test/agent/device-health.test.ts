@@ -4,7 +4,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { request } from "node:http";
-import { tmpdir } from "node:os";
+import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { JobServer } from "#/gearman/server/server.ts";
@@ -50,6 +50,7 @@ test("three failures in a row: quarantined, over a restart too, until a person r
   await using server = await startGearmand();
   await using target = await startFirmware("menu");
   const folder = await mkdtemp(join(tmpdir(), "labgear-health-"));
+  let since = "";
   try {
     {
       await using agent = await TestAgent.start({ yaml: yaml(target), ports: [server.port], folder });
@@ -60,11 +61,18 @@ test("three failures in a row: quarantined, over a restart too, until a person r
       }
       await becomes(agent, "mcu-1", "quarantined");
       const [device] = await devices(agent);
-      assert.match(device?.reason ?? "", /3 infrastructure failures in a row, the last: flash-failed: /);
+      assert.deepEqual(device?.outage?.builds, ["sick#1", "sick#2", "sick#3"]);
+      since = device.since;
+      assert.match(device.reason ?? "", /3 infrastructure failures in a row, the last: flash-failed: /);
       assert.equal((await functions(server.port)).get("build:good:mcu")?.workers ?? 0, 0);
     }
     await using agent = await TestAgent.start({ yaml: yaml(target), ports: [server.port], folder });
     await becomes(agent, "mcu-1", "quarantined");
+    assert.equal((await devices(agent))[0]?.since, since);
+    assert.match(
+      (await agent.command("status")).stdout,
+      /out of order since .*, after sick#1 sick#2 sick#3\n/,
+    );
     assert.equal((await agent.command("resume", "mcu-1")).exitCode, 0);
     await becomes(agent, "mcu-1", "ready");
     assert.equal(await resultOf(await build(server.port, "good:mcu", "u-2")), "SUCCESS");
@@ -104,6 +112,8 @@ test("paused: a person writes, anybody watches, and builds wait; files need a co
   assert.match(refused.stderr, /mcu-1 is ready: pause it before writing/);
   assert.equal((await agent.command("pause", "mcu-1", "--reason", "mine")).exitCode, 0);
   await becomes(agent, "mcu-1", "paused");
+  const { outage } = (await devices(agent))[0] ?? {};
+  assert.equal(outage?.who, process.env.SUDO_USER || userInfo().username);
   const waiting = await build(server.port, "good:mcu", "u-waits");
   await using watcher = startConsole(agent, []);
   await using writer = startConsole(agent, ["--write"]);

@@ -27,7 +27,7 @@ test("a look that fails is logged once, and the looks after it go on", async () 
   let fails = true;
   const config = () => {
     if (fails) throw new Error("EIO: i/o error, scandir");
-    return { builds: { minFreeBytes: 1, keep: 1, keepDays: 1 } } as Config;
+    return { builds: { minFreeBytes: 1, keep: 1, keepDays: 1 }, historyMs: 86_400_000 } as Config;
   };
   const boxHealth = new WatchedBox(folder.path, nodes, log);
   await using mirrors = new Mirrors(folder.path);

@@ -29,6 +29,7 @@ test("an empty file: every default", async () => {
     jobs: new Map(),
     devices: new Map(),
     stopTimeoutMs: 3_600_000,
+    historyMs: 400 * 86_400_000,
     orphanTimeoutMs: 120_000,
   });
 });
@@ -66,6 +67,7 @@ builds:
   { keep: 3, keep-days: 4, min-free: 0, max-console: 1.5MiB,
     max-artifacts: 3GiB, max-artifact-files: 7, max-report: 5MB, max-report-files: 8, offline-node: false, max-cache: 4GiB }
 networks: { lab: [10.7.0.0/16, "::1"] }
+history: 90d
 inputs: { keep: 0, timeout: 1s, max-time: 1m }
 remote: { read: true }
 stop-timeout: 0s
@@ -117,6 +119,7 @@ jobs:
     inputs: { keepBytes: 0, timeoutMs: 1000, maxTimeMs: 60_000 },
     remote: { read: true },
     stopTimeoutMs: 0,
+    historyMs: 90 * 86_400_000,
     orphanTimeoutMs: 45_000,
     infrastructureResult: "NODE_FAILURE",
     devices: new Map(),

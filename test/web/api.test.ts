@@ -80,6 +80,10 @@ test("each answer of the API matches its description", {
     ["/api/jobs/{job}", ["/api/jobs/full", "/api/jobs/on-board"]],
     ["/api/devices", ["/api/devices"]],
     ["/api/devices/{name}", ["/api/devices/board-1"]],
+    [
+      "/api/devices/{name}/history",
+      ["/api/devices/board-1/history", "/api/devices/board-1/history?days=400"],
+    ],
     ["/api/openapi.json", ["/api/openapi.json"]],
   ]);
   for (const { path, answer, errors = [] } of operations.filter(({ answer }) => answer !== undefined)) {

@@ -34,6 +34,7 @@ test("a failed accept is logged, and the server keeps answering", async () => {
     builds: store,
     status: () => ({ ...status, state: "running" }),
     devices: () => [],
+    history: async () => [],
     feed: () => undefined,
     jobs: () => [],
     counts: () => ({ reconnects: 0 }),

@@ -28,6 +28,8 @@ export type PortState =
   | { readonly kind: "refused"; readonly reason: string; readonly error: DeviceError }
   | { readonly kind: "closed" };
 
+export const notLookedFor = "it wasn't looked for yet";
+
 /** How long a port may take to come back after its board was flashed: boards with native USB disappear when they are reset. */
 export const returnTimeoutMs = 5000;
 /** Between attempts to open when nothing changes: doubled from the first to the last. */
@@ -58,7 +60,7 @@ export class PortConnection implements AsyncDisposable {
   readonly #options: PortConnectionOptions;
   readonly #watch: Disposable;
   readonly #ending = new AbortController();
-  #state: PortState = { kind: "absent", reason: "it wasn't looked for yet" };
+  #state: PortState = { kind: "absent", reason: notLookedFor };
   #line: Line | undefined;
   #place: Place | undefined;
   #claim: { readonly key: string; readonly lock: Disposable } | undefined;

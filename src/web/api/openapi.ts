@@ -6,7 +6,7 @@ import { schemas } from "./schemas.ts";
  * The version of the API, not of the program. New keys and routes raise the minor version, because clients should ignore keys
  * they don't know; every other change raises the major version.
  */
-const apiVersion = "1.0.0";
+const apiVersion = "1.1.0";
 
 interface Parameter {
   readonly name: string;
@@ -144,6 +144,14 @@ export const operations: readonly Operation[] = [
     parameters: { device },
     answer: ref("Device"),
     errors: [404],
+  },
+  {
+    path: "/api/devices/{name}/history",
+    id: "deviceHistory",
+    summary: "When a board took no builds and why, and how its builds ended.",
+    parameters: { device, days: inQuery("days", "How many days back; 30 by default.", whole(1, 3660)) },
+    answer: ref("DeviceHistory"),
+    errors: [400, 404],
   },
   { path: "/api/openapi.json", id: "openapi", summary: "This document.", answer: { type: "object" } },
   {

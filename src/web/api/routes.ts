@@ -12,12 +12,22 @@ import { textOrBase64 } from "../events/frames.ts";
 import { noCapture } from "../files.ts";
 import { type Env, findBuild, RequestError, wholeNumber } from "../request.ts";
 import { openApi } from "./openapi.ts";
-import { buildView, deviceView, jobViews, listBuildViews, readTestReport, statusView } from "./views.ts";
+import {
+  buildView,
+  deviceView,
+  historyView,
+  jobViews,
+  listBuildViews,
+  readTestReport,
+  statusView,
+} from "./views.ts";
 
 const defaultBuilds = 50;
 const maxBuilds = 1000;
 const defaultLines = 200;
 const maxLines = 2000;
+const defaultHistoryDays = 30;
+const maxHistoryDays = 3660;
 /** Searches that run at the same time; more would slow the builds. */
 const maxSearches = 2;
 const anyNumber = Number.MAX_SAFE_INTEGER;
@@ -61,6 +71,11 @@ export function apiRoutes(agent: AgentView, onFault: (error: Error, path: string
   });
   routes.get("/devices", (c) => c.json({ devices: agent.devices() }));
   routes.get("/devices/:name", (c) => c.json(deviceView(agent, c.req.param("name"))));
+  routes.get("/devices/:name/history", async (c) => {
+    const { name } = deviceView(agent, c.req.param("name"));
+    const days = wholeNumber("days", c.req.query("days"), { min: 1, max: maxHistoryDays });
+    return c.json(await historyView(agent, name, days ?? defaultHistoryDays));
+  });
   return routes.route("/", lineRoutes(agent, onFault));
 }
 

@@ -29,6 +29,16 @@ const summary = {
     result: described(text, "The result sent to the client; absent if there is none."),
   },
 };
+const outage = {
+  required: {
+    ...{ since: time, state: text, cause: text, reason: text },
+    tries: described(count, "Failed tries to bring it back."),
+  },
+  optional: {
+    who: described(text, "Who paused it."),
+    builds: described(texts, "The builds that led to its quarantine."),
+  },
+};
 const processes: SchemaObject = { type: "array", items: object({ pid: count, command: text }) };
 
 const builds: Record<string, SchemaObject> = {
@@ -158,24 +168,30 @@ const lab: Record<string, SchemaObject> = {
     recent: list("BuildSummary"),
     devices: list("DeviceStatus"),
   }),
-  Node: object({
-    name: text,
-    classes: texts,
-    state: { enum: ["ready", "held"] },
-    reasons: texts,
-    functions: texts,
-    executors: {
-      type: "array",
-      items: object(
-        { index: count },
-        {
-          build: ref("BuildStatus"),
-          blockedBy: described({ type: "array", items: count }, "Processes of a build that can't be killed."),
-        },
-      ),
+  Node: object(
+    {
+      name: text,
+      classes: texts,
+      state: { enum: ["ready", "held"] },
+      reasons: texts,
+      functions: texts,
+      executors: {
+        type: "array",
+        items: object(
+          { index: count },
+          {
+            build: ref("BuildStatus"),
+            blockedBy: described(
+              { type: "array", items: count },
+              "Processes of a build that can't be killed.",
+            ),
+          },
+        ),
+      },
+      waiting: described({ type: "array", items: ref("BuildStatus") }, "Builds that wait for an executor."),
     },
-    waiting: described({ type: "array", items: ref("BuildStatus") }, "Builds that wait for an executor."),
-  }),
+    { outage: ref("Outage") },
+  ),
   BuildStatus: object({ ...identity, phase: text, progress: count, assigned: time }),
   DeviceList: object({ devices: list("DeviceStatus") }),
   DeviceStatus: object(
@@ -192,7 +208,23 @@ const lab: Record<string, SchemaObject> = {
       ),
       counters: object({ received: count, sent: count, errors: count, lost: count, losses: count }),
     },
-    { path: text, reason: text, who: text },
+    { path: text, reason: text, who: text, outage: ref("Outage") },
+  ),
+  Outage: object(outage.required, outage.optional),
+  DeviceHistory: object({
+    outages: described({ type: "array", items: ref("PastOutage") }, "Times without builds, newest first."),
+    builds: described(
+      { type: "array", items: ref("BoardBuild") },
+      "How builds on the board ended, newest first.",
+    ),
+  }),
+  PastOutage: object(
+    { ...outage.required, causes: texts },
+    { ...outage.optional, until: described(time, "Absent if it lasts.") },
+  ),
+  BoardBuild: object(
+    { at: time, build: text, ending: text, cause: text },
+    { lineErrors: count, uncounted: described({ const: true }, "It says nothing about the board.") },
   ),
   Device: {
     allOf: [

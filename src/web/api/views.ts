@@ -3,6 +3,7 @@ import type { Build } from "#/builds/build.ts";
 import type { TestReport } from "#/builds/junit.ts";
 import { type BuildRecord, type BuildSummary, readCases, summarize } from "#/builds/record.ts";
 import type { FoundBuild } from "#/builds/store.ts";
+import { type BuildEvent, foldOutages, type PastOutage } from "#/lib/board-history.ts";
 import { artifactType } from "#/lib/media-type.ts";
 import type { AgentStatus, BuildStatus, DeviceStatus } from "#/lib/status.ts";
 import type { AgentView } from "../agent-view.ts";
@@ -70,7 +71,14 @@ export interface DeviceView extends DeviceStatus {
   readonly feed: { readonly start: number; readonly end: number; readonly buildFrom?: number };
 }
 
+/** /api/devices/NAME/history: the newest first. */
+export interface HistoryView {
+  readonly outages: readonly PastOutage[];
+  readonly builds: readonly BuildEvent[];
+}
+
 const maxRecentBuilds = 30;
+const dayMs = 86_400_000;
 
 export function statusView(agent: AgentView): StatusView {
   return {
@@ -161,6 +169,14 @@ export function jobViews(agent: AgentView): JobView[] {
       },
     };
   });
+}
+
+export async function historyView(agent: AgentView, name: string, days: number): Promise<HistoryView> {
+  const events = await agent.history(name, Date.now() - days * dayMs);
+  return {
+    outages: foldOutages(events).toReversed(),
+    builds: events.filter((event) => "build" in event).toReversed(),
+  };
 }
 
 /** @throws RequestError 404 */

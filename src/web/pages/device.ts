@@ -1,14 +1,17 @@
 /** The page of a device: its state, console, history, and builds. */
 import type { DeviceStatus } from "#/lib/status.ts";
-import { formatSize } from "#/lib/units.ts";
+import { formatElapsed, formatSize } from "#/lib/units.ts";
 import type { AgentView } from "../agent-view.ts";
-import { deviceView, runningBuild } from "../api/views.ts";
+import { deviceView, type HistoryView, historyView, runningBuild } from "../api/views.ts";
 import { RequestError } from "../request.ts";
 import { consoleSection, deviceTail } from "./console.ts";
 import { type Html, html, layout } from "./html.ts";
 import { ago, buildLink, count, deviceBadge, deviceUrl, finishedTable, progress, time } from "./parts.ts";
 
 const maxBuilds = 50;
+const maxOutages = 100;
+/** More than a year, so that a board's last year is all there. */
+const historyDays = 400;
 
 /** @throws RequestError 404 */
 export async function devicePage(agent: AgentView, name: string): Promise<string> {
@@ -37,6 +40,7 @@ ${consoleSection(
   },
   html`<span class="quiet">Read only; shows the last ${formatSize(end - start)}.</span>`,
 )}
+${outageSection(await historyView(agent, name, historyDays), now)}
 <section id="history-section" aria-labelledby="history"><h2 id="history">History</h2>
 <div class="scroll" tabindex="0" role="region" aria-label="History of the device"><table class="history">
 <thead><tr><th scope="col">Since</th><th scope="col">State</th><th scope="col">Reason</th></tr></thead>
@@ -46,10 +50,33 @@ ${recent.length > 0 && html`<section id="recent-section" aria-labelledby="recent
   return layout({ title: name, agent, scripts: ["page.ts", "console.ts"], main });
 }
 
+function outageSection({ outages }: HistoryView, now: string): Html | false {
+  if (outages.length === 0) return false;
+  const shown = outages.slice(0, maxOutages);
+  return html`<section id="outages-section" aria-labelledby="outages"><h2 id="outages">Outages</h2>
+<div class="scroll" tabindex="0" role="region" aria-label="Times in which the device took no builds"><table class="history">
+<thead><tr><th scope="col">Since</th><th scope="col">For</th><th scope="col">State</th><th scope="col">Cause</th><th scope="col">Reason</th></tr></thead>
+<tbody>${shown.map(
+    ({ since, until, state, causes, reason, tries, who, builds }) =>
+      html`<tr><td>${time(since)}</td><td>${formatElapsed(Date.parse(until ?? now) - Date.parse(since))}</td><td>${deviceBadge(state)}</td><td>${causes.join(", ")}${tries > 0 && html` <span class="quiet">${tries === 1 ? "1 try" : `${count(tries)} tries`}</span>`}${who !== undefined && html` <span class="quiet">by <bdi>${who}</bdi></span>`}</td><td><bdi>${reason}</bdi>${builds && html`<div class="quiet">after ${builds.map((build) => html`${ledTo(build)} `)}</div>`}</td></tr>`,
+  )}</tbody>
+</table></div>
+${shown.length < outages.length && html`<p class="note">${count(outages.length - shown.length)} earlier ones are in the API.</p>`}
+</section>`;
+}
+
+/** @param title JOB#NUMBER, from the history's file */
+function ledTo(title: string): Html {
+  const [, job, number] = /^(.+)#([1-9]\d{0,14})$/.exec(title) ?? [];
+  return job === undefined ? html`<bdi>${title}</bdi>` : buildLink({ job, number: Number(number) });
+}
+
 function facts(device: DeviceStatus, now: string): Html {
   const { received, sent, errors, lost } = device.counters;
   const rows: [string, Html | string | undefined][] = [
     ["Since", ago(device.since, now)],
+    ["Failed tries", device.outage?.tries ? count(device.outage.tries) : undefined],
+    ["Paused by", device.outage?.who],
     ["Classes", device.classes.join(", ")],
     ["Console", device.console],
     ["Port", device.port],

@@ -503,12 +503,31 @@ test("login: U-Boot's shell, which answers echo, is none of Linux", () => {
   fails(bare, { login, timeout: 20_000 }, "noise", /stands at U-Boot's prompt/);
 });
 
-test("login: a daemon that never pauses costs seconds, not half a minute", () => {
-  const board = new VirtualBoard(lines(shell("# ")));
-  for (let at = 0; at < 400; at++) board.say("appd: heartbeat\r\n", at * 150);
-  board.hold(entering({ login }));
-  assert.ok(board.now < 6000, `${board.now}`);
-});
+for (const [what, said] of [
+  ["repeats its line", () => "appd: heartbeat"],
+  ["counts", (at: number) => `appd: heartbeat ${at}, rx ${(at * 7919).toString(16)} of 0x${at}`],
+  ["says something else each time", (at: number) => Array.from(String(at), (n) => "ghijklmnop"[+n]).join("")],
+] as const) {
+  test(`login: a daemon that never pauses and ${what} costs seconds, not half a minute`, () => {
+    const board = new VirtualBoard(lines(shell("# ")));
+    for (let at = 0; at < 400; at++) board.say(`${said(at)}\r\n`, at * 150);
+    board.hold(entering({ login }));
+    assert.ok(board.now < 15_000, `${board.now}`);
+  });
+}
+
+for (const [what, said] of [
+  ["a countdown", (at: number) => `Autoboot in ${400 - at} s`],
+  ["a countdown in its line", (at: number) => `Hit any key to stop: ${400 - at}`],
+  ["services that start", (at: number) => `[  OK  ] Started service ${at}.`],
+] as const) {
+  test(`login: ${what} isn't taken for a daemon`, () => {
+    const board = new VirtualBoard(() => {});
+    for (let at = 0; at < 200; at++) board.say(`${said(at)}\r\n`, at * 150);
+    fails(board, { timeout: 25_000 }, "noise", /./);
+    assert.equal(board.typed, "");
+  });
+}
 
 test("login: a flood of ten million bytes costs linear time", () => {
   const board = new VirtualBoard(() => {}, 4096);

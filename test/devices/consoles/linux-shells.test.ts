@@ -13,8 +13,9 @@ import { seeded } from "../../support/random.ts";
 import { scale } from "../../support/scale.ts";
 import { temporaryFolder } from "../../support/servers.ts";
 import { lacksMachine } from "../../targets/machine.ts";
-import { conversation, newToken, seededToken } from "./conversation.ts";
-import { type ShellLineOptions, startShellLine } from "./shell-line.ts";
+import { conversation, newToken } from "./conversation.ts";
+import { enteredShell as board } from "./entered-shell.ts";
+import { startShellLine } from "./shell-line.ts";
 
 const skip = lacks("socat", "busybox");
 const shells = (): Record<string, string> => ({
@@ -24,30 +25,6 @@ const shells = (): Record<string, string> => ({
 });
 
 const hooks = new URL("prompt-hooks.bash", import.meta.url).pathname;
-
-/** A console at a shell, entered. */
-async function board(command: string, options: ShellLineOptions = {}) {
-  const line = startShellLine(command, options);
-  const talk = conversation(line);
-  const random = options.faults?.random;
-  const console = new LinuxConsole({ token: random ? seededToken(seeded(9)) : newToken });
-  try {
-    await talk.hold(console.enter(60_000));
-  } catch (error) {
-    await line[Symbol.asyncDispose]();
-    throw new Error(`not entered, the last that came: ${JSON.stringify(line.last)}`, { cause: error });
-  }
-  return {
-    line,
-    talk,
-    console,
-    async run(script: string, timeout = 30_000) {
-      const { code, complete } = await talk.hold(console.run(script, { timeoutMs: timeout }));
-      return { code, complete, output: talk.output.toString("latin1") };
-    },
-    [Symbol.asyncDispose]: () => line[Symbol.asyncDispose](),
-  };
-}
 
 for (const name of ["busybox ash", "sh", "bash"]) {
   test(`${name}: exit codes and exact output`, { skip }, async () => {

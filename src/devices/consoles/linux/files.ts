@@ -4,7 +4,7 @@ import type { Sink, Source } from "../console.ts";
 import type { Dialogue } from "../dialogue.ts";
 import { type ChecksumProgram, checksum, checksumPrograms, newChecksum } from "./checksum.ts";
 import { unitBytes } from "./framing.ts";
-import { flush, quoted, type Session } from "./session.ts";
+import { damagedBlocks, flush, progressTimeoutMs, quoted, type Session } from "./session.ts";
 import { Transfer } from "./transfer.ts";
 
 /** Blocks are multiples of this: whole units, and whole groups of base64. */
@@ -20,8 +20,6 @@ const maxPending = 3;
 const maxRounds = 3;
 /** Without an answer for this long, our program may be gone. */
 const reviveAfterMs = 10_000;
-/** Without an answer for this long, the board is given up. */
-const answerTimeoutMs = 60_000;
 const chunkBytes = 65_536;
 
 interface Block {
@@ -113,6 +111,7 @@ class Upload {
   *run(): Dialogue<void> {
     const { board, revive } = this.#session.link;
     let progress = board.now;
+    let answered = board.now;
     /** When something was last sent or answered. */
     let latest = board.now;
     let text = "";
@@ -125,16 +124,19 @@ class Upload {
       for (const answer of yield* this.#session.listen(Math.max(0, waitMs), text)) {
         const block = this.#pending.get(answer.token);
         if (!block || answer.kind !== "words") continue;
-        progress = board.now;
+        const [word = ""] = answer.words;
+        answered = board.now;
         latest = board.now;
-        yield* this.#settle(answer.token, block, answer.words[0] ?? "");
+        if (word === "ok") progress = board.now;
+        yield* this.#settle(answer.token, block, word);
       }
       text = "";
+      if (answered > progress && answered - progress > progressTimeoutMs) throw damagedBlocks();
       if (board.now - latest < this.#pendingTimeoutMs()) continue;
       this.#slowDown();
-      if (board.now - progress > answerTimeoutMs)
+      if (board.now - answered > progressTimeoutMs)
         throw new BoardFailure("silent", "the board stopped answering in the middle of the file");
-      if (board.now - progress > reviveAfterMs) yield* revive();
+      if (board.now - answered > reviveAfterMs) yield* revive();
       yield* board.send(flush);
       for (const [token, block] of this.#pending) text += yield* this.#complete(token, block);
       latest = board.now;
@@ -163,7 +165,8 @@ class Upload {
   }
 
   *#settle(token: string, block: Block, word: string): Dialogue<void> {
-    if (word === "full") throw new TransferError("the board has no room for the file");
+    if (word === "full")
+      throw new TransferError("the board has no room for the file, or its folder has become read-only");
     const { now } = this.#session.link.board;
     if (word === "bad") {
       this.#pending.delete(token);
@@ -225,10 +228,18 @@ rm -f "$T/g";ln -s "$F" "$T/g"&&x=$(wc -c <"$F")&&echo "size:"$x`);
     yield { kind: "progress", done: Math.min(size, sink.size), total: size };
   }, begin / unitBytes);
   const changed = () => new TransferError(`${from} changed on the board during the copy`);
+  const { board } = session.link;
+  let progress = board.now;
   while (begin + transfer.received < size) {
-    const [, unit, now] = yield* session.ask("g", transfer.request(), (frame) => transfer.take(frame), {
+    const before = transfer.received;
+    const [word, unit, now] = yield* session.ask("g", transfer.request(), (frame) => transfer.take(frame), {
       retry: () => transfer.retry(),
     });
+    if (word === "full") throw session.noRoom();
+    if (word === "unread") throw new TransferError(`the board can't read ${from}`);
+    if (transfer.received > before) progress = board.now;
+    else if (board.now - progress > progressTimeoutMs)
+      throw new BoardFailure("noise", `the board answers, but ${from} doesn't arrive undamaged`);
     if (Number(now) !== size) throw changed();
     transfer.settleFile(Number(unit), size);
   }

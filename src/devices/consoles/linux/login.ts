@@ -31,11 +31,15 @@ const knownSilenceMs = 300;
 const loginSilenceMs = 6000;
 /** For so long after a login, a slow profile may run, and gets Enter only. */
 const profileTimeoutMs = 30_000;
-/** Output that doesn't end may be a command's. After this long, it gets a nudge anyway. */
-const floodMs = 30_000;
+/** Output that doesn't end may be a command's, or a boot's. After this long, it gets a nudge anyway. */
+const cautiousFloodMs = 30_000;
+const floodMs = 5000;
 /** Lines that repeat are a daemon's, not a boot's: they soon get a line end and the probe. */
 const steadyFloodMs = 2000;
 const knownFloodMs = 2000;
+/** A key would stop it. */
+const countdown = /\b(?:any key|auto-?boot\w*|automatically|boot(?:ing)? in|in \d+ ?s(?:ec\w*)?)\b/i;
+const startingUp = /\[ {0,2}OK {0,2}\]|\bstarting\b/i;
 /** So soon after sending, text is an echo. */
 const echoMs = 300;
 const maxTextLength = 4096;
@@ -143,8 +147,11 @@ export function* logIn(options: LoginOptions): Dialogue<void> {
   };
   const floodLimitMs = (plain: string) => {
     if (known) return knownFloodMs;
-    const isCautious = floods >= 2 || isBooting() || isLoggingIn() || /\blogin: /.test(plain);
-    return isCautious || !isSteady(plain) ? floodMs : steadyFloodMs;
+    if (floods >= 2 || isBooting() || isLoggingIn()) return cautiousFloodMs;
+    if (countdown.test(plain) || /\blogin: /.test(plain)) return cautiousFloodMs;
+    if (isSteady(plain, /\d\d:\d\d:\d\d(?:[.,]\d+)?/g)) return steadyFloodMs;
+    if (startingUp.test(plain)) return cautiousFloodMs;
+    return isSteady(plain, /\b(?:0x)?[\da-f]*\d[\da-f]*/gi) ? steadyFloodMs : floodMs;
   };
   while (board.now < end) {
     const fresh = yield* board.next(Math.min(waitMs, end - board.now));
@@ -234,10 +241,10 @@ export function* logIn(options: LoginOptions): Dialogue<void> {
   throw ubootIn(text.replaceAll("\r", ""), false) ?? board.noPrompt("shell", receivedBefore, sent);
 }
 
-/** Whether lines come again, but for a time of day. */
-function isSteady(text: string): boolean {
+/** Whether lines come again, but for what changes, such as a time of day or a counter. */
+function isSteady(text: string, changing: RegExp): boolean {
   const lines = text.split("\n").slice(0, -1);
-  const different = new Set(lines.map((line) => line.replace(/\d\d:\d\d:\d\d(?:[.,]\d+)?/g, "").trim()));
+  const different = new Set(lines.map((line) => line.replace(changing, "0").trim()));
   return lines.length > 1 && 2 * different.size <= lines.length;
 }
 

@@ -63,9 +63,8 @@ export function* prepare(shell: Shell, timeoutMs: number): Dialogue<Prepared> {
     // A damaged line does something else, so these are repeated until the result is right.
     yield* command(
       shell,
-      // The folder belongs to the terminal, so later consoles find the program there. `true`, because a failed redirection of `:` ends the
-      // whole line in dash.
-      "for d in /tmp /dev/shm /run /var/tmp ~;do T=$d/.lg-$(tty|tr -dc a-zA-Z0-9);mkdir -m 700 -p $T;[ -O $T ]&&true>$T/w&&break;T=/;done 2>&-",
+      // The folder belongs to the terminal, so later consoles find the program there. A full one takes an empty file.
+      "for d in /tmp /dev/shm /run /var/tmp ~;do T=$d/.lg-$(tty|tr -dc a-zA-Z0-9);mkdir -m 700 -p $T;[ -O $T ]&&dd if=/dev/zero of=$T/w bs=32k count=1&&rm $T/w&&break;T=/;done 2>/dev/null",
       end,
     );
     yield* command(
@@ -146,17 +145,17 @@ function* inspect(shell: Shell, end: number): Dialogue<Inspection | undefined> {
         `the board has none of the programs ${checksumPrograms.join(", ")}: install one`,
       );
     }
-    if (folder === "/") {
-      const message =
-        "labgear can write to none of /tmp, /dev/shm, /run, /var/tmp and the user's home on the board";
-      throw new BoardFailure("mismatch", message);
-    }
     const missing = lacking.split(",").slice(1);
     // A damaged line may have asked for others.
     if (missing.some((program) => program !== "od" && !requiredPrograms.includes(program))) return undefined;
     if (missing.length > 0) {
       const names = missing.map((program) => (program === "od" ? encoders.join(" or ") : program)).join(", ");
       throw new BoardFailure("mismatch", `the board lacks ${names}, which labgear needs to run scripts`);
+    }
+    if (folder === "/") {
+      const message =
+        "labgear can write to none of /tmp, /dev/shm, /run, /var/tmp and the user's home on the board, or they are full";
+      throw new BoardFailure("mismatch", message);
     }
     const sum = checksumPrograms.find((program) => program === name);
     return sum && { sum, programSum: sumThere, folder, bootId: bootId.trim() };

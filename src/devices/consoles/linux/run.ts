@@ -4,7 +4,7 @@ import { BoardFailure, RunTimeout } from "../../errors.ts";
 import type { RunOptions, RunResult } from "../console.ts";
 import type { Dialogue } from "../dialogue.ts";
 import { dropOutput } from "./server.ts";
-import type { Session } from "./session.ts";
+import { progressTimeoutMs, type Session } from "./session.ts";
 import { Transfer } from "./transfer.ts";
 
 /** Between two requests while there is no new output. */
@@ -12,10 +12,10 @@ const minPauseMs = 20;
 const maxPauseMs = 400;
 /** How long to wait for output after the script has ended, while a process that it started keeps the output open. */
 const lingerMs = 1500;
-/** For output that the board has and doesn't get through. */
-const progressTimeoutMs = 60_000;
 /** After this long without a trace of the job, the board has lost it. */
 const lostAfterMs = 3000;
+/** The same for its exit code. A busy board takes a while to start what writes it. */
+const unkeptAfterMs = 10_000;
 
 /** @throws BoardFailure; RunTimeout */
 export function* runScript(session: Session, script: string, options: RunOptions): Dialogue<RunResult> {
@@ -29,7 +29,7 @@ export function* runScript(session: Session, script: string, options: RunOptions
   let pauseMs = minPauseMs;
   /** The time of the exit code, or of the last output after it. */
   let ended: number | undefined;
-  /** Since when the board has had no trace of the job. */
+  /** Since when the board has had no trace of the job, or of its exit code. */
   let lost: number | undefined;
   let progress = board.now;
   for (;;) {
@@ -40,12 +40,14 @@ export function* runScript(session: Session, script: string, options: RunOptions
       retry: () => output.retry(),
     });
     const [state, segment, unit, code = "-", health = ""] = words;
+    if (state === "full") throw session.noRoom();
     const isWhole = output.settle(Number(segment), Number(unit));
-    if (code !== "-" && (ended === undefined || output.received > before)) ended = board.now;
-    if (isWhole && ended !== undefined && /^\d{1,3}$/.test(code)) {
+    const hasCode = /^\d{1,3}$/.test(code);
+    if (hasCode && (ended === undefined || output.received > before)) ended = board.now;
+    if (isWhole && ended !== undefined && hasCode) {
       const isOver = state === "wait" && board.now - ended > lingerMs;
       // Without the pump, no "end" follows.
-      const isOrphaned = isOver && health.endsWith("dead");
+      const isOrphaned = isOver && health.includes("dead");
       if (state === "end" || isOver) {
         if (isOver && !isOrphaned) yield* abandonOutput(session);
         const complete = !isOrphaned && !health.startsWith("lost");
@@ -53,12 +55,16 @@ export function* runScript(session: Session, script: string, options: RunOptions
         return { code: Number(code), complete };
       }
     }
-    lost = health === "lostdead" && code === "-" ? (lost ?? board.now) : undefined;
-    if (lost !== undefined && board.now - lost > lostAfterMs) {
+    const isEmptied = health.startsWith("lostdead") && code === "-";
+    // A folder that can't be written keeps no code.
+    const isUnkept = code === "" || (code === "-" && health.endsWith("deadgone"));
+    lost = isEmptied || isUnkept ? (lost ?? board.now) : undefined;
+    if (lost !== undefined && board.now - lost > (isEmptied ? lostAfterMs : unkeptAfterMs)) {
+      if (!isEmptied) throw session.noRoom();
       const message = "the board has no trace of the script: its temporary folder was emptied";
       throw new BoardFailure("rebooted", message);
     }
-    if (output.received > before || state === "wait") progress = board.now;
+    if (output.received > before || (state === "wait" && isWhole)) progress = board.now;
     if (board.now - progress > progressTimeoutMs)
       throw new BoardFailure("noise", "the board answers, but the script's output doesn't arrive undamaged");
     if (output.received > before) pauseMs = minPauseMs;

@@ -16,6 +16,8 @@
  * | `k` | sends signal A to the job's processes, once they are there: the job may only just start |
  * | `p` | answers that it is there |
  * | `q` | ends the program |
+ *
+ * `full` is the answer when it can't write to its folder, and `unread` when it can't read what it should send.
  */
 
 /** Of a segment of output, and of the segments that wait on the board for the host. */
@@ -76,9 +78,10 @@ else O=base64
 E(){ uuencode -m x;}
 fi </dev/null >/dev/null 2>&1
 s(){ printf "\\n~%s:%s:%s\\n" "$t" "$1" "$1";}
+W(){ dd if="$0" of="$T/v" bs=64 count=1&&rm -f "$T/v";} 2>/dev/null
 f(){ z=$(wc -c <"$1");z=$((z))
 while [ $d -gt 0 ]&&[ $((b*64)) -lt $z ];do
-dd if="$1" bs=64 skip=$b count=$c >"$T/f" 2>/dev/null
+dd if="$1" bs=64 skip=$b count=$c >"$T/f" 2>/dev/null||{ if W;then s unread;else s full;fi;return 1;}
 x=$($C <"$T/f");x=$a:$b:$z:\${x%% *}
 h="#";case $v in [OG])[ $(tr -d "\\000-\\177" <"$T/f"|wc -c) = 0 ]&&h="=";;esac
 printf "\\n~%s%s%s\\n" "$t" $h "$x"
@@ -102,18 +105,18 @@ e)case " $L " in *" $t "*)s ok;continue;;esac
 if [ ! -e "$T/c.$t" ];then
 D <"$T/b.$t" >"$T/q" 2>/dev/null
 x=$($C <"$T/q");rm -f "$T/b.$t"
-[ "\${x%% *}" = "$c" ]||{ s bad;continue;}
+[ "\${x%% *}" = "$c" ]||{ if W;then s bad;else s full;fi;continue;}
 if [ "$a" != x ];then
 if dd if="$T/q" of="$T/$a" bs=64 seek=$b conv=notrunc 2>/dev/null&&J;then L="$t \${L% *}";s ok;else s full;fi
 continue
 fi
 rm -f "$T"/[rxc].*
-cat "$T/q" >"$T/r.$t"
+cat "$T/q" >"$T/r.$t"&&W||{ s full;continue;}
 T=$T C=$C sh "$T/r.$t" >"$T/x.$t" 2>&1 </dev/null
 echo $? >"$T/c.$t"
 fi
-a=0;b=0;c=8;d=99;f "$T/x.$t"
-read -r y <"$T/c.$t";s "ran:$y:$z";;
+a=0;b=0;c=8;d=99;y=;f "$T/x.$t"||continue
+{ read -r y <"$T/c.$t";} 2>/dev/null;s "ran:$y:$z";;
 [oO])read -r R <"$T/run";R=$T/$R
 r=;i=\${w:-$((a>20?a-20:0))}
 while [ $i -lt $a ];do r="$r $R/$i $R/$i.k";i=$((i+1));done
@@ -123,7 +126,7 @@ y=wait
 while [ $d -gt 0 ];do
 e=;[ -e "$R/end" ]&&e=1
 [ -e "$R/$a.k" ]||{ [ -z "$e" ]||y=end;break;}
-f "$R/$a"
+f "$R/$a"||continue 2
 [ $((b*64)) -lt $z ]&&break
 a=$((a+1));b=0
 done
@@ -131,8 +134,9 @@ done
 q=-;[ -e "$R/code" ]&&read -r q <"$R/code"
 e=;[ -e "$R/fine" ]||e=lost
 { read -r p <"$R/pump"&&kill -0 $p;} 2>/dev/null||e=\${e}dead
+{ read -r p <"$R/job"&&kill -0 $p;} 2>/dev/null||e=\${e}gone
 s "$y:$a:$b:$q:\${e:-fine}";;
-[gG])a=0;f "$T/g";s "at:$b:$z";;
+[gG])a=0;f "$T/g"&&s "at:$b:$z";;
 k)n=0;read -r R <"$T/run";m=0
 until [ -z "$R" ]||[ -s "$T/$R/job" ]||[ -e "$T/$R/code" ]||[ $m -ge 50 ];do m=$((m+1));sleep 0.1 2>/dev/null||{ sleep 1;m=$((m+9));};done
 read -r p <"$T/$R/job"

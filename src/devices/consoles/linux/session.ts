@@ -20,7 +20,7 @@ const maxBlockLines = 32;
 export const flush = "\n".repeat(maxBlockLines + 1);
 
 /** Without progress for this long, the board is given up. */
-const answerTimeoutMs = 60_000;
+export const progressTimeoutMs = 60_000;
 /** Without progress for this long, the program may be gone. */
 const reviveAfterMs = 6000;
 /** After a line of a boot, nothing is sent for this long: input could stop the boot loader, or hang a driver that isn't ready for it. */
@@ -128,7 +128,7 @@ export class Session {
         text = yield* board.next(waitMs);
       }
       args = retry();
-      if (board.now - progress > answerTimeoutMs + workMs) throw this.#noAnswer();
+      if (board.now - progress > progressTimeoutMs + workMs) throw this.#noAnswer();
       if (board.now - progress > reviveAfterMs + workMs) yield* this.link.revive();
     }
   }
@@ -192,7 +192,10 @@ export class Session {
     return hasPrompt;
   }
 
-  /** Runs a few lines of shell in our program: once, however often it has to ask. */
+  /**
+   * Runs a few lines of shell in our program: once, however often it has to ask.
+   * @throws BoardFailure mismatch when the folder is full or read-only
+   */
   *execute(lines: string, workMs = 0): Dialogue<{ code: number; output: string }> {
     const { link } = this;
     const frames = new Map<number, Uint8Array>();
@@ -201,6 +204,7 @@ export class Session {
       return true;
     };
     let rest = lines;
+    const end = link.board.now + workMs + progressTimeoutMs;
     for (;;) {
       if (rest.length > this.#blockBytes) {
         const name = `y.${link.token()}`;
@@ -212,11 +216,13 @@ export class Session {
       yield* this.sendBlock(token, bytes, lineBytes);
       for (;;) {
         const place = ["x", 0, checksum(link.sum, bytes), 0] as const;
-        const words = yield* this.ask("e", place, onFrame, { workMs, token });
-        if (words[0] === "bad") break;
+        const [word, code = "", size] = yield* this.ask("e", place, onFrame, { workMs, token });
+        if (word === "full" || (word === "ran" && code === "")) throw this.noRoom();
+        if (link.board.now > end) throw damagedBlocks();
+        if (word === "bad") break;
         const output = Buffer.concat([...frames].sort(([a], [b]) => a - b).map(([, piece]) => piece));
-        if (words[0] === "ran" && output.length === Number(words[2]))
-          return { code: Number(words[1]), output: output.toString() };
+        if (word === "ran" && output.length === Number(size))
+          return { code: Number(code), output: output.toString() };
       }
       this.#shrinkBlocks();
     }
@@ -225,10 +231,11 @@ export class Session {
   /**
    * Writes a file in our folder on the board, in blocks as long as the line allows.
    * @param starts whether to start the file as the job
-   * @throws BoardFailure mismatch when the folder is full
+   * @throws BoardFailure mismatch when the folder is full or read-only
    */
   *writeFile(name: string, bytes: Uint8Array, starts = false): Dialogue<void> {
     const { link } = this;
+    let progress = link.board.now;
     for (let from = 0; from < Math.max(1, bytes.length); ) {
       const block = bytes.subarray(from, from + this.#blockBytes);
       const token = link.token();
@@ -236,13 +243,20 @@ export class Session {
       const isLast = from + block.length >= bytes.length;
       const place = [name, from / unitBytes, checksum(link.sum, block), starts && isLast ? 1 : 0] as const;
       const [word] = yield* this.ask("e", place, undefined, { token });
-      if (word === "ok") from += Math.max(1, block.length);
+      if (word === "full") throw this.noRoom();
+      if (word === "ok") {
+        from += Math.max(1, block.length);
+        progress = link.board.now;
+      } else if (link.board.now - progress > progressTimeoutMs) throw damagedBlocks();
       else if (word === "bad") this.#shrinkBlocks();
-      else if (word === "full") {
-        const message = "the board has no room for the script: its temporary folder is full";
-        throw new BoardFailure("mismatch", message);
-      }
     }
+  }
+
+  /** The next session looks for another folder. */
+  noRoom(): BoardFailure {
+    this.link.known.shell = undefined;
+    const message = "labgear's temporary folder on the board is full, or has become read-only";
+    return new BoardFailure("mismatch", message);
   }
 
   #shrinkBlocks(): void {
@@ -307,12 +321,18 @@ export class Session {
 
   #noAnswer(): BoardFailure {
     const { board } = this.link;
-    if (board.now - board.lastByteAt > answerTimeoutMs) {
-      const message = `the board has sent nothing for ${answerTimeoutMs / 1000} s: is it on, and does it run?`;
+    if (board.now - board.lastByteAt > progressTimeoutMs) {
+      const message = `the board has sent nothing for ${progressTimeoutMs / 1000} s: is it on, and does it run?`;
       return new BoardFailure("silent", message);
     }
     return new BoardFailure("noise", "the board sends, but no answers: its console is full of other output");
   }
+}
+
+export function damagedBlocks(): BoardFailure {
+  const message =
+    "what labgear sends arrives on the board damaged, again and again: check the line and its speed";
+  return new BoardFailure("noise", message);
 }
 
 function encode(decoder: Decoder, bytes: Uint8Array): string {

@@ -1,16 +1,20 @@
 /** `labgear fetch`: brings a build's results here, from any machine and at any later time. */
 import type { Command } from "commander";
 import { ManagerCalls } from "#/client/calls.ts";
+import { Signer } from "#/client/signer.ts";
+import { ExchangeError } from "#/exchange/errors.ts";
 import { fetchFunction } from "#/exchange/functions.ts";
 import { CommandError } from "./exit.ts";
 import { buildName, newCommand, selectBuild } from "./options.ts";
 import { findFunction } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
 import { collectInto, describeCollected, whyNot } from "./transfer/collect.ts";
+import { readKey } from "./transfer/key-file.ts";
 import { BuildResults } from "./transfer/results.ts";
 
 interface FetchOptions extends ServerOptions {
   readonly to: string;
+  readonly key?: string;
 }
 
 export function command(): Command {
@@ -27,27 +31,36 @@ export function command(): Command {
       "which artifacts, such as 'build/**/*.bin'; or console, record, junit, serial (default: all)",
     )
     .requiredOption("--to <folder>", "where it goes; nothing is written outside it")
+    .option("--key <file>", "the key that `labgear build --key` used: needed where results aren't public")
     .addHelpText(
       "after",
       "\nExit code: 0, 1 if something can't be fetched, 6 no such agent, 7 no job server.",
     )
     .action(async (manager: string, build: string, pattern: string | undefined, options: FetchOptions) => {
       const lack = `no manager ${manager} is connected that serves results`;
+      const signer = options.key === undefined ? undefined : new Signer(await readKey(options.key));
       const server = await findFunction(await findServers(options), fetchFunction(manager), lack);
       const warnings: string[] = [];
       await using calls = new ManagerCalls(server);
-      const results = new BuildResults({ calls, manager, build: selectBuild(build) });
+      const results = new BuildResults({ calls, manager, build: selectBuild(build), signer });
       const isWanted = pattern === undefined ? undefined : matcher(pattern);
       try {
         const collected = await collectInto(options.to, results, (text) => warnings.push(text), isWanted);
         if (collected.files === 0) throw new CommandError("failure", `${build} has nothing like ${pattern}`);
         process.stdout.write(`${describeCollected(collected, options.to)}\n`);
       } catch (cause) {
-        throw new CommandError("failure", `${build} of ${manager}: ${whyNot(cause)}`, { cause });
+        throw new CommandError("failure", `${build} of ${manager}: ${whyNot(cause)}${advice(cause)}`, {
+          cause,
+        });
       }
       for (const text of warnings) process.stderr.write(`labgear: ${text}\n`);
       if (warnings.length > 0) process.exitCode = 1;
     });
+}
+
+function advice(error: unknown): string {
+  const isRefused = error instanceof ExchangeError && ["unsigned", "signature"].includes(error.code);
+  return isRefused ? "; give the file of its `labgear build --key FILE` as --key" : "";
 }
 
 /** `*` and `?` stay within a folder, `**` doesn't; as for a job's artifacts. */

@@ -65,10 +65,12 @@ export class BuildKey {
    */
   static import(text: string): BuildKey {
     try {
-      return new BuildKey(createPrivateKey(text));
+      const key = createPrivateKey(text);
+      if (key.asymmetricKeyType === "ed25519") return new BuildKey(key);
     } catch {
-      throw new ExchangeError("malformed", "this is no key of a build");
+      // Falls through to the error.
     }
+    throw new ExchangeError("malformed", "this is no Ed25519 private key in PEM");
   }
 
   /** The private key as PEM: keep it where only its user reads it. */

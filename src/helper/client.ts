@@ -39,7 +39,10 @@ export class Helper implements AsyncDisposable {
   /** @throws HelperError AWAY, or REFUSED with the helper's reason */
   async start(request: Omit<StartRequest, "id" | "agent">): Promise<HelpedStart> {
     this.#connection ??= this.#open();
-    const socket = await this.#connection;
+    const connection = this.#connection;
+    const socket = await connection;
+    // It may have ended since it was opened, and then nothing answers any more.
+    if (this.#connection !== connection) throw gone();
     this.#lastId += 1;
     const id = this.#lastId;
     const pending: Pending = {
@@ -84,11 +87,10 @@ export class Helper implements AsyncDisposable {
       // It is over, however it ended.
     }
     this.#connection = undefined;
-    const gone = new HelperError("AWAY", "the helper that starts builds has ended");
     for (const { started, inside, ended } of this.#pending.values()) {
-      started.reject(gone);
-      inside.reject(gone);
-      ended.reject(gone);
+      started.reject(gone());
+      inside.reject(gone());
+      ended.reject(gone());
     }
     this.#pending.clear();
   }
@@ -111,4 +113,8 @@ export class Helper implements AsyncDisposable {
     const socket = await this.#connection?.catch(() => undefined);
     socket?.destroy();
   }
+}
+
+function gone(): HelperError {
+  return new HelperError("AWAY", "the helper that starts builds has ended");
 }

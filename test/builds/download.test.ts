@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { BuildError } from "#/builds/errors.ts";
 import { InputCache } from "#/builds/inputs/cache.ts";
-import { checkUrl, download, type Origin } from "#/builds/inputs/download.ts";
+import { checkUrl, download, isSpecial, type Origin } from "#/builds/inputs/download.ts";
 import { type OpenTrees, openTrees } from "#/runners/trees/trees.ts";
 import { sha256 } from "../support/exchange.ts";
 import { lacks } from "../support/parts.ts";
@@ -156,4 +156,15 @@ test("what is below an address", () => {
     "",
   ])
     assert.ok(!allowed(url), url);
+});
+
+test("a private address is one in every spelling, and behind a translator", () => {
+  const refused = [
+    ...["127.0.0.1", "10.1.2.3", "169.254.169.254", "100.64.0.1", "::1", "::", "fe80::1", "fd00::1"],
+    ...["::ffff:127.0.0.1", "::ffff:a00:1", "64:ff9b::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe"],
+    ...["64:ff9b::", "64:ff9b:0:0::10.0.0.1", "64:ff9b:1::1", "64:ff9b:1:ffff::5db8:d822"],
+  ];
+  for (const address of refused) assert.ok(isSpecial(address), address);
+  const open = ["93.184.216.34", "2606:2800:220:1::1", "64:ff9b::93.184.216.34", "64:ff9b::5db8:d822"];
+  for (const address of open) assert.ok(!isSpecial(address), address);
 });

@@ -340,9 +340,91 @@ test("labgear fetch of a build that runs: its console up to what it was at that 
   };
   await using _box = await startWorker([server], ["fetch:busy"], { onJob });
   const args = ["fetch", "busy", "job#1", "--to", folder.path, "--server", `127.0.0.1:${server.port}`];
-  const { exitCode, stderr } = await labgear(args);
+  // What another build has left can't be told from its beginning, since it has no digest yet.
+  await writeFile(join(folder.path, "console.log.part"), "another build's");
+  const { exitCode, stderr, stdout } = await labgear(args);
   assert.equal(exitCode, 0, stderr);
+  assert.match(
+    stdout,
+    /^1 file in .*, as of now: the build runs, so there is no digest yet for any of them\n$/,
+  );
   assert.equal(await readFile(join(folder.path, "console.log"), "utf8"), written.slice(0, 1000));
+});
+
+test("results that aren't public: with the build's key, or where the box says so", { skip }, async () => {
+  await using server = await startGearmand();
+  await using folder = await temporaryFolder();
+  await writeFile(join(folder.path, "password"), "secret\n");
+  const closed = `
+name: box7
+http: { listen: "127.0.0.1:0", auth: { user: lab, password-file: ${join(folder.path, "password")} } }
+jobs: { quick: { run: "echo done", artifacts: ["*"] } }
+`;
+  await using agent = await TestAgent.start({ yaml: closed, ports: [server.port] });
+  await agent.logged((line) => line.msg.startsWith("registered") && "exchange" in line);
+  const address = ["--server", `127.0.0.1:${server.port}`];
+  const [key, out] = [join(folder.path, "key"), join(folder.path, "out")];
+  const fetch = (build: string, ...more: string[]) =>
+    labgear(["fetch", "box7", build, "--to", out, ...more, ...address]);
+  // As in CI, two builds at once make the key, and one of the detached ones uses it, too.
+  const made = await Promise.all(
+    ["--quiet", "--json"].map((how) => labgear(["build", "quick", how, "--key", key, ...address])),
+  );
+  for (const { exitCode, stderr } of made) assert.equal(exitCode, 0, stderr);
+  assert.equal((await stat(key)).mode & 0o777, 0o600);
+  assert.deepEqual((await readdir(folder.path)).sort(), ["key", "password"]);
+  const later = await labgear(["build", "quick", "--detach", "--key", key, ...address]);
+  assert.equal(later.exitCode, 0, later.stderr);
+  await agent.logged((line) => line.msg.includes("ended") && line.number === 3);
+  for (const number of [1, 2, 3]) {
+    const { exitCode, stderr } = await fetch(`quick#${number}`, "--key", key);
+    assert.equal(exitCode, 0, stderr);
+    assert.match(await readFile(join(out, "console.log"), "utf8"), /^done$/m);
+  }
+  const keyless = await labgear(["build", "quick", "--detach", ...address]);
+  assert.equal(keyless.exitCode, 0, keyless.stderr);
+  await agent.logged((line) => line.msg.includes("ended") && line.number === 4);
+  const other = join(folder.path, "other");
+  await labgear(["build", "quick", "--quiet", "--key", other, ...address]);
+  const refusals: [string[], number, RegExp][] = [
+    [
+      ["quick#1"],
+      1,
+      /its results aren't public \(http\.auth .*, only its client's key opens them; give the file of/,
+    ],
+    [["quick#1", "--key", other], 1, /the signature isn't by the build's key; give the file of/],
+    [["quick#4", "--key", key], 1, /its results aren't public \(http\.auth .*, and its client set no key/],
+    [["quick#1", "--key", join(folder.path, "none")], 2, /--key .*none can't be read: ENOENT/],
+    [
+      ["quick#1", "--key", join(folder.path, "password")],
+      2,
+      /--key .*: this is no Ed25519 private key in PEM/,
+    ],
+  ];
+  for (const [[build = "", ...more], code, line] of refusals) {
+    const { exitCode, stderr } = await fetch(build, ...more);
+    assert.equal(exitCode, code, stderr);
+    assert.match(stderr, new RegExp(`^labgear: [^\n]*${line.source}[^\n]*\n$`));
+  }
+});
+
+test("build --fetch that leaves an artifact out is 5, and says which", { skip }, async () => {
+  await using server = await startGearmand();
+  await using folder = await temporaryFolder();
+  const yaml = `
+name: box7
+jobs: { quick: { run: "mkdir sub; echo 1 > sub/one; echo 2 > two", artifacts: ["**"] } }
+`;
+  await using agent = await TestAgent.start({ yaml, ports: [server.port] });
+  await agent.logged((line) => line.msg.startsWith("registered") && "exchange" in line);
+  const out = join(folder.path, "out");
+  await mkdir(join(out, "artifacts"), { recursive: true });
+  await writeFile(join(out, "artifacts/sub"), "in the way");
+  const args = ["build", "quick", "--fetch", out, "--server", `127.0.0.1:${server.port}`];
+  const { exitCode, stderr } = await labgear(args);
+  assert.equal(exitCode, 5, stderr);
+  assert.match(stderr, /^\["artifacts\/sub\/one" .*sub is no folder\]$/m);
+  assert.equal(await readFile(join(out, "artifacts/two"), "utf8"), "2\n");
 });
 
 test("what an earlier attempt has brought here whole isn't fetched again, unless it was changed", {

@@ -1,5 +1,6 @@
 /** What a client writes the agent reads, and the other way round; whatever else comes is one refusal, in bounded time. */
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { test } from "node:test";
 import { ExchangeError } from "#/exchange/errors.ts";
 import {
@@ -88,7 +89,11 @@ test("a key survives its export, and nothing else is one", () => {
   const key = BuildKey.generate();
   assert.match(key.publicKey, /^[\w-]{43}$/);
   assert.equal(BuildKey.import(key.export()).publicKey, key.publicKey);
-  assert.throws(() => BuildKey.import("no key"), malformed);
+  const other = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({
+    type: "pkcs8",
+    format: "pem",
+  });
+  for (const text of ["", "no key", `${other}`]) assert.throws(() => BuildKey.import(text), malformed);
   for (const text of ["", "x", `${key.publicKey}=`, ` ${key.publicKey}`, "A".repeat(44), "-".repeat(10_000)])
     assert.throws(() => parsePublicKey(text), malformed, text.slice(0, 50));
 });

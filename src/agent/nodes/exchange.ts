@@ -88,7 +88,12 @@ export class Exchange implements AsyncDisposable {
     const { key } = found.summary;
     const { http, remote } = config();
     const isPublic = http.auth === undefined || remote.read;
-    if (!isPublic || (signature !== undefined && key !== undefined)) {
+    if (!isPublic && (signature === undefined || key === undefined)) {
+      const who = key === undefined ? "and its client set no key" : "only its client's key opens them";
+      const why = "http.auth is set here, and `remote: { read: true }` isn't";
+      throw new ExchangeError("unsigned", `its results aren't public (${why}), ${who}`);
+    }
+    if (signature !== undefined && key !== undefined) {
       verify(signed, signature, key);
       if (found.running) signs.heard(found.running);
     }

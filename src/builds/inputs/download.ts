@@ -6,6 +6,7 @@ import { BlockList, isIP } from "node:net";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { execa } from "execa";
+import { addressBytes } from "#/lib/subnet.ts";
 import { shown } from "#/lib/text.ts";
 import { formatSize } from "#/lib/units.ts";
 import type { CommandTrees } from "../checkout/git.ts";
@@ -105,6 +106,18 @@ for (const network of [
 ])
   addNetwork(special, network);
 
+/** A translator passes on to the IPv4 address at the end of these (RFC 6052, 2.1). */
+const translated = new BlockList();
+addNetwork(translated, "64:ff9b::/96");
+
+/** @internal */
+export function isSpecial(address: string): boolean {
+  const family = familyOf(address);
+  if (family === "ipv6" && translated.check(address, family))
+    return special.check(addressBytes(address).slice(-4).join("."), "ipv4");
+  return special.check(address, family);
+}
+
 function addNetwork(list: BlockList, network: string): void {
   const [address = "", bits] = network.split("/");
   list.addSubnet(address, Number(bits), familyOf(address));
@@ -125,10 +138,7 @@ async function allowedAddress({ hostname }: URL, { networks }: Origin): Promise<
   });
   const listed = new BlockList();
   for (const network of networks) addNetwork(listed, network);
-  const isAllowed = (address: string) => {
-    const family = familyOf(address);
-    return !special.check(address, family) || listed.check(address, family);
-  };
+  const isAllowed = (address: string) => !isSpecial(address) || listed.check(address, familyOf(address));
   const refused = found.find(({ address }) => !isAllowed(address));
   if (refused) {
     const advice = "the job's list must name its network";

@@ -14,6 +14,7 @@ import { findFunction } from "../registered.ts";
 import { findServers, type ServerOptions, withServers } from "../servers.ts";
 import { collectInto, collectJunit, describeCollected, whyNot } from "../transfer/collect.ts";
 import { announce, type InputFile } from "../transfer/inputs.ts";
+import { readOrMakeKey } from "../transfer/key-file.ts";
 import { BuildResults } from "../transfer/results.ts";
 import type { Renderer } from "./events.ts";
 import { exitCodeOf, showEnding } from "./follow.ts";
@@ -28,6 +29,7 @@ interface BuildOptions extends ServerOptions {
   readonly file?: readonly InputFile[];
   readonly fetch?: string;
   readonly junit?: string;
+  readonly key?: string;
   readonly summary?: string;
   readonly priority?: "high" | "normal" | "low";
   readonly queueTimeout?: number;
@@ -55,6 +57,10 @@ export function command(): Command {
       "at its end, fetch console, record, test reports and artifacts into the folder",
     )
     .option("--junit <file>", "at its end, fetch its test reports as one file")
+    .option(
+      "--key <file>",
+      "sign with the key in the file, made if it is missing: `labgear fetch --key` gets the results where they aren't public",
+    )
     .option("--summary <file>", "append its summary in Markdown (default: GITHUB_STEP_SUMMARY)")
     .addOption(new Option("--priority <level>", "its place in the queue").choices(["high", "normal", "low"]))
     .option(
@@ -95,12 +101,13 @@ export function command(): Command {
 
 async function run(job: string, options: BuildOptions): Promise<number> {
   const { node, parameter: parameters = {}, file: files = [], priority = "normal" } = options;
+  const key = options.key === undefined ? undefined : await readOrMakeKey(options.key);
   const announced = await announce(files);
   const lack = `no node ${node === undefined ? "" : `${node} `}runs ${job} now`;
   const server = await findFunction(await findServers(options), buildFunction(job, node), lack);
   using renderer = chooseRenderer({ output: process.stdout, own: process.stderr }, options);
   if (options.detach) {
-    await submitBuild(server, { job, node, parameters, priority }, renderer);
+    await submitBuild(server, { job, node, parameters, priority, key }, renderer);
     if (!options.json)
       process.stderr.write(
         "find it with `labgear log UUID -f` or `labgear builds` on the box that takes it\n",
@@ -113,7 +120,7 @@ async function run(job: string, options: BuildOptions): Promise<number> {
     throw new CommandError("usage", text);
   }
   const clientTimeoutMs = receivesData && options.clientTimeout > 0 ? options.clientTimeout : undefined;
-  const launch = { job, node, parameters, priority, files, announced, clientTimeoutMs, receivesData };
+  const launch = { job, node, parameters, priority, files, announced, key, clientTimeoutMs, receivesData };
   return await follow(server, { ...launch, queueTimeoutMs: options.queueTimeout }, options, renderer);
 }
 
@@ -164,14 +171,19 @@ async function collect(
   }
   await using calls = new ManagerCalls(server);
   const results = new BuildResults({ calls, manager, build: { uuid }, signer });
+  let isComplete = true;
+  const leftOut = (text: string) => {
+    isComplete = false;
+    say(text);
+  };
   try {
     if (fetch !== undefined) {
-      const collected = await collectInto(fetch, results, say);
+      const collected = await collectInto(fetch, results, leftOut);
       if (!quiet) say(describeCollected(collected, fetch));
     }
     if (junit !== undefined && !(await collectJunit(junit, results)))
       say(`it has no test reports: ${junit} is not written`);
-    return true;
+    return isComplete;
   } catch (error) {
     say(`its results can't be fetched: ${whyNot(error)}`);
     return false;

@@ -36,6 +36,8 @@ export interface Launch {
   readonly files?: readonly InputFile[];
   /** What the parameters say of the files. */
   readonly announced?: readonly AnnouncedInput[];
+  /** Whose signature fetches the results later; absent: a key that ends with this process. */
+  readonly key?: BuildKey | undefined;
 }
 
 /** A build that has ended, and where its results are. */
@@ -50,7 +52,11 @@ const defaultLostTimeoutMs = 60_000;
 /** Submits a build and doesn't wait for it. @throws GearmanError */
 export async function submitBuild(server: ServerAddress, launch: Launch, renderer: Renderer): Promise<void> {
   await using client = await Client.connect(server);
-  const { uuid, request } = prepare(launch);
+  const { key, parameters } = launch;
+  const { uuid, request } = prepare({
+    ...launch,
+    parameters: { ...(key && { LABGEAR_KEY: key.publicKey }), ...parameters },
+  });
   const { handle } = await client.submit({ ...request, background: true });
   renderer.show({ event: "created", job: launch.job, uuid, handle });
 }
@@ -65,7 +71,7 @@ export async function launchBuild(
   renderer: Renderer,
 ): Promise<Launched> {
   const { job, node, files = [], clientTimeoutMs } = launch;
-  const signer = new Signer(BuildKey.generate());
+  const signer = new Signer(launch.key ?? BuildKey.generate());
   const { uuid, request } = prepare({
     ...launch,
     parameters: {

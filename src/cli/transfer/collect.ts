@@ -6,7 +6,7 @@ import { isSystemError } from "#/lib/errors.ts";
 import { formatSize } from "#/lib/units.ts";
 import { CommandError } from "../exit.ts";
 import { ResultFolder } from "./folder.ts";
-import type { BuildResults } from "./results.ts";
+import type { BuildResults, Saved } from "./results.ts";
 
 /** The parts of a build that aren't artifacts, as its folder on the box names them. */
 const parts = {
@@ -19,6 +19,8 @@ const parts = {
 export interface Collected {
   readonly files: number;
   readonly bytes: number;
+  /** Files that have no digest yet, because their build runs and they may grow. */
+  readonly unchecked: number;
 }
 
 /**
@@ -32,29 +34,37 @@ export async function collectInto(
   report: (text: string) => void,
   isWanted: (path: string) => boolean = () => true,
 ): Promise<Collected> {
-  const folder = new ResultFolder(path);
-  const sizes: number[] = [];
+  const artifacts = await results.artifacts();
+  const folder = new ResultFolder(
+    path,
+    artifacts.map((artifact) => `artifacts/${artifact.path}`),
+  );
+  const files: Saved[] = [];
   for (const [part, name] of Object.entries(parts)) {
-    if (isWanted(part)) sizes.push(...(await saved(results, part, folder, name)));
+    if (isWanted(part)) files.push(...(await saved(results, part, folder, name)));
   }
-  for (const { path: artifact, size, sha256 } of await results.artifacts()) {
+  for (const { path: artifact, size, sha256 } of artifacts) {
     if (!isWanted(artifact)) continue;
     try {
       const name = `artifacts/${artifact}`;
-      sizes.push(await results.save(name, folder, name, { size, ...(sha256 !== undefined && { sha256 }) }));
+      files.push(await results.save(name, folder, name, { size, ...(sha256 !== undefined && { sha256 }) }));
     } catch (error) {
       // A name that means something else here costs one file, not all.
       if (!(error instanceof CommandError) || error.code !== "usage") throw error;
       report(error.message);
     }
   }
-  return { files: sizes.length, bytes: sizes.reduce((sum, size) => sum + size, 0) };
+  return {
+    files: files.length,
+    bytes: files.reduce((sum, { size }) => sum + size, 0),
+    unchecked: files.filter(({ isChecked }) => !isChecked).length,
+  };
 }
 
 /** @returns false: the build has no test reports */
 export async function collectJunit(file: string, results: BuildResults): Promise<boolean> {
-  const sizes = await saved(results, "junit", new ResultFolder(dirname(file)), basename(file));
-  return sizes.length > 0;
+  const files = await saved(results, "junit", new ResultFolder(dirname(file)), basename(file));
+  return files.length > 0;
 }
 
 async function saved(
@@ -62,7 +72,7 @@ async function saved(
   part: string,
   folder: ResultFolder,
   name: string,
-): Promise<number[]> {
+): Promise<Saved[]> {
   try {
     return [await results.save(part, folder, name)];
   } catch (error) {
@@ -71,8 +81,13 @@ async function saved(
   }
 }
 
-export function describeCollected({ files, bytes }: Collected, path: string): string {
-  return `${files} ${files === 1 ? "file" : "files"} in ${path}, ${formatSize(bytes)}, digests checked`;
+export function describeCollected({ files, bytes, unchecked }: Collected, path: string): string {
+  const count = (many: number) => (many === 1 ? "1 file" : `${many} files`);
+  const digests =
+    unchecked === 0
+      ? "digests checked"
+      : `as of now: the build runs, so there is no digest yet for ${unchecked === files ? "any of them" : count(unchecked)}`;
+  return `${count(files)} in ${path}, ${formatSize(bytes)}, ${digests}`;
 }
 
 /** Why results can't be had or written, in a line; anything else is thrown. */

@@ -1,13 +1,17 @@
 /** Where fetched files go. Their names come from a build and the folder may come from a change, so neither leads out of it. */
 import { createHash } from "node:crypto";
 import { constants, createReadStream, type Stats } from "node:fs";
-import { type FileHandle, lstat, mkdir, open, rename, rm } from "node:fs/promises";
-import { isAbsolute, join, normalize, sep } from "node:path";
+import { type FileHandle, lstat, mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { dirname, isAbsolute, join, normalize, sep } from "node:path";
 import { shown } from "#/lib/text.ts";
 import { CommandError } from "../exit.ts";
 
-/** Names that Windows gives another meaning: streams, devices, other folders, or the same name without its end. */
-const notOnWindows = /[\\:*?"<>|]|[. ]$|^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)/i;
+/**
+ * Names that Windows gives another meaning: streams, devices, other folders, or the same name without its end (Win32, "Naming Files,
+ * Paths, and Namespaces"). Superscript digits count as digits, and what follows a device's name doesn't matter.
+ */
+const notOnWindows =
+  /[\\:*?"<>|]|[. ]$|^(con|conin\$|conout\$|clock\$|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]) *(\.|$)/i;
 const ignoresCase = ["win32", "darwin"].includes(process.platform);
 
 export class ResultFolder {
@@ -15,9 +19,15 @@ export class ResultFolder {
   readonly #base: string;
   readonly #parts: readonly string[];
   readonly #names = new Set<string>();
+  /** Of results that come here, or came: none of them is another one's unfinished file. */
+  readonly #reserved: ReadonlySet<string>;
 
-  /** @param path it is created when the first file is */
-  constructor(path: string) {
+  /**
+   * @param path it is created when the first file is
+   * @param names all that a build has for it
+   */
+  constructor(path: string, names: Iterable<string> = []) {
+    this.#reserved = new Set(Array.from(names, keyOf));
     const parts = normalize(path).split(sep);
     const isBelow = !isAbsolute(path) && parts[0] !== "..";
     this.#base = isBelow ? "." : path;
@@ -31,18 +41,12 @@ export class ResultFolder {
    */
   async open(name: string): Promise<PartialFile> {
     const parts = name.split("/");
-    const isBad = (part: string) =>
-      part === "" ||
-      part === "." ||
-      part === ".." ||
-      part.includes("\0") ||
-      (process.platform === "win32" && notOnWindows.test(part));
-    if (parts.some(isBad)) throw refusal(name, "can't be a file here");
-    const key = ignoresCase ? name.normalize("NFC").toLowerCase() : name;
+    if (parts.some((part) => !isFileName(part))) throw refusal(name, "can't be a file here");
+    const key = keyOf(name);
     if (this.#names.has(key))
       throw refusal(name, "has the name of another one, apart from upper and lower case");
     this.#names.add(key);
-    await mkdir(this.#base, { recursive: true });
+    await makeFolders(this.#base);
     let folder = this.#base;
     for (const part of [...this.#parts, ...parts.slice(0, -1)]) {
       folder = join(folder, part);
@@ -52,8 +56,42 @@ export class ResultFolder {
       // Not stat: a link would lead out.
       if (!(await lstat(folder)).isDirectory()) throw refusal(name, `${folder} is no folder`);
     }
-    const target = join(folder, parts.at(-1) ?? "");
-    return await PartialFile.open(target, name);
+    let suffix = ".part";
+    while (this.#reserved.has(keyOf(name + suffix))) suffix += ".part";
+    return await PartialFile.open(join(folder, parts.at(-1) ?? ""), name, suffix);
+  }
+}
+
+/** Whether a part of a path is a plain name. @internal */
+export function isFileName(part: string, platform: NodeJS.Platform = process.platform): boolean {
+  return (
+    !["", ".", ".."].includes(part) &&
+    !part.includes("\0") &&
+    !(platform === "win32" && notOnWindows.test(part))
+  );
+}
+
+/** The same for names of the same file. */
+function keyOf(name: string): string {
+  return ignoresCase ? name.normalize("NFC").toLowerCase() : name;
+}
+
+/** Node's own way never ends below /proc, where a folder that is there can't get another one (ENOENT). */
+async function makeFolders(path: string): Promise<void> {
+  const make = async () => {
+    try {
+      await mkdir(path);
+    } catch (error) {
+      if (!(await stat(path).catch(() => undefined))?.isDirectory()) throw error;
+    }
+  };
+  try {
+    await make();
+  } catch (error) {
+    const above = dirname(path);
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT" || above === path) throw error;
+    await makeFolders(above);
+    await make();
   }
 }
 
@@ -72,10 +110,11 @@ export class PartialFile implements AsyncDisposable {
     this.#target = target;
   }
 
-  static async open(target: string, name: string): Promise<PartialFile> {
+  /** @param suffix of the unfinished file's name */
+  static async open(target: string, name: string, suffix: string): Promise<PartialFile> {
     const taken = await lstat(target).catch((): undefined => undefined);
     if (taken?.isDirectory()) throw refusal(name, `can't be written: ${target} is a folder`);
-    const partial = `${target}.part`;
+    const partial = target + suffix;
     const existing = await lstat(partial).catch((): undefined => undefined);
     if (existing && !isOurs(existing)) throw refusal(name, `${partial} is in its way: remove it`);
     // Windows has no O_NOFOLLOW, and lets only administrators make links.

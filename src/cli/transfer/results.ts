@@ -26,6 +26,13 @@ const retryIntervalMs = 1000;
 /** Of what is read into memory: records and lists. */
 export const maxTextBytes = 32 * 1024 * 1024;
 
+/** A result that is a file here now. */
+export interface Saved {
+  readonly size: number;
+  /** Whether it is what its digest says; false while its build runs, when there is none. */
+  readonly isChecked: boolean;
+}
+
 export interface BuildResultsOptions {
   readonly calls: ManagerCalls;
   readonly manager: string;
@@ -69,10 +76,11 @@ export class BuildResults {
     try {
       return await signer.signed((time) => ask({ key: signer.key, time }));
     } catch (error) {
+      if (!(error instanceof ExchangeError && ["signature", "unsigned"].includes(error.code))) throw error;
       // Somebody else's build of the same uuid: what everybody sees is there for us, too.
-      if (error instanceof ExchangeError && (error.code === "signature" || error.code === "unsigned"))
-        return await ask();
-      throw error;
+      return await ask().catch((refusal: unknown) => {
+        throw refusal instanceof ExchangeError && refusal.code === "unsigned" ? error : refusal;
+      });
     }
   }
 
@@ -93,7 +101,7 @@ export class BuildResults {
   }
 
   /**
-   * Fetches a whole result of an ended build into a file.
+   * Fetches a whole result into a file; of a running build what there is at this moment.
    * @param expected what a list says of it
    * @throws ExchangeError not-found; CommandError failure when it isn't what its digest says
    */
@@ -102,7 +110,7 @@ export class BuildResults {
     folder: ResultFolder,
     name: string,
     expected: { readonly size?: number; readonly sha256?: string | undefined } = {},
-  ): Promise<number> {
+  ): Promise<Saved> {
     // Known before a file is made for it.
     const first = await this.piece(path, 0, 1);
     await using file = await folder.open(name);
@@ -110,14 +118,14 @@ export class BuildResults {
     const maxSize = expected.size ?? first.size;
     if (sha256 !== undefined && (await file.isHere(maxSize, sha256))) {
       await file.discard();
-      return maxSize;
+      return { size: maxSize, isChecked: true };
     }
-    const resumed = file.size <= maxSize ? file.size : 0;
-    const size = await this.#collect(path, file, resumed, { sha256, maxSize });
-    if (size !== undefined) return size;
-    // What an earlier attempt has left may be of another build.
-    const whole = resumed > 0 ? await this.#collect(path, file, 0, { sha256, maxSize }) : undefined;
-    if (whole !== undefined) return whole;
+    // What an earlier attempt has left may be of another build: only a digest tells.
+    const resumed = sha256 !== undefined && file.size <= maxSize ? file.size : 0;
+    for (const from of new Set([resumed, 0])) {
+      const size = await this.#collect(path, file, from, { sha256, maxSize });
+      if (size !== undefined) return { size, isChecked: sha256 !== undefined };
+    }
     await file.discard();
     throw new CommandError("failure", `${path} of the build isn't what its digest says`);
   }

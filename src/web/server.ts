@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from "node:net";
 import { getRequestListener } from "@hono/node-server";
 import { Hono } from "hono";
+import { LineIndexes } from "#/builds/console/line-index.ts";
 import type { HttpAuth } from "#/config/model.ts";
 import { isLoopback } from "#/lib/address.ts";
 import { CodedError } from "#/lib/errors.ts";
@@ -156,8 +157,9 @@ function newApp(
   app.get("/metrics", async (c) => c.body(await metrics.text(), 200, { "content-type": metrics.type }));
   app.route("/", fileRoutes(agent));
   app.route("/", events.routes);
-  app.route("/api", apiRoutes(agent, onFault));
-  app.route("/", pageRoutes(agent));
+  const indexes = new LineIndexes();
+  app.route("/api", apiRoutes(agent, indexes, onFault));
+  app.route("/", pageRoutes(agent, indexes));
   app.notFound((c) => showError(c, agent, 404, "there is nothing at this address"));
   app.onError((error, c) => {
     if (c.env.outgoing.headersSent) {

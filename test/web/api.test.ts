@@ -76,6 +76,7 @@ test("each answer of the API matches its description", {
     ["/api/builds/{job}/{number}/tests", ["/api/builds/full/1/tests"]],
     ["/api/builds/{job}/{number}/lines", ["/api/builds/full/1/lines", "/api/builds/full/1/lines?from=-1"]],
     ["/api/builds/{job}/{number}/search", ["/api/builds/full/1/search?q=LINE"]],
+    ["/api/builds/{job}/{number}/errors", ["/api/builds/full/1/errors", "/api/builds/full/1/errors?from=3"]],
     ["/api/jobs", ["/api/jobs"]],
     ["/api/jobs/{job}", ["/api/jobs/full", "/api/jobs/on-board"]],
     ["/api/devices", ["/api/devices"]],

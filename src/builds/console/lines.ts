@@ -1,5 +1,7 @@
 /** A console's lines, and a search through them, in bounded memory however long the console and its lines are. */
 import type { FileHandle } from "node:fs/promises";
+import type { FoundBuild } from "../store.ts";
+import { errorRank } from "./errors.ts";
 import { consoleSize, openConsole, openTimes, readMarks, timeAt } from "./follow.ts";
 import { type LineIndex, type Place, pieceSize } from "./line-index.ts";
 import type { ConsoleLog } from "./log.ts";
@@ -9,6 +11,10 @@ export interface ConsolePlace {
   readonly folder: string;
   /** While the build runs. */
   readonly live?: ConsoleLog | undefined;
+}
+
+export function consoleOf({ folder, running }: FoundBuild): ConsolePlace {
+  return { folder, live: running?.console };
 }
 
 export interface Line {
@@ -93,42 +99,46 @@ function shown({ line, offset, bytes, cut }: RawLine, at?: number): Line {
   return { n: line, offset, text, ...(at !== undefined && { at }), ...(cut > 0 && { cut }) };
 }
 
-/**
- * The lines that contain a text; ASCII letters match in either case.
- * @param from an offset, such as the last answer's `next`
- */
+interface Search {
+  /** An offset, such as the last answer's `next`. */
+  readonly from: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly maxBytes?: number;
+}
+
+/** The lines of which it is true. */
 export async function search(
   console: ConsolePlace,
   index: LineIndex,
-  query: string,
-  from: number,
-  signal: AbortSignal,
+  isHit: (line: Buffer) => boolean,
+  { from, signal, maxBytes = maxSearchedBytes }: Search,
 ): Promise<Hits> {
   const file = await openConsole(console.folder);
   if (!file) return { hits: [], next: null };
   await using _ = file;
   const size = await consoleSize(file, console.live);
   await index.extend(file, size, () => index.scanned > from, signal);
-  return await searchFrom(file, index.placeOfOffset(from), size, { query, from, signal });
-}
-
-async function searchFrom(
-  file: FileHandle,
-  start: Place,
-  size: number,
-  { query, from, signal }: { query: string; from: number; signal: AbortSignal },
-): Promise<Hits> {
-  const wanted = folded(Buffer.from(query));
   const hits: Hits["hits"][number][] = [];
-  for await (const line of readLines(file, start, size)) {
+  for await (const line of readLines(file, index.placeOfOffset(from), size)) {
     if (line.offset < from) continue;
-    const isOver = hits.length >= maxHits || line.offset - from > maxSearchedBytes || signal.aborted;
+    const isOver = hits.length >= maxHits || line.offset - from > maxBytes || signal?.aborted;
     if (isOver) return { hits, next: line.offset };
-    if (!folded(line.bytes).includes(wanted)) continue;
+    if (!isHit(line.bytes)) continue;
     const { n, offset, text } = shown(line);
     hits.push({ n, offset, text });
   }
   return { hits, next: null };
+}
+
+/** @returns what is true of lines that contain the text; ASCII letters match in either case */
+export function containing(query: string): (line: Buffer) => boolean {
+  const wanted = folded(Buffer.from(query));
+  return (line) => folded(line).includes(wanted);
+}
+
+/** Lines that report an error. */
+export function isErrorLine(line: Buffer): boolean {
+  return errorRank(line.toString("latin1")) !== undefined;
 }
 
 /** One character for each byte, so that UTF-8 sequences stay distinct, with ASCII letters in lower case. */

@@ -114,6 +114,15 @@ export const operations: readonly Operation[] = [
     errors: [400, 404],
   },
   {
+    path: "/api/builds/{job}/{number}/errors",
+    id: "errors",
+    summary:
+      "Lines of the console of a build that report an error of a compiler, test runner, kernel or shell.",
+    parameters: { job, number, from: offset },
+    answer: ref("Hits"),
+    errors: [400, 404],
+  },
+  {
     path: "/api/builds/{job}/{number}/serial",
     id: "serial",
     summary:

@@ -1,10 +1,17 @@
 /** The API: what the pages show, as JSON. schemas.ts describes the answers. */
 import { Readable } from "node:stream";
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import pLimit from "p-limit";
-import { LineIndexes } from "#/builds/console/line-index.ts";
-import { type ConsolePlace, countLines, linesOf, search } from "#/builds/console/lines.ts";
-import type { FoundBuild } from "#/builds/store.ts";
+import type { LineIndexes } from "#/builds/console/line-index.ts";
+import {
+  consoleOf,
+  containing,
+  countLines,
+  type Hits,
+  isErrorLine,
+  linesOf,
+  search,
+} from "#/builds/console/lines.ts";
 import { openStored } from "#/builds/workspace/files.ts";
 import { captureFile, readCapture } from "#/lib/capture.ts";
 import type { AgentView } from "../agent-view.ts";
@@ -33,7 +40,11 @@ const maxSearches = 2;
 const anyNumber = Number.MAX_SAFE_INTEGER;
 
 /** @param onFault reports an internal error */
-export function apiRoutes(agent: AgentView, onFault: (error: Error, path: string) => void): Hono<Env> {
+export function apiRoutes(
+  agent: AgentView,
+  indexes: LineIndexes,
+  onFault: (error: Error, path: string) => void,
+): Hono<Env> {
   const routes = new Hono<Env>();
   routes.get("/openapi.json", (c) => c.json(openApi(agent.status().version)));
   routes.get("/status", (c) => c.json(statusView(agent)));
@@ -76,7 +87,7 @@ export function apiRoutes(agent: AgentView, onFault: (error: Error, path: string
     const days = wholeNumber("days", c.req.query("days"), { min: 1, max: maxHistoryDays });
     return c.json(await historyView(agent, name, days ?? defaultHistoryDays));
   });
-  return routes.route("/", lineRoutes(agent, onFault));
+  return routes.route("/", lineRoutes(agent, indexes, onFault));
 }
 
 async function* serialLines(capture: AsyncIterable<Buffer>): AsyncGenerator<string> {
@@ -84,8 +95,11 @@ async function* serialLines(capture: AsyncIterable<Buffer>): AsyncGenerator<stri
     yield `${JSON.stringify({ at: time, kind, ...textOrBase64(bytes) })}\n`;
 }
 
-function lineRoutes(agent: AgentView, onFault: (error: Error, path: string) => void): Hono<Env> {
-  const indexes = new LineIndexes();
+function lineRoutes(
+  agent: AgentView,
+  indexes: LineIndexes,
+  onFault: (error: Error, path: string) => void,
+): Hono<Env> {
   const searchLimit = pLimit(maxSearches);
   const routes = new Hono<Env>();
   routes.get("/builds/:job/:number/lines", async (c) => {
@@ -101,22 +115,22 @@ function lineRoutes(agent: AgentView, onFault: (error: Error, path: string) => v
     return c.json(lines);
   });
   routes.get("/builds/:job/:number/search", async (c) => {
-    const { job, number } = c.req.param();
-    const found = findBuild(agent, job, number);
     const query = c.req.query("q") ?? "";
     if (query === "" || query.length > 1000)
       throw new RequestError(400, "q must be a text of 1 to 1000 characters");
+    return c.json(await hits(c, containing(query)));
+  });
+  routes.get("/builds/:job/:number/errors", async (c) => c.json(await hits(c, isErrorLine)));
+
+  async function hits(c: Context<Env>, isHit: (line: Buffer) => boolean): Promise<Hits> {
+    const { job = "", number = "" } = c.req.param();
+    const found = findBuild(agent, job, number);
     const from = wholeNumber("from", c.req.query("from"), { min: 0, max: anyNumber }) ?? 0;
     const gone = new AbortController();
     c.env.outgoing.once("close", () => gone.abort());
-    const hits = await searchLimit(() =>
-      search(consoleOf(found), indexes.of(found.folder), query, from, gone.signal),
+    return searchLimit(() =>
+      search(consoleOf(found), indexes.of(found.folder), isHit, { from, signal: gone.signal }),
     );
-    return c.json(hits);
-  });
+  }
   return routes;
-}
-
-function consoleOf({ folder, running }: FoundBuild): ConsolePlace {
-  return { folder, live: running?.console };
 }

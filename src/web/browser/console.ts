@@ -62,7 +62,7 @@ if (section) await start(section);
 
 /** @throws if the first lines can't be loaded; the page then keeps the tail it came with */
 async function start(section: HTMLElement): Promise<void> {
-  const { kind, events = "", api, running, start: oldest } = section.dataset;
+  const { kind, events = "", api, running, start: oldest, error } = section.dataset;
   const isBuild = kind === "build";
   const isLive = running === "yes";
   const announce = newAnnouncer();
@@ -75,11 +75,16 @@ async function start(section: HTMLElement): Promise<void> {
   const store = new LineStore(isBuild ? getLines : undefined);
   const from = isBuild ? await loadEnd(store, getLines, isLive) : Number(oldest);
   const search = new Search((query, from) => get(`search?q=${encodeURIComponent(query)}&from=${from}`));
+  const errors = new Search((_, from) => get(`errors?from=${from}`));
+  errors.start("errors");
   const scroller = newScroller();
   const toolbar = newToolbar({
     follow: toggleFollow,
     times: toggleTimes,
-    ...(isBuild && { search: { setQuery, step, leave: () => scroller.focus() } }),
+    ...(isBuild && {
+      search: { setQuery, step: (by) => step(search, by), leave: () => scroller.focus() },
+      error: () => step(errors, 1),
+    }),
     help: () => shortcuts.help(),
   });
   section.querySelector(".tail")?.replaceWith(toolbar.element, scroller);
@@ -99,7 +104,8 @@ async function start(section: HTMLElement): Promise<void> {
     view.redraw();
     if (isNavigation && marks.first !== undefined) view.reveal(marks.first);
   };
-  if (marks.first !== undefined) view.reveal(marks.first);
+  const opensAt = marks.first ?? (error ? Number(error) : undefined);
+  if (opensAt !== undefined) view.reveal(opensAt);
   const onLines = (): void => view.draw();
   if (!isBuild) followDevice({ events, store, onLines, onState: dimEarlier, onEnd: () => {} }, from);
   else if (isLive) {
@@ -131,7 +137,7 @@ async function start(section: HTMLElement): Promise<void> {
     highlight(scroller, query);
   }
 
-  async function step(by: 1 | -1): Promise<void> {
+  async function step(search: Search, by: 1 | -1): Promise<void> {
     toolbar.count.textContent = search.query === "" ? "" : "searching…";
     const hit = await search.step(by, Math.floor(view.top));
     toolbar.count.textContent = search.text;
@@ -149,8 +155,10 @@ async function start(section: HTMLElement): Promise<void> {
   if (!isBuild) return;
   shortcuts.add(
     { key: "/", text: "search the console", run: () => toolbar.input.focus() },
-    { key: "n", text: "next match", run: () => void step(1) },
-    { key: "N", text: "previous match", run: () => void step(-1) },
+    { key: "n", text: "next match", run: () => void step(search, 1) },
+    { key: "N", text: "previous match", run: () => void step(search, -1) },
+    { key: "e", text: "next error", run: () => void step(errors, 1) },
+    { key: "E", text: "previous error", run: () => void step(errors, -1) },
   );
 }
 

@@ -1,4 +1,4 @@
-/** Searches a console: the server finds the lines, and CSS highlights mark the matches in view. */
+/** Searches a console for a text or for errors: the server finds the lines, and CSS highlights mark the matches in view. */
 
 export interface Hit {
   /** The line, from 0. */

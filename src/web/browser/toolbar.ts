@@ -17,6 +17,8 @@ export interface ToolbarActions {
     step(by: 1 | -1): void;
     leave(): void;
   };
+  /** Goes to the next error; absent if errors can't be looked for. */
+  error?(): void;
   help(): void;
 }
 
@@ -48,8 +50,10 @@ export function newToolbar(actions: ToolbarActions): Toolbar {
     });
     const previous = button("↑", "Previous match (N)", () => search.step(-1));
     const next = button("↓", "Next match (n)", () => search.step(1));
-    element.append(input, previous, next, count);
+    element.append(input, previous, next);
   }
+  if (actions.error) element.append(button("Error", "Next error (e)", actions.error));
+  if (search) element.append(count);
   element.append(button("?", "Keyboard shortcuts (?)", actions.help));
   return { element, follow, times, input, count };
 }

@@ -1,6 +1,7 @@
 /** The page of a build: its result and why, test reports, artifacts, console, parameters. */
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
+import type { LineIndexes } from "#/builds/console/line-index.ts";
 import type { TestReport } from "#/builds/junit.ts";
 import type { TestCase, TestStatus } from "#/builds/junit-reader.ts";
 import { durationOf } from "#/builds/record.ts";
@@ -23,11 +24,13 @@ import {
   type Tone,
   time,
 } from "./parts.ts";
+import { excerptOf, whySection } from "./why.ts";
 
 /** @throws RequestError 404 */
-export async function buildPage(agent: AgentView, found: FoundBuild): Promise<string> {
+export async function buildPage(agent: AgentView, found: FoundBuild, indexes: LineIndexes): Promise<string> {
   const build = await buildView(agent, found);
   const tests = await readTestReport(found);
+  const excerpt = await excerptOf(found, indexes);
   const { bytes, tail, from } = await buildTail(found);
   const { job, number, running, description, artifacts } = build;
   const url = buildUrl(job, number);
@@ -38,6 +41,7 @@ export async function buildPage(agent: AgentView, found: FoundBuild): Promise<st
 ${neighbours(agent, build)}
 </header>
 ${running ? html`<p>${progress(running, now)}</p>` : html`<p class="cause">${build.ending?.reason}</p>`}
+${whySection(tests, excerpt)}
 ${description !== undefined && html`<div class="description">${trusted(description)}</div>`}
 ${facts(build, await captureSize(found))}
 </div>
@@ -51,6 +55,7 @@ ${consoleSection(
     plain: `${url}/console`,
     live: running !== undefined,
     tail,
+    error: excerpt?.error,
   },
   consoleNote(bytes, build.console?.cut ?? 0, from),
 )}

@@ -24,11 +24,13 @@ export interface ConsoleSection {
   /** Earlier output, shown dimmed. */
   readonly before?: string;
   readonly tail: string;
+  /** The line to open at, from 0; undefined: the end. */
+  readonly error?: number | undefined;
 }
 
 export function consoleSection(section: ConsoleSection, note: Html): Html {
-  const { kind, events, api, plain, live, buildFrom, start, before, tail } = section;
-  return html`<section class="console" aria-labelledby="console" id="console-section" data-kind="${kind}" data-events="${events}" data-api="${api}" data-running="${live && "yes"}" data-build-from="${buildFrom}" data-start="${start}">
+  const { kind, events, api, plain, live, buildFrom, start, before, tail, error } = section;
+  return html`<section class="console" aria-labelledby="console" id="console-section" data-kind="${kind}" data-events="${events}" data-api="${api}" data-running="${live && "yes"}" data-build-from="${buildFrom}" data-start="${start}" data-error="${error}">
 <header class="heading"><h2 id="console">Console</h2> <span>${note}${plain !== undefined && html` <a href="${plain}">Plain text</a>`}</span></header>
 <pre class="tail" tabindex="0" role="region" aria-label="End of the console">${before !== undefined && html`<span class="before">${plainText(before)}</span>`}${plainText(tail)}</pre>
 </section>`;

@@ -1,6 +1,7 @@
 /** The routes of the pages and their assets, and the answer to errors. */
 import { type Context, Hono } from "hono";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
+import type { LineIndexes } from "#/builds/console/line-index.ts";
 import type { AgentView } from "../agent-view.ts";
 import { assets } from "../assets.ts";
 import { type Env, findBuild, wholeNumber } from "../request.ts";
@@ -13,12 +14,12 @@ import { overviewPage } from "./overview.ts";
 /** A changed asset has another URL. */
 const cacheForever = "public, max-age=31536000, immutable";
 
-export function pageRoutes(agent: AgentView): Hono<Env> {
+export function pageRoutes(agent: AgentView, indexes: LineIndexes): Hono<Env> {
   const routes = new Hono<Env>();
   routes.get("/", (c) => c.html(overviewPage(agent)));
   routes.get("/builds/:job/:number", async (c) => {
     const { job, number } = c.req.param();
-    return c.html(await buildPage(agent, findBuild(agent, job, number)));
+    return c.html(await buildPage(agent, findBuild(agent, job, number), indexes));
   });
   routes.get("/jobs/:job", (c) => {
     const before = wholeNumber("before", c.req.query("before"), { min: 1, max: Number.MAX_SAFE_INTEGER });

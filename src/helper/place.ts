@@ -1,22 +1,43 @@
 /**
- * The way into a build's place: namespaces for mounts, IPC and, where asked for, the network, then the build's user. A small
- * shell program does it with util-linux's tools. It runs as root until setpriv(1), so its environment has nothing that a build
- * decides.
+ * A build's place: namespaces for mounts, IPC and, where asked for, the network, in which its command starts as the build's user.
+ * The helper's own thread goes in, makes the place, starts a small shell program there, and comes back, all in one turn. The
+ * program runs as root until setpriv(1), so its environment has nothing that a build decides.
  */
+import { type ChildProcess, spawn } from "node:child_process";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  symlinkSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
 import type { Account } from "#/host/accounts.ts";
-import type { StartRequest } from "./protocol.ts";
+import { type Kernel, loadKernel, mountFlags, namespaceTypes } from "./kernel.ts";
+import { HelperError, type StartRequest } from "./protocol.ts";
 
-/** The launcher's descriptors besides 0 to 2: it reports on `report`, and reads the command's environment from `environment`. */
-export const descriptors = { report: 3, home: 4, tmp: 5, varTmp: 6, environment: 7, agent: 8 } as const;
+/** The program's descriptors besides 0 to 2: it reports on the first, and reads the command's environment from the second. */
+export const descriptors = { report: 3, environment: 4, devices: 5 } as const;
 
-/** What the launcher reports when it is about to become the command. Anything before that is why it fails. */
+/** What the program reports when it is about to become the command. Anything before that is why it fails. */
 export const insideMark = "inside\n";
+
+/** open(2): a handle without any right to what it names. Node has no constant for it. */
+const pathOnly = 0o10000000;
+const folderFlags = pathOnly | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
 const launcherEnvironment = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" } as const;
 
 /**
- * $1 group, $2 network, $3 the build's folders. 8 is the agent's folder in /proc: a build sees what the agent's unit lets the
- * agent see. When memory runs out, builds are killed first; they leave no core files unless they ask for them.
+ * $1 group, $2 uid, $3 gid, $4 the build's devices. When memory runs out, builds are killed first; they leave no core files unless
+ * they ask for them. The devices' copies are made here because the control group says which nodes may be made; they belong to
+ * the build's user.
  */
 const enter = `
 exec 9>&2 2>&3
@@ -24,62 +45,17 @@ echo 0 > "$1/cgroup.procs"
 echo 500 > /proc/self/oom_score_adj
 ulimit -S -c 0
 umask 022
-network=
-[ "$2" != none ] || network=--net
-exec nsenter --mount=/proc/self/fd/8/ns/mnt unshare --mount --ipc $network /bin/sh -euc "$LABGEAR_PLACE" labgear-place "$@"
-`;
-
-/**
- * $4 uid, $5 gid, $6 home, $7 the build's devices.
- *
- * - A folder has to be the one that was opened and checked: what the agent may have put there meanwhile is refused.
- * - A service that resolves names for others would do it through any wall, so its socket is hidden.
- * - A new /sys shows the new network, whose loopback is brought up there: 9 is IFF_UP | IFF_LOOPBACK (netdevice(7)).
- * - A new /dev has copies of the nodes and terminals of its own; the build's devices belong to its user.
- * - /dev/shm is bounded, as it is memory. The IPC namespace has its own message queues, which are seen only in a new
- *   /dev/mqueue.
- * - The new /proc hides other users' processes (hidepid, proc(5)).
- */
-const furnish = `
-put() {
-  mount --bind "$1" "$2"
-  [ "$2" -ef "/proc/self/fd/$3" ] || { echo "$1 was replaced" >&2; exit 1; }
-}
-if [ "$2" != full ]; then
-  for socket in /run/systemd/resolve/io.systemd.* /run/nscd/socket; do
-    [ ! -S "$socket" ] || mount --bind /dev/null "$socket"
+if [ -n "$4" ]; then
+  cd /proc/self/fd/${descriptors.devices}
+  for node in $4; do
+    cp -a --parents "$node" /dev/
+    chown -R "$2:$3" "/dev/$node"
   done
-fi
-if [ "$2" = none ]; then
-  mount -t sysfs labgear /sys
-  echo 9 > /sys/class/net/lo/flags
-  umount /sys
-fi
-if [ "$7" != all ]; then
-  dev=$3/dev
-  mount -t tmpfs -o nosuid,noexec,mode=755,size=1m,nr_inodes=4k labgear "$dev"
-  mkdir "$dev/pts" "$dev/shm" "$dev/mqueue"
-  cd /dev
-  cp -a null zero full random urandom tty fd stdin stdout stderr "$dev/"
-  ln -s pts/ptmx "$dev/ptmx"
-  for node in $7; do
-    cp -a --parents "$node" "$dev/"
-    chown -R "$4:$5" "$dev/$node"
-  done
-  mount -t devpts -o nosuid,noexec,mode=600,ptmxmode=666 labgear "$dev/pts"
-  mount --no-mtab --move "$dev" /dev
   cd /
 fi
-mount -t tmpfs -o nosuid,nodev,mode=1777,size=25%,nr_inodes=100k labgear /dev/shm
-[ ! -d /dev/mqueue ] || mount -t mqueue -o nosuid,nodev,noexec labgear /dev/mqueue
-put "$3/home" "$6" 4
-put "$3/tmp" /tmp 5
-put "$3/var-tmp" /var/tmp 6
-mount -t proc -o nosuid,nodev,noexec,hidepid=2 labgear /proc
-exec 4<&- 5<&- 6<&- 8<&-
-uid=$4 gid=$5
-shift 7
-unset LABGEAR_PLACE
+exec ${descriptors.devices}<&-
+uid=$2 gid=$3
+shift 4
 exec setpriv --reuid="$uid" --regid="$gid" --init-groups --bounding-set=-all --inh-caps=-all --ambient-caps=-all --no-new-privs \
   /bin/sh -euc "$LABGEAR_COMMAND" labgear-place "$@"
 `;
@@ -88,29 +64,160 @@ exec setpriv --reuid="$uid" --regid="$gid" --init-groups --bounding-set=-all --i
 const become = `
 cd "$1"
 shift
-environment=$(cat <&7)
 unset LABGEAR_COMMAND LC_ALL PATH
-eval "$environment"
-unset environment PWD OLDPWD
-echo inside >&3
-exec "$@" 2>&9 3>&- 7<&- 9>&-
+. /proc/self/fd/${descriptors.environment}
+unset PWD OLDPWD
+echo inside >&${descriptors.report}
+exec "$@" 2>&9 ${descriptors.report}>&- ${descriptors.environment}<&- 9>&-
 `;
 
-/** The launcher's command line and environment; the account's own variables win over the request's. */
-export function launcher(request: StartRequest, { uid, gid, home }: Account) {
-  const { group, network, scratch, devices, folder, argv } = request;
-  const nodes = devices === "all" ? devices : devices.join(" ");
-  const way = typeof network === "string" ? network : "filtered";
-  const args = [group, way, scratch, `${uid}`, `${gid}`, home, nodes, folder, ...argv];
+export interface PlaceOptions {
+  readonly account: Account;
+  /** The agent's folder in /proc: a build sees what the agent's unit lets the agent see. */
+  readonly agent: number;
+  /** What becomes stdout and stderr. */
+  readonly output: number | "pipe";
+}
+
+interface Own {
+  readonly kernel: Kernel;
+  /** The helper's own, by type, to come back to. */
+  readonly namespaces: ReadonlyMap<number, number>;
+}
+
+let own: Own | undefined;
+
+function prepare(): Own {
+  const kernel = loadKernel();
+  kernel.separate();
+  const namespaces = Object.entries(namespaceTypes).map(
+    ([name, type]) => [type, openSync(`/proc/self/ns/${name}`, "r")] as const,
+  );
+  return { kernel, namespaces: new Map(namespaces) };
+}
+
+/**
+ * Starts the request's command in a new place. The child has the pipe of descriptors.report.
+ * @throws HelperError REFUSED
+ */
+export function startInPlace(request: StartRequest, { account, agent, output }: PlaceOptions): ChildProcess {
+  own ??= prepare();
+  const { kernel, namespaces } = own;
+  using opened = new DisposableStack();
+  const keep = (descriptor: number) => opened.adopt(descriptor, closeSync);
+  const agentMounts = keep(openSync(`/proc/self/fd/${agent}/ns/mnt`, "r"));
+  const environment = keep(kernel.makeFile());
+  writeSync(environment, environmentScript(request.env, account));
+  try {
+    const { mnt, ipc, net } = namespaceTypes;
+    kernel.enter(agentMounts, mnt);
+    kernel.unshare(mnt | ipc | (request.network === "none" ? net : 0));
+    const devices = keep(openSync("/dev", folderFlags));
+    furnish(kernel, request, account);
+    const { file, args, env } = launcher(request, account);
+    const stdio = ["ignore", output, output, "pipe", environment, devices] as const;
+    // In a session of its own.
+    return spawn(file, args, { cwd: "/", env, detached: true, stdio: [...stdio] });
+  } finally {
+    for (const [type, descriptor] of namespaces) comeBack(kernel, descriptor, type);
+  }
+}
+
+/** The helper must never work on in a build's place. */
+function comeBack(kernel: Kernel, descriptor: number, type: number): void {
+  try {
+    kernel.enter(descriptor, type);
+  } catch (error) {
+    process.stderr.write(`the helper can't leave a build's place: ${(error as Error).message}\n`);
+    process.abort();
+  }
+}
+
+/**
+ * - A service that resolves names for others would do it through any wall, so its socket is hidden.
+ * - /dev/shm is bounded, as it is memory. The IPC namespace has its own message queues, which are seen only in a new
+ *   /dev/mqueue.
+ * - The new /proc hides other users' processes (hidepid, proc(5)).
+ */
+function furnish(kernel: Kernel, { network, devices, scratch }: StartRequest, account: Account): void {
+  const { nosuid, nodev, noexec, bind, recursive, private: isPrivate } = mountFlags;
+  kernel.mount("none", "/", "", recursive | isPrivate);
+  if (network !== "full") for (const socket of resolvers()) kernel.mount("/dev/null", socket, "", bind);
+  if (network === "none") kernel.raiseLoopback();
+  if (devices !== "all") makeDevices(kernel);
+  kernel.mount("labgear", "/dev/shm", "tmpfs", nosuid | nodev, "mode=1777,size=25%,nr_inodes=100k");
+  if (existsSync("/dev/mqueue")) kernel.mount("labgear", "/dev/mqueue", "mqueue", nosuid | nodev | noexec);
+  const folders = { home: account.home, tmp: "/tmp", "var-tmp": "/var/tmp" };
+  for (const [name, target] of Object.entries(folders)) {
+    const folder = openOwned(join(scratch, name), account);
+    try {
+      kernel.mount(`/proc/self/fd/${folder}`, target, "", bind);
+    } finally {
+      closeSync(folder);
+    }
+  }
+  kernel.mount("labgear", "/proc", "proc", nosuid | nodev | noexec, "hidepid=2");
+}
+
+function resolvers(): string[] {
+  const found = ["/run/nscd/socket"].filter((path) => existsSync(path));
+  const folder = "/run/systemd/resolve";
+  if (!existsSync(folder)) return found;
+  const sockets = readdirSync(folder, { withFileTypes: true }).filter(
+    (entry) => entry.isSocket() && entry.name.startsWith("io.systemd."),
+  );
+  return [...found, ...sockets.map(({ name }) => join(folder, name))];
+}
+
+/** Source: the kernel's Documentation/admin-guide/devices.txt. */
+const nodes = {
+  null: [1, 3],
+  zero: [1, 5],
+  full: [1, 7],
+  random: [1, 8],
+  urandom: [1, 9],
+  tty: [5, 0],
+} as const;
+const links = {
+  ...{ fd: "/proc/self/fd", stdin: "/proc/self/fd/0", stdout: "/proc/self/fd/1", stderr: "/proc/self/fd/2" },
+  ptmx: "pts/ptmx",
+} as const;
+
+/** A new /dev, with terminals of its own. */
+function makeDevices(kernel: Kernel): void {
+  const { nosuid, noexec } = mountFlags;
+  kernel.mount("labgear", "/dev", "tmpfs", nosuid | noexec, "mode=755,size=1m,nr_inodes=4k");
+  for (const name of ["pts", "shm", "mqueue"]) mkdirSync(`/dev/${name}`, 0o755);
+  for (const [name, [major, minor]] of Object.entries(nodes)) {
+    kernel.makeNode(`/dev/${name}`, major, minor);
+    // mknod(2) heeds the umask.
+    chmodSync(`/dev/${name}`, 0o666);
+  }
+  for (const [name, target] of Object.entries(links)) symlinkSync(target, `/dev/${name}`);
+  kernel.mount("labgear", "/dev/pts", "devpts", nosuid | noexec, "mode=600,ptmxmode=666");
+}
+
+/** Opens a folder of the build's user; no link leads there (the kernel tells where it is). */
+function openOwned(path: string, account: Account): number {
+  const folder = openSync(path, folderFlags);
+  const isIt = readlinkSync(`/proc/self/fd/${folder}`) === path && fstatSync(folder).uid === account.uid;
+  if (isIt) return folder;
+  closeSync(folder);
+  throw new HelperError("REFUSED", `the helper refuses the start: ${path} isn't a folder of ${account.name}`);
+}
+
+function launcher(request: StartRequest, { uid, gid }: Account) {
+  const { group, devices, folder, argv } = request;
+  const copied = devices === "all" ? "" : devices.join(" ");
   return {
     file: "/bin/sh",
-    args: ["-euc", enter, "labgear-place", ...args],
-    env: { ...launcherEnvironment, LABGEAR_PLACE: furnish, LABGEAR_COMMAND: become },
+    args: ["-euc", enter, "labgear-place", group, `${uid}`, `${gid}`, copied, folder, ...argv],
+    env: { ...launcherEnvironment, LABGEAR_COMMAND: become },
   };
 }
 
-/** The command's environment as a script for `eval`. */
-export function environmentScript(env: Readonly<Record<string, string>>, { name, home }: Account): string {
+/** The command's environment as a script; the account's own variables win over the request's. */
+function environmentScript(env: Readonly<Record<string, string>>, { name, home }: Account): string {
   const all = { ...env, HOME: home, USER: name, LOGNAME: name };
   return Object.entries(all)
     .map(([key, value]) => `export ${key}='${value.replaceAll("'", `'\\''`)}'\n`)

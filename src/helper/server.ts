@@ -1,6 +1,6 @@
 /** The root helper: starts builds for the agent, each in a place of its own, and checks all that it is asked for. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, constants, fchownSync, fstatSync, openSync, readlinkSync, statSync } from "node:fs";
+import type { ChildProcess } from "node:child_process";
+import { closeSync, constants, fchownSync, fstatSync, openSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import type { Account } from "#/host/accounts.ts";
@@ -8,7 +8,7 @@ import { unitOf } from "#/host/outsiders.ts";
 import { reason } from "#/lib/errors.ts";
 import { signalGroup } from "#/lib/process-group.ts";
 import { onlyReach } from "./filter.ts";
-import { descriptors, environmentScript, insideMark, launcher } from "./place.ts";
+import { descriptors, insideMark, startInPlace } from "./place.ts";
 import { type Answer, HelperError, Lines, parseStart, type StartRequest } from "./protocol.ts";
 
 export interface HelperOptions {
@@ -22,7 +22,6 @@ export interface HelperOptions {
 
 /** open(2): a handle without any right to what it names. Node has no constant for it. */
 const pathOnly = 0o10000000;
-const folderFlags = pathOnly | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 const maxReportLength = 1000;
 
 /** Serves the agent until it hangs up; what still runs for it is killed then. */
@@ -61,19 +60,11 @@ async function start(
   using opened = new DisposableStack();
   const keep = (descriptor: number) => opened.adopt(descriptor, closeSync);
   const process = keep(openAgent(request, agent));
-  const folders = scratchFolders(stateDir, request.scratch).map((path) => keep(openOwned(path, account)));
+  checkScratch(stateDir, request.scratch);
   const output = keep(openOutput(process, request.output, agent, account));
   checkDevices(request);
   if (typeof request.network === "object") onlyReach(request.group, request.network.only);
-
-  const { file, args, env } = launcher(request, account);
-  const child = spawn(file, args, {
-    cwd: "/",
-    env,
-    // In a session of its own.
-    detached: true,
-    stdio: ["ignore", output, output, "pipe", ...folders, "pipe", process],
-  });
+  const child = startInPlace(request, { account, agent: process, output });
   child.once("error", (error) =>
     answer({ id, state: "failed", why: `the launcher can't be started: ${reason(error)}` }),
   );
@@ -82,10 +73,6 @@ async function start(
   answer({ id, state: "started", pid: child.pid });
   const pipes: readonly unknown[] = child.stdio;
   const report = pipes[descriptors.report] as Duplex;
-  const environment = pipes[descriptors.environment] as Duplex;
-  // A launcher that fails doesn't read it.
-  environment.on("error", () => {});
-  environment.end(environmentScript(request.env, account));
   const reported = readReport(report).then((text) => {
     const why = text.trim() || "no reason given";
     answer(text === insideMark ? { id, state: "inside" } : { id, state: "failed", why });
@@ -116,12 +103,10 @@ async function checkGroup({ group, agent: pid }: StartRequest, agent: Pick<Accou
   if (statSync(group).uid !== agent.uid) throw refused(`${group} isn't the agent's`);
 }
 
-/** The order of `descriptors`. */
-function scratchFolders(stateDir: string, scratch: string): string[] {
+function checkScratch(stateDir: string, scratch: string): void {
   const below = scratch.startsWith(`${stateDir}/scratch/`) ? scratch.slice(stateDir.length + 9) : "";
   if (!/^[^/]+$/.test(below) || below === "." || below === "..")
     throw refused(`${scratch} is no build's folder`);
-  return ["home", "tmp", "var-tmp"].map((name) => join(scratch, name));
 }
 
 /** No disks: what a node is, its copy is. */
@@ -133,15 +118,6 @@ function checkDevices({ devices }: StartRequest): void {
     if (!node.isCharacterDevice() && !node.isDirectory())
       throw refused(`/dev/${name} is no character device`);
   }
-}
-
-/** Opens a folder of the build's user; no link leads there (the kernel tells where it is). */
-function openOwned(path: string, account: Account): number {
-  const folder = openSync(path, folderFlags);
-  const isIt = readlinkSync(`/proc/self/fd/${folder}`) === path && fstatSync(folder).uid === account.uid;
-  if (isIt) return folder;
-  closeSync(folder);
-  throw refused(`${path} isn't a folder of ${account.name}`);
 }
 
 /** Opens the agent's folder in /proc, which stays that of this process, whatever gets its number next. */

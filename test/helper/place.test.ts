@@ -1,6 +1,5 @@
 /** The way into a build's place, with real namespaces: what is new there, and what the command gets. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import {
   chmodSync,
@@ -10,13 +9,14 @@ import {
   mkdirSync,
   mkdtempSync,
   openSync,
+  readlinkSync,
   rmSync,
 } from "node:fs";
 import { join } from "node:path";
-import type { Duplex, Readable } from "node:stream";
+import type { Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import { test } from "node:test";
-import { environmentScript, insideMark, launcher } from "#/helper/place.ts";
+import { insideMark, startInPlace } from "#/helper/place.ts";
 import type { Network } from "#/helper/protocol.ts";
 import { lacksRoot } from "../support/nobody.ts";
 
@@ -32,7 +32,7 @@ function makePlace() {
   const scratch = mkdtempSync(join(base, "labgear-place-"));
   chmodSync(scratch, 0o711);
   const home = join(scratch, "account");
-  for (const name of ["dev", "home", "tmp", "var-tmp", "account", "group"]) {
+  for (const name of ["home", "tmp", "var-tmp", "account", "group"]) {
     mkdirSync(join(scratch, name));
     chownSync(join(scratch, name), uid, uid);
   }
@@ -44,7 +44,12 @@ function makePlace() {
 
 async function run(
   script: string | readonly [string, ...string[]],
-  options: { network?: Network; devices?: readonly string[]; env?: Record<string, string> } = {},
+  options: {
+    network?: Network;
+    devices?: readonly string[];
+    env?: Record<string, string>;
+    scratch?: string;
+  } = {},
 ) {
   using place = makePlace();
   const { scratch, home } = place;
@@ -52,28 +57,17 @@ async function run(
   const request = {
     ...{ id: 1, agent: process.pid, output: 1, user: "nobody", group: join(scratch, "group"), folder: "/" },
     ...{
-      scratch,
+      scratch: options.scratch ?? scratch,
       network: options.network ?? ("full" as const),
       devices: options.devices ?? ("all" as const),
       env: options.env ?? {},
     },
     argv: typeof script === "string" ? (["/bin/sh", "-ec", script] as const) : script,
   };
-  const { file, args, env } = launcher(request, account);
-  const open = (path: string) => openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
-  const folders = ["home", "tmp", "var-tmp"].map((name) => open(join(scratch, name)));
-  const agent = open("/proc/self");
-  const child = spawn(file, args, {
-    env,
-    cwd: "/",
-    detached: true,
-    stdio: ["ignore", "pipe", "pipe", "pipe", ...folders, "pipe", agent],
-  });
-  for (const folder of [...folders, agent]) closeSync(folder);
+  const agent = openSync("/proc/self", constants.O_RDONLY | constants.O_DIRECTORY);
+  const child = startInPlace(request, { account, agent, output: "pipe" });
+  closeSync(agent);
   const pipes: readonly unknown[] = child.stdio;
-  const environment = pipes[7] as Duplex;
-  environment.on("error", () => {});
-  environment.end(environmentScript(request.env, account));
   const [output, errors, report, [code]] = await Promise.all([
     text(child.stdout as Readable),
     text(child.stderr as Readable),
@@ -136,4 +130,13 @@ test("of devices it has those that it was given", { skip }, async () => {
   assert.equal(code, 0, errors);
   const nodes = "console fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero";
   assert.deepEqual(output.trim().split("\n"), [`${nodes} full`, "nobody 600", "terminal"]);
+});
+
+test("the helper is where it was, also after a place that can't be made", { skip }, async () => {
+  const namespaces = () => ["mnt", "ipc", "net"].map((name) => readlinkSync(`/proc/self/ns/${name}`));
+  const before = namespaces();
+  await run("true", { network: "none", devices: [] });
+  assert.deepEqual(namespaces(), before);
+  await assert.rejects(run("true", { network: "none", scratch: "/etc" }), /ENOENT|isn't a folder/);
+  assert.deepEqual(namespaces(), before);
 });

@@ -38,8 +38,7 @@ export class Scratch implements AsyncDisposable {
     const folder = scratchOf(this.#stateDir, build);
     const folders = scratchFolders.map((name) => join(folder, name));
     try {
-      // dev is where its /dev is made.
-      for (const path of [folder, ...folders, join(folder, "dev")]) {
+      for (const path of [folder, ...folders]) {
         mkdirSync(path, { recursive: true });
         // Programs look for a /tmp that everybody may write; only the agent gets here.
         chmodSync(path, path.endsWith("tmp") ? 0o1777 : 0o700);

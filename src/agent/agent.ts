@@ -4,6 +4,7 @@ import type { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import type { WorkerCounts } from "#/gearman/worker/worker.ts";
 import { hardwareClasses } from "#/host/identity.ts";
+import type { LabWatch } from "#/lab/watch.ts";
 import type { Log } from "#/lib/log.ts";
 import type { AgentStatus } from "#/lib/status.ts";
 import type { Devices } from "./devices.ts";
@@ -38,6 +39,7 @@ export interface AgentParts {
   readonly manager: Manager;
   readonly exchange: Exchange;
   readonly pages: Pages;
+  readonly lab: LabWatch;
   readonly log: Log;
   /** All that has to be ended, the last first. */
   readonly resources: AsyncDisposableStack;
@@ -56,6 +58,7 @@ export class Agent implements AsyncDisposable {
   readonly devices: Devices;
   readonly manager: Manager;
   readonly exchange: Exchange;
+  readonly lab: LabWatch;
   readonly #parts: AgentParts;
   #life: AgentState = "running";
   #then: "stop" | "restart" = "stop";
@@ -75,6 +78,7 @@ export class Agent implements AsyncDisposable {
     this.devices = parts.devices;
     this.manager = parts.manager;
     this.exchange = parts.exchange;
+    this.lab = parts.lab;
   }
 
   get config(): Config {
@@ -127,6 +131,7 @@ export class Agent implements AsyncDisposable {
     this.devices.apply(config, servers);
     this.manager.setServers(servers);
     this.exchange.worker.setServers(servers);
+    this.lab.setServers(servers);
     await pages.serve(config.http);
     this.log.info({ files: config.files }, "the configuration is read again and in force");
   }

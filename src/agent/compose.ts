@@ -13,6 +13,7 @@ import { buildAccounts } from "#/host/accounts.ts";
 import { type HostFacts, hostFacts } from "#/host/identity.ts";
 import { lockFolder } from "#/host/lock.ts";
 import { type BuildCheck, newBuildCheck } from "#/host/peers.ts";
+import { LabWatch } from "#/lab/watch.ts";
 import type { Log } from "#/lib/log.ts";
 import { version } from "#/lib/version.ts";
 import { openTrees } from "#/runners/trees/trees.ts";
@@ -138,6 +139,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   await devices.prepare(config);
   devices.apply(config, servers);
 
+  const lab = resources.use(new LabWatch(servers));
   const outsiders = await Outsiders.watch(log);
   const housekeeping = resources.use(
     new Housekeeping({
@@ -146,7 +148,17 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
     }),
   );
   const parts = { load: options.load, inForce, stateDir, state, builds, reports, counts, log };
-  const agent = new Agent({ ...parts, host: hostNode, nodes, devices, manager, exchange, pages, resources });
+  const agent = new Agent({
+    ...parts,
+    host: hostNode,
+    nodes,
+    devices,
+    manager,
+    exchange,
+    pages,
+    lab,
+    resources,
+  });
   resources.use(await ControlServer.listen(options.control, controlRoutes(agent), log));
   await housekeeping.round();
   void housekeeping.sweep();

@@ -1,6 +1,8 @@
 /** What `info:` says of this agent: see exchange/info.ts. */
 import type { JobConfig } from "#/config/model.ts";
 import type { AgentInfo, JobInfo, NodeInfo } from "#/exchange/info.ts";
+import type { Outage } from "#/lib/status.ts";
+import { printable } from "#/lib/text.ts";
 import { version } from "#/lib/version.ts";
 import type { Agent } from "./agent.ts";
 import type { Node } from "./nodes/node.ts";
@@ -27,13 +29,19 @@ function nodeInfo(agent: Agent, node: Node): NodeInfo {
   const device = agent.devices.find(node.name);
   const busy = node.executors.find(({ idle }) => !idle)?.state;
   const build = busy?.kind === "busy" ? busy.build.record : undefined;
-  const since = agent.devices.historyOf(node.name)?.outage?.since ?? device?.history.at(-1)?.at;
+  const outage = agent.devices.historyOf(node.name)?.outage;
+  const since = outage?.since ?? device?.history.at(-1)?.at;
   return {
     ...{ name: node.name, classes: node.labels, device: device !== undefined },
     ...stateOf(agent, node),
     ...(since !== undefined && { since }),
+    ...(outage && { outage: outageInfo(outage) }),
     ...(build && { build: { name: build.job, number: build.number } }),
   };
+}
+
+function outageInfo({ cause, tries, who }: Outage): NonNullable<NodeInfo["outage"]> {
+  return { cause, tries, ...(who !== undefined && { who: printable(who) }) };
 }
 
 function stateOf(agent: Agent, node: Node): Pick<NodeInfo, "state" | "cause" | "reason"> {

@@ -148,6 +148,8 @@ export function agentView(agent: Agent): AgentView {
         ...{ name, kind: work.kind },
         ...(nodes && { nodes }),
       })),
+    lab: () => agent.lab.look(),
+    labNow: () => agent.lab.current,
     counts: () => agent.counts,
   };
 }

@@ -5,6 +5,7 @@ export const clientCommands = {
   build: { summary: "run a build and follow its output", load: () => import("./build/command.ts") },
   stop: { summary: "stop a running build", load: () => import("./stop.ts") },
   fetch: { summary: "bring a build's results here", load: () => import("./fetch.ts") },
+  lab: { summary: "all boxes seen as one lab", load: () => import("./lab.ts") },
   functions: { summary: "what is registered, queued and running", load: () => import("./functions.ts") },
 } as const;
 

@@ -25,6 +25,8 @@ export interface NodeInfo {
   readonly reason?: string;
   /** Of the state, where it is known: ISO 8601. */
   readonly since?: string;
+  /** Of a board that takes no builds, since `since`: the cause in a word, failed tries to bring it back, who paused it. */
+  readonly outage?: { readonly cause: string; readonly tries: number; readonly who?: string };
   /** What it runs now; of several the first. */
   readonly build?: { readonly name: string; readonly number: number };
 }
@@ -105,13 +107,18 @@ export function parseInfo(answer: Uint8Array): AgentInfo {
 }
 
 function isNode(node: JsonObject): boolean {
-  const { build } = node;
+  const { build, outage } = node;
   return (
     isLine(node.name, 255) &&
     isTexts(node.classes) &&
     typeof node.device === "boolean" &&
     ["free", "busy", "held"].includes(String(node.state)) &&
     ["cause", "reason", "since"].every((key) => node[key] === undefined || isLine(node[key], 4096)) &&
+    (outage === undefined ||
+      (isObject(outage) &&
+        isLine(outage.cause, 255) &&
+        isCount(outage.tries) &&
+        (outage.who === undefined || isLine(outage.who, 255)))) &&
     (build === undefined || (isObject(build) && isLine(build.name, 255) && isCount(build.number)))
   );
 }

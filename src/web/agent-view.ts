@@ -2,6 +2,7 @@
 import type { BuildStore } from "#/builds/store.ts";
 import type { Chunk } from "#/devices/port/ring.ts";
 import type { HistoryEvent } from "#/lib/board-history.ts";
+import type { LabView } from "#/lib/lab.ts";
 import type { AgentStatus, DeviceStatus, ServerStatus } from "#/lib/status.ts";
 
 export interface AgentView {
@@ -14,6 +15,10 @@ export interface AgentView {
   history(device: string, sinceMs: number): Promise<readonly HistoryEvent[]>;
   /** The configured jobs: name, kind, and the classes or nodes that can run them. */
   jobs(): readonly { readonly name: string; readonly kind: string; readonly nodes?: readonly string[] }[];
+  /** All boxes of the job servers; asks them, at most every 5 s for all viewers. */
+  lab(): Promise<LabView>;
+  /** The same, as far as it is known. */
+  labNow(): LabView;
   /** Counters for /metrics that can't be derived from the builds. */
   counts(): { readonly reconnects: number };
 }

@@ -6,6 +6,7 @@ import { after, before, test } from "node:test";
 import { execa } from "execa";
 import type { Browser } from "playwright-core";
 import { labgear } from "../support/agent.ts";
+import { startWorker, submitDetached } from "../support/gearman.ts";
 import { lacks } from "../support/parts.ts";
 import { bounded } from "../support/servers.ts";
 import { startBrowser, Viewer } from "./browser.ts";
@@ -43,6 +44,8 @@ before(async () => {
   browser = await startBrowser();
   await writeFile(join(lab.agent.stateDir, "report.xml"), report);
   await lab.run("full", "full-1", { ZUUL_PROJECT: "a <b>project</b>", ZUUL_BRANCH: "main" });
+  // Waits in the lab: no node takes it.
+  await submitDetached({ host: "127.0.0.1", port: lab.gearmand }, "build:quick:nothing");
   for (const unique of ["quick-1", "quick-2", "quick-3"]) await lab.run("quick", unique);
 });
 
@@ -130,6 +133,7 @@ test("the overview, a job and an error in light and dark, wide and narrow", { sk
           ["/", "Recent builds"],
           ["/jobs/quick", "3 builds kept"],
           ["/builds/full/1", "Artifacts"],
+          ["/lab", "no node takes this"],
         ] as const) {
           await viewer.go(path);
           await viewer.sees(text);
@@ -176,5 +180,18 @@ test("a missing page says so", { skip }, async () => {
   await using viewer = await Viewer.open(browser, lab.url);
   // The browser logs an error for a 404, so the page is loaded from its content.
   await viewer.page.setContent(answer.body.toString().replaceAll(/<(link|script)[^>]*>/g, ""));
+  await viewer.accessible();
+});
+
+test("the lab: boxes, boards and what waits, live", { skip }, async () => {
+  await using viewer = await Viewer.open(browser, lab.url);
+  const { page } = viewer;
+  await viewer.go("/lab");
+  const boxes = page.getByRole("region", { name: "Boxes" });
+  await boxes.getByRole("row", { name: "box up" }).waitFor();
+  await page.getByRole("region", { name: "Waiting" }).getByText("build:quick:nothing").waitFor();
+  await using _gone = await startWorker([{ host: "127.0.0.1", port: lab.gearmand }], ["stop:other"]);
+  await boxes.getByRole("row", { name: "other away" }).waitFor();
+  await viewer.screenshot("lab");
   await viewer.accessible();
 });

@@ -24,6 +24,11 @@ function nextServer(): Promise<Server> {
   return promise;
 }
 
+const noLab = {
+  ...{ version: 1 as const, time: "2026-11-29T00:00:00.000Z" },
+  ...{ servers: [], boxes: [], classes: [], boards: [], running: [], queued: [] },
+};
+
 test("a failed accept is logged, and the server keeps answering", async () => {
   const folder = await mkdtemp(join(tmpdir(), "labgear-web-"));
   await using _ = { [Symbol.asyncDispose]: () => rm(folder, { recursive: true, force: true }) };
@@ -35,6 +40,8 @@ test("a failed accept is logged, and the server keeps answering", async () => {
     status: () => ({ ...status, state: "running" }),
     devices: () => [],
     history: async () => [],
+    lab: async () => noLab,
+    labNow: () => noLab,
     feed: () => undefined,
     jobs: () => [],
     counts: () => ({ reconnects: 0 }),

@@ -2,10 +2,11 @@
 
 import { answerOf } from "#/client/calls.ts";
 import { infoFunction } from "#/exchange/functions.ts";
-import { type AgentInfo, type NodeInfo, parseInfo } from "#/exchange/info.ts";
+import { type AgentInfo, parseInfo } from "#/exchange/info.ts";
 import type { FunctionStatus } from "#/gearman/client/admin.ts";
 import { Client } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import { nodesFor, type WantedNode } from "#/lab/demand.ts";
 import { managersWith } from "../registered.ts";
 
 const answerTimeoutMs = 4000;
@@ -36,41 +37,6 @@ export async function askInfo(
     // Who follows the build finds out what is wrong with the server.
   }
   return infos;
-}
-
-export interface WantedNode {
-  readonly job: string;
-  /** A class or a name; absent: any node that runs the job. */
-  readonly target: string | undefined;
-}
-
-/** All nodes that could take the build if they were free. */
-export function nodesFor(infos: readonly AgentInfo[], { job, target }: WantedNode): NodeInfo[] {
-  return infos.flatMap(({ jobs, nodes }) => {
-    const recipe = jobs.find(({ name }) => name === job);
-    if (!recipe) return [];
-    return nodes.filter((node) => {
-      const names = [node.name, ...node.classes];
-      const admitted = recipe.nodes ? names.some((name) => recipe.nodes?.includes(name)) : !node.device;
-      return admitted && (target === undefined || names.includes(target));
-    });
-  });
-}
-
-/** Of more nodes than that only the number is shown. */
-const maxNodes = 4;
-
-/** @returns why none of them takes a build now; undefined when one could */
-export function whyNoneIsFree(nodes: readonly NodeInfo[]): string | undefined {
-  if (nodes.length === 0 || nodes.some(({ state }) => state === "free")) return undefined;
-  const parts = nodes.slice(0, maxNodes).map(describe);
-  if (nodes.length > maxNodes) parts.push(`${nodes.length - maxNodes} more`);
-  return parts.join("; ");
-}
-
-function describe({ name, state, cause, reason, build }: NodeInfo): string {
-  if (state === "busy" && build) return `${name} runs ${build.name}#${build.number}`;
-  return `${name} is ${cause ?? state}${reason ? ` (${reason})` : ""}`;
 }
 
 /** Another node for a build that the tried ones have ended without a result: a free one first. */

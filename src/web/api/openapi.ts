@@ -145,6 +145,12 @@ export const operations: readonly Operation[] = [
     answer: ref("Job"),
     errors: [404],
   },
+  {
+    path: "/api/lab",
+    id: "lab",
+    summary: "All boxes of the job servers: classes, boards, what runs and what waits.",
+    answer: ref("Lab"),
+  },
   { path: "/api/devices", id: "devices", summary: "The devices.", answer: ref("DeviceList") },
   {
     path: "/api/devices/{name}",
@@ -195,6 +201,12 @@ export const operations: readonly Operation[] = [
     id: "deviceEvents",
     summary: "The live console of a device, with the same events.",
     parameters: { device, from: offset, lastEvent },
+    type: "text/event-stream",
+  },
+  {
+    path: "/lab/events",
+    id: "labEvents",
+    summary: "`status` with the answer of /api/lab, whenever it changes.",
     type: "text/event-stream",
   },
   {

@@ -80,6 +80,7 @@ export function apiRoutes(
     if (!job) throw new RequestError(404, "no such job, and no builds of it");
     return c.json(job);
   });
+  routes.get("/lab", async (c) => c.json(await agent.lab()));
   routes.get("/devices", (c) => c.json({ devices: agent.devices() }));
   routes.get("/devices/:name", (c) => c.json(deviceView(agent, c.req.param("name"))));
   routes.get("/devices/:name/history", async (c) => {

@@ -247,4 +247,43 @@ const lab: Record<string, SchemaObject> = {
   ),
 };
 
-export const schemas: Readonly<Record<string, SchemaObject>> = { ...builds, ...consoles, ...lab };
+const boxes: Record<string, SchemaObject> = {
+  Lab: object({
+    version: { const: 1 },
+    time,
+    servers: { type: "array", items: object({ server: text }, { error: text }) },
+    boxes: list("Box"),
+    classes: list("Class"),
+    boards: list("Board"),
+    running: {
+      type: "array",
+      items: object({ box: text, node: text, name: text, number: count }, { url: text }),
+    },
+    queued: list("Queued"),
+  }),
+  Box: object(
+    { name: text, state: { enum: ["up", "asked", "away"] } },
+    {
+      seen: described(time, "When it last answered this agent."),
+      ...{ url: text, hostname: text, programVersion: text, life: text },
+    },
+  ),
+  Class: object(
+    { name: text, free: count, busy: count, sick: count, held: count, waiting: count },
+    { waitingSince: time },
+  ),
+  Board: object(
+    { box: text, name: text, classes: texts, state: { enum: ["free", "busy", "sick", "held"] } },
+    { cause: text, reason: text, since: text, tries: count, who: text, url: text },
+  ),
+  Queued: object(
+    {
+      ...{ server: text, function: text, count },
+      since: described(time, "When this agent first saw one wait."),
+      orphan: described({ type: "boolean" }, "No connection has the function."),
+    },
+    { why: text },
+  ),
+};
+
+export const schemas: Readonly<Record<string, SchemaObject>> = { ...builds, ...consoles, ...lab, ...boxes };

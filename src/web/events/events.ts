@@ -1,7 +1,8 @@
-/** The routes of server-sent events: the overview, and the consoles of builds and devices. */
+/** The routes of server-sent events: the overview, the lab, and the consoles of builds and devices. */
 import { type Context, Hono } from "hono";
 import { consoleSize, openConsole } from "#/builds/console/follow.ts";
 import type { FoundBuild } from "#/builds/store.ts";
+import type { LabView } from "#/lib/lab.ts";
 import type { AgentView } from "../agent-view.ts";
 import { buildView, deviceView, statusView } from "../api/views.ts";
 import { byteOffset, type Env, findBuild } from "../request.ts";
@@ -15,6 +16,7 @@ export class Events implements Disposable {
   readonly #agent: AgentView;
   readonly #onFault: (error: Error, path: string) => void;
   readonly #overview: Audience;
+  readonly #lab: Audience;
   readonly #streams = new Map<string, Stream>();
   readonly #viewers = new Set<Viewer>();
 
@@ -32,6 +34,21 @@ export class Events implements Disposable {
         return [status, devices.map(({ counters: _, ...device }) => device)];
       },
     });
+    this.#lab = new Audience({
+      name: "status",
+      pollIntervalMs: 1000,
+      state: () => this.#labState(),
+      // That time passes, and that a box was heard again, changes nothing that is shown.
+      significant: () => {
+        const { time: _, boxes, ...lab } = this.#labState();
+        return [lab, boxes.map(({ seen: _, ...box }) => box)];
+      },
+    });
+  }
+
+  #labState(): LabView {
+    void this.#agent.lab();
+    return this.#agent.labNow();
   }
 
   /** The number of open event streams. */
@@ -42,6 +59,7 @@ export class Events implements Disposable {
   get routes(): Hono<Env> {
     const routes = new Hono<Env>();
     routes.get("/events", (c) => this.#serve(c, async (viewer) => this.#overview.add(viewer)));
+    routes.get("/lab/events", (c) => this.#serve(c, async (viewer) => this.#lab.add(viewer)));
     routes.get("/builds/:job/:number/events", (c) => {
       const { job, number } = c.req.param();
       const found = findBuild(this.#agent, job, number);
@@ -98,6 +116,7 @@ export class Events implements Disposable {
   /** Ends all streams; browsers reconnect by themselves. */
   [Symbol.dispose](): void {
     this.#overview[Symbol.dispose]();
+    this.#lab[Symbol.dispose]();
     for (const viewer of [...this.#viewers]) viewer.end();
   }
 }

@@ -9,6 +9,7 @@ import { buildPage } from "./build.ts";
 import { devicePage } from "./device.ts";
 import { html, layout } from "./html.ts";
 import { jobPage } from "./job.ts";
+import { labPage } from "./lab.ts";
 import { overviewPage } from "./overview.ts";
 
 /** A changed asset has another URL. */
@@ -26,6 +27,7 @@ export function pageRoutes(agent: AgentView, indexes: LineIndexes): Hono<Env> {
     return c.html(jobPage(agent, c.req.param("job"), before));
   });
   routes.get("/devices/:name", async (c) => c.html(await devicePage(agent, c.req.param("name"))));
+  routes.get("/lab", async (c) => c.html(labPage(agent, await agent.lab())));
   routes.get("/assets/*", (c) => {
     const asset = assets.get(c.req.path);
     if (!asset) return c.notFound();

@@ -1,0 +1,170 @@
+/** The lab as a watcher and `labgear lab` see it: boxes that answer, hang, lie or are gone, and job servers that don't answer. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { AgentInfo, NodeInfo } from "#/exchange/info.ts";
+import { JobServer } from "#/gearman/server/server.ts";
+import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import type { Job } from "#/gearman/worker/worker.ts";
+import { LabWatch } from "#/lab/watch.ts";
+import type { LabView } from "#/lib/lab.ts";
+import { Running } from "../cli/running.ts";
+import { labgear } from "../support/agent.ts";
+import { startWorker, submitDetached } from "../support/gearman.ts";
+import { bounded, startRawServer } from "../support/servers.ts";
+
+const saturday = "2026-11-28T14:02:00.000Z";
+
+async function startServer(): Promise<ServerAddress & AsyncDisposable> {
+  const server = new JobServer({ software: "test" });
+  const { port } = await server.listen({ host: "127.0.0.1", port: 0 });
+  return { host: "127.0.0.1", port, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+}
+
+function node(name: string, more: Partial<NodeInfo> = {}): NodeInfo {
+  return { name, classes: ["mcu"], device: true, state: "free", ...more };
+}
+
+function info(manager: string, nodes: readonly NodeInfo[], more: Partial<AgentInfo> = {}): AgentInfo {
+  const job = { trust: "lab" as const, checkout: false, debug: false, timeoutSeconds: 60, inputs: [] };
+  return {
+    ...{ version: 1, manager, program: "labgear", programVersion: "1.0", hostname: `${manager}.example` },
+    ...{ url: `http://${manager}.example:8430/`, state: "running", since: saturday, time: 1, nodes },
+    jobs: [{ ...job, name: "smoke", nodes: ["mcu"] }],
+    counts: { nodes: nodes.length, jobs: 1, executors: nodes.length, running: 0, waiting: 0 },
+    ...more,
+  };
+}
+
+/** A box: what answers `stop:`, and what answers `info:`. @param answer undefined: it hangs */
+async function startBox(server: ServerAddress, name: string, answer?: (job: Job) => Buffer | string) {
+  await using resources = new AsyncDisposableStack();
+  resources.use(await startWorker([server], [`stop:${name}`]));
+  const onJob = async (job: Job) => {
+    if (!answer) return new Promise<void>(() => {});
+    job.complete(Buffer.from(answer(job)));
+  };
+  const options = { clientId: "box", ...(answer && { onJob }) };
+  resources.use(await startWorker([server], [`info:${name}`], options));
+  return resources.move();
+}
+
+const answering = (said: AgentInfo) => () => JSON.stringify(said);
+
+const boxesOf = ({ boxes }: LabView) => boxes.map(({ name, state }) => `${name} ${state}`);
+
+test("boxes that hang, lie or are gone cost the others nothing; what they say is checked", async () => {
+  await using server = await startServer();
+  const sick = node("mcu-2", {
+    ...{ state: "held", cause: "recovering", reason: "login-refused: no", since: saturday },
+    outage: { cause: "login-refused", tries: 212 },
+  });
+  const nodes = [node("mcu-1", { state: "busy", build: { name: "smoke", number: 7 } }), sick];
+  await using _well = await startBox(server, "well", answering(info("well", nodes)));
+  await using _hangs = await startBox(server, "hangs");
+  await using _lies = await startBox(server, "lies", () => '{"version":1,"nodes":"many"}');
+  await using _large = await startBox(server, "large", () =>
+    JSON.stringify({ version: 1, x: "x".repeat(70_000) }),
+  );
+  const evil = info("evil", [node("<b>", { since: "yesterday" })], { url: "javascript:alert(1)" });
+  await using _evil = await startBox(server, "evil", answering(evil));
+  {
+    await using _gone = await startBox(server, "gone", answering(info("gone", [])));
+  }
+  await submitDetached(server, "build:smoke:mcu");
+  await submitDetached(server, "build:other:nothing");
+  await using watch = new LabWatch([server], { once: true });
+  const view = await watch.look();
+  const known = boxesOf(view).filter((box) => !box.startsWith("gone"));
+  assert.deepEqual(known, ["hangs away", "large away", "lies away", "evil up", "well up"]);
+  const { boards, classes, queued, running } = view;
+  assert.deepEqual(boards[0], {
+    ...{ box: "well", name: "mcu-2", classes: ["mcu"], state: "sick", cause: "login-refused", tries: 212 },
+    ...{ reason: "login-refused: no", since: saturday, url: "http://well.example:8430/devices/mcu-2" },
+  });
+  assert.deepEqual(boards[1], { box: "evil", name: "<b>", classes: ["mcu"], state: "free" });
+  assert.equal(view.boxes.find(({ name }) => name === "evil")?.url, undefined);
+  const { waitingSince: _, ...mcu } = classes.find(({ name }) => name === "mcu") ?? {};
+  assert.deepEqual(mcu, { name: "mcu", free: 1, busy: 1, sick: 1, held: 0, waiting: 1 });
+  assert.deepEqual(
+    queued.map(({ function: name, count, orphan, why }) => ({ name, count, orphan, why })),
+    [
+      { name: "build:other:nothing", count: 1, orphan: true, why: "no node takes this" },
+      { name: "build:smoke:mcu", count: 1, orphan: true, why: "no node takes this" },
+    ],
+  );
+  assert.deepEqual(running, [
+    { box: "well", node: "mcu-1", name: "smoke", number: 7, url: "http://well.example:8430/builds/smoke/7" },
+  ]);
+});
+
+test("a box is asked once at a time and in 5 s for all who look; one that goes away is shown as away", async () => {
+  await using server = await startServer();
+  let asked = 0;
+  const count = () => {
+    asked += 1;
+    return JSON.stringify(info("well", []));
+  };
+  const well = await startBox(server, "well", count);
+  await using _hangs = await startBox(server, "hangs");
+  await using watch = new LabWatch([server]);
+  const views = await Promise.all(Array.from({ length: 20 }, () => watch.look()));
+  assert.equal(asked, 1);
+  for (const view of views) assert.deepEqual(boxesOf(view), ["hangs asked", "well up"]);
+  await well[Symbol.asyncDispose]();
+  const goes = async () => {
+    for (;;) {
+      const view = await watch.look();
+      if (view.boxes.every(({ state }) => state === "away")) return view;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  };
+  const { boxes } = await bounded(goes());
+  assert.ok(boxes.find(({ name }) => name === "well")?.seen !== undefined, "it was seen");
+  assert.equal(boxes.find(({ name }) => name === "hangs")?.seen, undefined);
+});
+
+test("a job server that hangs or is gone doesn't hide the other's boxes", async () => {
+  await using server = await startServer();
+  await using silent = await startRawServer(() => {});
+  await using _well = await startBox(server, "well", answering(info("well", [])));
+  const gone = { host: "127.0.0.1", port: 1 };
+  await using watch = new LabWatch([silent, gone, server], { once: true });
+  const view = await watch.look();
+  assert.deepEqual(boxesOf(view), ["well up"]);
+  assert.equal(view.servers[0]?.error, "it hasn't answered yet");
+  assert.match(view.servers[1]?.error ?? "", /127\.0\.0\.1:1/);
+  assert.equal(view.servers[2]?.error, undefined);
+});
+
+test("labgear lab: for people, as JSON, on a wall; what a box says can't act on the terminal", async () => {
+  await using server = await startServer();
+  const reason = "new \u202ecable";
+  const paused = node("mcu-1", {
+    ...{ state: "held", cause: "paused", reason, since: saturday, classes: ["mcu", "\u2066x"] },
+    outage: { cause: "paused", tries: 0, who: "ada" },
+  });
+  const silent = node("mcu-2", {
+    ...{ state: "held", cause: "recovering", reason: "silent: no byte", since: saturday },
+    outage: { cause: "silent", tries: 1 },
+  });
+  await using _well = await startBox(server, "well", answering(info("well", [paused, silent])));
+  await using _hangs = await startBox(server, "hangs");
+  const at = ["--server", `127.0.0.1:${server.port}`];
+  const text = await labgear(["lab", ...at]);
+  assert.equal(text.exitCode, 0, text.stderr);
+  assert.match(
+    text.stdout,
+    /^1 of 2 boxes\n\nout of order\n {2}hangs +box is away\n {2}mcu-2 \(well\) +silent +for .*1 try; silent: no byte; http:\/\/well/,
+  );
+  assert.match(text.stdout, /mcu-1 +well +paused by ada/);
+  assert.doesNotMatch(text.stdout, /[\u202e\u2066]/);
+  const json = await labgear(["lab", "--json", ...at]);
+  assert.equal((JSON.parse(json.stdout) as LabView).boards.length, 2);
+  await using wall = Running.start(["lab", "--wall", ...at]);
+  await wall.until("stdout", /OUT OF ORDER\n.*mcu-2 \(well\) +silent.*\n\nCLASSES\n/s);
+  wall.child.kill("SIGINT");
+  assert.equal(await wall.ended, 0);
+  const none = await labgear(["lab", "--server", "127.0.0.1:1"]);
+  assert.equal(none.exitCode, 7);
+  assert.match(none.stdout, /127\.0\.0\.1:1 +job server/);
+});

@@ -115,7 +115,9 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   const shared = { name: config.name, servers, store: builds, counts, log };
   const manager = resources.use(new Manager(shared));
   const info = () => agentInfo(agent, host.hostname);
-  const exchange = resources.use(new Exchange({ ...shared, inputs, signs, config: currentConfig, info }));
+  const exchange = resources.use(
+    new Exchange({ ...shared, inputs, signs, reports, config: currentConfig, info }),
+  );
   const hostNode = new Node({
     name: config.name,
     labels: await hostLabels(config),

@@ -5,8 +5,9 @@
  *     {"uuid": …, "time": N, "signature": …}\n                                              →  {"received": 0}
  *
  * `length` is that of BYTES. `received` counts the input's bytes that the agent has now: the next piece begins there. A piece
- * whose end is at or before that is answered and not written again. For the signature see key.ts; the sign of life is signed with
- * an empty name, offset 0 and length 0.
+ * whose end is at or before that is answered and not written again. A piece without bytes says that the client's file ends at
+ * `offset`: if that isn't the size it announced, the build ends, since the rest would never come. For the signature see key.ts; the
+ * sign of life is signed with an empty name, offset 0 and length 0.
  */
 import type { BuildKey, Signed } from "./key.ts";
 import {
@@ -71,7 +72,6 @@ export function parsePiece(argument: Buffer): Piece {
     throw malformed(`says ${length} bytes and has ${bytes.length} behind its line`);
   if (name === undefined && (offset > 0 || length > 0))
     throw malformed('has bytes or an offset and no "name"');
-  if (name !== undefined && length === 0) throw malformed("has no bytes of the input");
   const signed: Signed = { operation: "send", build: { uuid }, what: name ?? "", offset, length, time };
   return { uuid, ...(name !== undefined && { name }), offset, bytes, signed, signature };
 }

@@ -7,6 +7,7 @@ import { after, before, describe, test } from "node:test";
 import { parseArtifacts } from "#/exchange/fetch.ts";
 import { BuildKey } from "#/exchange/key.ts";
 import { maxPieceBytes } from "#/exchange/message.ts";
+import { formatPiece } from "#/exchange/send.ts";
 import { JobServer } from "#/gearman/server/server.ts";
 import { TestAgent } from "../support/agent.ts";
 import { lastData } from "../support/clients.ts";
@@ -16,6 +17,7 @@ import {
   call,
   fetchAll,
   fetchRange,
+  type SentBuild,
   send,
   sha256,
   submitWith,
@@ -210,6 +212,37 @@ describe("what goes wrong", () => {
     await wrong.dataPackets(2);
     await send(lab.server, "box7", wrong, "app", bytes);
     assert.match(String((await lastData(wrong)).reason), /doesn't have the announced SHA-256/);
+  });
+
+  test("a client whose file isn't what it announced ends its build, and no other that waits for the same", async () => {
+    const { server } = lab;
+    const size = bytes.length;
+    const endsAt = (build: SentBuild, offset: number) => {
+      const piece = { uuid: build.uuid, name: "app", offset, bytes: Buffer.alloc(0) };
+      return call(server, "send:box7", formatPiece(build.key, piece, Date.now()));
+    };
+    for (const [offset, reason] of [
+      [
+        size - 1,
+        `the client can send only ${size - 1} of the ${size} bytes that it announced for the input app`,
+      ],
+      [size + 1, `the client's file for the input app has ${size + 1} bytes now, and it announced ${size}`],
+    ] as const) {
+      // The cache doesn't have it for this job.
+      const [mine, other] = [
+        await submitWith(server.port, "build:other", [announce("app", bytes)]),
+        await submitWith(server.port, "build:other", [announce("app", bytes)]),
+      ];
+      await Promise.all([mine.dataPackets(2), other.dataPackets(2)]);
+      await endsAt(mine, offset);
+      const last = await lastData(mine);
+      assert.deepEqual([last.result, last.cause, last.reason], ["FAILURE", "input", reason]);
+      await endsAt(other, size);
+      if (offset < size) await endsAt(other, 0);
+      else assert.equal(await send(server, "box7", other, "app", bytes), size);
+      assert.equal((await lastData(other)).result, offset < size ? "FAILURE" : "SUCCESS");
+    }
+    assert.deepEqual((await kept(lab.agent)).rest, []);
   });
 
   test("what isn't the client's is refused before its bytes are touched", async () => {

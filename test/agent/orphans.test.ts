@@ -4,6 +4,7 @@ import { writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { labgear, TestAgent } from "../support/agent.ts";
 import { object, submit, type Watched } from "../support/clients.ts";
+import { fetchRange, submitWith } from "../support/exchange.ts";
 import { makeGate, openGate, waitAtGate } from "../support/gate.ts";
 import { lacks } from "../support/parts.ts";
 import { bounded, startGearmand } from "../support/servers.ts";
@@ -59,6 +60,27 @@ test("builds run on the idle executor, whichever connection takes them", { skip 
   }
   await using _ = await openGate(agent.stateDir);
   await agent.logged("gate#1 ended");
+});
+
+test("a client that follows by fetch: keeps its build, which nobody else does", { skip }, async () => {
+  await using server = await startGearmand();
+  await using other = await startGearmand();
+  const config = yaml(1).replace("1h", "5s");
+  await using agent = await TestAgent.start({ yaml: config, ports: [server.port, other.port] });
+  await makeGate(agent.stateDir);
+  const build = await submitWith(server.port, "build:gate", []);
+  await build.started;
+  build.ended.catch(() => {});
+  const lost = performance.now();
+  await server[Symbol.asyncDispose]();
+  const followed = async () => {
+    await fetchRange(other, "box7", { uuid: build.uuid }, "record", { length: 1, key: build.key });
+    return performance.now() - lost > 8000;
+  };
+  while (!(await followed()));
+  assert.equal((await agent.status()).nodes[0]?.executors[0]?.build?.job, "gate");
+  const end = await agent.logged((line) => line.msg.startsWith("gate#1 ended"));
+  assert.match(end.msg, /its job server was lost/);
 });
 
 test("what waits is shown, and a stop ends it at once; the next one runs when the orphan has ended", {

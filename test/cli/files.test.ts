@@ -1,7 +1,17 @@
 /** Files in and results out on the command line: lost lines, digests, names that lead elsewhere, a client that is gone. */
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
+import {
+  appendFile,
+  mkdir,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  writeFile,
+} from "node:fs/promises";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -16,6 +26,7 @@ import { labgear, TestAgent } from "../support/agent.ts";
 import { becomes, startNetworkBoard } from "../support/boards.ts";
 import { startWorker } from "../support/gearman.ts";
 import { lacks } from "../support/parts.ts";
+import { seeded } from "../support/random.ts";
 import { type RunningServer, startGearmand, startRawServer, temporaryFolder } from "../support/servers.ts";
 import { Running } from "./running.ts";
 
@@ -38,8 +49,9 @@ jobs:
   wait: { run: "echo waiting; exec sleep 300", grace: 1s }
 `;
 
-/** In front of a job server: cuts all connections after so many bytes from the clients, once for each number. */
-async function startCuttingProxy(port: number, cuts: number[]) {
+/** In front of a job server: cuts all connections after so many bytes both ways, once for each number. */
+async function startCuttingProxy(port: number, cuts: number[] = []) {
+  let to = port;
   const sockets = new Set<Socket>();
   let passed = 0;
   const cut = () => {
@@ -47,21 +59,31 @@ async function startCuttingProxy(port: number, cuts: number[]) {
     sockets.clear();
   };
   const proxy = await startRawServer((socket) => {
-    const back = connect(port, "127.0.0.1").on("error", () => {});
+    const back = connect(to, "127.0.0.1").on("error", () => {});
     sockets.add(socket).add(back);
-    socket.on("data", (bytes: Buffer) => {
-      passed += bytes.length;
-      if (cuts[0] === undefined || passed < cuts[0]) return;
-      cuts.shift();
-      cut();
-    });
+    for (const side of [socket, back])
+      side.on("data", (bytes: Buffer) => {
+        passed += bytes.length;
+        if (cuts[0] === undefined || passed < cuts[0]) return;
+        cuts.shift();
+        cut();
+      });
     socket
       .on("close", () => back.destroy())
       .pipe(back)
       .on("close", () => socket.destroy())
       .pipe(socket);
   });
-  return { port: proxy.port, cut, [Symbol.asyncDispose]: () => proxy[Symbol.asyncDispose]() };
+  return {
+    port: proxy.port,
+    cut,
+    /** From now on it is in front of another server. */
+    move(port: number) {
+      to = port;
+      cut();
+    },
+    [Symbol.asyncDispose]: () => proxy[Symbol.asyncDispose](),
+  };
 }
 
 describe("files in, results out", { skip }, () => {
@@ -78,12 +100,16 @@ describe("files in, results out", { skip }, () => {
   });
   const address = () => ["--server", `127.0.0.1:${server.port}`];
 
-  test("a line that is cut again and again while a file is sent: it goes on where it was", async () => {
+  test("a line that is cut at 20 places while files go in and out: they go on where they were", async () => {
     await using folder = await temporaryFolder();
     const bytes = randomBytes(12 * 1024 * 1024);
     const file = join(folder.path, "app.bin");
     await writeFile(file, bytes);
-    await using proxy = await startCuttingProxy(server.port, [1e6, 4e6, 7.5e6, 11e6]);
+    const random = seeded(20);
+    // Only what follows the submission goes on after a cut.
+    const place = () => 1e5 + random(2 * bytes.length - 1e5);
+    const cuts = Array.from({ length: 20 }, place).sort((a, b) => a - b);
+    await using proxy = await startCuttingProxy(server.port, cuts);
     const out = join(folder.path, "out");
     const args = [
       "build",
@@ -97,6 +123,7 @@ describe("files in, results out", { skip }, () => {
     ];
     const { exitCode, stderr, stdout } = await labgear(args, { timeoutMs: 120_000 });
     assert.equal(exitCode, 0, stderr);
+    assert.deepEqual(cuts, []);
     assert.match(stderr, /trying to come back\]$/m);
     assert.match(stdout, /^\[labgear\] input app: 12MiB received, [^\n]*\ncopied\n$/);
     assert.ok((await readFile(join(out, "artifacts/sub/copy.bin"))).equals(bytes));
@@ -174,7 +201,7 @@ describe("files in, results out", { skip }, () => {
   test("a line that is lost in the middle of a build: its agent is asked, and it isn't started anew", async () => {
     const gate = join(agent.stateDir, "gate");
     await execa("mkfifo", [gate]);
-    await using proxy = await startCuttingProxy(server.port, []);
+    await using proxy = await startCuttingProxy(server.port);
     await using running = Running.start(["build", "gate", "--server", `127.0.0.1:${proxy.port}`]);
     await running.until("stdout", "begun\n");
     proxy.cut();
@@ -199,6 +226,100 @@ describe("files in, results out", { skip }, () => {
     const record = (await agent.record("wait", 1)) as { result: string; ending: { cause: string } };
     assert.deepEqual([record.result, record.ending.cause], ["ABORTED", "client-gone"]);
   });
+});
+
+test("files that change while their builds are queued: each build ends at once, with one clear line", {
+  skip,
+}, async () => {
+  await using server = await startGearmand();
+  await using folder = await temporaryFolder();
+  await using agent = await TestAgent.start({ yaml: yaml.replace("1m", "1h"), ports: [server.port] });
+  assert.equal((await agent.command("pause")).exitCode, 0);
+  const changes: [string, (file: string) => Promise<void>, string][] = [
+    [
+      "longer",
+      (file) => appendFile(file, "more"),
+      "the client's file for the input app has 9 bytes now, and it announced 5",
+    ],
+    [
+      "shorter",
+      (file) => truncate(file, 2),
+      "the client can send only 2 of the 5 bytes that it announced for the input app",
+    ],
+    [
+      "gone",
+      (file) => rm(file),
+      "the client can send only 0 of the 5 bytes that it announced for the input app",
+    ],
+    ["other", (file) => writeFile(file, "12345"), "the input app doesn't have the announced SHA-256"],
+  ];
+  await using running = new AsyncDisposableStack();
+  const builds = [];
+  for (const [name] of changes) {
+    const file = join(folder.path, name);
+    await writeFile(file, "image");
+    const args = ["build", "copy", "--file", `app=${file}`, "--server", `127.0.0.1:${server.port}`];
+    const build = running.use(Running.start(args));
+    await build.until("stderr", "is queued as");
+    builds.push(build);
+  }
+  for (const [name, change] of changes) await change(join(folder.path, name));
+  assert.equal((await agent.command("resume")).exitCode, 0);
+  for (const [index, [name, , reason]] of changes.entries()) {
+    const build = builds[index] as Running;
+    assert.equal(await build.ended, 1, `${name}: ${build.stderr}`);
+    const [last = ""] = build.stderr.match(/^FAILURE after .* \(input\); copy#\d+ on box7: .*$/m) ?? [];
+    assert.ok(last.includes(reason), build.stderr);
+  }
+  assert.match((builds[2] as Running).stderr, /^\[a file can't be sent: ENOENT: .*\]$/m);
+});
+
+test("a job server that is replaced: the agent that has the build is found, and gets its file", {
+  skip,
+}, async () => {
+  await using folder = await temporaryFolder();
+  await using proxy = await startCuttingProxy(0);
+  const file = join(folder.path, "app.bin");
+  await writeFile(file, "image");
+  await using first = await startGearmand();
+  proxy.move(first.port);
+  await using mute = await startWorker([first], ["build:here"]);
+  const args = ["build", "here", "--file", `app=${file}`, "--client-timeout", "60s"];
+  await using running = Running.start([...args, "--server", `127.0.0.1:${proxy.port}`]);
+  const { unique } = await mute.jobs.next();
+  // Its first data never comes. The other server knows nothing of it, but its agent is there.
+  await using second = await startGearmand();
+  const received: string[] = [];
+  const record = { job: "here", number: 7, node: "box7", url: "http://box7/7" };
+  const answers: Record<string, (bytes: Buffer) => Buffer> = {
+    "send:box7": (bytes) => {
+      const piece = parsePiece(bytes);
+      if (piece.name !== undefined) received.push(`${piece.name} ${piece.offset} ${piece.bytes}`);
+      return formatReceived(piece.bytes.length);
+    },
+    "fetch:box7": (bytes) => {
+      const { build, path, offset, length } = parseFetch(bytes);
+      assert.deepEqual(build, { uuid: unique });
+      const hasEnded = received.length > 0;
+      const ended = { ended: "now", result: "FAILURE", ending: { kind: "failed", reason: "the job failed" } };
+      const text = path === "record" ? JSON.stringify({ ...record, ...(hasEnded && ended) }) : "output\n";
+      const part = Buffer.from(text).subarray(offset, offset + length);
+      const end = hasEnded && offset + part.length === text.length;
+      return formatFetched({ size: text.length, offset, end, bytes: part });
+    },
+  };
+  await using _box = await startWorker([second], Object.keys(answers), {
+    onJob: async (job) => job.complete(answers[job.function]?.(job.argument) ?? ""),
+  });
+  proxy.move(second.port);
+  assert.equal(await running.ended, 1, running.stderr);
+  assert.deepEqual(received, ["app 0 image"]);
+  assert.equal(running.stdout, "output\n");
+  assert.match(running.stderr, /^here#7 runs on box7: http:\/\/box7\/7$/m);
+  assert.match(
+    running.stderr,
+    /^FAILURE after .*: the job failed \(failed\); here#7 on box7: http:\/\/box7\/7\n$/m,
+  );
 });
 
 test("a file that is gone when its build asks for it: the client says so, and follows the build", {

@@ -2,6 +2,7 @@
  * Answers `send:`, `fetch:` and `info:`, on a connection of its own: a stop is never behind a file. One piece is in hand at a
  * time, and the next one is asked for behind the answer, so neither this process nor the job server piles them up.
  */
+import type { Build } from "#/builds/build.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import type { Config } from "#/config/model.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
@@ -15,6 +16,7 @@ import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { type Job, logWorkerEvents, Worker, type WorkerCounts } from "#/gearman/worker/worker.ts";
 import type { Log } from "#/lib/log.ts";
 import type { Inputs } from "./inputs.ts";
+import type { JobReports } from "./job-report.ts";
 import { Results } from "./results.ts";
 import type { SignsOfLife } from "./watchdogs.ts";
 
@@ -24,6 +26,7 @@ export interface ExchangeOptions {
   readonly store: BuildStore;
   readonly inputs: Inputs;
   readonly signs: SignsOfLife;
+  readonly reports: JobReports;
   readonly config: () => Config;
   readonly info: () => AgentInfo;
   readonly counts: WorkerCounts;
@@ -71,17 +74,17 @@ export class Exchange implements AsyncDisposable {
   }
 
   async #send(argument: Buffer): Promise<number> {
-    const { store, inputs, signs } = this.#options;
+    const { store, inputs } = this.#options;
     const piece = parsePiece(argument);
     const build = store.findRunning({ uuid: piece.uuid });
     if (!build) throw new ExchangeError("unknown-build", "this manager runs no such build");
     verify(piece.signed, piece.signature, build.record.key);
-    signs.heard(build);
+    this.#heard(build);
     return piece.name === undefined ? 0 : inputs.take(build, piece);
   }
 
   async #fetch(argument: Buffer): Promise<Buffer> {
-    const { store, signs, config } = this.#options;
+    const { store, config } = this.#options;
     const { build: wanted, path, offset, length, signed, signature } = parseFetch(argument);
     const found = store.find(selectorOf(wanted));
     if (!found) throw new ExchangeError("unknown-build", "this manager has no such build");
@@ -95,9 +98,15 @@ export class Exchange implements AsyncDisposable {
     }
     if (signature !== undefined && key !== undefined) {
       verify(signed, signature, key);
-      if (found.running) signs.heard(found.running);
+      if (found.running) this.#heard(found.running);
     }
     return formatFetched(await this.#results.read(found, path, offset, length));
+  }
+
+  /** What is signed is a sign of life of the build's client, and that it wants the build. */
+  #heard(build: Build): void {
+    this.#options.signs.heard(build);
+    this.#options.reports.heard(build);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -74,7 +74,7 @@ export interface JobReportOptions {
 
 /**
  * Reports one running build on every Gearman job that asks for it. A build outlives its job: a server that requeues hands the
- * job out again, and that one is attached. Without any for too long, the build is stopped.
+ * job out again, and that one is attached. Without any for too long, and without a word from its client, the build is stopped.
  *
  *     attached ──the last job lost──▶ orphaned ──orphan-timeout──▶ the build is stopped
  *        │ ▲────────attach───────────────┘ │
@@ -113,7 +113,10 @@ export class JobReport {
     const lost = Promise.withResolvers<void>();
     const onLost = () => {
       this.#jobs.delete(job);
-      if (this.#jobs.size === 0) this.#orphaned();
+      if (this.#jobs.size === 0) {
+        this.#attached = Promise.withResolvers();
+        this.#orphaned();
+      }
       lost.resolve();
     };
     if (job.lost.aborted) onLost();
@@ -124,9 +127,14 @@ export class JobReport {
 
   #orphaned(): void {
     const { build, orphanTimeoutMs } = this.#options;
-    this.#attached = Promise.withResolvers();
+    clearTimeout(this.#orphanTimer);
     const reason = `its job server was lost and didn't ask for it again within ${formatDuration(orphanTimeoutMs)}`;
     this.#orphanTimer = setTimeout(() => build.stop({ kind: "infrastructure", reason }), orphanTimeoutMs);
+  }
+
+  /** Its client has asked for it by `send:` or `fetch:`. It won't submit again what may have begun. */
+  heard(): void {
+    if (this.#jobs.size === 0 && this.build.state.phase !== "ended") this.#orphaned();
   }
 
   /** Says in the data which inputs are missing; undefined: none any more. */
@@ -212,6 +220,10 @@ export class JobReports {
     return [...this.#running].find(
       ({ build: { record } }) => record.uuid === uuid && record.request === request,
     );
+  }
+
+  heard(build: Build): void {
+    for (const report of this.#running) if (report.build === build) report.heard();
   }
 
   /**

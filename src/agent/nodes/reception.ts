@@ -74,7 +74,11 @@ export class Reception implements AsyncDisposable {
         return announced.size;
       throw new ExchangeError("unknown-input", `${this.#user} waits for no input ${name}`);
     }
-    const { transfer } = arriving;
+    const { input, transfer } = arriving;
+    if (bytes.length === 0 && offset !== input.size) {
+      this.#fail(new BuildError("INPUT", whyIncomplete(input, offset)));
+      return transfer.received;
+    }
     const appended = await transfer.append(this.#user, offset, bytes).catch(() => {
       throw new ExchangeError("unavailable", "the box can't store the input");
     });
@@ -216,4 +220,11 @@ export class Reception implements AsyncDisposable {
     this.#over.abort();
     for (const { transfer } of this.#arriving.values()) await transfer.leave(this.#user);
   }
+}
+
+/** @param end where the client's file ends */
+function whyIncomplete({ name, size = 0 }: AnnouncedInput, end: number): string {
+  return end > size
+    ? `the client's file for the input ${name} has ${end} bytes now, and it announced ${size}`
+    : `the client can send only ${end} of the ${size} bytes that it announced for the input ${name}`;
 }

@@ -12,7 +12,7 @@ import { nodesFor, whyNoneIsFree } from "#/lab/demand.ts";
 import { buildFunction } from "#/zuul/functions.ts";
 import { askServer, isOffered } from "../registered.ts";
 import { askInfo } from "../transfer/info.ts";
-import type { InputFile } from "../transfer/inputs.ts";
+import type { AnnouncedFile, InputFile } from "../transfer/inputs.ts";
 import { BuildResults } from "../transfer/results.ts";
 import { ShownConsole } from "./console.ts";
 import type { Renderer } from "./events.ts";
@@ -71,7 +71,8 @@ export async function launchBuild(
   launch: Launch,
   renderer: Renderer,
 ): Promise<Launched> {
-  const { job, node, files = [], clientTimeoutMs } = launch;
+  const { job, node, clientTimeoutMs } = launch;
+  const files = announcedFiles(launch);
   const signer = new Signer(launch.key ?? BuildKey.generate());
   const { uuid, request } = prepare({
     ...launch,
@@ -113,6 +114,9 @@ export async function launchBuild(
   const events = steadyEvents(first, {
     ...{ server, resultsAt, console, say, lostTimeoutMs: clientTimeoutMs ?? defaultLostTimeoutMs },
     manager: () => supply.manager,
+    // The agent knows better, and says so to the first piece.
+    wants: () => files.map(({ name }) => ({ name, offset: 0 })),
+    time: () => signer.time,
     hasLeft: () => line.left,
     isHandedOut: () => line.isHandedOut(),
     resubmit: () => line.submit(),
@@ -131,6 +135,13 @@ export async function launchBuild(
   } finally {
     queued.abort();
   }
+}
+
+function announcedFiles({ files = [], announced = [] }: Launch): AnnouncedFile[] {
+  return files.map((file) => ({
+    ...file,
+    size: announced.find(({ name }) => name === file.name)?.size ?? 0,
+  }));
 }
 
 function prepare({ job, node, parameters, priority = "normal" }: Launch) {

@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { causeOf, type Ending } from "#/builds/record.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { fetchFunction } from "#/exchange/functions.ts";
+import type { WantedInput } from "#/exchange/inputs.ts";
 import { isObject, type JsonObject, parseObject } from "#/exchange/message.ts";
 import type { JobEvent, Submission } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
@@ -16,6 +17,10 @@ export interface ResumeOptions {
   /** Where it was running at last; undefined: it was queued, as far as this side knows. */
   readonly manager: () => string | undefined;
   readonly resultsAt: (manager: string) => BuildResults;
+  /** What it may still lack when its agent is found again. */
+  readonly wants: () => readonly WantedInput[];
+  /** The agent's, in Unix milliseconds. */
+  readonly time: () => number;
   readonly console: ShownConsole;
   /** Whether this side has ended the line: nothing more is to come. */
   readonly hasLeft: () => boolean;
@@ -63,10 +68,12 @@ async function comeBack(
   const giveUpAt = performance.now() + lostTimeoutMs;
   for (;;) {
     try {
-      const found = await findBuild(options);
-      if (found === "elsewhere") throw lost;
-      say(found ? "the line is back, and the build is there" : "the line is back; the build is queued again");
-      return found ? askForEvents(found, options) : await options.resubmit();
+      const manager = await findBuild(options);
+      if (manager === elsewhere) throw lost;
+      say(
+        manager ? "the line is back, and the build is there" : "the line is back; the build is queued again",
+      );
+      return manager ? askForEvents(manager, options) : await options.resubmit();
     } catch (error) {
       if (!isPassing(error)) throw error;
       if (performance.now() > giveUpAt) throw lost;
@@ -80,42 +87,56 @@ function isPassing(error: unknown): error is GearmanError | ExchangeError {
   return error instanceof GearmanError || error instanceof ExchangeError;
 }
 
+const elsewhere = Symbol("the agent that has it can't be asked now");
+
 /**
- * @returns undefined: it was queued, and went with its client; "elsewhere": the agent that has it can't be asked now
+ * @returns the manager; undefined: it was queued, and went with its client
  * @throws GearmanError, ExchangeError
  */
-async function findBuild(options: ResumeOptions): Promise<BuildResults | "elsewhere" | undefined> {
+async function findBuild(options: ResumeOptions): Promise<string | typeof elsewhere | undefined> {
   const { server, resultsAt } = options;
   const offered = managersWith(await askServer(server), fetchFunction);
   const known = options.manager();
   const managers = known === undefined ? offered : offered.filter((manager) => manager === known);
   for (const manager of managers) {
-    const results = resultsAt(manager);
     try {
-      await results.piece("record", 0, 1);
-      return results;
+      await resultsAt(manager).piece("record", 0, 1);
+      return manager;
     } catch (error) {
       if (!(error instanceof ExchangeError && error.code === "unknown-build")) throw error;
     }
   }
   // gearmand doesn't join a build to one whose only client was lost: it would run twice.
-  return known !== undefined || (await options.isHandedOut()) ? "elsewhere" : undefined;
+  return known !== undefined || (await options.isHandedOut()) ? elsewhere : undefined;
 }
 
-async function* askForEvents(results: BuildResults, { console }: ResumeOptions): AsyncGenerator<JobEvent> {
+/** Each question is signed, which keeps a build alive that has lost its job server. */
+async function* askForEvents(manager: string, options: ResumeOptions): AsyncGenerator<JobEvent> {
+  const { console, resultsAt, wants, time } = options;
+  const results = resultsAt(manager);
+  const askRecord = async () => parseObject(await results.text("record"), maxTextBytes);
+  yield dataOf({ ...firstData(await askRecord()), manager, wants: wants(), time: time() });
   for (;;) {
     const { bytes, end } = await results.piece("console", console.offset);
     console.takeBytes(bytes);
-    const record = end ? parseObject(await results.text("record"), maxTextBytes) : undefined;
-    if (record?.ended !== undefined) return yield lastData(record);
+    const record = end ? await askRecord() : undefined;
+    if (record?.ended !== undefined) return yield dataOf(lastData(record));
     if (bytes.length === 0) await delay(pollIntervalMs);
   }
 }
 
+function dataOf(object: JsonObject): JobEvent {
+  return { type: "data", data: Buffer.from(JSON.stringify(object)) };
+}
+
+/** As the agent sent it first, which may have been lost. */
+function firstData({ job, number, node, url }: JsonObject): JsonObject {
+  return { name: job, number, node_name: node, url };
+}
+
 /** As the agent sends it at the end: see ResultMessage. */
-function lastData({ result, ending }: JsonObject): JobEvent {
-  const last = { result, ...(isEnding(ending) && { reason: ending.reason, cause: causeOf(ending) }) };
-  return { type: "data", data: Buffer.from(JSON.stringify(last)) };
+function lastData({ result, ending }: JsonObject): JsonObject {
+  return { result, ...(isEnding(ending) && { reason: ending.reason, cause: causeOf(ending) }) };
 }
 
 function isEnding(value: unknown): value is Ending {

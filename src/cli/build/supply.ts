@@ -8,15 +8,13 @@ import { parseWants, type WantedInput } from "#/exchange/inputs.ts";
 import { isCount, type JsonObject } from "#/exchange/message.ts";
 import { formatSignOfLife, parseReceived } from "#/exchange/send.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
-import { isSystemError } from "#/lib/errors.ts";
-import { CommandError } from "../exit.ts";
-import { type InputFile, sendInputs } from "../transfer/inputs.ts";
+import { type AnnouncedFile, sendInputs } from "../transfer/inputs.ts";
 
 interface SupplyOptions {
   readonly server: ServerAddress;
   readonly signer: Signer;
   readonly uuid: string;
-  readonly files: readonly InputFile[];
+  readonly files: readonly AnnouncedFile[];
   readonly clientTimeoutMs: number | undefined;
   readonly say: (text: string) => void;
 }
@@ -77,9 +75,7 @@ export class BuildSupply implements AsyncDisposable {
     try {
       await sendInputs({ calls: this.#calls, signer, uuid, manager, files, wants, signal, report });
     } catch (error) {
-      // The file may have gone since it was announced.
-      const isForeseen = error instanceof ExchangeError || error instanceof CommandError;
-      if (!isForeseen && !isSystemError(error)) throw error;
+      if (!(error instanceof ExchangeError)) throw error;
       this.#say(`a file can't be sent: ${error.message}`);
     } finally {
       if (this.#sending === sending) this.#sending = undefined;

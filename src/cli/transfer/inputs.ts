@@ -1,7 +1,7 @@
 /** The files that a build gets: their digests, and sending what the agent lacks of them, piece by piece. */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { open, stat } from "node:fs/promises";
+import { type FileHandle, open, stat } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import type { ManagerCalls } from "#/client/calls.ts";
@@ -43,20 +43,24 @@ export async function announce(files: readonly InputFile[]): Promise<(AnnouncedI
   return announced;
 }
 
+/** A file as its build's parameters announce it. */
+export interface AnnouncedFile extends InputFile {
+  readonly size: number;
+}
+
 const retryIntervalMs = 1000;
 
 /**
  * Sends what an agent wants, and goes on after a lost line until the signal. The agent decides how long it waits, and its build
- * says how that ended.
+ * says how that ended. A file that is no longer as long as it was announced isn't sent: the agent learns where it ends.
  * @param report called with what keeps it from sending, and each time it goes on anew
- * @throws CommandError failure when a file is no longer what was announced
  */
 export async function sendInputs(options: {
   readonly calls: ManagerCalls;
   readonly signer: Signer;
   readonly uuid: string;
   readonly manager: string;
-  readonly files: readonly InputFile[];
+  readonly files: readonly AnnouncedFile[];
   readonly wants: readonly WantedInput[];
   readonly signal: AbortSignal;
   readonly report: (text: string) => void;
@@ -71,24 +75,21 @@ export async function sendInputs(options: {
 
 async function sendInput(
   options: Omit<Parameters<typeof sendInputs>[0], "files" | "wants"> & {
-    readonly file: InputFile;
+    readonly file: AnnouncedFile;
     readonly offset: number;
   },
 ): Promise<void> {
   const { calls, signer, uuid, manager, file, signal, report } = options;
-  await using handle = await open(file.path);
-  const { size } = await handle.stat();
-  const buffer = Buffer.allocUnsafe(maxPieceBytes);
-  for (let offset = options.offset; offset < size && !signal.aborted; ) {
-    const { bytesRead } = await handle.read(buffer, 0, maxPieceBytes, offset);
-    if (bytesRead === 0)
-      throw new CommandError("failure", `${file.path} has become shorter while it was sent`);
-    const bytes = buffer.subarray(0, bytesRead);
+  await using source = await Source.open(file, report);
+  for (let offset = options.offset; offset < file.size && !signal.aborted; ) {
+    const { at, bytes } = await source.piece(offset);
     try {
-      offset = await signer.signed(async (time) => {
-        const piece = formatPiece(signer.key, { uuid, name: file.name, offset, bytes }, time);
+      const received = await signer.signed(async (time) => {
+        const piece = formatPiece(signer.key, { uuid, name: file.name, offset: at, bytes }, time);
         return parseReceived(await calls.call(sendFunction(manager), piece));
       });
+      if (bytes.length === 0) return;
+      offset = received;
     } catch (error) {
       if (signal.aborted) return;
       const goesOn = error instanceof ExchangeError ? error.facts.offset : undefined;
@@ -101,5 +102,55 @@ async function sendInput(
         await delay(retryIntervalMs, undefined, { signal }).catch(() => {});
       } else throw error;
     }
+  }
+}
+
+/** A file while it is sent. */
+class Source implements AsyncDisposable {
+  readonly #file: AnnouncedFile;
+  readonly #report: (text: string) => void;
+  readonly #buffer = Buffer.allocUnsafe(maxPieceBytes);
+  #handle: FileHandle | undefined;
+  /** Where it ends for us; undefined: as announced, as far as it is known. */
+  #end: number | undefined;
+
+  private constructor(file: AnnouncedFile, report: (text: string) => void) {
+    this.#file = file;
+    this.#report = report;
+  }
+
+  /** @param report called with why it can't be read */
+  static async open(file: AnnouncedFile, report: (text: string) => void): Promise<Source> {
+    const source = new Source(file, report);
+    try {
+      source.#handle = await open(file.path);
+      const { size } = await source.#handle.stat();
+      if (size !== file.size) source.#end = size;
+    } catch (error) {
+      source.#fail(0, error as Error);
+    }
+    return source;
+  }
+
+  /** @returns what follows `offset`, valid until the next call; or nothing, and where the file ends */
+  async piece(offset: number): Promise<{ readonly at: number; readonly bytes: Buffer }> {
+    const length = this.#end === undefined ? Math.min(maxPieceBytes, this.#file.size - offset) : 0;
+    try {
+      const bytesRead = (await this.#handle?.read(this.#buffer, 0, length, offset))?.bytesRead ?? 0;
+      if (bytesRead > 0) return { at: offset, bytes: this.#buffer.subarray(0, bytesRead) };
+    } catch (error) {
+      this.#fail(offset, error as Error);
+    }
+    this.#end ??= offset;
+    return { at: this.#end, bytes: Buffer.alloc(0) };
+  }
+
+  #fail(end: number, { message }: Error): void {
+    this.#end = end;
+    this.#report(`a file can't be sent: ${message}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#handle?.close();
   }
 }

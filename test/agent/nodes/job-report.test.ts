@@ -128,6 +128,29 @@ for (const [kind, result] of [
   });
 }
 
+test("a build that has lost its job server lives for as long as its client asks for it", (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const { build, report } = newReport(120_000);
+  const job = new FakeJob();
+  void report.attach(job);
+  report.heard();
+  context.mock.timers.tick(600_000);
+  job.lose();
+  for (let count = 0; count < 5; count++) {
+    context.mock.timers.tick(100_000);
+    report.heard();
+  }
+  context.mock.timers.tick(119_000);
+  assert.equal(build.state.phase, "assigned");
+  const again = new FakeJob();
+  void report.attach(again);
+  context.mock.timers.tick(600_000);
+  assert.equal(build.state.phase, "assigned");
+  again.lose();
+  context.mock.timers.tick(120_000);
+  assert.equal(build.state.phase, "stopping");
+});
+
 test("a request that can't be understood gets its reason and its end", () => {
   const job = new FakeJob();
   const { number: _, ...request } = facts;

@@ -1,8 +1,10 @@
 /** Whether the box can do what every build needs: one that can't would fail builds as fast as they come, so it takes none. */
+import { accessSync, constants, statSync } from "node:fs";
 import { boxFailure, tryFolder } from "#/host/health.ts";
 import type { Log } from "#/lib/log.ts";
 import type { Nodes } from "./nodes/node.ts";
 import type { BoxHealth } from "./nodes/run-build.ts";
+import type { StateStore } from "./state-store.ts";
 
 /** After so many faults in a row a node takes no builds for a while, or until it is resumed. */
 const maxFaults = 3;
@@ -13,15 +15,30 @@ const retryAfterMs = 5 * 60 * 1000;
  */
 export class WatchedBox implements BoxHealth {
   readonly #stateDir: string;
+  readonly #state: Pick<StateStore, "saveRest">;
   readonly #nodes: Nodes;
   readonly #log: Log;
   /** By node: how many builds in a row ended by its fault. */
   readonly #faults = new Map<string, { count: number; retryAt: number }>();
 
-  constructor(stateDir: string, nodes: Nodes, log: Log) {
+  constructor(stateDir: string, state: Pick<StateStore, "saveRest">, nodes: Nodes, log: Log) {
     this.#stateDir = stateDir;
+    this.#state = state;
     this.#nodes = nodes;
     this.#log = log;
+  }
+
+  isReady(): boolean {
+    try {
+      // One that a build has removed is made again.
+      const found = statSync(this.#stateDir, { throwIfNoEntry: false });
+      if (found?.isDirectory() === false) throw new Error(`${this.#stateDir} is no folder any more`);
+      if (found) accessSync(this.#stateDir, constants.W_OK | constants.X_OK);
+      return true;
+    } catch (error) {
+      this.#hold(error);
+      return false;
+    }
   }
 
   check(): Promise<void> {
@@ -61,15 +78,19 @@ export class WatchedBox implements BoxHealth {
     const wasHeld = this.#nodes.isHeld("box");
     try {
       await tryFolder(this.#stateDir, wasHeld);
+      this.#state.saveRest();
     } catch (error) {
-      const reason = boxFailure(error) ?? (error as Error).message;
-      if (!this.#nodes.isHeld("box")) this.#log.error({}, `no build is taken: ${reason}`);
-      this.#nodes.hold("box", reason);
-      return;
+      return this.#hold(error);
     }
     // When a build failed the box during this check, only the next check tries to write, and decides.
     if (!wasHeld) return;
     this.#log.info({}, "the box is well again: builds are taken");
     this.#nodes.release("box");
+  }
+
+  #hold(error: unknown): void {
+    const reason = boxFailure(error) ?? (error as Error).message;
+    if (!this.#nodes.isHeld("box")) this.#log.error({}, `no build is taken: ${reason}`);
+    this.#nodes.hold("box", reason);
   }
 }

@@ -102,7 +102,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   const reports = new JobReports({ store: builds, config: currentConfig, worker, log });
   const nodes = resources.use(new Nodes());
   nodes.hold("disk", "the free space hasn't been checked yet");
-  const boxHealth = new WatchedBox(stateDir, nodes, log);
+  const boxHealth = new WatchedBox(stateDir, state, nodes, log);
   const takeOffline = (build: Build) => agent.takeOffline(build);
   const counts = { reconnects: 0 };
   const cache = await InputCache.open(join(stateDir, "inputs"), () => currentConfig().inputs.keepBytes);

@@ -1,9 +1,10 @@
 /** What the agent remembers across restarts, in STATE/state.json: build numbers, paused nodes and the health of devices. */
-import { constants, mkdirSync, renameSync } from "node:fs";
+import { constants, mkdirSync, renameSync, statSync } from "node:fs";
 import { access, mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { readThroughConf } from "#/config/conf.ts";
 import { isMapping } from "#/config/merge.ts";
+import { boxFailure } from "#/host/health.ts";
 import { CodedError } from "#/lib/errors.ts";
 import { removeHalfWritten, replaceFileSync } from "#/lib/replace-file.ts";
 import { printable } from "#/lib/text.ts";
@@ -25,11 +26,14 @@ export interface StateStore {
   /** What was repaired on opening, one line each. */
   readonly warnings: readonly string[];
   /**
-   * The number of the job's next build, from 1. It is on the disk before it is returned, so it is never given out twice.
+   * The number of the job's next build, from 1. It is on the disk before it is returned, so it is never given out twice; while
+   * the file can't be written, memory and the build's own folder keep it.
    * @param floor the highest number among the job's builds on disk: the new one is above it
-   * @throws StoreError
+   * @throws StoreError FULL
    */
   readonly nextBuildNumber: (job: string, floor?: number) => number;
+  /** Writes what couldn't be written before, if anything. @throws StoreError */
+  readonly saveRest: () => void;
   /** The nodes that take no builds, each with the reason. */
   readonly pausedNodes: () => ReadonlyMap<string, string>;
   /** @param reason undefined: the node takes builds again @throws StoreError */
@@ -93,9 +97,9 @@ const schema = {
 } as const;
 
 /**
- * Opens the store, for one process at a time, and makes its folder if it is missing. A file that is no store is set aside
- * with a warning: build numbers then continue above those of the builds on disk.
- * @throws StoreError UNREADABLE or UNWRITABLE
+ * Opens the store, for one process at a time, and makes its folder if it is missing. What is no store, or can't be read, is set
+ * aside with a warning: build numbers then continue above those of the builds on disk.
+ * @throws StoreError UNREADABLE when the disk can't be read, or UNWRITABLE
  */
 export async function openStore(
   stateDir: string,
@@ -117,18 +121,30 @@ export async function openStore(
     paused: new Map(Object.entries(paused)),
     devices: new Map(Object.entries(devices)),
   };
+  let isSaved = true;
   const change = (changed: Partial<Memory>): void => {
     const next = { ...memory, ...changed };
     write(file, next);
     memory = next;
+    isSaved = true;
   };
 
   return {
     warnings,
     nextBuildNumber: (job, floor = 0) => {
       const next = 1 + Math.max(memory.numbers.get(job) ?? 0, floor);
-      change({ numbers: new Map(memory.numbers).set(job, next) });
+      const numbers = new Map(memory.numbers).set(job, next);
+      try {
+        change({ numbers });
+      } catch (error) {
+        if (!(error instanceof StoreError) || error.code === "FULL") throw error;
+        memory = { ...memory, numbers };
+        isSaved = false;
+      }
       return next;
+    },
+    saveRest: () => {
+      if (!isSaved) change({});
     },
     pausedNodes: () => memory.paused,
     setPaused: (node, reason) => change({ paused: changedMap(memory.paused, node, reason) }),
@@ -148,10 +164,13 @@ function changedMap<V>(map: ReadonlyMap<string, V>, key: string, value: V | unde
   return changed;
 }
 
-/** @returns what the file holds; a file that is no store is set aside, and an empty one takes its place */
+/** @returns what the file holds; what is no store is set aside, and an empty one takes its place */
 function readOrSetAside(file: string, now: () => Date, warnings: string[]): Partial<State> {
   let state: Partial<State> = {};
   try {
+    // A pipe would never end.
+    if (statSync(file, { throwIfNoEntry: false })?.isFile() === false)
+      throw new SyntaxError("it is not a regular file");
     const [error] = readThroughConf(file, schema, (text) => {
       state = parseObject(text);
       return state;
@@ -159,18 +178,24 @@ function readOrSetAside(file: string, now: () => Date, warnings: string[]): Part
     if (!error) return state;
     throw new SyntaxError(`${error.instancePath} ${error.message}`.trim());
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).syscall !== undefined) throw storeError(file, error, "UNREADABLE");
-    const aside = `${file}.damaged-${now().toISOString().replaceAll(/[-:]/g, "")}`;
+    if (boxFailure(error)) throw storeError(file, error, "UNREADABLE");
     try {
-      renameSync(file, aside);
+      const aside = setAside(file, now());
+      const why = printable((error as Error).message);
+      warnings.push(
+        `${file} was damaged (${why}) and is now ${aside}; build numbers continue above those of the builds on disk, and paused nodes are ready again`,
+      );
+      return {};
     } catch (cause) {
       throw storeError(file, cause, "UNWRITABLE");
     }
-    warnings.push(
-      `${file} was damaged (${printable((error as Error).message)}) and is now ${aside}; build numbers continue above those of the builds on disk`,
-    );
-    return {};
   }
+}
+
+function setAside(file: string, now: Date): string {
+  const aside = `${file}.damaged-${now.toISOString().replaceAll(/[-:]/g, "")}`;
+  renameSync(file, aside);
+  return aside;
 }
 
 function parseObject(text: string): Record<string, unknown> {
@@ -186,9 +211,17 @@ function write(file: string, { numbers, paused, devices }: Memory): void {
     paused: Object.fromEntries(paused),
     devices: Object.fromEntries(devices),
   };
+  const text = JSON.stringify(state, undefined, "\t");
   try {
     mkdirSync(dirname(file), { recursive: true });
-    replaceFileSync(file, JSON.stringify(state, undefined, "\t"), 0o600);
+    try {
+      replaceFileSync(file, text, 0o600);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EISDIR") throw error;
+      // A build that runs as the agent's user can put a folder there.
+      setAside(file, new Date());
+      replaceFileSync(file, text, 0o600);
+    }
   } catch (error) {
     throw storeError(file, error, "UNWRITABLE");
   }

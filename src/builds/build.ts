@@ -1,6 +1,7 @@
 /** A build's life: its record, console and folder, and the signal that stops it. */
+import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
-import { mkdir, rename, rm } from "node:fs/promises";
+import { lstat, mkdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ConsoleLog } from "./console/log.ts";
 import { type BuildRecord, type Ending, isOwn, writeRecord } from "./record.ts";
@@ -116,9 +117,15 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     // Created under another name and renamed: a crash never leaves a build's folder without a record.
     const fresh = join(dirname(this.folder), `.new-${this.record.number}`);
     try {
-      await mkdir(join(fresh, "artifacts"), { recursive: true });
+      await mkdir(join(fresh, "artifacts"), { recursive: true }).catch(async (error) => {
+        await makeWay(error, dirname(dirname(this.folder)), dirname(this.folder), fresh);
+        await mkdir(join(fresh, "artifacts"), { recursive: true });
+      });
       await writeRecord(fresh, this.record);
-      await rename(fresh, this.folder);
+      await rename(fresh, this.folder).catch(async (error) => {
+        await makeWay(error, this.folder);
+        await rename(fresh, this.folder);
+      });
     } catch (error) {
       await rm(fresh, { recursive: true, force: true });
       throw error;
@@ -225,4 +232,21 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     this.#saving = saved.catch(() => {});
     return saved;
   }
+}
+
+/**
+ * What a build that runs as the agent's user has put in the way is moved aside, unless it is a folder above.
+ * @throws the error, when nothing is
+ */
+async function makeWay(error: NodeJS.ErrnoException, ...above: readonly string[]): Promise<void> {
+  if (!["ENOTDIR", "EEXIST", "ENOENT", "ELOOP", "ENOTEMPTY"].includes(error.code ?? "")) throw error;
+  const isOwn = above.length === 1;
+  for (const path of above) {
+    const found = await lstat(path).catch(() => undefined);
+    if (!found) continue;
+    // A link may lead to another disk.
+    if (!isOwn && (await stat(path).catch(() => found)).isDirectory()) continue;
+    return await rename(path, join(dirname(path), `.old-${randomUUID()}`));
+  }
+  throw error;
 }

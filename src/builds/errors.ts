@@ -10,8 +10,10 @@ export type BuildErrorCode =
   | "CHECKOUT_UNREACHABLE"
   /** The repository answers, but no longer has the commit that was asked for. Infrastructure: no result. */
   | "CHECKOUT_MOVED"
-  /** git is missing on this box or can't work in the workspace. Infrastructure: no result. */
+  /** git can't work in the mirror or the workspace. Infrastructure: no result. */
   | "CHECKOUT"
+  /** git is missing on this box, or can't be started. Infrastructure: no result. */
+  | "NO_GIT"
   /** The build's signal was aborted; its reason is the cause. */
   | "STOPPED"
   /** The workspace can't be created. Infrastructure: no result. */

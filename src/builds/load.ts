@@ -1,4 +1,5 @@
 /** Reads the builds on disk when the agent starts, whatever state they are in. */
+import { randomUUID } from "node:crypto";
 import { mkdir, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { jobOfFolder } from "#/lib/job-folder.ts";
@@ -40,7 +41,7 @@ export async function loadBuilds(
       if (code !== "ENOTDIR") warnings.push(`${quote(path)} is left alone: ${quote(message)}`);
     }
   };
-  for (const jobPart of await listFolders(folder)) {
+  for (const jobPart of await listFolders(folder, warnings)) {
     const job = jobOfFolder(jobPart);
     await attempt(join(folder, jobPart), async () => {
       for (const name of await readdir(join(folder, jobPart))) {
@@ -70,9 +71,16 @@ export async function loadBuilds(
   return { lost, highest, warnings };
 }
 
-async function listFolders(folder: string): Promise<string[]> {
+async function listFolders(folder: string, warnings: string[]): Promise<string[]> {
   try {
-    await mkdir(folder, { recursive: true });
+    await mkdir(folder, { recursive: true }).catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST" && error.code !== "ENOENT") throw error;
+      // A file, or a link to nowhere.
+      const aside = `${folder}.damaged-${randomUUID()}`;
+      await rename(folder, aside);
+      warnings.push(`${quote(folder)} was no folder and is now ${quote(aside)}; a new one is made`);
+      await mkdir(folder, { recursive: true });
+    });
     return await readdir(folder);
   } catch (cause) {
     const reason = (cause as Error).message;

@@ -130,7 +130,8 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
 
   /** One uuid can have several builds: with another function or argument it is another one. */
   runningOf(selector: Selector): readonly Build[] {
-    if (!("job" in selector)) return this.running.filter(({ record }) => record.uuid === selector.uuid);
+    if (!("job" in selector))
+      return this.running.filter(({ record }) => isSameUuid(record.uuid, selector.uuid));
     const build = this.#running.get(`${selector.job}#${selector.number}`);
     return build ? [build] : [];
   }
@@ -148,7 +149,7 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     const summary =
       "job" in selector
         ? this.#finished.get(selector.job)?.get(selector.number)
-        : this.finished().find((build) => build.uuid === selector.uuid);
+        : this.finished().find((build) => isSameUuid(build.uuid, selector.uuid));
     return summary && this.#found(summary);
   }
 
@@ -302,6 +303,11 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     this.#unsaved.delete(`${build.job}#${build.number}`);
     await removeTree(aside);
   }
+}
+
+/** gearmand passes on 63 of 64 characters of a unique. */
+function isSameUuid(uuid: string, wanted: string): boolean {
+  return uuid === wanted || (wanted.length === 64 && uuid === wanted.slice(0, 63));
 }
 
 /** The newest first. A job's numbers are right even when the clock was wrong; between jobs there is only the clock. */

@@ -38,10 +38,17 @@ export function parseBuildArgument(argument: Uint8Array): Map<string, string> {
 /**
  * The name of a build: the Gearman unique, or else ZUUL_UUID. One that is too long, or has other characters than a uuid may
  * have, is replaced by its digest. The unique `-` is no name: it tells gearmand to compare the arguments.
+ * @param isCut the server has cut the unique, and ZUUL_UUID may be the whole one
  * @returns undefined when neither is there
  */
-export function buildUuid(unique: string, parameters: ReadonlyMap<string, string>): string | undefined {
-  const name = [unique, parameters.get("ZUUL_UUID")].find((text) => text && text !== "-");
+export function buildUuid(
+  unique: string,
+  parameters: ReadonlyMap<string, string>,
+  isCut = false,
+): string | undefined {
+  const own = parameters.get("ZUUL_UUID");
+  const names = isCut && own?.startsWith(unique) ? [own] : [unique, own];
+  const name = names.find((text) => text && text !== "-");
   if (name === undefined || isUuid(name)) return name;
   return `sha256-${createHash("sha256").update(name).digest("hex")}`;
 }

@@ -29,7 +29,7 @@ test("a look that fails is logged once, and the looks after it go on", async () 
     if (fails) throw new Error("EIO: i/o error, scandir");
     return { builds: { minFreeBytes: 1, keep: 1, keepDays: 1 }, historyMs: 86_400_000 } as Config;
   };
-  const boxHealth = new WatchedBox(folder.path, nodes, log);
+  const boxHealth = new WatchedBox(folder.path, { saveRest() {} }, nodes, log);
   await using mirrors = new Mirrors(folder.path);
   const inputs = await InputCache.open(join(folder.path, "inputs"), () => 0);
   const options = { config, stateDir: folder.path, builds, mirrors, inputs, nodes, boxHealth, log };

@@ -114,3 +114,27 @@ test("a stop by uuid stops every build of that unique", { skip }, async () => {
     assert.equal(object(data.at(-1)).result, "ABORTED");
   }
 });
+
+test("a unique that gearmand cuts is a build all the same: its argument is whole, and its uuid stops it", {
+  skip,
+}, async () => {
+  await using server = await startGearmand();
+  await using agent = await startAgent(server);
+  const uniques = ["1", "2"].map((digit) => digit.repeat(64));
+  const data = (index: number, uuid?: string) => JSON.stringify({ N: `${index}`, ZUUL_UUID: uuid });
+  const [first = "", second = ""] = uniques;
+  const builds = [
+    await submit(server.port, { function: "build:gate", unique: first, data: data(1) }),
+    await submit(server.port, { function: "build:gate", unique: second, data: data(2, second) }),
+  ];
+  for (const [index, build] of builds.entries()) {
+    const number = Number(await numberOf(build));
+    const stop = await submit(server.port, { function: "stop:box7", data: uniques[index] ?? "" });
+    assert.equal((await stop.ended).at(-1)?.type, "complete");
+    assert.equal(object((await build.ended).findLast(({ type }) => type === "data")).result, "ABORTED");
+    const { uuid, warnings, parameters } = await agent.record("gate", number);
+    assert.equal(uuid, index === 0 ? first.slice(1) : second);
+    assert.deepEqual(warnings, ["the job server cut the build's unique to its first 63 characters"]);
+    assert.equal((parameters as Record<string, string>).N, `${index + 1}`);
+  }
+});

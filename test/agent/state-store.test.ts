@@ -1,6 +1,6 @@
 /** The state store: what it remembers over restarts, and what it does with damage and full disks. */
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
 import {
   chmodSync,
   cpSync,
@@ -9,8 +9,10 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -134,32 +136,54 @@ test("what a kill in the middle of a write leaves behind doesn't matter", async 
   assert.deepEqual(readdirSync(dir.path).sort(), ["before", "state.json"]);
 });
 
-test("a directory that can't be one, and a file that can't be read", async () => {
+const failure = (code: string, message: RegExp) => (error: unknown) => {
+  assert.ok(error instanceof StoreError);
+  assert.equal(error.code, code);
+  assert.match(error.message, message);
+  assert.ok(!error.message.includes("\n"));
+  return true;
+};
+
+test("what isn't a file makes way, at the start and while the store is open", async () => {
+  for (const spoil of [
+    (path: string) => mkdirSync(join(path, "in it"), { recursive: true }),
+    (path: string) => execFileSync("mkfifo", [path]),
+    (path: string) => symlinkSync("/dev/zero", path),
+  ]) {
+    using dir = folder();
+    spoil(dir.at("state.json"));
+    const store = await openStore(dir.path);
+    assert.match(store.warnings.join(), /state\.json was damaged \(it is not a regular file\) and is now/);
+    assert.equal(store.nextBuildNumber("a", 4), 5);
+    rmSync(dir.at("state.json"));
+    spoil(dir.at("state.json"));
+    store.setPaused("n", "why");
+    const again = await openStore(dir.path);
+    assert.deepEqual(
+      [again.warnings, again.nextBuildNumber("a"), again.pausedNodes().get("n")],
+      [[], 6, "why"],
+    );
+  }
+});
+
+test("while the directory can't be written, numbers go on in memory, and are written later", async () => {
   using dir = folder({ file: "" });
-  const failure = (code: string, message: RegExp) => (error: unknown) => {
-    assert.ok(error instanceof StoreError);
-    assert.equal(error.code, code);
-    assert.match(error.message, message);
-    assert.ok(!error.message.includes("\n"));
-    return true;
-  };
   await assert.rejects(
     () => openStore(dir.at("file/state")),
     failure("UNWRITABLE", /file\/state can't be written \(ENOTDIR\).*--state-dir/),
   );
-  mkdirSync(dir.at("odd/state.json"), { recursive: true });
-  await assert.rejects(
-    () => openStore(dir.at("odd")),
-    failure("UNREADABLE", /state\.json can't be read \(EISDIR\)/),
-  );
   const store = await openStore(dir.at("gone"));
   store.nextBuildNumber("a");
+  store.saveRest();
   rmSync(dir.at("gone"), { recursive: true });
   writeFileSync(dir.at("gone"), "");
-  assert.throws(() => store.nextBuildNumber("a"), failure("UNWRITABLE", /state\.json can't be written/));
+  assert.equal(store.nextBuildNumber("a"), 2);
+  assert.throws(() => store.saveRest(), failure("UNWRITABLE", /state\.json can't be written/));
+  assert.throws(() => store.setPaused("n", "why"), failure("UNWRITABLE", /state\.json can't be written/));
   rmSync(dir.at("gone"));
   mkdirSync(dir.at("gone"));
-  assert.equal(store.nextBuildNumber("a"), 2, "a number that wasn't kept wasn't given out");
+  store.saveRest();
+  assert.equal((await openStore(dir.at("gone"))).nextBuildNumber("a"), 3);
 });
 
 test("a directory of somebody else", async () => {

@@ -2,8 +2,10 @@
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { test } from "node:test";
+import { Admin } from "#/gearman/client/admin.ts";
+import { dial } from "#/gearman/wire/dial.ts";
 import { labgear, TestAgent } from "../support/agent.ts";
-import { submit } from "../support/clients.ts";
+import { functions, submit } from "../support/clients.ts";
 import { lacks } from "../support/parts.ts";
 import { startGearmand } from "../support/servers.ts";
 
@@ -22,7 +24,7 @@ test("twins are noticed, and a stop by uuid reaches the one that has the build",
   const ports = [gearmand.port];
   await using one = await TestAgent.start({ yaml: yaml("twin", "t1"), ports });
   await using two = await TestAgent.start({ yaml: yaml("twin", "t2"), ports });
-  const warned = await two.logged("connections answer for the name twin: another agent has it too");
+  const warned = await two.logged("another agent has the name twin, too");
   assert.equal(warned.level, 40);
   assert.match((await two.command("status")).stdout, /another agent seems to have the name of this one/);
   const server = ["--server", `127.0.0.1:${gearmand.port}`];
@@ -40,12 +42,36 @@ test("twins are noticed, and a stop by uuid reaches the one that has the build",
       const number = await labgear(["stop", "twin", `wait#${round}`, ...server]);
       assert.equal(number.exitCode, 1);
       assert.match(number.stderr, /more than one agent is named twin, .*: stop it by its uuid\n$/);
+      const raw = await submit(gearmand.port, {
+        ...{ function: "stop:twin", data: JSON.stringify({ name: "wait", number: round }) },
+      });
+      assert.equal((await raw.ended).at(-1)?.type, "fail");
       const { exitCode, stderr } = await labgear(["stop", "twin", unique, ...server]);
       assert.deepEqual([exitCode, stderr], [0, ""]);
       await build.ended;
       assert.equal((await agent.record("wait", round)).result, "ABORTED");
     }
   }
+});
+
+test("a lost connection of the agent's own is no twin: a stop by number works", {
+  skip: lacks("gearmand"),
+}, async () => {
+  await using gearmand = await startGearmand();
+  await using agent = await TestAgent.start({ yaml: yaml("alone", "t1"), ports: [gearmand.port] });
+  await using admin = await Admin.connect(gearmand);
+  const own = (await admin.workers()).find(({ functions }) => functions.includes("stop:alone"));
+  await using lost = await dial(gearmand);
+  lost.send("SET_CLIENT_ID", own?.clientId ?? "");
+  lost.send("CAN_DO", "stop:alone");
+  while ((await functions(gearmand.port)).get("stop:alone")?.workers !== 2);
+  const build = await submit(gearmand.port, { function: "build:wait", data: "{}" });
+  await build.started;
+  const stop = { function: "stop:alone", data: JSON.stringify({ name: "wait", number: 1 }) };
+  assert.equal((await (await submit(gearmand.port, stop)).ended).at(-1)?.type, "complete");
+  await build.ended;
+  assert.equal((await agent.record("wait", 1)).result, "ABORTED");
+  assert.doesNotMatch((await agent.command("status")).stdout, /another agent/);
 });
 
 test("after a reload that changes it, the name in force is shown", { skip: lacks("gearmand") }, async () => {

@@ -14,6 +14,7 @@ import { findSurvivors, type Survivor, stillAlive } from "#/runners/trees/remain
 import { buildUuid, parseBuildArgument, wantsNodeOffline, wantsStream } from "#/zuul/arguments.ts";
 import { resultOf } from "#/zuul/data.ts";
 import { parseFunction } from "#/zuul/functions.ts";
+import { warn } from "./collect.ts";
 import { streamConsole } from "./console-stream.ts";
 import type { JobReport, JobReports } from "./job-report.ts";
 import type { Place, Placement } from "./placement.ts";
@@ -93,6 +94,7 @@ export class Executor implements Place, AsyncDisposable {
       servers,
       clientId: `${context.config().name}/${node.name}/${index}`,
       onJob: (job) => this.#take(job),
+      mayAsk: () => context.boxHealth.isReady(),
       onEvent: logWorkerEvents(this.#log, context.counts),
     });
   }
@@ -172,6 +174,8 @@ export class Executor implements Place, AsyncDisposable {
     }
     const build = this.#create(job, request);
     if (!build) return job.fail();
+    if (job.isUniqueCut)
+      warn(build, [`the job server cut the build's unique to its first ${job.unique.length} characters`]);
     const report = reports.open(build);
     void report.attach(job);
     await this.#run(report, request);
@@ -190,7 +194,7 @@ export class Executor implements Place, AsyncDisposable {
     }
     try {
       const parameters = parseBuildArgument(job.argument);
-      const uuid = buildUuid(job.unique, parameters) ?? crypto.randomUUID();
+      const uuid = buildUuid(job.unique, parameters, job.isUniqueCut) ?? crypto.randomUUID();
       const digest = createHash("sha256").update(`${job.function}\0`).update(job.argument).digest("hex");
       return {
         config,

@@ -1,5 +1,5 @@
 /** The manager: answers `stop:MANAGER` and `set_description:MANAGER` on a connection of its own, also while every executor is busy. */
-import type { BuildStore } from "#/builds/store.ts";
+import type { BuildStore, Selector } from "#/builds/store.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { type Job, logWorkerEvents, Worker, type WorkerCounts } from "#/gearman/worker/worker.ts";
 import type { Log } from "#/lib/log.ts";
@@ -31,11 +31,11 @@ export class Manager implements AsyncDisposable {
     this.twins = new Twins(options.name, options.servers, this.#log);
     this.worker = new Worker({
       servers: options.servers,
-      clientId: `${options.name}/manager`,
+      clientId: this.twins.clientId,
       onJob: (job) => this.#answer(job),
       onEvent: (event) => {
         logged(event);
-        if (event.type === "up") this.twins.look(event.server);
+        if (event.type === "up") void this.twins.look(event.server);
       },
     });
     this.worker.setFunctions(managerFunctions(options.name));
@@ -49,7 +49,7 @@ export class Manager implements AsyncDisposable {
   async #answer(job: Job): Promise<void> {
     try {
       const asked = parseFunction(job.function);
-      const done = asked?.kind === "stop" ? this.#stop(job) : await this.#describe(job);
+      const done = asked?.kind === "stop" ? await this.#stop(job) : await this.#describe(job);
       if (done) return job.complete();
       this.#log.warn({ function: job.function }, "there is no such build here");
     } catch (error) {
@@ -59,8 +59,10 @@ export class Manager implements AsyncDisposable {
   }
 
   /** True as soon as the stop is under way, also for one that was under way before. */
-  #stop(job: Job): boolean {
-    const running = this.#store.runningOf(parseStopArgument(job.argument));
+  async #stop(job: Job): Promise<boolean> {
+    const wanted = parseStopArgument(job.argument);
+    await this.#refuseOfTwins(job, wanted);
+    const running = this.#store.runningOf(wanted);
     const builds = running.filter(({ state }) => state.phase !== "ended");
     for (const build of builds) {
       const { uuid, number } = build.record;
@@ -74,7 +76,19 @@ export class Manager implements AsyncDisposable {
     const { build, html } = parseDescriptionArgument(job.argument);
     if (html.length > maxDescriptionChars)
       throw new RangeError(`a description of ${html.length} characters is refused`);
+    await this.#refuseOfTwins(job, build);
     return this.#store.describe(build, html);
+  }
+
+  /** @throws Error when another agent may have a build of that number, too: a uuid is only one build's */
+  async #refuseOfTwins({ server }: Job, wanted: Selector): Promise<void> {
+    if (!("job" in wanted)) return;
+    await this.twins.look(server);
+    if (!this.twins.isAt(server)) return;
+    const title = `${wanted.job}#${wanted.number}`;
+    throw new Error(
+      `refused, since another agent has this one's name and may have a ${title}, too: name the build by its uuid`,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -9,7 +9,7 @@ import { type Checkout, type CheckoutOptions, checkout } from "#/builds/checkout
 import type { Mirrors } from "#/builds/checkout/mirrors.ts";
 import type { ConsoleLog } from "#/builds/console/log.ts";
 import { buildVariables, jobEnvironment } from "#/builds/environment.ts";
-import { BuildError } from "#/builds/errors.ts";
+import { BuildError, type BuildErrorCode } from "#/builds/errors.ts";
 import type { Ending } from "#/builds/record.ts";
 import { type BuildSecrets, provideSecrets } from "#/builds/secrets.ts";
 import { boundCaches, prepareCaches } from "#/builds/workspace/caches.ts";
@@ -45,6 +45,8 @@ export interface BuildContext {
 
 /** Whether the box can run builds at all. */
 export interface BoxHealth {
+  /** A quick look before a job is asked for. When it is false, all nodes are held, and no build is lost. */
+  isReady(): boolean;
   /**
    * Tries what every build needs: better it fails here than half-way through.
    * @throws the system's error
@@ -222,9 +224,16 @@ export function boardEnding(error: BoardFailure): Ending {
   return { kind, reason: inWords(error), cause: error.reason };
 }
 
-/** Whether no build, change or client can bring it about. */
+const nodesFaults: ReadonlySet<string> = new Set([
+  "WORKSPACE",
+  "SECRET",
+  "NO_GIT",
+] satisfies BuildErrorCode[]);
+
+/** Whether no change or client can bring it about; a failed system call of ours is the box's, too. */
 function isNodesFault(error: unknown): boolean {
-  return error instanceof RunnerError || (error instanceof BuildError && error.code === "WORKSPACE");
+  if (error instanceof BuildError) return nodesFaults.has(error.code);
+  return error instanceof RunnerError || (error instanceof Error && "syscall" in error);
 }
 
 function endingOf(error: unknown, boxHealth: BoxHealth): Ending {

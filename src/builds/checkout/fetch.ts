@@ -44,6 +44,7 @@ exec git fetch --progress --force --no-tags --no-write-fetch-head --no-recurse-s
 
 /** Says the commit, and the refs; exit code 3: it isn't in the history that the last fetch has proved complete. */
 const resolveScript = `
+[ -f HEAD ] || exit 3
 commit=$(git rev-parse --verify --quiet "\${1:-refs/labgear/fetched}^{commit}") || exit 3
 git merge-base --is-ancestor "$commit" refs/labgear/fetched || exit 3
 echo "$commit"

@@ -83,8 +83,8 @@ const killTimeoutMs = 2000;
 
 /**
  * Runs one command to its end; whatever it started is dead then. Its standard error goes to the log, 1,000 lines at most.
- * @throws BuildError CHECKOUT when it can't be started, or leaves a process that can't be killed; CHECKOUT_UNREACHABLE when the
- * server sends nothing for too long; STOPPED when the signal aborted
+ * @throws BuildError NO_GIT when it can't be started; CHECKOUT when it leaves a process that can't be killed; CHECKOUT_UNREACHABLE
+ * when the server sends nothing for too long; STOPPED when the signal aborted
  */
 export async function run(command: Command, options: GitOptions): Promise<Finished> {
   const { signal, stallTimeoutMs = defaultStallTimeoutMs } = options;
@@ -261,5 +261,5 @@ export function stopped(signal: AbortSignal): BuildError {
 }
 
 function cantStart(cause: unknown): BuildError {
-  return new BuildError("CHECKOUT", `git can't be started: ${String(cause)}`, { cause });
+  return new BuildError("NO_GIT", `git can't be started: ${String(cause)}`, { cause });
 }

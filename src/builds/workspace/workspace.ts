@@ -72,13 +72,18 @@ export async function keepTrustApart(
   const above = await makeFolders(await realpath(place.stateDir), ["workspaces", place.executor]);
   const folder = jobFolder(place.job);
   const mark = join(above, `.changes-${createHash("sha256").update(folder).digest("hex").slice(0, 32)}`);
+  const remove = () => rm(mark, { recursive: true, force: true });
   if (trust === "changes") {
-    await writeFile(mark, "");
+    await writeFile(mark, "").catch(async () => {
+      // A build that runs as the agent's user can put anything there.
+      await remove();
+      await writeFile(mark, "");
+    });
     return false;
   }
   if (!existsSync(mark)) return false;
   const aside = makeWay(join(above, folder));
-  await rm(mark);
+  await remove();
   // What is left of it is removed at the next start.
   if (aside !== undefined) await removeTree(aside).catch(() => {});
   return aside !== undefined;

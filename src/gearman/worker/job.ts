@@ -4,6 +4,8 @@ import type { GearmanError } from "../wire/errors.ts";
 import type { Packet } from "../wire/packet.ts";
 
 const none = Buffer.alloc(0);
+/** What gearmand 1.1 passes on of a client's unique; it refuses more than one byte beyond. */
+const maxUniqueBytes = 63;
 
 /**
  * One assigned job. What is said after its end, or after its connection was lost, is dropped.
@@ -19,6 +21,8 @@ export class Job {
   /** The client's unique id; empty when the server doesn't pass it on. */
   readonly unique: string;
   readonly argument: Buffer;
+  /** The client's unique was longer. */
+  readonly isUniqueCut: boolean;
   readonly #connection: Connection;
   /** As it came: it goes back byte for byte. */
   readonly #handle: Buffer;
@@ -36,7 +40,9 @@ export class Job {
     this.handle = handle.toString();
     this.function = name.toString();
     this.unique = unique.toString();
-    this.argument = argument;
+    // gearmand ends a unique of 64 bytes with a NUL one byte too early, and what follows becomes the argument.
+    this.isUniqueCut = unique.length === maxUniqueBytes && argument[0] === 0;
+    this.argument = this.isUniqueCut ? argument.subarray(1) : argument;
   }
 
   /** Aborts, with a GearmanError as the reason, when the connection goes while the job runs: nobody listens any more. */

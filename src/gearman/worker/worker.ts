@@ -26,6 +26,8 @@ export interface WorkerOptions {
    */
   readonly onJob: (job: Job) => Promise<void>;
   readonly onEvent?: (event: WorkerEvent) => void;
+  /** Asked before each request for a job. False: none goes out until resume(). */
+  readonly mayAsk?: () => boolean;
   /** A server that takes longer to answer loses its connection. */
   readonly answerTimeoutMs?: number;
   readonly dial?: Dial;
@@ -194,7 +196,7 @@ export class Worker implements AsyncDisposable {
   #next(): void {
     if (this.#slot.kind !== "idle" || this.#state !== "accepting") return;
     const link = this.#links.find(({ state }) => state.kind === "awake");
-    if (!link) return;
+    if (!link || this.#options.mayAsk?.() === false) return;
     this.#links = [...this.#links.filter((other) => other !== link), link];
     this.#slot = { kind: "grabbing", link };
     link.grab();

@@ -190,6 +190,7 @@ test("submodules are checked out, and a broken one is the change's own fault", r
     await o.run({ ZUUL_REF: "master", ZUUL_COMMIT: commit });
     assert.equal(await readFile(join(o.workspace, "lib/lib.c"), "utf8"), "int lib;\n");
     await writeFile(join(o.workspace, "lib/left-over"), "");
+    assert.doesNotMatch(o.lines.join("\n"), /fatal|error/);
   }
   const marker = join(o.path, "ran");
   const odd = `[submodule "lib"]\n\tpath = lib\n\turl = ext::sh -c touch% ${marker}\n`;

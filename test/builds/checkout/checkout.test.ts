@@ -312,7 +312,7 @@ test("hostile parameters reach no git at all", real, async () => {
 
 test("a box without git says so", real, async () => {
   await using o = await lab();
-  await assert.rejects(o.run({}, { env: { PATH: o.path } }), at("CHECKOUT", /install git/));
+  await assert.rejects(o.run({}, { env: { PATH: o.path } }), at("NO_GIT", /install git/));
 });
 
 test("a stop in the middle of a fetch from a server that hangs leaves no git process", real, async () => {

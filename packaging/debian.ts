@@ -10,10 +10,11 @@ const root = new URL("..", import.meta.url).pathname;
 
 const debianNames: Readonly<Record<Architecture, string>> = { x64: "amd64", arm64: "arm64" };
 
-const helperUnits = ["labgear-helper", "labgear-debug"].flatMap((name) => [
-  `${name}.service`,
-  `${name}.socket`,
-]);
+/** Those that no script of debhelper enables or starts. */
+const otherUnits = [
+  ...["labgear-helper", "labgear-debug"].flatMap((name) => [`${name}.service`, `${name}.socket`]),
+  "labgear-gate.service",
+];
 
 /** How dpkg-deb compresses: xz for releases, none for packages that are unpacked at once. */
 export type Compression = "xz" | "none";
@@ -45,10 +46,10 @@ export async function makePackage(options: PackageOptions): Promise<void> {
   for (const kind of ["service", "sysusers", "tmpfiles", "udev", "polkit"]) {
     copyFileSync(join(root, `systemd/labgear.${kind}`), join(debian, `labgear.${kind}`));
   }
-  for (const unit of helperUnits) copyFileSync(join(root, "systemd", unit), join(debian, unit));
+  for (const unit of otherUnits) copyFileSync(join(root, "systemd", unit), join(debian, unit));
   copyFileSync(executable, join(folder, "labgear"));
   copyFileSync(addonFile[architecture], join(folder, "serialport.node"));
-  for (const file of ["packaging/labgear.yaml", "README.md"]) {
+  for (const file of ["packaging/labgear.yaml", "packaging/gate.yaml", "README.md"]) {
     copyFileSync(join(root, file), join(folder, file.split("/").at(-1) ?? file));
   }
   for (const kind of ["man", "completions"])

@@ -46,6 +46,7 @@ async function writeTexts(main: string, work: string): Promise<void> {
   const texts = {
     "man/labgear.1": ["manual", "labgear"],
     "man/labgear.yaml.5": ["manual", "labgear.yaml"],
+    "man/labgear-gate.yaml.5": ["manual", "labgear-gate.yaml"],
     "completions/labgear": ["completion", "bash"],
     "completions/_labgear": ["completion", "zsh"],
     "completions/labgear.fish": ["completion", "fish"],

@@ -16,6 +16,7 @@ export const { commandNames, loadCommand, overview } = catalogue(
         summary: "the helper of the agent that starts builds as root; systemd runs it",
         load: () => import("./helper.ts"),
       },
+      gate: { summary: "let CI systems outside the lab run builds", load: () => import("./gate.ts") },
       demo: { summary: "run a whole lab on loopback and show a build", load: () => import("./demo/demo.ts") },
     },
     "Talk to a job server": clientCommands,

@@ -4,16 +4,21 @@ import type { Kind } from "#/config/kinds.ts";
 import { defaultConfigFile } from "#/config/load.ts";
 import { configSchema } from "#/config/schema.ts";
 import { defaultControl } from "#/control/client.ts";
+import { defaultGateFile, gateSchema } from "#/gate/config.ts";
 import { version } from "#/lib/version.ts";
 import { newCommand } from "./options.ts";
 import type { CommandNode, CommandTree } from "./tree.ts";
 
-const pages = { labgear: commandPage, "labgear.yaml": async () => configPage() } as const;
+const pages = {
+  labgear: commandPage,
+  "labgear.yaml": async () => configPage(),
+  "labgear-gate.yaml": async () => gatePage(),
+} as const;
 
 export function command(tree: CommandTree): Command {
   return newCommand("manual [PAGE] [OPTIONS]", "Prints a manual page for man(1): labgear manual | man -l -")
     .addArgument(
-      new Argument("[page]", "the program, or its configuration file")
+      new Argument("[page]", "the program, or a configuration file")
         .choices(Object.keys(pages))
         .default("labgear"),
     )
@@ -43,6 +48,8 @@ async function commandPage(tree: CommandTree): Promise<string> {
     item("/etc/labgear/conf.d/*.yaml", "Merged over it in the order of their names."),
     item("/etc/labgear/secrets, /etc/labgear/tls", "Passwords and keys that only the agent can read."),
     item("/var/lib/labgear", "Builds, workspaces and the agent's own state."),
+    item(defaultGateFile, "The gate's configuration; see labgear-gate.yaml(5)."),
+    item("/var/lib/labgear-gate", "The gate's builds and minutes, and its audit log."),
     item(defaultControl, "The control socket: anyone who may write to it controls the agent."),
     heading("Environment"),
     item("LABGEAR_SERVER", "The job server that client commands talk to: HOST[:PORT]."),
@@ -57,7 +64,7 @@ async function commandPage(tree: CommandTree): Promise<string> {
     item("8", "The build waited too long in the queue."),
     item("130", "Interrupted while the build was still stopping."),
     heading("See also"),
-    paragraph("labgear.yaml(5), gearmand(8), systemctl(1)"),
+    paragraph("labgear.yaml(5), labgear-gate.yaml(5), gearmand(8), systemctl(1)"),
   ].join("");
 }
 
@@ -106,6 +113,27 @@ export function configPage(): string {
     paragraph("Durations are written 30m, 10s or 1h30m; sizes 2GiB (1024) or 4GB (1000)."),
     heading("Options"),
     ...properties(schema),
+    heading("See also"),
+    paragraph("labgear(1)"),
+  ].join("");
+}
+
+function gatePage(): string {
+  return [
+    pageStart("labgear-gate.yaml", 5, version),
+    heading("Name"),
+    "labgear\\-gate.yaml \\- the configuration of labgear's gate\n",
+    heading("Synopsis"),
+    verbatim(defaultGateFile),
+    heading("Description"),
+    paragraph(
+      "YAML, one file. After a change run `labgear gate --check`, which reports each mistake with its line, then " +
+        "`systemctl reload labgear-gate`. `labgear gate --explain TOKEN` says which rule decides about a token, and why others don't. " +
+        "An invalid file changes nothing.",
+    ),
+    paragraph("Durations are written 30m, 10s or 1h30m; sizes 2GiB (1024) or 4GB (1000)."),
+    heading("Options"),
+    ...properties(gateSchema as Schema),
     heading("See also"),
     paragraph("labgear(1)"),
   ].join("");

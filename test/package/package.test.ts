@@ -61,7 +61,12 @@ describe("the products", { skip: lack, timeout: making * 2 }, () => {
     const unit = join(folder.path, "labgear.service");
     const text = readFileSync(join(unpacked, "usr/lib/systemd/system/labgear.service"), "utf8");
     // The program that they start isn't installed here.
-    const names = ["labgear.service", "labgear-helper.service", "labgear-debug.service"];
+    const names = [
+      "labgear.service",
+      "labgear-helper.service",
+      "labgear-debug.service",
+      "labgear-gate.service",
+    ];
     for (const name of [...names, "labgear-helper.socket", "labgear-debug.socket"]) {
       const own = readFileSync(join(unpacked, "usr/lib/systemd/system", name), "utf8");
       writeFileSync(join(folder.path, name), own.replaceAll("/usr/bin/labgear", "/bin/true"));
@@ -83,7 +88,7 @@ describe("the products", { skip: lack, timeout: making * 2 }, () => {
   });
 
   test("manual pages without a complaint, for every command and every option of the configuration", async () => {
-    for (const page of ["man1/labgear.1.gz", "man5/labgear.yaml.5.gz"]) {
+    for (const page of ["man1/labgear.1.gz", "man5/labgear.yaml.5.gz", "man5/labgear-gate.yaml.5.gz"]) {
       const file = join(unpacked, "usr/share/man", page);
       const { stderr, stdout } = await execa(
         "man",

@@ -57,7 +57,9 @@ export class Reception implements AsyncDisposable {
     this.#request = request;
     this.#announced = announced;
     this.#parts = parts;
-    this.#owner = `${request.job.name} ${request.job.trust}`;
+    // Behind a gate, only what the same caller has sent before counts as sent.
+    const caller = request.parameters.get("LABGEAR_CALLER");
+    this.#owner = `${request.job.name} ${request.job.trust}${caller === undefined ? "" : ` ${caller}`}`;
     this.#user = request.build.title;
   }
 

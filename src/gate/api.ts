@@ -1,0 +1,370 @@
+/** The gate's API, version 1: see openapi.ts. Submitting and the queue take a token; everything of a build takes the build's own key. */
+import { ExchangeError } from "#/exchange/errors.ts";
+import { isCount, isInputName, isLine, maxPieceBytes } from "#/exchange/message.ts";
+import { GearmanError } from "#/gearman/wire/errors.ts";
+import { parseFunction } from "#/zuul/functions.ts";
+import { admit, checkAllowed } from "./admission.ts";
+import type { Audit } from "./audit.ts";
+import type { BuildRun } from "./build-run.ts";
+import type { Builds } from "./builds.ts";
+import { type Caller, type Callers, describeCaller } from "./callers.ts";
+import { Refusal } from "./errors.ts";
+import { sendEvents } from "./events.ts";
+import { bearer, type Exchange, parseJson, readText, sendJson, write } from "./exchange.ts";
+import { passInput } from "./inputs.ts";
+import { isOffered, type Lab } from "./lab.ts";
+import type { GateMetrics } from "./metrics.ts";
+import { openapi } from "./openapi.ts";
+import type { Rate } from "./rate.ts";
+import { parseBuildRequest, parseIdempotencyKey } from "./request.ts";
+import { Results, refusalOf } from "./results.ts";
+import { decide, type Rule } from "./rules.ts";
+import type { GateRecord } from "./store.ts";
+
+export interface ApiParts {
+  readonly rules: () => readonly Rule[];
+  readonly callers: Callers;
+  readonly builds: Builds;
+  readonly lab: Lab;
+  readonly audit: Audit;
+  readonly metrics: GateMetrics;
+  readonly limits: {
+    /** Of a caller, or of a build's key. */
+    readonly requests: Rate;
+    /** Of an address: tokens and keys that aren't accepted. */
+    readonly failures: Rate;
+  };
+}
+
+/** Followers of one build. */
+const maxViewers = 20;
+
+type Handler = (exchange: Exchange, parts: readonly string[]) => Promise<void> | void;
+
+export class Api {
+  readonly #parts: ApiParts;
+  readonly #viewers = new Map<string, number>();
+  readonly #routes: readonly (readonly [method: string, path: RegExp, name: string, handler: Handler])[];
+
+  constructor(parts: ApiParts) {
+    this.#parts = parts;
+    const build = "/v1/builds/([0-9a-f]{32})";
+    this.#routes = [
+      [
+        "GET",
+        /^\/healthz$/,
+        "health",
+        ({ response }) => void response.writeHead(200, { "content-type": "text/plain" }).end("ok\n"),
+      ],
+      ["GET", /^\/v1\/openapi\.json$/, "openapi", (exchange) => sendJson(exchange, 200, openapi)],
+      ["POST", /^\/v1\/builds$/, "submit", (exchange) => this.#submit(exchange)],
+      ["GET", /^\/v1\/queue$/, "queue", (exchange) => this.#queue(exchange)],
+      ["GET", new RegExp(`^${build}$`), "status", (exchange, [uuid]) => this.#status(exchange, uuid)],
+      ["DELETE", new RegExp(`^${build}$`), "stop", (exchange, [uuid]) => this.#stop(exchange, uuid)],
+      ["GET", new RegExp(`^${build}/events$`), "events", (exchange, [uuid]) => this.#events(exchange, uuid)],
+      [
+        "PUT",
+        new RegExp(`^${build}/inputs/([^/]+)$`),
+        "input",
+        (exchange, [uuid, name]) => this.#input(exchange, uuid, name),
+      ],
+      [
+        "GET",
+        new RegExp(`^${build}/results/(.+)$`),
+        "results",
+        (exchange, [uuid, path]) => this.#results(exchange, uuid, path),
+      ],
+    ];
+  }
+
+  /** @throws Refusal, or what the client's leaving makes of a write */
+  async handle(exchange: Exchange): Promise<void> {
+    const { method } = exchange.request;
+    const found = this.#routes.filter(([, path]) => path.test(exchange.path));
+    const route = found.find(([wanted]) => wanted === method);
+    if (!route)
+      throw new Refusal(
+        "not-found",
+        found.length > 0 ? `there is no ${shortMethod(method)} here` : "there is nothing here",
+      );
+    const [, path, name, handler] = route;
+    this.#parts.metrics.asked(name);
+    await handler(exchange, path.exec(exchange.path)?.slice(1) ?? []);
+  }
+
+  async #identify(exchange: Exchange): Promise<{ caller: Caller; rule: Rule }> {
+    const { callers, limits, rules } = this.#parts;
+    if (!limits.failures.has(exchange.from)) throw tooMany("too many refused tokens");
+    let caller: Caller;
+    try {
+      caller = await callers.identify(bearer(exchange));
+    } catch (error) {
+      if (error instanceof Refusal && error.code === "unauthenticated") limits.failures.take(exchange.from);
+      throw error;
+    }
+    if (!limits.requests.take(caller.id)) throw tooMany("too many requests");
+    const rule = decide(rules(), caller.claims);
+    if (!rule) throw named(new Refusal("forbidden", "no rule allows this"), caller);
+    exchange.trusted();
+    return { caller, rule };
+  }
+
+  async #submit(exchange: Exchange): Promise<void> {
+    const { builds, lab } = this.#parts;
+    const by = await this.#identify(exchange);
+    const { caller, rule } = by;
+    try {
+      const idempotencyKey = parseIdempotencyKey(exchange.request.headers["idempotency-key"]?.toString());
+      const text = await readText(exchange);
+      const repeated = builds.findRepeated(by, idempotencyKey, text);
+      if (repeated) return answer(exchange, repeated);
+      const request = parseBuildRequest(parseJson(text));
+      const target = checkAllowed(rule, request);
+      const name = target.node === undefined ? `build:${request.job}` : `build:${request.job}:${target.node}`;
+      const server = (await lab.statuses()).find(({ functions }) => isOffered(functions, name))?.server;
+      if (!server)
+        throw new Refusal(
+          "unavailable",
+          `no node${target.node === undefined ? "" : ` ${target.node}`} runs ${request.job} now`,
+        );
+      const admitted = admit(rule, request, target, await lab.infos(server), caller.claims);
+      // The same request may have come twice at once, and the other one was faster.
+      const other = builds.findRepeated(by, idempotencyKey, text);
+      if (other) return answer(exchange, other);
+      answer(
+        exchange,
+        builds.submit({ ...by, from: exchange.from }, { request, text, idempotencyKey }, admitted, server),
+      );
+    } catch (error) {
+      throw error instanceof Refusal ? named(error, caller, rule) : error;
+    }
+  }
+
+  async #queue(exchange: Exchange): Promise<void> {
+    const { rule } = await this.#identify(exchange);
+    const { jobs, classes } = rule.allow;
+    const functions = (await this.#parts.lab.statuses()).flatMap((one) => one.functions);
+    const queue = functions.flatMap(({ function: name, total, running, workers }) => {
+      const found = parseFunction(name);
+      if (found?.kind !== "build" || workers === 0) return [];
+      const { job, target: node } = found;
+      const isAllowed =
+        jobs.some((pattern) => pattern.matches(job)) &&
+        (node === undefined ? !classes : (classes?.some((pattern) => pattern.matches(node)) ?? true));
+      if (!isAllowed) return [];
+      return [{ job, ...(node !== undefined && { node }), queued: total - running, running, workers }];
+    });
+    sendJson(exchange, 200, { queue });
+  }
+
+  /** @throws Refusal not-found */
+  #find(exchange: Exchange, uuid = ""): { record: GateRecord; run?: BuildRun } {
+    const { builds, limits } = this.#parts;
+    if (!limits.failures.has(exchange.from)) throw tooMany("too many refused keys");
+    try {
+      const found = builds.find(uuid, bearer(exchange));
+      if (!limits.requests.take(uuid)) throw tooMany("too many requests");
+      exchange.trusted();
+      return found;
+    } catch (error) {
+      if (error instanceof Refusal && error.code === "not-found") limits.failures.take(exchange.from);
+      throw error;
+    }
+  }
+
+  #status(exchange: Exchange, uuid?: string): void {
+    const { record, run } = this.#find(exchange, uuid);
+    sendJson(exchange, 200, statusOf(record, run));
+  }
+
+  #stop(exchange: Exchange, uuid?: string): void {
+    const { record, run } = this.#find(exchange, uuid);
+    const { caller: who, rule } = record;
+    if (record.ended === undefined && !record.stopping)
+      this.#parts.audit.add({
+        event: "stopped",
+        caller: who,
+        rule: rule.number,
+        uuid: record.uuid,
+        from: exchange.from,
+      });
+    run?.stop({ cause: "stopped", reason: "stopped by its client" });
+    sendJson(exchange, 202, statusOf(record, run));
+  }
+
+  async #events(exchange: Exchange, uuid?: string): Promise<void> {
+    const { record, run } = this.#find(exchange, uuid);
+    const id = exchange.request.headers["last-event-id"]?.toString() ?? exchange.query.get("offset") ?? "0";
+    if (!/^\d{1,15}$/.test(id)) throw new Refusal("malformed", "Last-Event-ID is no offset in the console");
+    const count = this.#viewers.get(record.uuid) ?? 0;
+    if (count >= maxViewers) throw tooMany(`${maxViewers} follow this build already`);
+    this.#viewers.set(record.uuid, count + 1);
+    try {
+      const { lab } = this.#parts;
+      await sendEvents(
+        exchange,
+        { record, ...(run && { run }), server: lab.server(record.server), lab },
+        Number(id),
+      );
+    } finally {
+      const left = (this.#viewers.get(record.uuid) ?? 1) - 1;
+      if (left > 0) this.#viewers.set(record.uuid, left);
+      else this.#viewers.delete(record.uuid);
+    }
+  }
+
+  async #input(exchange: Exchange, uuid?: string, name?: string): Promise<void> {
+    const { record, run } = this.#find(exchange, uuid);
+    if (!isInputName(name)) throw new Refusal("not-found", "the build has no such input");
+    const server = this.#parts.lab.server(record.server);
+    if (!run || !server) throw new Refusal("conflict", "the build has ended");
+    const offset = count(exchange.query.get("offset")) ?? 0;
+    const received = await passInput(exchange, run, server, { name, offset });
+    this.#parts.metrics.passed(received - offset);
+    this.#parts.audit.add({ event: "input", caller: record.caller, uuid: record.uuid, name, received });
+    sendJson(exchange, 200, { received });
+  }
+
+  async #results(exchange: Exchange, uuid?: string, encoded = ""): Promise<void> {
+    const { record } = this.#find(exchange, uuid);
+    const path = decodePath(encoded);
+    const server = this.#parts.lab.server(record.server);
+    const manager = record.facts?.manager;
+    if (!server || manager === undefined) throw new Refusal("not-found", "the build has no results yet");
+    const { query } = exchange;
+    const asked = { offset: count(query.get("offset")), length: count(query.get("length")) };
+    await using results = new Results(server, record);
+    try {
+      await sendResult(exchange, results, { manager, path, ...asked });
+    } catch (error) {
+      if (exchange.response.headersSent) throw error;
+      if (error instanceof ExchangeError) throw refusalOf(error);
+      if (error instanceof GearmanError)
+        throw new Refusal("unavailable", "the agent that has the build can't be reached now", {
+          why: error.message,
+        });
+      throw error;
+    }
+  }
+}
+
+/** With an offset one piece, as fetch: has it; without one the whole. */
+async function sendResult(
+  exchange: Exchange,
+  results: Results,
+  asked: {
+    readonly manager: string;
+    readonly path: string;
+    readonly offset: number | undefined;
+    readonly length: number | undefined;
+  },
+): Promise<void> {
+  const { manager, path, offset, length = maxPieceBytes } = asked;
+  if (length < 1 || length > maxPieceBytes) throw new Refusal("malformed", `length is 1 to ${maxPieceBytes}`);
+  const first = await results.piece(
+    manager,
+    path,
+    offset ?? 0,
+    offset === undefined ? maxPieceBytes : length,
+  );
+  const { size, sha256, end } = first;
+  const headers = {
+    "content-type": typeOf(path),
+    "content-disposition": "attachment",
+    "labgear-size": size,
+    "labgear-end": String(end),
+    ...(sha256 !== undefined && { "labgear-sha256": sha256 }),
+  };
+  const { response } = exchange;
+  if (offset !== undefined) {
+    response.writeHead(200, { ...headers, "content-length": first.bytes.length }).end(first.bytes);
+    return;
+  }
+  response.writeHead(200, { ...headers, "content-length": size });
+  // Not to its end: what a running build writes goes on growing.
+  for (let at = 0, { bytes } = first; ; ) {
+    const part = bytes.subarray(0, size - at);
+    await write(exchange, part);
+    at += part.length;
+    if (at >= size || part.length === 0) break;
+    ({ bytes } = await results.piece(manager, path, at));
+  }
+  response.end();
+}
+
+function typeOf(path: string): string {
+  if (["record", "tests", "artifacts"].includes(path)) return "application/json";
+  if (path === "junit") return "application/xml";
+  return path === "console" ? "text/plain; charset=utf-8" : "application/octet-stream";
+}
+
+const knownPaths = new Set(["record", "console", "tests", "junit", "serial", "artifacts"]);
+
+/** @throws Refusal not-found for anything that isn't a result */
+function decodePath(encoded: string): string {
+  const absent = new Refusal("not-found", "the build has no such result");
+  let path: string;
+  try {
+    path = decodeURIComponent(encoded);
+  } catch {
+    throw absent;
+  }
+  const [, artifact] = /^artifacts\/(.+)$/s.exec(path) ?? [];
+  const isArtifact =
+    artifact !== undefined &&
+    isLine(path, 4096) &&
+    artifact.split("/").every((part) => part !== "" && part !== "." && part !== "..");
+  if (!knownPaths.has(path) && !isArtifact) throw absent;
+  return path;
+}
+
+function statusOf(record: GateRecord, run: BuildRun | undefined): object {
+  const { uuid, job, node, facts, created, started, ended, result, reason, cause, minutes, stopping } =
+    record;
+  const iso = (time: number) => new Date(time).toISOString();
+  return {
+    ...{ uuid, job },
+    ...(node !== undefined && { node }),
+    state:
+      ended !== undefined ? "ended" : stopping ? "stopping" : started !== undefined ? "running" : "queued",
+    created: iso(created),
+    ...(started !== undefined && { started: iso(started) }),
+    ...(ended !== undefined && { ended: iso(ended) }),
+    ...(facts && { build: facts }),
+    ...(run && run.wants.length > 0 && { wants: run.wants }),
+    ...(result !== undefined && { result }),
+    ...(reason !== undefined && { reason }),
+    ...(cause !== undefined && { cause }),
+    ...(minutes !== undefined && { minutes }),
+  };
+}
+
+function answer(
+  exchange: Exchange,
+  { record, key, isNew }: { readonly record: GateRecord; readonly key: string; readonly isNew: boolean },
+): void {
+  const { uuid, job, node } = record;
+  const body = { uuid, key, job, ...(node !== undefined && { node }), url: `/v1/builds/${uuid}` };
+  sendJson(exchange, isNew ? 201 : 200, body, { location: body.url, "cache-control": "no-store" });
+}
+
+/** The same refusal, with who was refused. */
+function named(refusal: Refusal, caller: Caller, rule?: Rule): Refusal {
+  refusal.by = { who: describeCaller(caller), ...(rule && { rule: rule.number }) };
+  return refusal;
+}
+
+function tooMany(message: string): Refusal {
+  return new Refusal("busy", `${message}: try again later`);
+}
+
+function count(text: string | null): number | undefined {
+  if (text === null) return undefined;
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+  if (isCount(value)) return value;
+  throw new Refusal("malformed", "offset and length are whole numbers");
+}
+
+function shortMethod(method = ""): string {
+  return /^[A-Z]{1,16}$/.test(method) ? method : "such method";
+}

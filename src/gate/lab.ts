@@ -1,0 +1,118 @@
+/** What the gate knows of the lab behind it: which server has a function, what its agents say of themselves, and what waits. */
+
+import { ManagerCalls } from "#/client/calls.ts";
+import { infoFunction } from "#/exchange/functions.ts";
+import { type AgentInfo, parseInfo } from "#/exchange/info.ts";
+import { Admin, type FunctionStatus } from "#/gearman/client/admin.ts";
+import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import { formatAddress } from "#/lib/address.ts";
+import { reason } from "#/lib/errors.ts";
+import type { Log } from "#/lib/log.ts";
+import { Refusal } from "./errors.ts";
+
+const infoAgeMs = 5000;
+/** An agent that is silent for longer isn't counted on. */
+const infoTimeoutMs = 4000;
+const statusAgeMs = 500;
+const serverTimeoutMs = 4000;
+const maxManagers = 500;
+
+interface Cached<T> {
+  readonly at: number;
+  readonly value: Promise<T>;
+}
+
+/** Each answer is shared by all callers for a short while. */
+export class Lab {
+  readonly #servers: () => readonly ServerAddress[];
+  readonly #log: Log;
+  readonly #statuses = new Map<string, Cached<FunctionStatus[]>>();
+  readonly #infos = new Map<string, Cached<AgentInfo | undefined>>();
+
+  constructor(servers: () => readonly ServerAddress[], log: Log) {
+    this.#servers = servers;
+    this.#log = log;
+  }
+
+  server(name: string): ServerAddress | undefined {
+    return this.#servers().find((server) => formatAddress(server) === name);
+  }
+
+  /** @throws Refusal unavailable when no server answers */
+  async statuses(): Promise<{ readonly server: ServerAddress; readonly functions: FunctionStatus[] }[]> {
+    const servers = this.#servers();
+    const answers = await Promise.allSettled(servers.map((server) => this.status(server)));
+    const good = servers.flatMap((server, index) => {
+      const answer = answers[index];
+      return answer?.status === "fulfilled" ? [{ server, functions: answer.value }] : [];
+    });
+    for (const answer of answers)
+      if (answer.status === "rejected")
+        this.#log.warn({}, `a job server can't be asked: ${reason(answer.reason)}`);
+    if (good.length === 0)
+      throw new Refusal("unavailable", "the lab can't be reached now", { why: "no job server answers" });
+    return good;
+  }
+
+  /** @throws GearmanError */
+  status(server: ServerAddress): Promise<FunctionStatus[]> {
+    return cached(this.#statuses, formatAddress(server), statusAgeMs, async () => {
+      const timeouts = { timeoutMs: serverTimeoutMs, answerTimeoutMs: serverTimeoutMs };
+      await using admin = await Admin.connect(server, timeouts);
+      return await admin.status();
+    });
+  }
+
+  /** What all agents on a server say; those that don't answer in time are left out. */
+  async infos(server: ServerAddress): Promise<AgentInfo[]> {
+    const managers = managersWith(await this.status(server), "info").slice(0, maxManagers);
+    const answers = await Promise.all(managers.map((manager) => this.#info(server, manager)));
+    return answers.filter((info) => info !== undefined);
+  }
+
+  #info(server: ServerAddress, manager: string): Promise<AgentInfo | undefined> {
+    return cached(this.#infos, `${formatAddress(server)} ${manager}`, infoAgeMs, async () => {
+      await using calls = new ManagerCalls(server);
+      const timer = setTimeout(() => void calls[Symbol.asyncDispose](), infoTimeoutMs);
+      try {
+        return parseInfo(await calls.call(infoFunction(manager), Buffer.alloc(0)));
+      } catch (error) {
+        this.#log.warn({ manager }, `${manager} doesn't say what it is: ${reason(error)}`);
+        return undefined;
+      } finally {
+        clearTimeout(timer);
+      }
+    });
+  }
+}
+
+/** Managers that offer a function of the exchange. */
+export function managersWith(
+  functions: readonly FunctionStatus[],
+  kind: "info" | "fetch" | "stop",
+): string[] {
+  const prefix = `${kind}:`;
+  return functions
+    .filter(({ function: name, workers }) => workers > 0 && name.startsWith(prefix))
+    .map(({ function: name }) => name.slice(prefix.length))
+    .filter((manager) => manager !== "" && !manager.includes(":"));
+}
+
+export function isOffered(functions: readonly FunctionStatus[], name: string): boolean {
+  return functions.some((entry) => entry.function === name && entry.workers > 0);
+}
+
+function cached<T>(
+  map: Map<string, Cached<T>>,
+  key: string,
+  maxAgeMs: number,
+  ask: () => Promise<T>,
+): Promise<T> {
+  const known = map.get(key);
+  if (known && performance.now() - known.at < maxAgeMs) return known.value;
+  const value = ask();
+  map.set(key, { at: performance.now(), value });
+  // The next caller asks again.
+  value.catch(() => map.delete(key));
+  return value;
+}

@@ -1,0 +1,61 @@
+/** What the package installs for the gate: the sample and the unit. */
+import assert from "node:assert/strict";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { test } from "node:test";
+import { execa } from "execa";
+import { parse } from "yaml";
+import { gateSchema, loadGateConfig } from "#/gate/config.ts";
+import { folder } from "../config/folder.ts";
+
+const sample = readFileSync(new URL("../../packaging/gate.yaml", import.meta.url), "utf8");
+/** Options are commented out without a space after the #, or with two and more; prose has one. */
+const everything = sample.replaceAll(/^#(?! \S|$)/gm, "").replace("rules: []", "rules:");
+
+test("as installed, nothing is allowed", () => {
+  using dir = folder({ "gate.yaml": sample });
+  assert.deepEqual(loadGateConfig(dir.at("gate.yaml")).rules, []);
+});
+
+test("with every option in use", () => {
+  const names = ["gate.pem", "gate.key", "ca.pem", "client.pem", "client.key", "operators", "jenkins"];
+  const secret = "0123456789abcdef0123456789abcdef\n";
+  using dir = folder({
+    "gate.yaml": everything,
+    ...Object.fromEntries(names.map((name) => [`gate/${name}`, secret])),
+  });
+  assert.equal(loadGateConfig(dir.at("gate.yaml")).rules.length, 5);
+});
+
+test("it has every option of the schema", () => {
+  const missing = (schema: unknown, values: readonly unknown[], path: string): string[] => {
+    const { properties, items, additionalProperties } = schema as Record<
+      string,
+      Record<string, unknown> | undefined
+    >;
+    const below = values.filter((value) => typeof value === "object" && value !== null);
+    if (items && path !== ".gearman.servers") return missing(items, below.flat(), `${path}[]`);
+    if (additionalProperties)
+      return missing(
+        additionalProperties,
+        below.flatMap((value) => Object.values(value)),
+        `${path}.*`,
+      );
+    return Object.entries(properties ?? {}).flatMap(([key, part]) => {
+      const found = below.flatMap((value) => (Object.hasOwn(value, key) ? [value[key as never]] : []));
+      return found.length > 0 ? missing(part, found, `${path}.${key}`) : [`${path}.${key}`];
+    });
+  };
+  assert.deepEqual(missing(gateSchema, [parse(everything)], ""), []);
+});
+
+test("the unit has little exposure, and no complaints", {
+  skip: !existsSync("/usr/bin/systemd-analyze") && "NOT TESTED HERE: there is no systemd-analyze",
+}, async () => {
+  using dir = folder({});
+  const unit = dir.at("labgear-gate.service");
+  const text = readFileSync(new URL("../../systemd/labgear-gate.service", import.meta.url), "utf8");
+  writeFileSync(unit, text.replaceAll("/usr/bin/labgear", "/bin/true"));
+  const verified = await execa("systemd-analyze", ["verify", "--man=no", unit], { all: true, reject: false });
+  assert.equal(verified.all, "");
+  await execa("systemd-analyze", ["security", "--offline=true", "--threshold=25", unit]);
+});

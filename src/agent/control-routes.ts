@@ -2,7 +2,8 @@
 import { once } from "node:events";
 import { readConsole } from "#/builds/console/follow.ts";
 import type { ConsoleLog } from "#/builds/console/log.ts";
-import type { BuildRecord, BuildSummary } from "#/builds/record.ts";
+import { type BuildFilter, parseFilter } from "#/builds/filter.ts";
+import type { BuildSummary } from "#/builds/record.ts";
 import type { Selector } from "#/builds/store.ts";
 import { openStored } from "#/builds/workspace/files.ts";
 import { ConfigError } from "#/config/errors.ts";
@@ -72,19 +73,28 @@ async function refusing(reading: Promise<void>): Promise<void> {
 }
 
 function buildList(agent: Agent, { query }: ControlRequest): BuildSummary[] {
-  const job = query.get("job") ?? undefined;
+  const filter = filterOf(query);
+  const { job } = filter;
   const limit = query.get("limit") ?? `${defaultLimit}`;
   if (!/^[1-9][0-9]{0,8}$/.test(limit)) throw new ControlError("REFUSED", `${limit} is no number of builds`);
-  const builds = agent.builds.list(job);
-  if (job !== undefined && builds.length === 0 && !agent.config.jobs.has(job)) throw noSuch(agent, job);
+  const builds = agent.builds.list(filter);
+  if (job !== undefined && agent.builds.list({ job }).length === 0 && !agent.config.jobs.has(job))
+    throw noSuch(agent, job);
   return builds.slice(0, Number(limit)).map(({ summary, running }) => ({
     ...withoutInternals(summary),
     ...(running && { phase: running.state.phase }),
   }));
 }
 
-function withoutInternals(build: BuildSummary & Partial<BuildRecord>): BuildSummary {
-  const { parameters: _, request: _1, ...summary } = build;
+function filterOf(query: URLSearchParams): BuildFilter {
+  try {
+    return parseFilter((name) => query.get(name));
+  } catch (cause) {
+    throw new ControlError("REFUSED", (cause as Error).message, { cause });
+  }
+}
+
+function withoutInternals({ request: _, ...summary }: BuildSummary): BuildSummary {
   return summary;
 }
 
@@ -93,7 +103,7 @@ function findBuild(agent: Agent, name: string): BuildSummary {
   const [, job, number] = /^(.+)#([1-9][0-9]{0,14})$/.exec(name) ?? [];
   const found = job
     ? agent.builds.find({ job, number: Number(number) })
-    : (agent.builds.list(name)[0] ?? agent.builds.find({ uuid: name }));
+    : (agent.builds.list({ job: name })[0] ?? agent.builds.find({ uuid: name }));
   if (found) return found.summary;
   throw noSuch(agent, name);
 }

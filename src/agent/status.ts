@@ -150,6 +150,7 @@ export function agentView(agent: Agent): AgentView {
       })),
     lab: () => agent.lab.look(),
     labNow: () => agent.lab.current,
+    links: () => agent.config.links,
     counts: () => agent.counts,
   };
 }

@@ -28,6 +28,8 @@ export type BuildErrorCode =
   | "ARTIFACTS"
   /** The folder of all builds can't be used: the agent can't start. */
   | "STORE"
+  /** A filter of a list of builds can't match any. */
+  | "FILTER"
   /** Old builds can't be removed. */
   | "PRUNE"
   /** A part of a tree can't be removed. */

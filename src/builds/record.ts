@@ -4,6 +4,7 @@ import { open } from "node:fs/promises";
 import { join } from "node:path";
 import type { Ajv, SchemaObject, ValidateFunction } from "ajv";
 import { replaceFile } from "#/lib/replace-file.ts";
+import { type Change, changeOf } from "./change.ts";
 import type { TestCase } from "./junit-reader.ts";
 import { openStored } from "./workspace/files.ts";
 
@@ -75,10 +76,14 @@ export type BuildSummary = Pick<
   | "undelivered"
   | "request"
   | "key"
->;
+> & {
+  /** What it tests; absent: nothing says so. */
+  readonly change?: Change;
+};
 
 export function summarize(record: BuildRecord): BuildSummary {
   const { job, number, uuid, node, labels, assigned } = record;
+  const change = changeOf(record.parameters, record.commit);
   return {
     ...{ job, number, uuid, node, labels, assigned },
     ...(record.target === undefined ? {} : { target: record.target }),
@@ -90,6 +95,7 @@ export function summarize(record: BuildRecord): BuildSummary {
     ...(record.undelivered === undefined ? {} : { undelivered: record.undelivered }),
     ...(record.request === undefined ? {} : { request: record.request }),
     ...(record.key === undefined ? {} : { key: record.key }),
+    ...(change === undefined ? {} : { change }),
   };
 }
 

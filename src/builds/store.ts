@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { jobFolder } from "#/lib/job-folder.ts";
 import { Build } from "./build.ts";
 import { BuildError } from "./errors.ts";
+import { type BuildFilter, matches } from "./filter.ts";
 import { loadBuilds } from "./load.ts";
 import {
   type BuildRecord,
@@ -28,7 +29,6 @@ export interface FoundBuild {
   readonly folder: string;
   /** Absent: it has ended. */
   readonly running?: Build;
-  /** For a running build its whole record. */
   readonly summary: BuildSummary;
 }
 
@@ -145,7 +145,7 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   /** The build that a selector means, running or finished; of several with the same uuid the last. */
   find(selector: Selector): FoundBuild | undefined {
     const running = this.findRunning(selector);
-    if (running) return this.#found(running.record, running);
+    if (running) return this.#found(summarize(running.record), running);
     const summary =
       "job" in selector
         ? this.#finished.get(selector.job)?.get(selector.number)
@@ -153,14 +153,14 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     return summary && this.#found(summary);
   }
 
-  /** Running and finished builds, the newest first, of one job or of all. */
-  list(job?: string): FoundBuild[] {
-    const running = this.running.filter(({ record }) => job === undefined || record.job === job);
-    const all = [
-      ...running.map((build) => this.#found(build.record, build)),
-      ...this.finished(job).map((summary) => this.#found(summary)),
-    ];
-    return all.sort((a, b) => compareAge(a.summary, b.summary, job));
+  /** Running and finished builds, the newest first, that match a filter. */
+  list(filter: BuildFilter = {}): FoundBuild[] {
+    const { job } = filter;
+    const running = this.running.map((build) => this.#found(summarize(build.record), build));
+    const all = [...running, ...this.finished(job).map((summary) => this.#found(summary))];
+    return all
+      .filter(({ summary, running }) => matches(summary, running !== undefined, filter))
+      .sort((a, b) => compareAge(a.summary, b.summary, job));
   }
 
   #found(summary: BuildSummary, running?: Build): FoundBuild {

@@ -1,5 +1,7 @@
 /** `labgear builds`: running and finished builds, newest first. */
 import { type Command, InvalidArgumentError } from "commander";
+import { changeTitle } from "#/builds/change.ts";
+import { type BuildFilter, filterNames, filters } from "#/builds/filter.ts";
 import { type BuildSummary, durationOf } from "#/builds/record.ts";
 import type { BuildStatus } from "#/lib/status.ts";
 import { printable } from "#/lib/text.ts";
@@ -7,18 +9,29 @@ import { formatElapsed } from "#/lib/units.ts";
 import { controlTimeoutMs, findAgent, newCommand, withControl } from "./options.ts";
 import { table } from "./print.ts";
 
+/** The job is the argument. */
+const filterOptions = filterNames.filter((name) => name !== "job");
+
+type Options = BuildFilter & { readonly json?: true; readonly control?: string; readonly limit: number };
+
 export function command(): Command {
-  return withControl(newCommand("builds [JOB] [OPTIONS]", "Lists running and finished builds, newest first."))
+  const command = withControl(
+    newCommand("builds [JOB] [OPTIONS]", "Lists running and finished builds, newest first."),
+  );
+  for (const name of filterOptions)
+    command.option(`--${name} <${name}>`, `only builds with ${filters[name]}`);
+  return command
     .argument("[job]", "only builds of this job")
     .option("-n, --limit <count>", "how many at most", count, 50)
     .option("--json", "print one JSON array")
-    .action(async (job: string | undefined, options: { json?: true; control?: string; limit: number }) => {
+    .action(async (job: string | undefined, options: Options) => {
       const query = new URLSearchParams({ limit: `${options.limit}`, ...(job !== undefined && { job }) });
+      for (const name of filterOptions) if (options[name] !== undefined) query.set(name, options[name]);
       const builds = await findAgent(options).json<ListedBuild[]>("GET", `/builds?${query}`, {
         timeoutMs: controlTimeoutMs,
       });
       if (options.json) return void process.stdout.write(`${JSON.stringify(builds)}\n`);
-      const head = ["BUILD", "RESULT", "NODE", "ASSIGNED", "DURATION", "REASON"];
+      const head = ["BUILD", "RESULT", "NODE", "ASSIGNED", "DURATION", "CHANGE", "REASON"];
       process.stdout.write(table([head, ...builds.map(row)]));
     });
 }
@@ -38,6 +51,7 @@ function row(build: ListedBuild): string[] {
     build.node,
     build.assigned,
     formatElapsed(took),
+    printable(build.change ? changeTitle(build.change) : ""),
     printable(build.ending?.reason ?? ""),
   ];
 }

@@ -5,6 +5,7 @@ import type { HostConfig } from "./sections/host.ts";
 import type { HttpConfig } from "./sections/http.ts";
 import type { InputsConfig, RemoteConfig } from "./sections/inputs.ts";
 import type { JobConfig } from "./sections/job.ts";
+import type { LinksConfig } from "./sections/links.ts";
 import type { ServerConfig } from "./sections/servers.ts";
 
 export type { BuildsConfig } from "./sections/builds.ts";
@@ -13,6 +14,7 @@ export type { Answer, VerdictConfig } from "./sections/firmware.ts";
 export type { HttpAuth } from "./sections/http.ts";
 export type { InputConfig, InputsConfig } from "./sections/inputs.ts";
 export type { JobConfig, JobWork } from "./sections/job.ts";
+export type { LinksConfig } from "./sections/links.ts";
 export type { PortAddress, PortConfig, PortMatch } from "./sections/port.ts";
 export type { FlashStep, RecoverStep } from "./sections/recover.ts";
 export type { ServerConfig, TlsConfig } from "./sections/servers.ts";
@@ -30,6 +32,7 @@ export interface Config {
   readonly builds: BuildsConfig;
   readonly inputs: InputsConfig;
   readonly remote: RemoteConfig;
+  readonly links: LinksConfig;
   readonly jobs: ReadonlyMap<string, JobConfig>;
   readonly devices: ReadonlyMap<string, DeviceConfig>;
   /** How long the history of a board is kept. */

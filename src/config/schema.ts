@@ -25,6 +25,7 @@ import {
   resolveInputs,
 } from "./sections/inputs.ts";
 import { checkJobs, type JobDocument, jobSchema, resolveJob } from "./sections/job.ts";
+import { type LinksConfig, linksSchema } from "./sections/links.ts";
 import { type NetworksDocument, networksSchema } from "./sections/networks.ts";
 import {
   allServersTlsSchema,
@@ -42,6 +43,7 @@ export interface ConfigDocument extends ServersDocument {
   readonly builds?: BuildsDocument | null;
   readonly inputs?: InputsDocument | null;
   readonly remote?: RemoteDocument | null;
+  readonly links?: LinksConfig | null;
   readonly networks?: NetworksDocument | null;
   readonly jobs?: Readonly<Record<string, JobDocument>> | null;
   readonly devices?: Readonly<Record<string, DeviceDocument>> | null;
@@ -91,6 +93,7 @@ export const configSchema = {
     builds: buildsSchema,
     inputs: inputsSchema,
     remote: remoteSchema,
+    links: linksSchema,
     networks: networksSchema,
     jobs: {
       type: ["object", "null"],
@@ -176,6 +179,7 @@ export function resolveConfig(
     host: resolveHost(document.host ?? {}),
     builds: resolveBuilds(document.builds ?? {}),
     inputs: resolveInputs(document.inputs ?? {}),
+    links: document.links ?? {},
     remote: { read: document.remote?.read ?? false },
     jobs: new Map(
       Object.entries(jobs ?? {}).map(([name, entry]) => [

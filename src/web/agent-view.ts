@@ -1,5 +1,6 @@
 /** What the pages and the API read from the agent, which hands it in. */
 import type { BuildStore } from "#/builds/store.ts";
+import type { LinksConfig } from "#/config/model.ts";
 import type { Chunk } from "#/devices/port/ring.ts";
 import type { HistoryEvent } from "#/lib/board-history.ts";
 import type { LabView } from "#/lib/lab.ts";
@@ -19,6 +20,8 @@ export interface AgentView {
   lab(): Promise<LabView>;
   /** The same, as far as it is known. */
   labNow(): LabView;
+  /** Templates for links to what a build tests. */
+  links(): LinksConfig;
   /** Counters for /metrics that can't be derived from the builds. */
   counts(): { readonly reconnects: number };
 }

@@ -1,5 +1,6 @@
 /** Reads what a request names: a build, and numbers in its query. */
 import type { HttpBindings } from "@hono/node-server";
+import { type BuildFilter, parseFilter } from "#/builds/filter.ts";
 import { type BuildRecord, readRecord } from "#/builds/record.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import { CodedError } from "#/lib/errors.ts";
@@ -56,4 +57,16 @@ export function wholeNumber(
   const value = /^-?\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
   if (value >= min && value <= max) return value;
   throw new RequestError(400, `${name} must be a whole number from ${min} to ${max}`);
+}
+
+/**
+ * @param query of a list of builds
+ * @throws RequestError 400
+ */
+export function filterOf(query: Readonly<Record<string, string>>): BuildFilter {
+  try {
+    return parseFilter((name) => query[name]);
+  } catch (cause) {
+    throw new RequestError(400, (cause as Error).message);
+  }
 }

@@ -67,7 +67,7 @@ const defaultHeaders: Readonly<Record<string, string>> = {
     "style-src 'self'",
     "img-src 'self' data:",
     "connect-src 'self'",
-    "form-action 'none'",
+    "form-action 'self'",
     "base-uri 'none'",
     "frame-ancestors 'none'",
   ].join("; "),
@@ -160,7 +160,13 @@ function newApp(
   const indexes = new LineIndexes();
   app.route("/api", apiRoutes(agent, indexes, onFault));
   app.route("/", pageRoutes(agent, indexes));
-  app.notFound((c) => showError(c, agent, 404, "there is nothing at this address"));
+  app.notFound((c) => {
+    // Without a host, since a proxy may serve these pages by another name; two slashes would be one.
+    const { pathname, search } = new URL(c.req.url);
+    const trimmed = pathname.replace(/^\/+/, "/").replace(/(?<=.)\/+$/, "");
+    if (pathname.length > 1 && pathname.endsWith("/")) return c.redirect(`${trimmed}${search}`, 301);
+    return showError(c, agent, 404, "there is nothing at this address");
+  });
   app.onError((error, c) => {
     if (c.env.outgoing.headersSent) {
       onFault(error, c.req.path);

@@ -74,7 +74,7 @@ describe("on the box", { skip: lacks("gearmand") }, () => {
     const { number } = await watched.started;
     const { stdout } = await agent.command("builds");
     const [head = "", first = "", second = "", third = ""] = stdout.split("\n");
-    assert.match(head, /^BUILD +RESULT +NODE +ASSIGNED +DURATION +REASON$/);
+    assert.match(head, /^BUILD +RESULT +NODE +ASSIGNED +DURATION +CHANGE +REASON$/);
     assert.match(first, new RegExp(`^wait#${number} +running +box5 `));
     assert.match(second, /^fail#1 +FAILURE +box5 .* the job ended with exit code 3$/);
     assert.match(third, /^pass#1 +SUCCESS +box5 /);

@@ -26,6 +26,7 @@ test("an empty file: every default", async () => {
     },
     inputs: { keepBytes: 8 * 2 ** 30, timeoutMs: 300_000, maxTimeMs: 1_800_000 },
     remote: { read: false },
+    links: {},
     jobs: new Map(),
     devices: new Map(),
     stopTimeoutMs: 3_600_000,
@@ -70,6 +71,7 @@ networks: { lab: [10.7.0.0/16, "::1"] }
 history: 90d
 inputs: { keep: 0, timeout: 1s, max-time: 1m }
 remote: { read: true }
+links: { change: "https://review.example/c/{project}/+/{change}/{patchset}" }
 stop-timeout: 0s
 orphan-timeout: 45s
 infrastructure-result: NODE_FAILURE
@@ -118,6 +120,7 @@ jobs:
     },
     inputs: { keepBytes: 0, timeoutMs: 1000, maxTimeMs: 60_000 },
     remote: { read: true },
+    links: { change: "https://review.example/c/{project}/+/{change}/{patchset}" },
     stopTimeoutMs: 0,
     historyMs: 90 * 86_400_000,
     orphanTimeoutMs: 45_000,

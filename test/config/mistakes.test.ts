@@ -271,3 +271,20 @@ test("nodes that a job may name: the classes and the name of the host; with auto
   using dir = folder({ "labgear.yaml": `name: rack7\nhost: {classes: [fast, auto]}\n${jobs}` });
   assert.equal((await loadConfig({ file: dir.at("labgear.yaml") })).jobs.size, 1);
 });
+
+test("links that lead nowhere, or where a build says", async () => {
+  const template = "an http:// or https:// address with parts such as {project} or {change}";
+  for (const [link, message] of [
+    ["review.example/{change}", `expected ${template}, found "review.example/{change}"`],
+    ["javascript:alert(1)", `expected ${template}, found "javascript:alert(1)"`],
+    ["https://{project}/x", `expected ${template}, found "https://{project}/x"`],
+    [
+      "https://review.example/{chang}",
+      "names {chang}; there are {project} {branch} {change} {patchset} {pipeline} {ref} {commit}",
+    ],
+  ]) {
+    assert.deepEqual(await mistakes(`links: { change: "${link}" }`), [
+      `labgear.yaml:1: links.change: ${message}`,
+    ]);
+  }
+});

@@ -129,7 +129,8 @@ test("names and paths that lead elsewhere", { skip: lacks("gearmand", "gearman")
   for (const way of ways) {
     await t.test(`no escape by ${way.slice(0, 60)}`, async () => {
       const { status, body, headers } = await lab.get(`/builds/nasty/1/artifacts/${way}`);
-      assert.ok(status === 404 || status === 400, `${status}`);
+      // Without its last slash, such an address is asked for once more.
+      assert.ok([301, 400, 404].includes(status), `${status}`);
       assert.ok(!body.includes("uuid-") && !body.includes(secret.slice(0, 20)));
       assert.equal(headers["set-cookie"], undefined);
     });

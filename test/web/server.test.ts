@@ -44,6 +44,7 @@ test("a failed accept is logged, and the server keeps answering", async () => {
     labNow: () => noLab,
     feed: () => undefined,
     jobs: () => [],
+    links: () => ({}),
     counts: () => ({ reconnects: 0 }),
   };
   const errors: string[] = [];

@@ -1,5 +1,6 @@
 /** The OpenAPI 3.1 description of the API, with the schemas that the tests check its answers against. */
 import type { SchemaObject } from "ajv";
+import { filterNames, filters } from "#/builds/filter.ts";
 import { schemas } from "./schemas.ts";
 
 /**
@@ -67,8 +68,14 @@ export const operations: readonly Operation[] = [
     id: "builds",
     summary: "Running and finished builds, newest first.",
     parameters: {
-      job: inQuery("job", "Only builds of this job.", { type: "string" }),
+      ...Object.fromEntries(
+        filterNames.map((name) => [
+          name,
+          inQuery(name, `Only builds with ${filters[name]}.`, { type: "string" }),
+        ]),
+      ),
       limit: inQuery("limit", "The maximum number of builds; 50 by default.", whole(1, 1000)),
+      skip: inQuery("skip", "How many of the newest to leave out.", whole(0)),
       before: inQuery("before", "Only builds with a lower number; requires job.", whole(1)),
     },
     answer: ref("BuildList"),

@@ -17,7 +17,7 @@ import { captureFile, readCapture } from "#/lib/capture.ts";
 import type { AgentView } from "../agent-view.ts";
 import { textOrBase64 } from "../events/frames.ts";
 import { noCapture } from "../files.ts";
-import { type Env, findBuild, RequestError, wholeNumber } from "../request.ts";
+import { type Env, filterOf, findBuild, RequestError, wholeNumber } from "../request.ts";
 import { openApi } from "./openapi.ts";
 import {
   buildView,
@@ -49,13 +49,17 @@ export function apiRoutes(
   routes.get("/openapi.json", (c) => c.json(openApi(agent.status().version)));
   routes.get("/status", (c) => c.json(statusView(agent)));
   routes.get("/builds", (c) => {
-    const { job } = c.req.query();
+    const filter = filterOf(c.req.query());
+    const { job } = filter;
     const limit = wholeNumber("limit", c.req.query("limit"), { min: 1, max: maxBuilds });
     const before = wholeNumber("before", c.req.query("before"), { min: 1, max: anyNumber });
     if (before !== undefined && job === undefined)
       throw new RequestError(400, "before is a build number and needs job");
-    const builds = listBuildViews(agent, job).filter(({ number }) => before === undefined || number < before);
-    return c.json({ builds: builds.slice(0, limit ?? defaultBuilds), total: builds.length });
+    const skip = wholeNumber("skip", c.req.query("skip"), { min: 0, max: anyNumber }) ?? 0;
+    const builds = listBuildViews(agent, filter).filter(
+      ({ number }) => before === undefined || number < before,
+    );
+    return c.json({ builds: builds.slice(skip, skip + (limit ?? defaultBuilds)), total: builds.length });
   });
   routes.get("/builds/:job/:number", async (c) => {
     const { job, number } = c.req.param();

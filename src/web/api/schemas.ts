@@ -27,6 +27,7 @@ const summary = {
     took: described(count, "How long it ran, in milliseconds."),
     ending: ref("Ending"),
     result: described(text, "The result sent to the client; absent if there is none."),
+    change: ref("Change"),
   },
 };
 const outage = {
@@ -48,6 +49,13 @@ const builds: Record<string, SchemaObject> = {
       reason: described(text, "One line of text."),
     },
     { exitCode: count, signal: text, cause: described(text, "A code for what went wrong.") },
+  ),
+  Change: described(
+    object(
+      {},
+      { project: text, branch: text, change: text, patchset: text, pipeline: text, ref: text, commit: text },
+    ),
+    "What the build tests, as its parameters say.",
   ),
   BuildSummary: object(summary.required, summary.optional),
   RunningBuild: object(

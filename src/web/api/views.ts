@@ -1,7 +1,9 @@
 /** What the API answers and the pages show: the status, builds, their test reports, jobs and devices. */
 import type { Build } from "#/builds/build.ts";
+import { type Change, changeOf } from "#/builds/change.ts";
+import type { BuildFilter } from "#/builds/filter.ts";
 import type { TestReport } from "#/builds/junit.ts";
-import { type BuildRecord, type BuildSummary, readCases, summarize } from "#/builds/record.ts";
+import { type BuildRecord, type BuildSummary, readCases } from "#/builds/record.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import { type BuildEvent, foldOutages, type PastOutage } from "#/lib/board-history.ts";
 import { artifactType } from "#/lib/media-type.ts";
@@ -38,6 +40,8 @@ export interface BuildView
   /** Absent if it has ended. */
   readonly running?: RunningBuild;
   readonly artifacts: readonly Artifact[];
+  /** What it tests, as its parameters say. */
+  readonly change?: Change;
 }
 
 export interface Artifact {
@@ -100,9 +104,9 @@ export function runningBuild({ builds }: AgentView, { record, state, progress }:
 }
 
 /** Running and finished builds, the newest first. */
-export function listBuildViews(agent: AgentView, job?: string): ListedBuild[] {
-  return agent.builds.list(job).map(({ summary, running }) => ({
-    ...withoutInternals(running ? summarize(running.record) : summary),
+export function listBuildViews(agent: AgentView, filter: BuildFilter): ListedBuild[] {
+  return agent.builds.list(filter).map(({ summary, running }) => ({
+    ...withoutInternals(summary),
     ...(running && { running: runningBuild(agent, running) }),
   }));
 }
@@ -119,8 +123,10 @@ export async function buildView(agent: AgentView, found: FoundBuild): Promise<Bu
 export function viewOfRecord(agent: AgentView, record: BuildRecord, running?: Build): BuildView {
   const { version: _, undelivered: _1, request: _2, key: _3, description, artifacts = [], ...rest } = record;
   const console = running?.console;
+  const change = changeOf(record.parameters, record.commit);
   return {
     ...rest,
+    ...(change && { change }),
     ...(description !== undefined && { description: sanitize(description) }),
     ...(console && { console: { bytes: console.size, cut: console.cut } }),
     ...(running && running.state.phase !== "ended" && { running: runningBuild(agent, running) }),

@@ -10,6 +10,7 @@ import { captureFile } from "#/lib/capture.ts";
 import { formatElapsed, formatSize } from "#/lib/units.ts";
 import type { AgentView } from "../agent-view.ts";
 import { type Artifact, type BuildView, buildView, readTestReport } from "../api/views.ts";
+import { changeRows } from "./change.ts";
 import { buildTail, consoleSection } from "./console.ts";
 import { type Html, html, layout, trusted } from "./html.ts";
 import {
@@ -43,7 +44,7 @@ ${neighbours(agent, build)}
 ${running ? html`<p>${progress(running, now)}</p>` : html`<p class="cause">${build.ending?.reason}</p>`}
 ${whySection(tests, excerpt)}
 ${description !== undefined && html`<div class="description">${trusted(description)}</div>`}
-${facts(build, await captureSize(found))}
+${facts(agent, build, await captureSize(found))}
 </div>
 ${tests && testsSection(tests)}
 ${artifacts.length > 0 && artifactsSection(url, artifacts)}
@@ -60,12 +61,13 @@ ${consoleSection(
   consoleNote(bytes, build.console?.cut ?? 0, from),
 )}
 ${parametersSection(build)}`;
-  return layout({ title: `${job}#${number}`, agent, scripts: ["page.ts", "console.ts"], main });
+  const word = running?.phase ?? build.result ?? "no result";
+  return layout({ title: `${word}: ${job}#${number}`, agent, scripts: ["page.ts", "console.ts"], main });
 }
 
 /** Links to the previous and the next build of the job. */
 function neighbours({ builds }: AgentView, { job, number }: BuildView): Html {
-  const numbers = builds.list(job).map((build) => build.number);
+  const numbers = builds.list({ job }).map((build) => build.number);
   const older = Math.max(...numbers.filter((other) => other < number));
   const newer = Math.min(...numbers.filter((other) => other > number));
   return html`<nav aria-label="Builds of this job">${Number.isFinite(older) && html`<a rel="prev" href="${buildUrl(job, older)}">#${older}</a>`} ${Number.isFinite(newer) && html`<a rel="next" href="${buildUrl(job, newer)}">#${newer}</a>`}</nav>`;
@@ -78,10 +80,11 @@ async function captureSize({ folder }: FoundBuild): Promise<number | undefined> 
   );
 }
 
-function facts(build: BuildView, capture: number | undefined): Html {
+function facts(agent: AgentView, build: BuildView, capture: number | undefined): Html {
   const took = durationOf(build);
   const { exitCode, signal, cause } = build.ending ?? {};
   const rows: [string, Html | string | false | undefined][] = [
+    ...changeRows(agent, build.change),
     ["Duration", took === undefined ? undefined : formatElapsed(took)],
     ["Node", build.device ? html`<a href="${deviceUrl(build.device)}">${build.device}</a>` : build.node],
     ["Requested", build.target],
@@ -93,7 +96,6 @@ function facts(build: BuildView, capture: number | undefined): Html {
       `Input ${name}`,
       html`${formatSize(size)}, SHA-256 <code>${sha256}</code>`,
     ]),
-    ["Commit", build.commit && html`<code>${build.commit}</code>`],
     ["Assigned", time(build.assigned)],
     ["Started", build.started && time(build.started)],
     ["Ended", build.ended && time(build.ended)],

@@ -6,7 +6,7 @@ import { deviceView, type HistoryView, historyView, runningBuild } from "../api/
 import { RequestError } from "../request.ts";
 import { consoleSection, deviceTail } from "./console.ts";
 import { type Html, html, layout } from "./html.ts";
-import { ago, buildLink, count, deviceBadge, deviceUrl, finishedTable, progress, time } from "./parts.ts";
+import { ago, buildLink, buildTable, count, deviceBadge, deviceUrl, progress, time } from "./parts.ts";
 
 const maxBuilds = 50;
 const maxOutages = 100;
@@ -46,7 +46,7 @@ ${outageSection(await historyView(agent, name, historyDays), now)}
 <thead><tr><th scope="col">Since</th><th scope="col">State</th><th scope="col">Reason</th></tr></thead>
 <tbody>${device.history.toReversed().map(({ at, state, reason }) => html`<tr><td>${time(at)}</td><td>${deviceBadge(state)}</td><td><bdi>${reason}</bdi></td></tr>`)}</tbody>
 </table></div></section>
-${recent.length > 0 && html`<section id="recent-section" aria-labelledby="recent"><h2 id="recent">Builds</h2>${finishedTable(recent, now, "Builds on this device", { node: false })}</section>`}`;
+${recent.length > 0 && html`<section id="recent-section" aria-labelledby="recent"><h2 id="recent">Builds</h2>${buildTable(agent, recent, now, "Builds on this device", { node: false })}</section>`}`;
   return layout({ title: name, agent, scripts: ["page.ts", "console.ts"], main });
 }
 

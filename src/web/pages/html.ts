@@ -69,7 +69,7 @@ ${scripts.map((name) => html`<script type="module" src="${assetPath(name)}"></sc
 <a class="skip" href="#main">Skip to content</a>
 <header class="top">
 <a class="brand" href="/">${name}</a>
-<nav aria-label="Site"><a href="/">Overview</a> <a href="/lab">Lab</a> <a href="/api/openapi.json">API</a> <a href="/metrics">Metrics</a></nav>
+<nav aria-label="Site"><a href="/">Overview</a> <a href="/builds">Builds</a> <a href="/lab">Lab</a> <a href="/api/openapi.json">API</a> <a href="/metrics">Metrics</a></nav>
 <span class="live" id="live" role="status"></span>
 </header>
 <main id="main" tabindex="-1">

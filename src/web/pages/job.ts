@@ -5,7 +5,7 @@ import type { AgentView } from "../agent-view.ts";
 import { runningBuild } from "../api/views.ts";
 import { RequestError } from "../request.ts";
 import { type Html, html, layout } from "./html.ts";
-import { buildUrl, count, finishedTable, jobUrl, runningTable } from "./parts.ts";
+import { buildTable, buildUrl, count, jobUrl, runningTable } from "./parts.ts";
 
 const maxBuilds = 50;
 
@@ -36,7 +36,7 @@ export function jobPage(agent: AgentView, job: string, before: number | undefine
 ${running.length > 0 && html`<section aria-labelledby="running"><h2 id="running">Running</h2>${runningTable(running, now)}</section>`}
 ${builds.length > 1 && html`<section aria-labelledby="durations"><h2 id="durations">Durations</h2>${durationPlot(builds)}</section>`}
 <section aria-labelledby="history"><h2 id="history">Builds</h2>
-${builds.length > 0 ? finishedTable(builds, now, "Builds of this job", { job: false }) : html`<p class="none">No builds have finished yet.</p>`}
+${builds.length > 0 ? buildTable(agent, builds, now, "Builds of this job", { job: false }) : html`<p class="none">No builds have finished yet.</p>`}
 ${last !== undefined && html`<p><a rel="next" href="${jobUrl(job)}?before=${last}">Older builds</a></p>`}
 </section>
 </div>`;

@@ -4,16 +4,7 @@ import { formatSize } from "#/lib/units.ts";
 import { type AgentView, isConnected } from "../agent-view.ts";
 import { type StatusView, statusView } from "../api/views.ts";
 import { type Html, html, layout } from "./html.ts";
-import {
-  ago,
-  badge,
-  buildLink,
-  deviceBadge,
-  deviceUrl,
-  finishedTable,
-  jobUrl,
-  runningTable,
-} from "./parts.ts";
+import { ago, badge, buildLink, buildTable, deviceBadge, deviceUrl, jobUrl, runningTable } from "./parts.ts";
 
 export function overviewPage(agent: AgentView): string {
   const status = statusView(agent);
@@ -32,7 +23,7 @@ ${devices.length > 0 && html`<section aria-labelledby="devices"><h2 id="devices"
 ${jobList(status)}
 </div>
 <section aria-labelledby="recent"><h2 id="recent">Recent builds</h2>
-${recent.length > 0 ? finishedTable(recent, now, "Recent builds") : html`<p class="none">No builds have finished yet.</p>`}
+${recent.length > 0 ? html`${buildTable(agent, recent, now, "Recent builds")}<p><a href="/builds">All builds</a></p>` : html`<p class="none">No builds have finished yet.</p>`}
 </section>
 </div>`;
   return layout({ title: "Overview", agent, scripts: ["page.ts"], main });

@@ -2,8 +2,10 @@
 import { type BuildSummary, durationOf } from "#/builds/record.ts";
 import type { DeviceStatus } from "#/lib/status.ts";
 import { formatElapsed } from "#/lib/units.ts";
-import type { RunningBuild } from "../api/views.ts";
+import type { AgentView } from "../agent-view.ts";
+import type { ListedBuild, RunningBuild } from "../api/views.ts";
 import { roughly } from "../browser/dates.ts";
+import { changeCell } from "./change.ts";
 import { type Html, html } from "./html.ts";
 
 export function count(value: number): string {
@@ -72,24 +74,27 @@ export function deviceBadge(state: DeviceStatus["state"]): Html {
   return badge(deviceTones[state], state);
 }
 
-/** The optional columns of a table of finished builds. */
+/** The optional columns of a table of builds. */
 export interface Columns {
   readonly job?: boolean;
   readonly node?: boolean;
 }
 
-export function finishedTable(
-  builds: readonly BuildSummary[],
+/** What builds test has a column if any of them says so. */
+export function buildTable(
+  agent: AgentView,
+  builds: readonly ListedBuild[],
   now: string,
   caption: string,
   { job = true, node = true }: Columns = {},
 ): Html {
+  const change = builds.some((build) => build.change);
   return html`<table class="builds">
 <caption class="hidden">${caption}</caption>
-<thead><tr><th scope="col">Build</th><th scope="col">Result</th>${node && html`<th scope="col">Node</th>`}<th scope="col" class="number">Duration</th><th scope="col" class="number">Ended</th><th scope="col" class="wide">Reason</th></tr></thead>
+<thead><tr><th scope="col">Build</th><th scope="col">Result</th>${node && html`<th scope="col">Node</th>`}${change && html`<th scope="col" class="wide">Change</th>`}<th scope="col" class="number roomy">Duration</th><th scope="col" class="number">Ended</th><th scope="col" class="wide">Reason</th></tr></thead>
 <tbody>${builds.map((build) => {
     const took = durationOf(build);
-    return html`<tr data-key="${build.job}#${build.number}"><th scope="row">${buildLink(build, job)}</th><td>${resultBadge(build)}</td>${node && html`<td>${build.node}</td>`}<td class="number">${took !== undefined && formatElapsed(took)}</td><td class="number">${build.ended && ago(build.ended, now)}</td><td class="wide"><bdi>${build.ending?.kind !== "passed" && build.ending?.reason}</bdi></td></tr>`;
+    return html`<tr data-key="${build.job}#${build.number}"><th scope="row">${buildLink(build, job)}</th><td>${build.running ? phaseBadge(build.running) : resultBadge(build)}</td>${node && html`<td>${build.node}</td>`}${change && html`<td class="wide">${changeCell(agent, build.change)}</td>`}<td class="number roomy">${took !== undefined && formatElapsed(took)}</td><td class="number">${build.ended && ago(build.ended, now)}</td><td class="wide"><bdi>${build.ending?.kind !== "passed" && build.ending?.reason}</bdi></td></tr>`;
   })}</tbody>
 </table>`;
 }

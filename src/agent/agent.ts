@@ -10,6 +10,7 @@ import type { AgentStatus } from "#/lib/status.ts";
 import type { Devices } from "./devices.ts";
 import type { Exchange } from "./nodes/exchange.ts";
 import type { JobReports } from "./nodes/job-report.ts";
+import type { Leases } from "./nodes/lease/leases.ts";
 import type { Manager } from "./nodes/manager.ts";
 import type { Node, Nodes } from "./nodes/node.ts";
 import type { Pages } from "./pages.ts";
@@ -38,6 +39,7 @@ export interface AgentParts {
   readonly devices: Devices;
   readonly manager: Manager;
   readonly exchange: Exchange;
+  readonly leases: Leases;
   readonly pages: Pages;
   readonly lab: LabWatch;
   readonly log: Log;
@@ -59,6 +61,7 @@ export class Agent implements AsyncDisposable {
   readonly manager: Manager;
   readonly exchange: Exchange;
   readonly lab: LabWatch;
+  readonly leases: Leases;
   readonly #parts: AgentParts;
   #life: AgentState = "running";
   #then: "stop" | "restart" = "stop";
@@ -79,6 +82,7 @@ export class Agent implements AsyncDisposable {
     this.manager = parts.manager;
     this.exchange = parts.exchange;
     this.lab = parts.lab;
+    this.leases = parts.leases;
   }
 
   get config(): Config {

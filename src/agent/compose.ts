@@ -28,6 +28,7 @@ import { Exchange } from "./nodes/exchange.ts";
 import type { NodeContext } from "./nodes/executor.ts";
 import { Inputs } from "./nodes/inputs.ts";
 import { JobReports } from "./nodes/job-report.ts";
+import { Leases } from "./nodes/lease/leases.ts";
 import { Manager } from "./nodes/manager.ts";
 import { Node, Nodes } from "./nodes/node.ts";
 import { SignsOfLife } from "./nodes/watchdogs.ts";
@@ -137,7 +138,8 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   host = await hostFacts();
   await rm(transferFolder(stateDir), { recursive: true, force: true });
   await rm(secretsFolder(stateDir), { recursive: true, force: true });
-  const devices = resources.use(new Devices({ nodes, context, state }));
+  const leases = resources.use(new Leases({ name: config.name, counts, log }));
+  const devices = resources.use(new Devices({ nodes, context, leases, state }));
   await devices.prepare(config);
   devices.apply(config, servers);
 
@@ -157,6 +159,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
     devices,
     manager,
     exchange,
+    leases,
     pages,
     lab,
     resources,

@@ -16,12 +16,14 @@ import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { loadSystemCalls } from "#/host/syscalls.ts";
 import type { Log } from "#/lib/log.ts";
 import type { NodeContext } from "./nodes/executor.ts";
+import type { Leases } from "./nodes/lease/leases.ts";
 import { Node, type Nodes } from "./nodes/node.ts";
 import type { StateStore } from "./state-store.ts";
 
 export interface DevicesOptions {
   readonly nodes: Nodes;
   readonly context: NodeContext;
+  readonly leases: Leases;
   readonly state: StateStore;
 }
 
@@ -106,6 +108,8 @@ export class Devices implements AsyncDisposable {
   apply({ devices }: Config, servers: readonly ServerAddress[]): void {
     this.#configured = devices;
     this.#servers = servers;
+    const isLeased = [...devices.values()].some(({ lease }) => lease !== undefined);
+    this.#options.leases.setServers(isLeased ? servers : []);
     for (const name of new Set([...this.#inService.keys(), ...devices.keys()])) this.#follow(name);
   }
 
@@ -134,7 +138,7 @@ export class Devices implements AsyncDisposable {
   }
 
   #open(config: DeviceConfig): void {
-    const { nodes, context, state } = this.#options;
+    const { nodes, context, leases, state } = this.#options;
     const { name } = config;
     const { log } = context;
     const device = this.#openDevice(config, {
@@ -159,6 +163,13 @@ export class Devices implements AsyncDisposable {
       jobs: () => offeredJobs(device, context.config()),
       device: name,
       reserve: async (request) => (await import("./nodes/run-device-build.ts")).reserveBoard(device, request),
+      ...(config.lease && {
+        lease: {
+          isOffered: () => device.standing === "offered" || device.standing === "held",
+          run: async (request) =>
+            (await import("./nodes/lease/run-lease.ts")).runLease(device, request, { ...context, leases }),
+        },
+      }),
     });
     const history = new BoardHistory({
       folder: join(this.#folder(name), "history"),

@@ -42,8 +42,8 @@ const linkStates = [
   "working",
 ];
 
-function serverStatuses({ manager, exchange, nodes }: Agent): ServerStatus[] {
-  const workers = [manager, exchange, ...nodes.all.flatMap((node) => node.active)].map(
+function serverStatuses({ manager, exchange, leases, nodes }: Agent): ServerStatus[] {
+  const workers = [manager, exchange, leases, ...nodes.all.flatMap((node) => node.active)].map(
     ({ worker }) => worker,
   );
   const links = Map.groupBy(

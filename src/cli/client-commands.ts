@@ -3,6 +3,7 @@ import { catalogue } from "./catalogue.ts";
 
 export const clientCommands = {
   build: { summary: "run a build and follow its output", load: () => import("./build/command.ts") },
+  lease: { summary: "have a board for a while", load: () => import("./lease/command.ts") },
   stop: { summary: "stop a running build", load: () => import("./stop.ts") },
   fetch: { summary: "bring a build's results here", load: () => import("./fetch.ts") },
   lab: { summary: "all boxes seen as one lab", load: () => import("./lab.ts") },

@@ -3,17 +3,19 @@ import { Client, type Submission } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
 
-const answerTimeoutMs = 20_000;
+const defaultTimeoutMs = 20_000;
 
 /** After any failure the next call opens a new connection. */
 export class ManagerCalls implements AsyncDisposable {
   readonly #server: ServerAddress;
+  readonly #answerTimeoutMs: number;
   #client: Client | undefined;
   #last: Promise<unknown> = Promise.resolve();
   #closed = false;
 
-  constructor(server: ServerAddress) {
+  constructor(server: ServerAddress, answerTimeoutMs = defaultTimeoutMs) {
     this.#server = server;
+    this.#answerTimeoutMs = answerTimeoutMs;
   }
 
   /**
@@ -33,7 +35,7 @@ export class ManagerCalls implements AsyncDisposable {
     const timer = setTimeout(() => {
       late = true;
       void this.#drop();
-    }, answerTimeoutMs);
+    }, this.#answerTimeoutMs);
     try {
       this.#client ??= await Client.connect(this.#server);
       const unique = crypto.randomUUID();
@@ -47,7 +49,7 @@ export class ManagerCalls implements AsyncDisposable {
     } catch (cause) {
       await this.#drop();
       if (!late) throw cause;
-      throw new GearmanError("TIMEOUT", `${name} gave no answer within ${answerTimeoutMs / 1000} s`, {
+      throw new GearmanError("TIMEOUT", `${name} gave no answer within ${this.#answerTimeoutMs / 1000} s`, {
         cause,
       });
     } finally {

@@ -279,10 +279,11 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     const isDoubtful = outcome.kind === "doubtful" || outcome.kind === "sick";
     const isRestarted = this.#options.power.canRestart && outcome.kind !== "by-hand";
     if (isDoubtful) this.#trusted = false;
-    if (isRestarted || isDoubtful || outcome.kind === "by-hand") this.#needsProbe = true;
-    const reason = isDoubtful ? outcome.reason : "it is being reset after a build";
-    if (isRestarted || isDoubtful) this.#enter({ kind: "recovering", reason });
-    if (outcome.kind === "doubtful") await outcome.interrupted;
+    const isLeased = outcome.kind === "leased";
+    if (isRestarted || isDoubtful || isLeased || outcome.kind === "by-hand") this.#needsProbe = true;
+    const reason = isDoubtful ? outcome.reason : `it is being reset after a ${isLeased ? "lease" : "build"}`;
+    if (isRestarted || isDoubtful || isLeased) this.#enter({ kind: "recovering", reason });
+    if (isLeased || outcome.kind === "doubtful") await outcome.interrupted;
     await this.port.restoreBaud().catch(() => {
       // Its next probe shows whether the board can be read.
       this.#needsProbe = true;

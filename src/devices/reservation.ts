@@ -16,6 +16,8 @@ export type Outcome =
   | { readonly kind: "well"; readonly passed: boolean }
   /** A person had it, and wants it left as it is. */
   | { readonly kind: "by-hand" }
+  /** A person or a program had it, and did anything to it: that says nothing of the board, which has to prove itself. */
+  | { readonly kind: "leased"; readonly interrupted: Promise<void> }
   /** It was interrupted: the board may be in any state, and isn't at fault. */
   | {
       readonly kind: "doubtful";
@@ -218,13 +220,22 @@ export class Reservation implements Disposable {
 
   /** Releases it at once; what runs on the board is interrupted while the device recovers. */
   abandon(): void {
+    this.#leave((interrupted) => ({ kind: "doubtful", reason: `${this.who} was interrupted`, interrupted }));
+  }
+
+  /** The same after a lease. */
+  endLease(): void {
+    this.#leave((interrupted) => ({ kind: "leased", interrupted }));
+  }
+
+  #leave(outcome: (interrupted: Promise<void>) => Outcome): void {
     if (this.#released) return;
     this.#released = true;
     const interrupted = this.#interrupt().finally(() => {
       void this.#endOff();
       this.#writer[Symbol.dispose]();
     });
-    this.#options.onRelease({ kind: "doubtful", reason: `${this.who} was interrupted`, interrupted });
+    this.#options.onRelease(outcome(interrupted));
   }
 
   async #interrupt(): Promise<void> {

@@ -6,9 +6,9 @@
  * over these lines, each ended by a newline, in UTF-8:
  *
  *     labgear-1
- *     OPERATION            send or fetch
+ *     OPERATION            send, fetch, type or console
  *     BUILD                its uuid, or NAME#NUMBER
- *     WHAT                 an input's name, a result's path, or nothing
+ *     WHAT                 an input's name, a result's path, what is typed (typing.ts), or nothing
  *     OFFSET               in decimal
  *     LENGTH               in decimal: of the bytes that are sent, or asked for
  *     TIME                 in decimal: Unix time in milliseconds, by the agent's clock as far as the client knows it
@@ -35,7 +35,7 @@ export type BuildSelector = { readonly uuid: string } | { readonly name: string;
 
 /** What a signature is about. */
 export interface Signed {
-  readonly operation: "send" | "fetch";
+  readonly operation: "send" | "fetch" | "type" | "console";
   readonly build: BuildSelector;
   readonly what: string;
   readonly offset: number;

@@ -6,6 +6,7 @@ import type { Ending } from "#/builds/record.ts";
 import type { BuildStore } from "#/builds/store.ts";
 import type { JobConfig } from "#/config/model.ts";
 import { parsePublicKey } from "#/exchange/key.ts";
+import { type LeaseTerms, leaseJob, parseLeaseFunction, parseLeaseTerms } from "#/exchange/lease.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { type Job, logWorkerEvents, Worker, type WorkerCounts } from "#/gearman/worker/worker.ts";
 import { Condition } from "#/lib/condition.ts";
@@ -17,6 +18,7 @@ import { parseFunction } from "#/zuul/functions.ts";
 import { warn } from "./collect.ts";
 import { streamConsole } from "./console-stream.ts";
 import type { JobReport, JobReports } from "./job-report.ts";
+import type { LeaseRequest } from "./lease/run-lease.ts";
 import type { Place, Placement } from "./placement.ts";
 import type { BuildContext, ReserveBoard } from "./run-build.ts";
 
@@ -61,11 +63,22 @@ export interface ExecutorOptions {
   readonly executors: () => readonly Executor[];
   /** Absent: the host's. */
   readonly reserve?: ReserveBoard;
+  /** Absent: it can't be leased. */
+  readonly lease?: RunLease;
 }
+
+export type RunLease = (request: LeaseRequest) => Promise<Ending>;
+
+/** What a JOB_ASSIGN asks for. */
+type Work =
+  | { readonly kind: "job"; readonly config: JobConfig }
+  | { readonly kind: "lease"; readonly terms: LeaseTerms };
 
 /** A JOB_ASSIGN, understood. */
 interface Request {
-  readonly config: JobConfig;
+  /** Its name. */
+  readonly job: string;
+  readonly work: Work;
   /** The class or name that was asked for. */
   readonly target?: string;
   readonly parameters: ReadonlyMap<string, string>;
@@ -161,16 +174,16 @@ export class Executor implements Place, AsyncDisposable {
     const { reports } = this.#options.context;
     const request = this.#understand(job);
     if (!request) return;
-    const { config, uuid, digest } = request;
+    const { job: name, uuid, digest } = request;
     const running = reports.find(uuid, digest);
     if (running) {
-      this.#log.info({ job: config.name, uuid }, `${running.build.title} is handed out again, and goes on`);
+      this.#log.info({ job: name, uuid }, `${running.build.title} is handed out again, and goes on`);
       return running.attach(job);
     }
     const ended = reports.sendEnded(uuid, digest, job);
     if (ended) {
       const text = `${ended.job}#${ended.number} is handed out again after its end: its ending is sent`;
-      return this.#log.info({ job: config.name, uuid }, text);
+      return this.#log.info({ job: name, uuid }, text);
     }
     const build = this.#create(job, request);
     if (!build) return job.fail();
@@ -184,9 +197,8 @@ export class Executor implements Place, AsyncDisposable {
   /** What the job asks for; undefined when it was answered without a build. */
   #understand(job: Job): Request | undefined {
     const { context, node } = this.#options;
-    const asked = parseFunction(job.function);
-    const config = asked?.kind === "build" ? context.config().jobs.get(asked.job) : undefined;
-    if (asked?.kind !== "build" || !config) {
+    const asked = this.#asked(job.function);
+    if (!asked) {
       // A reload has just removed it; elsewhere the build can still run.
       this.#log.warn({ function: job.function }, "a job that is no longer configured is given back");
       job.fail();
@@ -196,11 +208,12 @@ export class Executor implements Place, AsyncDisposable {
       const parameters = parseBuildArgument(job.argument);
       const uuid = buildUuid(job.unique, parameters, job.isUniqueCut) ?? crypto.randomUUID();
       const digest = createHash("sha256").update(`${job.function}\0`).update(job.argument).digest("hex");
+      const { config } = asked;
+      const work: Work = config
+        ? { kind: "job", config }
+        : { kind: "lease", terms: parseLeaseTerms(parameters) };
       return {
-        config,
-        parameters,
-        uuid,
-        digest,
+        ...{ job: asked.job, work, parameters, uuid, digest },
         // The Perl server passes on neither uniques nor WORK_DATA.
         receivesData: job.unique !== "",
         ...(asked.target === undefined ? {} : { target: asked.target }),
@@ -213,11 +226,20 @@ export class Executor implements Place, AsyncDisposable {
     }
   }
 
-  #create(job: Job, { config, uuid, digest, target, parameters }: Request): Build | undefined {
+  /** A function's job, and its configuration unless it is a lease; undefined: it isn't offered any more. */
+  #asked(name: string): { job: string; target?: string; config?: JobConfig } | undefined {
+    const target = parseLeaseFunction(name);
+    if (target !== undefined) return this.#options.lease && { job: leaseJob, target };
+    const asked = parseFunction(name);
+    const config = asked?.kind === "build" ? this.#options.context.config().jobs.get(asked.job) : undefined;
+    return asked?.kind === "build" && config ? { ...asked, config } : undefined;
+  }
+
+  #create(job: Job, { job: name, uuid, digest, target, parameters }: Request): Build | undefined {
     const { context, node } = this.#options;
     try {
       return context.store.create({
-        job: config.name,
+        job: name,
         uuid,
         node: node.name,
         ...(node.device !== undefined && { device: node.device }),
@@ -231,7 +253,7 @@ export class Executor implements Place, AsyncDisposable {
       });
     } catch (error) {
       const reason = `no build: ${(error as Error).message}`;
-      this.#log.error({ job: config.name, uuid }, reason);
+      this.#log.error({ job: name, uuid }, reason);
       // Without a number no other build can begin either.
       context.boxHealth.failed(reason);
       return undefined;
@@ -279,9 +301,14 @@ export class Executor implements Place, AsyncDisposable {
 
   /** The work of a build, with its progress. */
   async #carryOut(report: JobReport, request: Request): Promise<Ending> {
-    const { context, reserve } = this.#options;
+    const { context, reserve, lease } = this.#options;
     const { build } = report;
-    const { config: job, parameters, receivesData } = request;
+    const { work, parameters, receivesData } = request;
+    if (work.kind === "lease") {
+      if (lease) return await lease({ build, report, terms: work.terms });
+      return { kind: "infrastructure", reason: "the device can't be leased any more" };
+    }
+    const job = work.config;
     const client = { want: report.want.bind(report), receivesData };
     try {
       using _ = estimateProgress(build, context.store.estimate(job.name, build.record.labels));

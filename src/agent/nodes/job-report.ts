@@ -87,6 +87,8 @@ export class JobReport {
   #attached = Promise.withResolvers<void>();
   #orphanTimer: NodeJS.Timeout | undefined;
   #wants: readonly WantedInput[] | undefined;
+  /** What follows the first data on each job. */
+  #news: (() => object) | undefined;
 
   constructor(options: JobReportOptions) {
     this.#options = options;
@@ -109,6 +111,7 @@ export class JobReport {
     clearTimeout(this.#orphanTimer);
     this.#jobs.add(job);
     message.begin(job, build.progress, this.#wants);
+    if (this.#news) job.data(JSON.stringify(this.#news()));
     this.#attached.resolve();
     const lost = Promise.withResolvers<void>();
     const onLost = () => {
@@ -132,7 +135,7 @@ export class JobReport {
     this.#orphanTimer = setTimeout(() => build.stop({ kind: "infrastructure", reason }), orphanTimeoutMs);
   }
 
-  /** Its client has asked for it by `send:` or `fetch:`. It won't submit again what may have begun. */
+  /** Its client has asked for it by `send:`, `fetch:` or `type:`. It won't submit again what may have begun. */
   heard(): void {
     if (this.#jobs.size === 0 && this.build.state.phase !== "ended") this.#orphaned();
   }
@@ -141,6 +144,13 @@ export class JobReport {
   want(wants: readonly WantedInput[] | undefined): void {
     this.#wants = wants;
     if (wants) for (const job of this.#jobs) this.#options.message.data(job, wants);
+  }
+
+  /** Says what is special to this build, now and again to each job that is attached later. */
+  announce(news: () => object): void {
+    this.#news = news;
+    const object = JSON.stringify(news());
+    for (const job of this.#jobs) job.data(object);
   }
 
   get isAttached(): boolean {
@@ -157,7 +167,12 @@ export class JobReport {
    * @param offset where in the console the text begins, in bytes
    */
   async output(text: string, offset: number): Promise<void> {
-    const object = JSON.stringify({ output: text, offset });
+    await this.send({ output: text, offset });
+  }
+
+  /** Sends a data object; resolves when more can be sent. */
+  async send(data: object): Promise<void> {
+    const object = JSON.stringify(data);
     const jobs = latest(this.#jobs);
     for (const job of jobs) job.data(object);
     await Promise.all(jobs.map((job) => job.drained()));

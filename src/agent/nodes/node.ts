@@ -1,9 +1,10 @@
 /** Nodes, the host and the devices: their executors, what they register, and whether they take work. */
 import type { Build } from "#/builds/build.ts";
 import type { JobConfig } from "#/config/model.ts";
+import { leaseFunction } from "#/exchange/lease.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { nodeFunctions } from "#/zuul/functions.ts";
-import { Executor, type NodeContext } from "./executor.ts";
+import { Executor, type NodeContext, type RunLease } from "./executor.ts";
 import { Placement } from "./placement.ts";
 import type { ReserveBoard } from "./run-build.ts";
 
@@ -43,6 +44,8 @@ export interface NodeOptions {
   readonly device?: string;
   /** Set for a device. */
   readonly reserve?: ReserveBoard;
+  /** Set for a device that can be leased. */
+  readonly lease?: { readonly isOffered: () => boolean; readonly run: RunLease };
 }
 
 export class Node implements AsyncDisposable {
@@ -89,7 +92,9 @@ export class Node implements AsyncDisposable {
   }
 
   get functions(): Set<string> {
-    return nodeFunctions({ name: this.name, classes: this.#labels }, this.#options.jobs());
+    const { jobs, lease } = this.#options;
+    const leases = lease?.isOffered() ? [this.name, ...this.#labels].map(leaseFunction) : [];
+    return new Set([...nodeFunctions({ name: this.name, classes: this.#labels }, jobs()), ...leases]);
   }
 
   /** Resolves when every executor has registered its functions on at least one job server. */
@@ -147,7 +152,7 @@ export class Node implements AsyncDisposable {
   }
 
   #newExecutor(): Executor {
-    const { context, reserve, device } = this.#options;
+    const { context, reserve, lease, device } = this.#options;
     const node = { name: this.name, labels: () => this.#labels, ...(device !== undefined && { device }) };
     const executor = new Executor({
       index: this.#freeIndex(),
@@ -157,6 +162,7 @@ export class Node implements AsyncDisposable {
       placement: this.#placement,
       executors: () => this.#executors,
       ...(reserve && { reserve }),
+      ...(lease && { lease: lease.run }),
     });
     executor.worker.setFunctions(this.functions);
     if (this.#holds.size > 0) executor.pause();

@@ -65,6 +65,11 @@ export class SignsOfLife {
     if (timeoutMs === undefined) return { [Symbol.dispose]() {} };
     if (build.record.key === undefined)
       throw new BuildError("INPUT", "LABGEAR_CLIENT_TIMEOUT needs LABGEAR_KEY, and the client set no key");
+    return this.watchFor(build, timeoutMs, 1000);
+  }
+
+  /** The same for a client that has to give signs in any case. @param maxLookMs between looks */
+  watchFor(build: Build, timeoutMs: number, maxLookMs: number): Disposable {
     let last = performance.now();
     this.#heard.set(build, last);
     const timer = setInterval(
@@ -78,7 +83,7 @@ export class SignsOfLife {
         const reason = `its client gave no sign of life for ${formatDuration(timeoutMs)}`;
         build.stop({ kind: "stopped", reason, cause: "client-gone" });
       },
-      Math.min(1000, timeoutMs / 10),
+      Math.min(maxLookMs, timeoutMs / 10),
     );
     return {
       [Symbol.dispose]: () => {

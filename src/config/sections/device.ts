@@ -67,6 +67,8 @@ export interface DeviceConfig {
     /** A job whose success ends a quarantine. */
     readonly job?: string;
   };
+  /** People and programs may have it for a while; absent: only builds. */
+  readonly lease?: { readonly maxMs: number };
   /** The number of infrastructure failures in a row that quarantines it. */
   readonly quarantineAfter: number;
   /** From power or reset to the prompt. */
@@ -88,6 +90,7 @@ export interface DeviceDocument {
   readonly recover?: readonly RecoverDocument[];
   readonly restore?: FlashDocument;
   readonly health?: DeviceConfig["health"] | null;
+  readonly lease?: { readonly max: string };
   readonly "quarantine-after"?: number;
   readonly "boot-timeout"?: string;
   readonly "boot-silence"?: string;
@@ -155,6 +158,21 @@ const health: SchemaObject = {
   },
 };
 
+const lease: SchemaObject = {
+  type: "object",
+  description:
+    "Lets people and programs have the board for a while, through the same queue as builds (labgear lease).",
+  additionalProperties: false,
+  required: ["max"],
+  properties: {
+    max: {
+      type: "string",
+      kind: kinds.duration,
+      description: "How long one of them may have it, extensions included.",
+    },
+  },
+};
+
 export const deviceSchema: SchemaObject = {
   type: "object",
   additionalProperties: false,
@@ -194,6 +212,7 @@ export const deviceSchema: SchemaObject = {
     recover: recoverSchema,
     restore: restoreSchema,
     health,
+    lease,
     "quarantine-after": {
       type: "integer",
       minimum: 1,
@@ -308,6 +327,7 @@ export function resolveDevice(name: string, entry: DeviceDocument, resolveFile: 
     ...(entry.recover && { recover: entry.recover.map(resolveRecover) }),
     ...(entry.restore && { restore: resolveFlash(entry.restore) }),
     health: entry.health ?? {},
+    ...(entry.lease && { lease: { maxMs: milliseconds(entry.lease.max) } }),
     quarantineAfter: entry["quarantine-after"] ?? defaults.quarantineAfter,
     bootTimeoutMs: milliseconds(entry["boot-timeout"] ?? defaults.bootTimeout),
     bootSilenceMs: milliseconds(entry["boot-silence"] ?? defaults.bootSilence),

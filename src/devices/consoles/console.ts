@@ -30,6 +30,8 @@ export interface Console {
    * @throws BoardFailure
    */
   get?(from: string, sink: Sink): Dialogue<void>;
+  /** What has to be typed before a person finds the board's own prompt; absent: nothing. */
+  readonly handOver?: string;
 }
 
 export interface RunOptions {

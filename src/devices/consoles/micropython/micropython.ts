@@ -28,6 +28,8 @@ const askTimeoutMs = 700;
  */
 export class MicropythonConsole implements Console {
   readonly kind = "micropython";
+  /** Ctrl-B leaves the raw REPL. */
+  readonly handOver = "\x02";
   readonly #token: () => string;
   readonly #board = new Expect();
   readonly #repl = new Repl(this.#board);

@@ -1,0 +1,102 @@
+/**
+ * Answers `type:`, on a connection of its own: a stop is never behind typing, nor typing behind a file. What it answers is short and
+ * comes at once; what is done to a board follows on the lease.
+ */
+import { ExchangeError } from "#/exchange/errors.ts";
+import { parsePublicKey, verifySignature } from "#/exchange/key.ts";
+import { leaseClientTimeoutMs, leaseJob } from "#/exchange/lease.ts";
+import { errorAnswer } from "#/exchange/message.ts";
+import { formatTyped, parseTyping, typeFunction } from "#/exchange/typing.ts";
+import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import { type Job, logWorkerEvents, Worker, type WorkerCounts } from "#/gearman/worker/worker.ts";
+import type { Log } from "#/lib/log.ts";
+import { SignsOfLife } from "../watchdogs.ts";
+import type { Lease } from "./lease.ts";
+
+export interface LeasesOptions {
+  readonly name: string;
+  readonly counts: WorkerCounts;
+  readonly log: Log;
+}
+
+/** A holder that is gone loses the board within a second of the timeout. */
+const maxLookMs = 250;
+
+export class Leases implements AsyncDisposable {
+  readonly worker: Worker;
+  readonly #log: Log;
+  readonly #leases = new Map<string, Lease>();
+  readonly #signs: SignsOfLife;
+
+  constructor(options: LeasesOptions) {
+    this.#log = options.log.child({ leases: options.name });
+    this.worker = new Worker({
+      servers: [],
+      clientId: `${options.name}/leases`,
+      onJob: async (job) => job.complete(this.#answer(job)),
+      onEvent: logWorkerEvents(this.#log, options.counts),
+    });
+    this.#signs = new SignsOfLife((server) => this.worker.isRegistered(server));
+    this.worker.setFunctions(new Set([typeFunction(options.name)]));
+  }
+
+  /** @param servers none: no device can be leased, and no connection is needed */
+  setServers(servers: readonly ServerAddress[]): void {
+    this.worker.setServers(servers);
+  }
+
+  /** Those that have or wait for their boards. */
+  get all(): readonly Lease[] {
+    return [...this.#leases.values()];
+  }
+
+  find(device: string): Lease | undefined {
+    return this.all.find((lease) => lease.device === device && lease.leftMs !== undefined);
+  }
+
+  /** Hears what its holder types until it is disposed of. */
+  add(lease: Lease): Disposable {
+    const { build } = lease;
+    this.#leases.set(build.title, lease);
+    const watch = this.#signs.watchFor(build, leaseClientTimeoutMs, maxLookMs);
+    return {
+      [Symbol.dispose]: () => {
+        watch[Symbol.dispose]();
+        this.#leases.delete(build.title);
+      },
+    };
+  }
+
+  /** A refusal is an answer, too. */
+  #answer({ argument, function: name }: Job): Buffer {
+    try {
+      return this.#type(argument);
+    } catch (error) {
+      const isRefusal = error instanceof ExchangeError;
+      const { message } = error as Error;
+      if (isRefusal) this.#log.debug({ function: name, code: error.code }, message);
+      else this.#log.error({ function: name }, `a request can't be answered: ${message}`);
+      return errorAnswer(isRefusal ? error : new ExchangeError("unavailable", "the agent can't do it now"));
+    }
+  }
+
+  #type(argument: Buffer): Buffer {
+    const typing = parseTyping(argument);
+    const { number, signed, signature } = typing;
+    const lease = this.#leases.get(`${leaseJob}#${number}`);
+    if (!lease) throw new ExchangeError("unknown-build", "this manager has no such lease now");
+    const { build } = lease;
+    const { key = "" } = build.record;
+    verifySignature(signed, signature, parsePublicKey(key), Date.now());
+    const { isLate, typed } = lease.take(typing);
+    if (!isLate) {
+      this.#signs.heard(build);
+      lease.heard();
+    }
+    return formatTyped(typed);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.worker[Symbol.asyncDispose]();
+  }
+}

@@ -1,0 +1,42 @@
+/** What one operation of a lease's holder does to the board. */
+import type { Build } from "#/builds/build.ts";
+import type { Reservation } from "#/devices/reservation.ts";
+import type { Operation } from "#/exchange/typing.ts";
+
+interface Operating {
+  readonly reservation: Reservation;
+  readonly build: Build;
+  readonly signal: AbortSignal;
+}
+
+/** @throws DeviceError, BoardFailure: it can't be done; the signal's reason */
+export async function operate(
+  operation: Operation,
+  { reservation, build, signal }: Operating,
+): Promise<void> {
+  const { writer } = reservation;
+  const note = (text: string) => build.console?.note(text);
+  switch (operation.op) {
+    case "write":
+      return await writer.write(Buffer.from(operation.data, "base64"));
+    case "baud":
+      return await writer.setBaud(operation.baud);
+    case "dtr":
+      return await writer.setControl({ dtr: operation.on });
+    case "rts":
+      return await writer.setControl({ rts: operation.on });
+    case "break":
+      return await writer.sendBreak(operation.ms);
+    case "reset":
+      await note("reset by the holder");
+      return await reservation.reset(signal, () => {});
+    case "power":
+      await note(`power ${operation.action} by the holder`);
+      return await reservation.switchPower(operation.action, signal, () => {});
+    // Done when they came.
+    case "extend":
+    case "release":
+    case "purge":
+      return;
+  }
+}

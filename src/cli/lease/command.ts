@@ -1,0 +1,152 @@
+/** `labgear lease`: a board for a while, for a person or a program. */
+import { hostname, userInfo } from "node:os";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { type LeaseTerms, leaseFunction } from "#/exchange/lease.ts";
+import { Admin } from "#/gearman/client/admin.ts";
+import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import { type Address, formatAddress, parseAddress } from "#/lib/address.ts";
+import { printable } from "#/lib/text.ts";
+import { formatElapsed, parseDuration } from "#/lib/units.ts";
+import { exitCodeOf } from "../build/follow.ts";
+import { reasonOf } from "../build/lines.ts";
+import { CommandError, exitCodes } from "../exit.ts";
+import { newCommand, rawOption } from "../options.ts";
+import { findFunction } from "../registered.ts";
+import { findServers, type ServerOptions, withServers } from "../servers.ts";
+import { runCommand } from "./run-command.ts";
+import { serveBytes } from "./serve.ts";
+import { lease, type UseBoard } from "./session.ts";
+import { menuText, useTerminal } from "./terminal.ts";
+
+interface Options extends ServerOptions {
+  readonly for: number;
+  readonly reason?: string;
+  readonly priority: "high" | "normal" | "low";
+  readonly queueTimeout?: number;
+  readonly tcp?: number;
+  readonly listen: Address;
+  readonly raw?: boolean;
+}
+
+export function command(): Command {
+  return withServers(
+    newCommand(
+      "lease CLASS [OPTIONS] [-- COMMAND…]",
+      "Gives you a board for a while, through the same queue as builds: its console on this terminal, or a command that uses its port.",
+    ),
+  )
+    .argument("<class>", "a class of devices, or a device's name")
+    .argument("[command...]", "what to run on this machine; the lease ends with it")
+    .addOption(
+      new Option("--for <duration>", "how long you want it").argParser(duration).default(30 * 60_000, "30m"),
+    )
+    .option("--reason <text>", "shown to whoever waits for the board")
+    .addOption(
+      new Option("--priority <level>", "its place in the queue")
+        .choices(["high", "normal", "low"])
+        .default("normal"),
+    )
+    .option(
+      "--queue-timeout <duration>",
+      "give up when no device was free for so long, such as 30m",
+      duration,
+    )
+    .option(
+      "--tcp <port>",
+      "serve the board's bytes on this port of this machine instead of the terminal",
+      port,
+    )
+    .addOption(
+      new Option("--listen <host[:port]>", "where the board is served for the command or --tcp")
+        .argParser(listen)
+        .default({ host: "127.0.0.1", port: 0 }, "127.0.0.1"),
+    )
+    .addOption(rawOption())
+    .addHelpText(
+      "after",
+      `\nOn the terminal Ctrl-] opens a menu: ${menuText.replace(", any", ",\nany")}.` +
+        "\nA command gets LABGEAR_DEVICE, LABGEAR_BAUD and LABGEAR_PORT, an rfc2217:// address on this machine that pySerial and what is" +
+        "\nmade with it take for a port: speed, format, DTR, RTS, break. Control lines keep their timing, however slow the network is." +
+        "\nWithout a sign of life from this command for 10 s the lease ends. The board proves itself afterwards, as after a build." +
+        "\n\nExit code: the command's; without one 0 once it is released. 3 stopped, 4 its time was over, 5 the board or the box failed, or" +
+        "\nthe job server gave the lease away, 6 no such device can be leased, 7 no job server, 8 gave up waiting, 2 wrong command line," +
+        "\n130 interrupted twice.",
+    )
+    .action(async (target: string, args: string[], options: Options) => {
+      process.exitCode = await run(target, args, options);
+    });
+}
+
+async function run(target: string, args: readonly string[], options: Options): Promise<number> {
+  const { priority, queueTimeout: queueTimeoutMs } = options;
+  const servers = await findServers(options);
+  const lack = `no device ${target} can be leased now`;
+  const server = await findFunction(servers, leaseFunction(target), lack);
+  await refusePerl(server);
+  const begun = performance.now();
+  const request = { server, target, terms: termsOf(options), priority, queueTimeoutMs, say };
+  const { ending, used } = await lease(request, useOf(args, options));
+  const isReleased = used !== undefined && ending.result === "SUCCESS";
+  const took = formatElapsed(performance.now() - begun);
+  say(`lease ended after ${took}: ${isReleased ? used.reason : reasonOf(ending) || (ending.reason ?? "")}`);
+  return isReleased ? (used.exitCode ?? exitCodes.success) : exitCodeOf(ending);
+}
+
+function useOf(args: readonly string[], { tcp, listen, raw = false }: Options): UseBoard {
+  if (args.length > 0) return (board, ended) => runCommand(args, board, listen, ended);
+  if (tcp === undefined) return (board, ended) => useTerminal(board, ended, { say, raw });
+  return async (board, ended) => {
+    await using served = await serveBytes(board, { host: listen.host, port: tcp });
+    say(`${board.device} is served on ${served.address}; Ctrl-C ends the lease`);
+    await new Promise<void>((resolve) => {
+      if (ended.aborted) resolve();
+      ended.addEventListener("abort", () => resolve(), { once: true });
+    });
+    return { reason: "released" };
+  };
+}
+
+/** In raw mode a terminal doesn't return the carriage. */
+function say(text: string): void {
+  const end = process.stdin.isTTY && process.stdin.isRaw ? "\r\n" : "\n";
+  process.stderr.write(`[labgear] ${printable(text)}${end}`);
+}
+
+function termsOf({ for: forMs, reason }: Options): LeaseTerms {
+  const who = `${userName()}@${hostname()}`.slice(0, 200);
+  return { forMs, who, reason: reason ?? who };
+}
+
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return String(process.getuid?.() ?? "unknown");
+  }
+}
+
+/** @throws CommandError usage: the Perl job server knows no WORK_DATA */
+async function refusePerl(server: ServerAddress): Promise<void> {
+  await using admin = await Admin.connect(server, { answerTimeoutMs: 2000 });
+  if (!(await admin.version().catch(() => "")).startsWith("v1.")) return;
+  const text = `${formatAddress(server)} is the Perl job server, which passes nothing on while a lease runs: leases need gearmand or labgear's own`;
+  throw new CommandError("usage", text);
+}
+
+function duration(text: string): number {
+  const milliseconds = parseDuration(text);
+  if (milliseconds !== undefined && milliseconds >= 1000 && milliseconds < 2 ** 31)
+    return Math.round(milliseconds / 1000) * 1000;
+  throw new InvalidArgumentError("expected a duration such as 90s, 30m or 1h30m.");
+}
+
+function port(text: string): number {
+  if (/^[0-9]{1,5}$/.test(text) && Number(text) < 65_536) return Number(text);
+  throw new InvalidArgumentError("expected a port from 0 to 65535.");
+}
+
+function listen(text: string): Address {
+  const found = parseAddress(text, 0);
+  if (found) return found;
+  throw new InvalidArgumentError("expected HOST or HOST:PORT.");
+}

@@ -1,0 +1,143 @@
+/** Leases on the command line: a board of one's own, through the same queue as builds. */
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect } from "node:net";
+import { after, before, describe, test } from "node:test";
+import { TestAgent } from "../support/agent.ts";
+import { becomes, boardYaml } from "../support/boards.ts";
+import { bounded, type RunningServer, startGearmand } from "../support/servers.ts";
+import { startMicroPython } from "../targets/micropython.ts";
+import { lacksTarget, type Target } from "../targets/target.ts";
+import { Running } from "./running.ts";
+
+const skip = lacksTarget("gearmand", "qemuArm", "micropythonMicrobit");
+
+describe("a lease of a MicroPython board", { skip }, () => {
+  let server: RunningServer;
+  let board: Target;
+  let agent: TestAgent;
+  /** How often the board has proved itself. */
+  let readies = 1;
+  const again = () => becomes(agent, "bit-1", "ready", ++readies);
+  const lease = (...args: string[]) =>
+    Running.start(["lease", "bit", "--server", `127.0.0.1:${server.port}`, ...args]);
+  const onTerminal = (...args: string[]) =>
+    Running.onTerminal(["lease", "bit-1", "--server", `127.0.0.1:${server.port}`, ...args], { columns: 100 });
+  const record = (number: number) => agent.record("lease", number);
+  /** The number of the newest lease, which its client is told with its URL. */
+  const numberOf = (running: Running) =>
+    Number(/\/builds\/lease\/(\d+)/.exec(running.stderr + running.stdout)?.[1]);
+
+  before(async () => {
+    server = await startGearmand();
+    board = await startMicroPython();
+    agent = await TestAgent.start({
+      yaml: `
+name: box7
+devices:
+  bit-1:
+    classes: [bit]
+    ${boardYaml(board, { power: true }).replaceAll(/, (?=boot|power)/g, "\n    ")}
+    console: micropython
+    lease: { max: 1h }
+`,
+      ports: [server.port],
+    });
+    await becomes(agent, "bit-1", "ready");
+  });
+  after(async () => {
+    await agent?.[Symbol.asyncDispose]();
+    await board?.[Symbol.asyncDispose]();
+    await server?.[Symbol.asyncDispose]();
+  });
+
+  test("on a terminal: typing, the menu, release; it has a record, a console and a capture", async () => {
+    await using running = onTerminal("--reason", "trying it out");
+    await running.until("stdout", "Ctrl-] opens the menu");
+    running.child.stdin?.write("print(6 * 7)\r");
+    await running.until("stdout", /\n42\r/);
+    running.child.stdin?.write("\u001d");
+    await running.until("stdout", "p power cycle");
+    running.child.stdin?.write("p");
+    await running.until("stdout", /power cycle[\s\S]*MicroPython v/);
+    running.child.stdin?.write("\u001dq");
+    assert.equal(await running.ended, 0, running.stdout);
+    assert.match(running.stdout, /\[labgear\] lease ended after .*: released/);
+    const { result, device, parameters, ending } = await record(1);
+    assert.deepEqual({ result, device }, { result: "SUCCESS", device: "bit-1" });
+    assert.equal((parameters as { reason: string }).reason, "trying it out");
+    assert.deepEqual(ending, { kind: "passed", reason: "released" });
+    const console = (await agent.file("lease", 1, "console.log")).toString();
+    assert.match(console, /^\[labgear\] bit-1 is held by .*: trying it out\n/);
+    assert.match(console, /print\(6 \* 7\)[\s\S]*42/);
+    assert.match(console, /\[labgear\] power cycle by the holder/);
+    const capture = (await agent.command("log", "lease#1", "--serial")).stdout;
+    assert.match(capture, / > .*p/);
+    await again();
+  });
+
+  test("a command: its port is RFC 2217 on loopback, and its exit code comes back", async () => {
+    const script = `
+      const [, host, port] = /^rfc2217:\\/\\/(.*):(\\d+)$/.exec(process.env.LABGEAR_PORT);
+      const socket = require("net").connect(port, host);
+      let text = "";
+      socket.on("data", (bytes) => {
+        text += bytes.toString("latin1");
+        if (text.includes("\\n4711\\r")) { console.log(process.env.LABGEAR_DEVICE, process.env.LABGEAR_BAUD); process.exit(7); }
+      });
+      socket.write("print(4700 + 11)\\r\\0");
+    `;
+    await using running = lease("--", process.execPath, "-e", script);
+    assert.equal(await running.ended, 7, running.stderr);
+    assert.equal(running.stdout, "bit-1 115200\n");
+    assert.match(running.stderr, /lease ended after .*: its command ended with exit code 7/);
+    assert.equal((await record(numberOf(running))).result, "SUCCESS");
+    await again();
+  });
+
+  test("--tcp serves plain bytes; SIGINT ends the lease", async () => {
+    await using running = lease("--tcp", "0");
+    await running.until("stderr", /is served on \S+:\d+/);
+    const port = Number(/is served on \S+:(\d+)/.exec(running.stderr)?.[1]);
+    const socket = connect(port, "127.0.0.1");
+    let text = "";
+    const answered = new Promise<void>((resolve) => {
+      socket.on("data", (bytes) => {
+        text += bytes.toString("latin1");
+        if (text.includes("\n1331\r")) resolve();
+      });
+    });
+    socket.write("print(1300 + 31)\r");
+    await bounded(answered);
+    const closed = once(socket, "close");
+    running.child.kill("SIGINT");
+    assert.equal(await running.ended, 3, running.stderr);
+    await bounded(closed);
+    const { result } = await record(numberOf(running));
+    assert.equal(result, "ABORTED");
+    await again();
+  });
+
+  test("its time is over: the command is ended, TIMED_OUT", async () => {
+    await using running = lease("--for", "2s", "--", "sleep", "300");
+    assert.equal(await running.ended, 4, running.stderr);
+    const { ending, started, ended } = await record(numberOf(running));
+    assert.deepEqual(ending, { kind: "timed-out", reason: "the lease's time is over" });
+    assert.ok(Date.parse(`${ended}`) - Date.parse(`${started}`) >= 1990);
+    await again();
+  });
+
+  test("a client that is killed: the lease ends, and the next one gets the board", async () => {
+    await using running = lease("--", "sleep", "300");
+    await running.until("stderr", "is yours");
+    running.child.kill("SIGKILL");
+    await running.ended;
+    await using next = lease("--for", "1m", "--", "true");
+    assert.equal(await next.ended, 0, next.stderr);
+    const { result, ending } = await record(numberOf(running));
+    assert.equal(result, "ABORTED");
+    assert.equal((ending as { cause: string }).cause, "client-gone");
+    await again();
+    await again();
+  });
+});

@@ -43,12 +43,22 @@ const trail = Array.from({ length: 200 }, (_, n) => `cleaning up ${n}`).join("\n
 const report = `<testsuite name="all"><testcase classname="spi" name="test_ok"/>
 <testcase classname="spi" name="test_spi_timeout"><failure message="expected 0x8488, got 0xffff">trace</failure></testcase></testsuite>`;
 
+/** @param failed the names of the tests that fail */
+function suite(failed: string): string {
+  const cases = ["boots", "answers", "sleeps"].map((name) => {
+    const failure = failed.includes(name) ? '<failure message="no"/>' : "";
+    return `<testcase classname="spi" name="${name}">${failure}</testcase>`;
+  });
+  return `<testsuite name="all">${cases.join("")}</testsuite>`;
+}
+
 const yaml = `
 jobs:
 ${Object.keys(kinds)
   .map((kind) => `  ${kind}: { run: "cat ../../../${kind}.txt; exit 1" }`)
   .join("\n")}
   junit: { run: "cp ../../../report.xml . && exit 1", junit: ["*.xml"] }
+  spi: { run: "cp ../../../spi-$RUN.xml report.xml && exit $CODE", junit: [report.xml], parameters: [RUN, CODE] }
   timeout: { run: "echo waiting for the lock; sleep 100000", timeout: 1s }
   quiet: { run: "exit 3" }
   fine: { run: "echo 'error: not really'" }
@@ -63,6 +73,10 @@ before(async () => {
   browser = await startBrowser();
   const { stateDir } = lab.agent;
   await writeFile(join(stateDir, "report.xml"), report);
+  for (const [run, failed] of ["", "boots", "boots answers"].entries())
+    await writeFile(join(stateDir, `spi-${run}.xml`), suite(failed));
+  for (const [run, code] of [0, 1, 1].entries())
+    await lab.run("spi", `spi-${run}`, { RUN: `${run}`, CODE: `${code}` });
   for (const [kind, { text }] of Object.entries(kinds))
     await writeFile(join(stateDir, `${kind}.txt`), `${noise}\n${text}\n${trail}\n`);
   for (const job of [...Object.keys(kinds), "junit", "timeout", "quiet", "fine"])
@@ -128,6 +142,23 @@ test("a build that passed, or printed nothing, needs no explanation", { skip }, 
     const { body } = await lab.get(`/builds/${job}/1`);
     assert.ok(!body.includes("why-section"), job);
   }
+});
+
+test("since when the job and each of its tests fail", { skip }, async () => {
+  await using viewer = await Viewer.open(browser, lab.url);
+  await viewer.go("/builds/spi/3");
+  const { page } = viewer;
+  assert.match(
+    await page.locator(".trend").innerText(),
+    /^2 failures in a row, since #2; passed last in #1, .+ ago$/,
+  );
+  const tests = page.getByRole("region", { name: "Test cases" }).locator("tbody tr");
+  assert.match(await tests.nth(0).innerText(), /boots.*since #2/s);
+  assert.match(await tests.nth(1).innerText(), /answers.*new/s);
+  await viewer.accessible();
+  await page.locator(".trend").getByRole("link", { name: "#2" }).click();
+  await page.waitForURL("**/builds/spi/2");
+  assert.match(await page.locator(".trend").innerText(), /^the first failure; passed last in #1/);
 });
 
 test("the API lists the lines that report errors", { skip }, async () => {

@@ -1,6 +1,15 @@
 /** The page of a build: its result and why, test reports, artifacts, console, parameters. */
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
+import {
+  compareTests,
+  hasFailed,
+  runsBefore,
+  type TestTrend,
+  type Trend,
+  testKey,
+  trendOf,
+} from "#/builds/before.ts";
 import type { LineIndexes } from "#/builds/console/line-index.ts";
 import type { TestReport } from "#/builds/junit.ts";
 import type { TestCase, TestStatus } from "#/builds/junit-reader.ts";
@@ -14,7 +23,9 @@ import { changeRows } from "./change.ts";
 import { buildTail, consoleSection } from "./console.ts";
 import { type Html, html, layout, trusted } from "./html.ts";
 import {
+  ago,
   badge,
+  buildLink,
   buildUrl,
   count,
   deviceUrl,
@@ -32,6 +43,10 @@ export async function buildPage(agent: AgentView, found: FoundBuild, indexes: Li
   const build = await buildView(agent, found);
   const tests = await readTestReport(found);
   const excerpt = await excerptOf(found, indexes);
+  const { builds } = agent;
+  const isRed = tests?.cases.some(hasFailed) ?? false;
+  const trends =
+    isRed && tests ? compareTests(tests.cases, await runsBefore(builds, found.summary)) : noTrends;
   const { bytes, tail, from } = await buildTail(found);
   const { job, number, running, description, artifacts } = build;
   const url = buildUrl(job, number);
@@ -43,10 +58,11 @@ ${neighbours(agent, build)}
 </header>
 ${running ? html`<p>${progress(running, now)}</p>` : html`<p class="cause">${build.ending?.reason}</p>`}
 ${whySection(tests, excerpt)}
+${trendLine(trendOf(builds, found.summary), now)}
 ${description !== undefined && html`<div class="description">${trusted(description)}</div>`}
 ${facts(agent, build, await captureSize(found))}
 </div>
-${tests && testsSection(tests)}
+${tests && testsSection(job, tests, trends)}
 ${artifacts.length > 0 && artifactsSection(url, artifacts)}
 ${consoleSection(
   {
@@ -117,7 +133,37 @@ const testTones: Record<TestStatus, Tone> = { failed: "bad", error: "bad", skipp
 /** Failures are shown beyond this limit too. */
 const maxTestRows = 1000;
 
-function testsSection({ totals, cases, warnings }: TestReport): Html {
+/** When the job last passed, and since when it fails. */
+function trendLine(trend: Trend | undefined, now: string): Html | false {
+  if (!trend) return false;
+  const { lastPassed, failsSince, failures } = trend;
+  const since =
+    failures === 1
+      ? "the first failure"
+      : html`${count(failures)} failures in a row, since ${buildLink(failsSince, false)}`;
+  const before = lastPassed
+    ? html`passed last in ${buildLink(lastPassed, false)}${lastPassed.ended && html`, ${ago(lastPassed.ended, now)}`}`
+    : "no build before it passed";
+  return html`<p class="trend">${since}; ${before}</p>`;
+}
+
+type Trends = ReadonlyMap<string, TestTrend>;
+const noTrends: Trends = new Map();
+
+function trendBadge(job: string, trend: TestTrend | undefined): Html | false {
+  switch (trend?.kind) {
+    case "new":
+      return badge("bad", "new");
+    case "known":
+      return html`<span class="quiet">since <a href="${buildUrl(job, trend.since)}">#${trend.since}</a></span>`;
+    case "flaky":
+      return badge("warn", `flaky: failed in ${trend.failed} of ${trend.of} before`);
+    case undefined:
+      return false;
+  }
+}
+
+function testsSection(job: string, { totals, cases, warnings }: TestReport, trends: Trends): Html {
   const sorted = testOrder.flatMap((status) => cases.filter((test) => test.status === status));
   const failed = totals.failures + totals.errors;
   const shown = sorted.slice(0, Math.max(maxTestRows, failed));
@@ -127,16 +173,17 @@ function testsSection({ totals, cases, warnings }: TestReport): Html {
 ${warnings.map((warning) => html`<p class="warning">${warning}</p>`)}
 <div class="scroll" tabindex="0" role="region" aria-label="Test cases"><table class="tests">
 <thead><tr><th scope="col">Status</th><th scope="col">Test</th><th scope="col" class="number">Time</th></tr></thead>
-<tbody>${shown.map(testRow)}</tbody>
+<tbody>${shown.map((test) => testRow(test, trendBadge(job, trends.get(testKey(test)))))}</tbody>
 </table></div>
 ${shown.length < sorted.length && html`<p class="note">${count(sorted.length - shown.length)} more tests that didn't fail are not shown.</p>`}
 </section>`;
 }
 
-function testRow({ status, suite, classname, name, time, message, details }: TestCase): Html {
+function testRow(test: TestCase, trend: Html | false): Html {
+  const { status, suite, classname, name, time, message, details } = test;
   const group = classname !== "" ? classname : suite;
   const hasDetails = details !== undefined && details !== message;
-  return html`<tr><td>${badge(testTones[status], status)}</td><td><bdi>${name}</bdi> <span class="quiet"><bdi>${group}</bdi></span>${message !== undefined && html`<div class="message">${message}</div>`}${hasDetails && html`<details><summary>Details</summary><pre class="text-block">${details}</pre></details>`}</td><td class="number">${formatElapsed(time * 1000)}</td></tr>`;
+  return html`<tr><td>${badge(testTones[status], status)}</td><td><bdi>${name}</bdi> <span class="quiet"><bdi>${group}</bdi></span> ${trend}${message !== undefined && html`<div class="message">${message}</div>`}${hasDetails && html`<details><summary>Details</summary><pre class="text-block">${details}</pre></details>`}</td><td class="number">${formatElapsed(time * 1000)}</td></tr>`;
 }
 
 function artifactsSection(url: string, artifacts: readonly Artifact[]): Html {

@@ -1,4 +1,5 @@
 /** Why a build failed, as its page says at the top: its tests, else the lines of its console that report the error. */
+import { hasFailed } from "#/builds/before.ts";
 import { errorRank, isAgentsLine } from "#/builds/console/errors.ts";
 import type { LineIndexes } from "#/builds/console/line-index.ts";
 import { consoleOf, isErrorLine, type Line, linesOf, search } from "#/builds/console/lines.ts";
@@ -40,8 +41,7 @@ export async function excerptOf(build: FoundBuild, indexes: LineIndexes): Promis
 
 /** @param excerpt is shown if no test has failed */
 export function whySection(tests: TestReport | undefined, excerpt: Excerpt | undefined): Html | false {
-  const failed = tests?.cases.filter(({ status }) => status === "failed" || status === "error") ?? [];
-  const [first] = failed;
+  const first = tests?.cases.find(hasFailed);
   if (tests && first) {
     const { failures, errors, tests: all } = tests.totals;
     const message = (first.message ?? first.details ?? "").trim().split("\n")[0];

@@ -73,6 +73,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   // By its real path, an agent finds what an earlier one left under another name of the folder.
   const stateDir = await realpath(options.stateDir);
   const state = await openStore(stateDir);
+  resources.defer(() => state.settle());
   const trees = resources.use(await openTrees({ id: stateDir }));
   const mirrors = resources.use(
     new Mirrors(

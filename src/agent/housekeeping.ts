@@ -13,8 +13,9 @@ import type { Outsiders } from "./outsiders.ts";
 
 /** A build that fills the disk goes unnoticed for so long at most. */
 const lookIntervalMs = 1000;
-/** How often builds that are too old are removed; also whenever a build has ended. */
+/** How often builds that are too old are removed; also soon after a build has ended. */
 const pruneIntervalMs = 5 * 60 * 1000;
+const outsidersEnd = "ending what builds left outside";
 const dayMs = 24 * 60 * 60 * 1000;
 
 export interface HousekeepingOptions {
@@ -38,6 +39,8 @@ export class Housekeeping implements AsyncDisposable {
   /** One round after the other: they remove the same things. Never rejects. */
   #rounds: Promise<void> = Promise.resolve();
   #waiting = 0;
+  /** A build has ended since the last round. */
+  #hasOld = false;
   /** The last failure of each task, which is logged once. */
   readonly #failures = new Map<string, string>();
 
@@ -47,17 +50,29 @@ export class Housekeeping implements AsyncDisposable {
     this.#space = new DiskSpace(options);
     options.builds.on("ended", this.#onEnded);
     this.#timers = [
-      setInterval(() => this.#waiting === 0 && void this.#next(() => this.#look()), lookIntervalMs),
+      setInterval(() => this.#tick(), lookIntervalMs),
       setInterval(() => void this.round(), pruneIntervalMs),
     ];
   }
 
-  readonly #onEnded = () => void this.round();
+  readonly #onEnded = () => {
+    this.#hasOld = true;
+    const { outsiders } = this.#options;
+    if (outsiders) void this.#next(() => this.#attempt(outsidersEnd, () => outsiders.end()));
+  };
+
+  /** Not at once after a build: the next one may have begun, and the disk is slow enough. */
+  #tick(): void {
+    if (this.#waiting > 0) return;
+    if (this.#hasOld) void this.round();
+    else void this.#next(() => this.#look());
+  }
 
   /** Removes old builds, then looks at the box. Never rejects. */
   round(): Promise<void> {
+    this.#hasOld = false;
     return this.#next(async () => {
-      await this.#attempt("ending what builds left outside", async () => this.#options.outsiders?.end());
+      await this.#attempt(outsidersEnd, async () => this.#options.outsiders?.end());
       await this.#attempt("removing old builds", () => this.#prune());
       await this.#look();
     });
@@ -92,9 +107,7 @@ export class Housekeeping implements AsyncDisposable {
     const { config, builds, mirrors, stateDir } = this.#options;
     const { historyMs } = config();
     const { keep, keepDays } = config().builds;
-    const ends = builds.finished().map(({ ended }) => Date.parse(ended ?? ""));
-    const newest = ends.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-    const now = this.#calendar.now(newest, keepDays * dayMs);
+    const now = this.#calendar.now(builds.newestEnd, keepDays * dayMs);
     // Without a clock to trust, number alone decides.
     await builds.prune(keep, now === undefined ? Number.NEGATIVE_INFINITY : now - keepDays * dayMs);
     if (now === undefined) return;

@@ -27,13 +27,16 @@ export interface StateStore {
   readonly warnings: readonly string[];
   /**
    * The number of the job's next build, from 1. It is on the disk before it is returned, so it is never given out twice; while
-   * the file can't be written, memory and the build's own folder keep it.
+   * the file can't be written, memory and the build's own folder keep it. While a job's builds come fast, some are reserved at
+   * once: a crash then leaves a gap.
    * @param floor the highest number among the job's builds on disk: the new one is above it
    * @throws StoreError FULL
    */
   readonly nextBuildNumber: (job: string, floor?: number) => number;
   /** Writes what couldn't be written before, if anything. @throws StoreError */
   readonly saveRest: () => void;
+  /** Gives back the numbers that are reserved; call it after the last build. Never throws: what can't be written leaves a gap. */
+  readonly settle: () => void;
   /** The nodes that take no builds, each with the reason. */
   readonly pausedNodes: () => ReadonlyMap<string, string>;
   /** @param reason undefined: the node takes builds again @throws StoreError */
@@ -63,6 +66,20 @@ type State = Readonly<{
   paused: Readonly<Record<string, string>>;
   devices: Readonly<Record<string, DeviceHealth>>;
 }>;
+
+/** The last number that a job's build got. */
+interface Given {
+  readonly number: number;
+  /** By performance.now(). */
+  readonly at: number;
+  /** How many came fast, one after the other. */
+  readonly inRush: number;
+}
+
+/** Builds that come sooner after one another are a rush, after so many of them. */
+const rushMs = 250;
+const minRush = 8;
+const reservedAtOnce = 32;
 
 /** State with maps, whose keys can be any name. */
 interface Memory {
@@ -129,22 +146,39 @@ export async function openStore(
     isSaved = true;
   };
 
+  const given = new Map<string, Given>();
+
   return {
     warnings,
     nextBuildNumber: (job, floor = 0) => {
-      const next = 1 + Math.max(memory.numbers.get(job) ?? 0, floor);
-      const numbers = new Map(memory.numbers).set(job, next);
+      const last = given.get(job);
+      const saved = memory.numbers.get(job) ?? 0;
+      const next = 1 + Math.max(last?.number ?? saved, floor);
+      const at = performance.now();
+      const inRush = last && at - last.at < rushMs ? last.inRush + 1 : 0;
+      const reserved = next + (inRush < minRush ? 0 : reservedAtOnce - 1);
       try {
-        change({ numbers });
+        if (next > saved) change({ numbers: new Map(memory.numbers).set(job, reserved) });
       } catch (error) {
         if (!(error instanceof StoreError) || error.code === "FULL") throw error;
-        memory = { ...memory, numbers };
+        memory = { ...memory, numbers: new Map(memory.numbers).set(job, next) };
         isSaved = false;
       }
+      given.set(job, { number: next, at, inRush });
       return next;
     },
     saveRest: () => {
       if (!isSaved) change({});
+    },
+    settle: () => {
+      const numbers = new Map(memory.numbers);
+      for (const [job, { number }] of given) numbers.set(job, number);
+      if ([...given].every(([job, { number }]) => memory.numbers.get(job) === number)) return;
+      try {
+        change({ numbers });
+      } catch (error) {
+        if (!(error instanceof StoreError)) throw error;
+      }
     },
     pausedNodes: () => memory.paused,
     setPaused: (node, reason) => change({ paused: changedMap(memory.paused, node, reason) }),

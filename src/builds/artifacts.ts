@@ -1,6 +1,6 @@
 /** Copies the files that a job's globs name out of its workspace, and lists a build's artifacts. */
 import { createHash } from "node:crypto";
-import { constants } from "node:fs";
+import { constants, readdirSync, realpathSync } from "node:fs";
 import { chmod, copyFile, type FileHandle, lstat, open, realpath, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { reason } from "#/lib/errors.ts";
@@ -58,10 +58,11 @@ export async function collectArtifacts(parts: {
   const warnings = new Warnings();
   let files: Artifact[] = [];
   try {
-    const into = await makeFolders(await realpath(dirname(parts.into)), [basename(parts.into)]);
+    const into = makeFolders(realpathSync.native(dirname(parts.into)), [basename(parts.into)]);
     const copying = new Copying({ ...parts, into, limits: { ...defaultLimits, ...parts.limits } }, warnings);
     await copying.run();
-    files = await inventory(into, copying, warnings, signal);
+    // Most builds have none.
+    if (readdirSync(into).length > 0) files = await inventory(into, copying, warnings, signal);
   } catch (cause) {
     if (isDiskFailure(cause)) throw notStored(cause, parts.into);
     warnings.add(`no more artifacts can be kept: ${reason(cause)}`);
@@ -181,9 +182,14 @@ async function copy(
   path: string,
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
-  const names = path.split("/").map((name) => Buffer.from(name));
-  await using folder = await openBelow(into, names.slice(0, -1), { make: true });
-  const target = inside(folder, names.at(-1) ?? Buffer.alloc(0));
+  const names = path.split("/");
+  const last = Buffer.from(names.pop() ?? "");
+  makeFolders(into, names);
+  await using folder = await openBelow(
+    into,
+    names.map((name) => Buffer.from(name)),
+  );
+  const target = inside(folder, last);
   // The job may have put a link there, and we would write through it.
   await removeTree(target);
   try {

@@ -1,10 +1,12 @@
 /** A build's life: its record, console and folder, and the signal that stops it. */
 import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
-import { lstat, mkdir, rename, rm, stat } from "node:fs/promises";
+import { mkdirSync, renameSync, rmSync } from "node:fs";
+import { lstat, rename, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { reason } from "#/lib/errors.ts";
 import { ConsoleLog } from "./console/log.ts";
-import { type BuildRecord, type Ending, isOwn, writeRecord } from "./record.ts";
+import { type BuildRecord, type Ending, isOwn, recordFile, writeFirstRecord, writeRecord } from "./record.ts";
 
 /**
  * The life cycle. A stop can come in any phase before the end. It ends the work, and the build ends as the stop says; once the
@@ -117,17 +119,23 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     // Created under another name and renamed: a crash never leaves a build's folder without a record.
     const fresh = join(dirname(this.folder), `.new-${this.record.number}`);
     try {
-      await mkdir(join(fresh, "artifacts"), { recursive: true }).catch(async (error) => {
+      const artifacts = join(fresh, "artifacts");
+      try {
+        mkdirSync(artifacts, { recursive: true });
+      } catch (error) {
         await makeWay(error, dirname(dirname(this.folder)), dirname(this.folder), fresh);
-        await mkdir(join(fresh, "artifacts"), { recursive: true });
-      });
-      await writeRecord(fresh, this.record);
-      await rename(fresh, this.folder).catch(async (error) => {
+        mkdirSync(artifacts, { recursive: true });
+      }
+      rmSync(recordFile(fresh), { recursive: true, force: true });
+      await writeFirstRecord(fresh, this.record);
+      try {
+        renameSync(fresh, this.folder);
+      } catch (error) {
         await makeWay(error, this.folder);
-        await rename(fresh, this.folder);
-      });
+        renameSync(fresh, this.folder);
+      }
     } catch (error) {
-      await rm(fresh, { recursive: true, force: true });
+      rmSync(fresh, { recursive: true, force: true });
       throw error;
     }
     this.#stored = true;
@@ -225,7 +233,7 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
       if (!this.#stored) return;
       this.#saved = false;
       // A job that runs as the agent's user can remove it.
-      await mkdir(this.folder, { recursive: true });
+      mkdirSync(this.folder, { recursive: true });
       await writeRecord(this.folder, this.record);
       this.#saved = true;
     });
@@ -238,8 +246,8 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
  * What a build that runs as the agent's user has put in the way is moved aside, unless it is a folder above.
  * @throws the error, when nothing is
  */
-async function makeWay(error: NodeJS.ErrnoException, ...above: readonly string[]): Promise<void> {
-  if (!["ENOTDIR", "EEXIST", "ENOENT", "ELOOP", "ENOTEMPTY"].includes(error.code ?? "")) throw error;
+async function makeWay(error: unknown, ...above: readonly string[]): Promise<void> {
+  if (!["ENOTDIR", "EEXIST", "ENOENT", "ELOOP", "ENOTEMPTY"].includes(reason(error))) throw error;
   const isOwn = above.length === 1;
   for (const path of above) {
     const found = await lstat(path).catch(() => undefined);

@@ -34,6 +34,9 @@ const inherited = [
   "no_proxy",
 ];
 
+/** Asked once: it takes a look into /etc/passwd, or over the network. */
+let me: { readonly username: string; readonly homedir: string } | undefined;
+
 /**
  * The fixed part of every job's environment. HOME is that of the agent's user, where tools keep caches and keys, not the
  * workspace; PATH is the agent's own (the operator sets it in the unit), or Debian's. Of the agent's other variables a job
@@ -43,7 +46,8 @@ const inherited = [
 export function baseEnvironment(
   agent: Readonly<Record<string, string | undefined>> = process.env,
 ): Record<string, string> {
-  const { username, homedir } = userInfo();
+  me ??= userInfo();
+  const { username, homedir } = me;
   const base: Record<string, string> = {
     PATH: agent.PATH || "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     HOME: agent.HOME || homedir,

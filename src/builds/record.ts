@@ -1,9 +1,9 @@
 /** The record of a build, `build.json`: all that is known about it. After a crash the last state is readable. */
-import { constants } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readFileSync, writeSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import type { Ajv, SchemaObject, ValidateFunction } from "ajv";
-import { replaceFile } from "#/lib/replace-file.ts";
+import { replaceFile, writeSynced } from "#/lib/replace-file.ts";
 import { type Change, changeOf } from "./change.ts";
 import type { TestCase } from "./junit-reader.ts";
 import { openStored } from "./workspace/files.ts";
@@ -123,9 +123,47 @@ export function recordFile(folder: string): string {
  * @throws the file system's error; the old record is still there then
  */
 export async function writeRecord(folder: string, record: BuildRecord): Promise<void> {
-  await replaceFile(recordFile(folder), `${JSON.stringify(record, null, 2)}\n`);
+  await replaceFile(recordFile(folder), textOf(record));
 }
 
+/**
+ * Writes the first record of a folder that nobody knows yet.
+ * @throws the file system's error
+ */
+export async function writeFirstRecord(folder: string, record: BuildRecord): Promise<void> {
+  await writeSynced(recordFile(folder), textOf(record));
+}
+
+function textOf(record: BuildRecord): string {
+  return `${JSON.stringify(record, null, 2)}\n`;
+}
+
+/** As JSON.stringify() writes it; within a string its quotation marks would be escaped. */
+const undeliveredMark = '"undelivered": true,';
+
+/**
+ * Removes `undelivered` from a record where it stands, which is the cheapest change there is: blanks of the same length take its
+ * place. It isn't synced, since an ending that is sent twice does no harm.
+ * @returns false when the record is written otherwise
+ * @throws the file system's error
+ */
+export function blankUndelivered(folder: string): boolean {
+  const { O_RDWR, O_NONBLOCK, O_NOFOLLOW } = constants;
+  const file = openSync(recordFile(folder), O_RDWR | O_NONBLOCK | O_NOFOLLOW);
+  try {
+    const stat = fstatSync(file);
+    if (!stat.isFile() || stat.size > maxShortRecord) return false;
+    const at = readFileSync(file).indexOf(undeliveredMark);
+    if (at < 0) return false;
+    const blanks = Buffer.alloc(undeliveredMark.length, " ");
+    return writeSync(file, blanks, 0, blanks.length, at) === blanks.length;
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** In bytes; it is read in one turn. */
+const maxShortRecord = 256 * 1024;
 /** In bytes: more than the largest launch can make of a record. */
 const maxRecordSize = 256 * 1024 * 1024;
 

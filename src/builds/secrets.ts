@@ -52,7 +52,7 @@ export async function provideSecrets(
   const variables: Record<string, string> = { LABGEAR_SECRETS: folder };
   const files: string[] = [];
   try {
-    await makeFolders(await realpath(dirname(all)), [basename(all), build.name]);
+    makeFolders(await realpath(dirname(all)), [basename(all), build.name]);
     await chmod(all, 0o711);
     await chmod(folder, 0o755);
     for (const [index, { name, env }] of secrets.entries()) {

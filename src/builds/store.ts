@@ -11,6 +11,7 @@ import { loadBuilds } from "./load.ts";
 import {
   type BuildRecord,
   type BuildSummary,
+  blankUndelivered,
   durationOf,
   readRecord,
   summarize,
@@ -44,6 +45,8 @@ export interface StoreOptions {
   readonly url: (job: string, number: number) => string;
 }
 
+/** How many numbers back an estimate looks. */
+const maxEstimateLooks = 1000;
 /** How long an ending that couldn't be delivered is kept for its client. */
 const undeliveredForMs = 24 * 60 * 60 * 1000;
 
@@ -58,6 +61,8 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   #amending: Promise<void> = Promise.resolve();
   /** The highest number of each job's folders and builds, readable or not. */
   readonly #highest = new Map<string, number>();
+
+  #newestEnd = Number.NEGATIVE_INFINITY;
 
   private constructor(options: StoreOptions) {
     super();
@@ -79,8 +84,15 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     return { store, lost, warnings };
   }
 
+  /** When the last of the builds that it has known ended (Unix time in milliseconds); -Infinity: there was none. */
+  get newestEnd(): number {
+    return this.#newestEnd;
+  }
+
   #remember(record: BuildRecord): void {
     const { job, number } = record;
+    const ended = Date.parse(record.ended ?? "");
+    if (ended > this.#newestEnd) this.#newestEnd = ended;
     const summary = summarize(record);
     if (summary.undelivered) this.#undelivered.add(summary);
     const ofJob = this.#finished.get(job) ?? new Map<number, BuildSummary>();
@@ -149,8 +161,18 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     const summary =
       "job" in selector
         ? this.#finished.get(selector.job)?.get(selector.number)
-        : this.finished().find((build) => isSameUuid(build.uuid, selector.uuid));
+        : this.#newestOf(selector.uuid);
     return summary && this.#found(summary);
+  }
+
+  #newestOf(uuid: string): BuildSummary | undefined {
+    let newest: BuildSummary | undefined;
+    for (const builds of this.#finished.values()) {
+      for (const build of builds.values())
+        if (isSameUuid(build.uuid, uuid) && (!newest || compareAge(build, newest, undefined) < 0))
+          newest = build;
+    }
+    return newest;
   }
 
   /** Running and finished builds, the newest first, that match a filter. */
@@ -170,9 +192,14 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
 
   /** The median in milliseconds of the last ten passed builds of a job on nodes with the same labels; undefined: none. */
   estimate(job: string, labels: readonly string[]): number | undefined {
-    const durations = this.finished(job)
-      .filter((build) => build.ending?.kind === "passed" && build.labels.join() === labels.join())
-      .slice(0, 10)
+    const builds = this.#finished.get(job);
+    const newest = this.#highest.get(job) ?? 0;
+    const found: BuildSummary[] = [];
+    for (let number = newest; number > newest - maxEstimateLooks && found.length < 10; number--) {
+      const build = builds?.get(number);
+      if (build?.ending?.kind === "passed" && build.labels.join() === labels.join()) found.push(build);
+    }
+    const durations = found
       .map((build) => durationOf(build) ?? 0)
       .filter((duration) => duration > 0)
       .sort((a, b) => a - b);
@@ -213,21 +240,28 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     const build = this.#finished.get(job)?.get(number);
     if (!build || !this.#undelivered.delete(build)) return;
     delete build.undelivered;
+    const forget = (record: BuildRecord) => {
+      delete record.undelivered;
+    };
     try {
-      await this.#amend(build, (record) => {
-        delete record.undelivered;
-      });
+      await this.#amend(build, forget, blankUndelivered);
     } catch (error) {
       // The build never got a folder.
       if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
     }
   }
 
-  #amend({ job, number }: BuildSummary, change: (record: BuildRecord) => void): Promise<void> {
+  /** @param inPlace does the same to the record in a folder, if it can */
+  #amend(
+    { job, number }: BuildSummary,
+    change: (record: BuildRecord) => void,
+    inPlace: (folder: string) => boolean = () => false,
+  ): Promise<void> {
     const amended = this.#amending.then(async () => {
       const unsaved = this.#unsaved.get(`${job}#${number}`);
       if (unsaved) return change(unsaved.record);
       const folder = this.folder(job, number);
+      if (inPlace(folder)) return;
       const record = await readRecord(folder);
       change(record);
       await writeRecord(folder, record);
@@ -265,9 +299,10 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
    */
   async prune(keep: number, since: number): Promise<void> {
     const failures: string[] = [];
-    for (const job of [...this.#finished.keys()]) {
-      const old = this.finished(job).filter(
-        (build, index) => index >= keep || Date.parse(build.ended ?? "") < since,
+    for (const builds of [...this.#finished.values()]) {
+      const kept = builds.size > keep ? [...builds.keys()].sort((a, b) => b - a)[keep - 1] : 0;
+      const old = [...builds.values()].filter(
+        ({ number, ended }) => keep === 0 || number < (kept ?? 0) || Date.parse(ended ?? "") < since,
       );
       for (const build of old) {
         await this.remove(build).catch((error: Error) => failures.push(error.message));

@@ -1,5 +1,6 @@
 /** Recognizes when the box itself, not the job, is the problem: a full disk, no file descriptors, no memory. */
-import { access, constants, type FileHandle, open, rm, statfs } from "node:fs/promises";
+import { accessSync, closeSync, constants, openSync } from "node:fs";
+import { rm, statfs, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 const failures: Readonly<Record<string, string>> = {
@@ -41,17 +42,24 @@ const trialSize = 1024 * 1024;
  * @throws the system's error
  */
 export async function tryFolder(folder: string, write: boolean): Promise<void> {
-  await access(folder, constants.W_OK);
-  await using opened = new AsyncDisposableStack();
-  for (let count = 0; count < neededDescriptors; count++) opened.use(await open("/dev/null"));
+  accessSync(folder, constants.W_OK);
+  tryDescriptors();
   if (!write) return;
   const file = join(folder, ".trial");
   try {
-    const trial: FileHandle = await open(file, "w");
-    opened.use(trial);
-    await trial.writeFile(Buffer.alloc(trialSize));
+    await writeFile(file, Buffer.alloc(trialSize));
   } finally {
     await rm(file, { force: true });
+  }
+}
+
+/** In one turn, which takes microseconds: nothing else goes short of descriptors meanwhile. */
+function tryDescriptors(): void {
+  const opened: number[] = [];
+  try {
+    while (opened.length < neededDescriptors) opened.push(openSync("/dev/null", "r"));
+  } finally {
+    for (const descriptor of opened) closeSync(descriptor);
   }
 }
 

@@ -1,5 +1,7 @@
 /** Reads processes from /proc. A process that is gone, or that we can't read, counts as absent. Source: proc(5). */
-import { readdir, readFile, readlink } from "node:fs/promises";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { setImmediate } from "node:timers/promises";
 import { reason } from "#/lib/errors.ts";
 
 /** A process, for people. */
@@ -50,38 +52,56 @@ export function parseStat(text: string): ProcessStat | undefined {
 }
 
 /** Undefined: there is no such process (any more). A zombie still counts. */
-export async function readStat(pid: number): Promise<ProcessStat | undefined> {
-  const text = await readText(`/proc/${pid}/stat`);
-  return text === undefined ? undefined : parseStat(text);
+export function readStat(pid: number): ProcessStat | undefined {
+  try {
+    return parseStat(readFileSync(`/proc/${pid}/stat`, "latin1"));
+  } catch (error) {
+    refuseShortage(error);
+    return undefined;
+  }
 }
+
+/** All visible processes of the system. */
+export function listPids(): number[] {
+  return readdirSync("/proc").flatMap((name) => (/^\d+$/.test(name) ? [Number(name)] : []));
+}
+
+/** The pid that was given out last, by all of the system (proc_loadavg(5)). */
+export function lastPid(): number {
+  return Number(readFileSync("/proc/loadavg", "latin1").trim().split(" ").at(-1));
+}
+
+/** How many processes are read in one turn: each takes some ten microseconds. */
+const maxReadAtOnce = 100;
 
 /** Every visible process of the system. */
 export async function listProcesses(): Promise<ProcessStat[]> {
-  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
-  const stats = await fewAtATime(pids, (pid) => readStat(Number(pid)));
+  const pids = listPids();
+  const stats: (ProcessStat | undefined)[] = [];
+  for (let at = 0; at < pids.length; at += maxReadAtOnce) {
+    if (at > 0) await setImmediate();
+    stats.push(...pids.slice(at, at + maxReadAtOnce).map(readStat));
+  }
   return stats.filter((stat) => stat !== undefined);
 }
 
+/** @throws the error when there is no file descriptor left: that says nothing about a process */
+function refuseShortage(error: unknown): void {
+  if (["EMFILE", "ENFILE"].includes(reason(error))) throw error;
+}
+
 /**
- * The text of a process's file; undefined when the process is gone, or we can't read it.
- * @throws the system's error when there is no file descriptor left: that says nothing about the process
+ * The text of a file that takes the lock of the process's memory, and so may take as long as a page that it waits for; undefined
+ * when the process is gone, or we can't read it.
+ * @throws the system's error when there is no file descriptor left
  */
 async function readText(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, "latin1");
   } catch (error) {
-    if (["EMFILE", "ENFILE"].includes(reason(error))) throw error;
+    refuseShortage(error);
     return undefined;
   }
-}
-
-const maxOpenFiles = 8;
-
-async function fewAtATime<Item, Result>(items: readonly Item[], read: (item: Item) => Promise<Result>) {
-  const results: Result[] = [];
-  for (let at = 0; at < items.length; at += maxOpenFiles)
-    results.push(...(await Promise.all(items.slice(at, at + maxOpenFiles).map(read))));
-  return results;
 }
 
 /** Whether a process has ended, even if its parent hasn't waited for it. */
@@ -97,25 +117,31 @@ export async function environmentValue(pid: number, name: string): Promise<strin
 }
 
 /** Undefined: not readable. */
-export async function workingDirectory(pid: number): Promise<string | undefined> {
-  return await readlink(`/proc/${pid}/cwd`).catch(() => undefined);
+export function workingDirectory(pid: number): string | undefined {
+  return linkOf(`/proc/${pid}/cwd`);
 }
 
 /** The paths of a process's open files, of the first thousand; none: not readable. */
-export async function openFilesOf(pid: number): Promise<string[]> {
-  const names = await readdir(`/proc/${pid}/fd`).catch(() => []);
-  const links = await fewAtATime(names.slice(0, 1000), (fd) =>
-    readlink(`/proc/${pid}/fd/${fd}`).catch(() => undefined),
-  );
-  return links.filter((link) => link !== undefined);
+export function openFilesOf(pid: number): string[] {
+  try {
+    const names = readdirSync(`/proc/${pid}/fd`).slice(0, 1000);
+    return names.map((name) => linkOf(`/proc/${pid}/fd/${name}`)).filter((link) => link !== undefined);
+  } catch {
+    return [];
+  }
 }
 
 /** What a process has open as its stdout and stderr, as far as we can read it. */
-export async function outputsOf(pid: number): Promise<string[]> {
-  const links = await Promise.all(
-    [1, 2].map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => undefined)),
-  );
-  return links.filter((link) => link !== undefined);
+export function outputsOf(pid: number): string[] {
+  return [1, 2].map((fd) => linkOf(`/proc/${pid}/fd/${fd}`)).filter((link) => link !== undefined);
+}
+
+function linkOf(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Describes a process for a record. Control characters become "?": a command line is untrusted text. */
@@ -123,34 +149,31 @@ export async function describeProcess(stat: ProcessStat): Promise<FoundProcess> 
   const line = await readFile(`/proc/${stat.pid}/cmdline`, "utf8").catch(() => "");
   const words = line.slice(0, 1000).replace(/\0+$/, "").replaceAll("\0", " ");
   const command = (words || `[${stat.name}]`).replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, "?").slice(0, 200);
-  const since = new Date((await bootTime()) + (stat.started / ticksPerSecond) * 1000);
+  const since = new Date(bootTime() + (stat.started / ticksPerSecond) * 1000);
   return { pid: stat.pid, command, since };
 }
 
 /** Describes the processes that are still alive. */
 export async function describePids(pids: Iterable<number>): Promise<FoundProcess[]> {
-  const stats = await fewAtATime([...pids], readStat);
+  const stats = [...pids].map(readStat);
   const living = stats.filter((stat) => stat !== undefined).filter((stat) => !isDead(stat));
-  return await fewAtATime(living, describeProcess);
+  return await Promise.all(living.map(describeProcess));
 }
 
 /** Clock ticks since boot. */
-export async function ticksNow(): Promise<number> {
-  const text = await readFile("/proc/uptime", "latin1");
+export function ticksNow(): number {
+  const text = readFileSync("/proc/uptime", "latin1");
   return Math.floor(Number.parseFloat(text) * ticksPerSecond);
 }
 
-async function bootTime(): Promise<number> {
-  const text = await readFile("/proc/stat", "latin1");
+function bootTime(): number {
+  const text = readFileSync("/proc/stat", "latin1");
   return Number(/^btime (\d+)$/m.exec(text)?.[1] ?? 0) * 1000;
 }
 
 /** Signals a process, unless its pid now belongs to another one. False: it is gone, or we aren't allowed to. */
-export async function signalProcess(
-  target: Pick<ProcessStat, "pid" | "started">,
-  signal: NodeJS.Signals,
-): Promise<boolean> {
-  const now = await readStat(target.pid);
+export function signalProcess(target: Pick<ProcessStat, "pid" | "started">, signal: NodeJS.Signals): boolean {
+  const now = readStat(target.pid);
   if (now?.started !== target.started) return false;
   try {
     return process.kill(target.pid, signal);

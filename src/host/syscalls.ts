@@ -13,6 +13,8 @@ export interface SystemCalls {
   askNetlink(family: number, request: Buffer): Buffer | undefined;
   /** Controls a device (ioctl(2)); the driver's answer goes into the argument. -1: refused. */
   ioctl(descriptor: number, request: number, argument: Buffer): number;
+  /** A pipe whose ends no other program inherits (pipe2(2)). Undefined: refused. */
+  pipe(): { readonly reader: number; readonly writer: number } | undefined;
   /** Returns freed memory to the system (malloc_trim(3)). */
   trimHeap(): void;
   /**
@@ -29,6 +31,7 @@ const afNetlink = 16;
 const sockDgram = 2;
 const sockRaw = 3;
 const sockCloexec = 0o2000000;
+const pipeCloexec = 0o2000000;
 const msgDontWait = 0x40;
 const msgNoSignal = 0x4000;
 const madvDontNeed = 4;
@@ -44,6 +47,7 @@ export function loadSystemCalls(): SystemCalls | undefined {
       recv: { arguments: ["i32", "buffer", "u64", "i32"], return: "i64" },
       close: { arguments: ["i32"], return: "i32" },
       ioctl: { arguments: ["i32", "u64", "buffer"], return: "i32" },
+      pipe2: { arguments: ["buffer", "i32"], return: "i32" },
       malloc_trim: { arguments: ["u64"], return: "i32" },
       madvise: { arguments: ["u64", "u64", "i32"], return: "i32" },
     });
@@ -74,6 +78,11 @@ export function loadSystemCalls(): SystemCalls | undefined {
         return length > 0n ? answer.subarray(0, Number(length)) : undefined;
       },
       ioctl: (descriptor, request, argument) => functions.ioctl(descriptor, BigInt(request), argument),
+      pipe() {
+        const ends = new Int32Array(2);
+        const [reader, writer] = functions.pipe2(Buffer.from(ends.buffer), pipeCloexec) === 0 ? ends : [];
+        return reader === undefined || writer === undefined ? undefined : { reader, writer };
+      },
       trimHeap: () => void functions.malloc_trim(0n),
       forgetPages: (start, length) => void functions.madvise(start, length, madvDontNeed),
     };

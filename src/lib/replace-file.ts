@@ -1,8 +1,11 @@
 /** Replaces a file as a whole: a reader, even after a crash, finds the old content or the new, never a part. */
 import { randomUUID } from "node:crypto";
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { open, readdir, rename, rm } from "node:fs/promises";
+import { closeSync, fsync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { readdir, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { promisify } from "node:util";
+
+const sync = promisify(fsync);
 
 /**
  * Writes a new file beside the old one, syncs it, renames it over the old one, and syncs the rename. A crash in between may leave
@@ -13,13 +16,12 @@ export async function replaceFile(path: string, content: string): Promise<void> 
   const fresh = freshName(path);
   try {
     await writeSynced(fresh, content);
-    await rename(fresh, path);
+    renameSync(fresh, path);
   } catch (error) {
-    await rm(fresh, { force: true });
+    rmSync(fresh, { force: true });
     throw error;
   }
-  await using folder = await open(dirname(path), "r");
-  await folder.sync();
+  await synced(dirname(path));
 }
 
 /** The same without giving way to anything else, for what has to be on the disk before a function returns. */
@@ -54,9 +56,26 @@ export async function removeHalfWritten(path: string): Promise<void> {
 
 const freshName = (path: string): string => `${path}.new-${randomUUID()}`;
 
-async function writeSynced(path: string, content: string): Promise<void> {
-  await using file = await open(path, "wx", 0o644);
-  // It goes on where a write was cut short, so that what doesn't fit is an error and not a shorter file.
-  await file.writeFile(content);
-  await file.sync();
+/** In characters; a write of so much isn't worth a trip to another thread. */
+const maxShort = 64 * 1024;
+
+/**
+ * Writes a new file and syncs it.
+ * @throws the file system's error
+ */
+export async function writeSynced(path: string, content: string): Promise<void> {
+  const options = { flag: "wx", mode: 0o644 } as const;
+  // Both go on where a write was cut short, so that what doesn't fit is an error and not a shorter file.
+  if (content.length > maxShort) await writeFile(path, content, options);
+  else writeFileSync(path, content, options);
+  await synced(path);
+}
+
+async function synced(path: string): Promise<void> {
+  const descriptor = openSync(path, "r");
+  try {
+    await sync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
 }

@@ -43,6 +43,22 @@ test("a number is on the disk before it is returned, in a file for its owner alo
   assert.deepEqual(readdirSync(dir.path), ["state.json"]);
 });
 
+test("numbers of builds that come fast are reserved: a crash leaves a gap, an end doesn't", async () => {
+  using dir = folder();
+  const saved = (): number => JSON.parse(readFileSync(dir.at("state.json"), "utf8")).numbers.a;
+  const store = await openStore(dir.path);
+  let last = store.nextBuildNumber("a");
+  // Where the machine stalls in between it begins anew.
+  while (saved() === last) last = store.nextBuildNumber("a");
+  const reserved = saved();
+  assert.equal(store.nextBuildNumber("a"), last + 1);
+  assert.equal(saved(), reserved, "nothing is written for it");
+  cpSync(dir.at("state.json"), dir.at("crashed/state.json"));
+  assert.equal((await openStore(dir.at("crashed"))).nextBuildNumber("a"), reserved + 1);
+  store.settle();
+  assert.equal((await openStore(dir.path)).nextBuildNumber("a"), last + 2);
+});
+
 test("paused nodes and their reasons", async () => {
   using dir = folder();
   const store = await openStore(dir.path);

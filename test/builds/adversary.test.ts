@@ -82,7 +82,7 @@ test(`${rounds} rounds of an adversary, seed ${seed}`, { skip: lacksRoot() }, as
   const limits = { maxFiles: 50, maxBytes: 1024 * 1024 };
   const works: readonly (() => Promise<unknown>)[] = [
     () => emptyFolder(workspace),
-    () => makeFolders(base.path, ["workspace", "a", "b"]),
+    async () => makeFolders(base.path, ["workspace", "a", "b"]),
     async () => {
       await removeTree(kept);
       await collectArtifacts({ workspace, globs: ["**/*.xml", "a/**"], into: kept, limits });

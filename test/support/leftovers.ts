@@ -41,6 +41,26 @@ export async function controlGroups(stateDir: string): Promise<string[]> {
     .map((path) => relative(home.mount, path));
 }
 
+/** The control groups of builds, without those in which a launcher waits for one. */
+export async function buildGroups(stateDir: string): Promise<string[]> {
+  const home = await detectCgroups();
+  if ("unavailable" in home) return [];
+  const isReady = (path: string) => {
+    const pids = readFileSync(join(home.mount, path, "cgroup.procs"), "latin1")
+      .split("\n")
+      .filter(Boolean);
+    return pids.length === 1 && isWaiting(Number(pids[0]));
+  };
+  const groups = (await controlGroups(stateDir)).filter((path) => /\/build-[^/]*$/.test(path));
+  return groups.filter((path) => quietly(() => isReady(path)) === false);
+}
+
+/** Whether a process is a launcher that has no script yet. */
+function isWaiting(pid: number): boolean {
+  const words = quietly(() => readFileSync(`/proc/${pid}/cmdline`, "latin1"))?.split("\0") ?? [];
+  return words.includes(". /proc/self/fd/4") && words.includes("labgear-launch");
+}
+
 /** Files and folders that were being written or removed; a job's own are its own business. */
 export function halfWritten(stateDir: string): string[] {
   if (!existsSync(stateDir)) return [];
@@ -49,12 +69,30 @@ export function halfWritten(stateDir: string): string[] {
     .filter((path) => /(^|[/.])(new|old)-[^/]*$|\.tmp-[^/]*$/.test(path));
 }
 
-/** What a process has open, by kind: sockets, pipes and files. The event loop's own are left out: they come with their use. */
+/** A waiting launcher has one for what it becomes, and one for its output. */
+const launcherPipes = 2;
+
+/**
+ * What a process has open, by kind: sockets, pipes and files. The event loop's own are left out: they come with their use; and so
+ * are those of launchers that wait.
+ */
 export function descriptors(pid: number | undefined): Record<"sockets" | "pipes" | "files", number> {
   const folder = `/proc/${pid}/fd`;
   const links = readdirSync(folder).map((fd) => quietly(() => readlinkSync(join(folder, fd))) ?? "");
   const count = (start: string) => links.filter((link) => link.startsWith(start)).length;
-  return { sockets: count("socket:"), pipes: count("pipe:"), files: count("/") };
+  const waiting = readdirSync("/proc").filter(
+    (name) => parentOf(name) === pid && isWaiting(Number(name)),
+  ).length;
+  return {
+    sockets: count("socket:"),
+    pipes: count("pipe:") - launcherPipes * waiting,
+    files: count("/"),
+  };
+}
+
+function parentOf(pid: string): number | undefined {
+  const stat = quietly(() => readFileSync(`/proc/${pid}/stat`, "latin1"));
+  return stat === undefined ? undefined : Number(/.*\) \S (\d+)/.exec(stat)?.[1]);
 }
 
 /** A line of `/proc/PID/status` that is in kB, such as VmHWM, in bytes. */

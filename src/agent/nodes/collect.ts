@@ -22,7 +22,7 @@ interface Collecting {
   readonly build: Build;
   readonly job: JobConfig;
   readonly workspace: string;
-  readonly endPeriod: () => Promise<BuildPeriod>;
+  readonly endPeriod: () => BuildPeriod;
   readonly secrets: BuildSecrets;
   /** A report of our own, beside the job's. */
   readonly junit?: string;
@@ -49,9 +49,9 @@ async function collectFiles(
   signal: AbortSignal,
 ): Promise<void> {
   // A job that runs as the agent's user can remove it.
-  await makeFolders(dirname(build.folder), [basename(build.folder)]);
+  makeFolders(dirname(build.folder), [basename(build.folder)]);
   const own = junit === undefined ? new Map() : new Map([[junitFile, junit]]);
-  const shared = { workspace, period: await endPeriod(), stale: job.stale, signal };
+  const shared = { workspace, period: endPeriod(), stale: job.stale, signal };
   // Also without globs: what the job itself put there is listed, and its links and devices are removed.
   const collected = await collectArtifacts({
     ...shared,

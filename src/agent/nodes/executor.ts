@@ -126,7 +126,7 @@ export class Executor implements Place, AsyncDisposable {
 
   /** The build has ended: the place is for the next one, once nothing of this one is alive. */
   async #vacate({ record, title }: Build): Promise<void> {
-    const survivors = record.survivors ? await findSurvivors(record.survivors) : [];
+    const survivors = record.survivors ? findSurvivors(record.survivors) : [];
     if (survivors.length === 0) return this.#release();
     const pids = survivors.map(({ pid }) => pid).join(", ");
     this.#log.error(
@@ -140,15 +140,21 @@ export class Executor implements Place, AsyncDisposable {
   #block(survivors: readonly Survivor[]): void {
     this.#state = { kind: "blocked", survivors };
     this.#changed.wake();
-    this.#survivorTimer = setTimeout(() => void this.#lookAgain(survivors), survivorIntervalMs);
+    this.#survivorTimer = setTimeout(() => this.#lookAgain(survivors), survivorIntervalMs);
   }
 
-  async #lookAgain(survivors: readonly Survivor[]): Promise<void> {
-    // Without a file descriptor nothing is known.
-    const alive = await stillAlive(survivors).catch(() => survivors);
-    if (alive.length > 0) return this.#block(alive);
-    this.#log.info({}, "the processes that couldn't be killed have ended: builds are taken");
-    this.#release();
+  #lookAgain(survivors: readonly Survivor[]): void {
+    let alive = survivors;
+    try {
+      alive = stillAlive(survivors);
+    } catch {
+      // Without a file descriptor nothing is known.
+    }
+    if (alive.length > 0) this.#block(alive);
+    else {
+      this.#log.info({}, "the processes that couldn't be killed have ended: builds are taken");
+      this.#release();
+    }
   }
 
   #release(): void {

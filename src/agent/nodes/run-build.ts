@@ -2,7 +2,7 @@
  * One build on its node, from top to bottom as the README's "How a build ends" tells it: open, inputs, check the box, workspace,
  * checkout, environment, run, collect.
  */
-import { writeFile } from "node:fs/promises";
+import { unlinkSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { Build } from "#/builds/build.ts";
 import { type Checkout, type CheckoutOptions, checkout } from "#/builds/checkout/checkout.ts";
@@ -150,8 +150,8 @@ async function work(
   const place = { stateDir, executor, job: job.name };
   if (await keepTrustApart(place, job.trust))
     await console.note("the workspace is a new one: builds of changes have used the one before");
-  const workspace = await prepareWorkspace(place);
-  const endPeriod = await beginPeriod(workspace);
+  const workspace = prepareWorkspace(place);
+  const endPeriod = beginPeriod(workspace);
   const log = (line: string) => console.note(line);
   const options = { workspace, parameters, mirrors, trust: job.trust, trees, log, signal: build.signal };
   const renew = () => renewWorkspace(workspace, place);
@@ -164,7 +164,7 @@ async function work(
     name: buildFolder(build.record),
   });
   if (secrets.masker) console.mask(secrets.masker);
-  await using parametersFile = await writeParameters(request);
+  await using parametersFile = writeParameters(request);
   const caches =
     job.caches.length > 0
       ? await prepareCaches(stateDir, { executor, job: job.name, trust: job.trust }, job.caches)
@@ -270,20 +270,26 @@ async function renewWorkspace(
   place: Parameters<typeof prepareWorkspace>[0],
 ): Promise<void> {
   const aside = makeWay(workspace);
-  await prepareWorkspace(place);
+  prepareWorkspace(place);
   // What is left of it takes space, and is all that a person has to remove.
   if (aside !== undefined) await removeTree(aside).catch(() => {});
 }
 
 /** All parameters as a JSON file that only the job's user can read; removed with the build, since it may hold secrets. */
-async function writeParameters({
-  build,
-  parameters,
-}: BuildRequest): Promise<AsyncDisposable & { readonly path: string }> {
+function writeParameters({ build, parameters }: BuildRequest): AsyncDisposable & { readonly path: string } {
   const path = join(build.folder, "parameters.json");
-  await writeFile(path, JSON.stringify(Object.fromEntries(parameters), null, 2), { mode: 0o600 });
-  // Whatever the job made of it.
-  return { path, [Symbol.asyncDispose]: () => removeTree(path).catch(() => {}) };
+  writeFileSync(path, JSON.stringify(Object.fromEntries(parameters), null, 2), { mode: 0o600 });
+  return {
+    path,
+    async [Symbol.asyncDispose]() {
+      try {
+        unlinkSync(path);
+      } catch {
+        // Whatever the job made of it.
+        await removeTree(path).catch(() => {});
+      }
+    },
+  };
 }
 
 /** Runs scripts in the workspace, with their output on the console; what they leave running is killed and recorded. */
@@ -309,9 +315,9 @@ function scriptRunner(
     const { name, graceMs = job.graceMs, signal = build.signal } = options;
     const suffix = name === undefined ? "" : `.${name}`;
     // An earlier script of the build may have removed it.
-    await makeFolders(dirname(workspace), [basename(workspace)]);
+    makeFolders(dirname(workspace), [basename(workspace)]);
     const { LABGEAR_PARAMETERS = "", LABGEAR_ARTIFACTS = "" } = env;
-    const reportStrangers = await watchForStrangers(workspace);
+    const reportStrangers = watchForStrangers(workspace);
     const ending = await runHost({
       script,
       scriptFile: join(build.folder, `script${suffix}`),

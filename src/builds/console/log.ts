@@ -4,8 +4,8 @@
  * the console is opened, so the times go on evenly when someone sets it. Readers follow the file, so none of them can slow
  * down the build.
  */
-import { constants } from "node:fs";
-import { copyFile, type FileHandle, lstat, open, rm } from "node:fs/promises";
+import { constants, fstatSync, lstatSync } from "node:fs";
+import { copyFile, type FileHandle, open, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Condition } from "#/lib/condition.ts";
 import type { Masker } from "../masker.ts";
@@ -67,13 +67,14 @@ export class ConsoleLog {
    */
   static async open(folder: string, max: number): Promise<ConsoleLog> {
     const file = consoleFile(folder);
-    const log = await open(file, "a", 0o644);
-    try {
-      return new ConsoleLog(file, log, await open(timesFile(folder), "a", 0o644), max);
-    } catch (error) {
-      await log.close();
-      throw error;
-    }
+    const [log, times] = await Promise.allSettled([
+      open(file, "a", 0o644),
+      open(timesFile(folder), "a", 0o644),
+    ]);
+    if (log.status === "fulfilled" && times.status === "fulfilled")
+      return new ConsoleLog(file, log.value, times.value, max);
+    for (const one of [log, times]) if (one.status === "fulfilled") await one.value.close();
+    throw [log, times].find((one) => one.status === "rejected")?.reason;
   }
 
   /** Bytes in the file. */
@@ -253,7 +254,7 @@ class Tail {
 async function synced(file: FileHandle, path: string): Promise<void> {
   try {
     // A job that runs as the agent's user can remove it, or put something else there; what was written is still there.
-    if (!(await isThere(file, path))) {
+    if (!isThere(file, path)) {
       await rm(path, { recursive: true, force: true });
       await copyFile(`/proc/self/fd/${file.fd}`, path, constants.COPYFILE_EXCL);
     }
@@ -263,7 +264,6 @@ async function synced(file: FileHandle, path: string): Promise<void> {
   }
 }
 
-async function isThere(file: FileHandle, path: string): Promise<boolean> {
-  const [held, there] = [await file.stat(), await lstat(path).catch(() => undefined)];
-  return held.ino === there?.ino;
+function isThere({ fd }: FileHandle, path: string): boolean {
+  return fstatSync(fd).ino === lstatSync(path, { throwIfNoEntry: false })?.ino;
 }

@@ -29,10 +29,10 @@ export async function prepareCaches(
   const parts = ["caches", build.executor, jobFolder(build.job), build.trust];
   try {
     if (![...parts, ...names].every(isName)) throw new Error("a name can't be that of a folder");
-    const folder = await makeFolders(await realpath(stateDir), parts);
+    const folder = makeFolders(await realpath(stateDir), parts);
     const folders: string[] = [];
     for (const name of names) {
-      const cache = await makeFolders(folder, [name]);
+      const cache = makeFolders(folder, [name]);
       await chmod(cache, 0o700);
       folders.push(cache);
     }

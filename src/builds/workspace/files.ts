@@ -1,8 +1,23 @@
 /** Safe access to the files below a folder in which a job could have left anything. */
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readlinkSync,
+  readSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
 import { type FileHandle, lstat, open, readlink, realpath } from "node:fs/promises";
 import { dirname, isAbsolute, join, relative, sep } from "node:path";
-import { openBelow } from "./remove.ts";
+
+/** open(2): a handle without any right to what it names. Node has no constant for it. */
+const pathOnly = 0o10000000;
 
 /** Whether a name is one part of a path and can be printed on one line. */
 export function isName(name: string): boolean {
@@ -68,20 +83,73 @@ function isInside(base: string, path: string): boolean {
 }
 
 /**
- * Creates the missing folders of a path. Anything else in the way is removed; a symbolic link isn't followed.
+ * Creates the missing folders of a path. Anything else in the way is removed; a symbolic link isn't followed: each step goes by
+ * the descriptor of the folder above.
  * @param base a folder's real path, trusted
  * @param parts names for which isName() holds
  * @returns the last folder's real path
  */
-export async function makeFolders(base: string, parts: readonly string[]): Promise<string> {
+export function makeFolders(base: string, parts: readonly string[]): string {
   const path = join(base, ...parts);
-  await using _ = await openBelow(
-    base,
-    parts.map((part) => Buffer.from(part)),
-    { make: true },
-  );
-  if ((await realpath(path)) !== path) throw new Error(`${path} was replaced by a link while it was made`);
-  return path;
+  let folder = openFolder(base);
+  try {
+    for (const part of parts) {
+      const below = openOrMake(`/proc/self/fd/${folder}/${part}`);
+      closeSync(folder);
+      folder = below;
+    }
+    if (readlinkSync(`/proc/self/fd/${folder}`) === path) return path;
+    throw new Error(`${path} was replaced by a link while it was made`);
+  } finally {
+    closeSync(folder);
+  }
+}
+
+function openOrMake(path: string): number {
+  try {
+    return openFolder(path);
+  } catch (error) {
+    const { code = "" } = error as NodeJS.ErrnoException;
+    if (!["ENOENT", "ENOTDIR", "ELOOP"].includes(code)) throw error;
+    // Another executor's build may make it at the same time.
+    if (code !== "ENOENT") unless(["ENOENT", "EISDIR"], () => unlinkSync(path));
+    unless(["EEXIST"], () => mkdirSync(path, { mode: 0o755 }));
+    return openFolder(path);
+  }
+}
+
+/** Opens a folder, even one without rights for its owner. */
+function openFolder(path: string): number {
+  const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
+  const open = () => openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  let folder: number;
+  try {
+    folder = open();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EACCES") throw error;
+    const found = openSync(path, pathOnly | O_DIRECTORY | O_NOFOLLOW);
+    try {
+      chmodSync(`/proc/self/fd/${found}`, 0o700);
+      return openSync(`/proc/self/fd/${found}`, O_RDONLY | O_DIRECTORY);
+    } finally {
+      closeSync(found);
+    }
+  }
+  if ((fstatSync(folder).mode & 0o700) === 0o700) return folder;
+  try {
+    fchmodSync(folder, 0o700);
+  } catch {
+    // Shows when it is used.
+  }
+  return folder;
+}
+
+function unless(codes: readonly string[], act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    if (!codes.includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+  }
 }
 
 /** A file of the workspace that goes to a board: pieces of it are read in any order. */
@@ -137,7 +205,7 @@ export class SinkFile implements Disposable {
       return `${path} can't be written: its name is invalid or leads out of the workspace`;
     try {
       const folder = relative(workspace, dirname(full));
-      if (folder !== "") await makeFolders(workspace, folder.split("/"));
+      if (folder !== "") makeFolders(workspace, folder.split("/"));
       const { O_RDWR, O_CREAT, O_TRUNC, O_NOFOLLOW, O_NONBLOCK } = constants;
       const fd = openSync(full, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK, 0o644);
       if (fstatSync(fd).isFile()) return new SinkFile(fd);

@@ -3,8 +3,7 @@
  * no program can set it: a file that is copied with its old time, touched, renamed or unpacked is the build's, and a link is as old
  * as the file it leads to.
  */
-import { constants } from "node:fs";
-import { open } from "node:fs/promises";
+import { closeSync, constants, fstatSync, futimesSync, openSync } from "node:fs";
 import { quote } from "./find.ts";
 
 /** By the clock of the workspace's file system, in nanoseconds of Unix time. */
@@ -29,12 +28,16 @@ export function isOwnFile({ from, to }: BuildPeriod, { ctimeNs }: { readonly cti
  * Begins a period; call it before anything is written to the workspace.
  * @returns ends the period; someone may have set the clock meanwhile
  */
-export async function beginPeriod(workspace: string): Promise<() => Promise<BuildPeriod>> {
-  const from = await fileClock(workspace);
+export function beginPeriod(workspace: string): () => BuildPeriod {
+  const from = fileClock(workspace);
   const begun = performance.now();
-  return async () => {
+  return () => {
     const elapsed = BigInt(Math.round((performance.now() - begun) * 1e6));
-    return periodOf(from, await fileClock(workspace).catch(() => from + elapsed), elapsed);
+    try {
+      return periodOf(from, fileClock(workspace), elapsed);
+    } catch {
+      return periodOf(from, from + elapsed, elapsed);
+    }
   };
 }
 
@@ -82,9 +85,13 @@ export class OldFiles {
 }
 
 /** What time it is for the file system of a folder: another machine's, perhaps. */
-async function fileClock(folder: string): Promise<bigint> {
-  await using handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-  const now = new Date();
-  await handle.utimes(now, now);
-  return (await handle.stat({ bigint: true })).ctimeNs;
+function fileClock(folder: string): bigint {
+  const handle = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    const now = new Date();
+    futimesSync(handle, now, now);
+    return fstatSync(handle, { bigint: true }).ctimeNs;
+  } finally {
+    closeSync(handle);
+  }
 }

@@ -8,7 +8,6 @@ import {
   chmod,
   type FileHandle,
   lstat,
-  mkdir,
   open,
   opendir,
   readFile,
@@ -146,25 +145,13 @@ async function openFolder(path: Buffer): Promise<FileHandle> {
 /**
  * Opens a folder below another one, each step by the descriptor of the one above, so that nobody can lead it elsewhere meanwhile.
  * @param base in a folder that no job can write
- * @param make makes what is missing, in place of whatever else is there
  * @throws the file system's error
  */
-export async function openBelow(
-  base: string,
-  names: readonly Buffer[],
-  { make = false } = {},
-): Promise<FileHandle> {
+export async function openBelow(base: string, names: readonly Buffer[]): Promise<FileHandle> {
   let folder = await openFolder(Buffer.from(base));
   for (const name of names) {
     await using above = folder;
-    const path = inside(above, name);
-    folder = await openFolder(path).catch(async (error: NodeJS.ErrnoException) => {
-      if (!make || !["ENOENT", "ENOTDIR", "ELOOP"].includes(error.code ?? "")) throw error;
-      // Another executor's build may make it at the same time.
-      if (error.code !== "ENOENT") await unlink(path).catch(ignore("ENOENT", "EISDIR"));
-      await mkdir(path, { mode: 0o755 }).catch(ignore("EEXIST"));
-      return await openFolder(path);
-    });
+    folder = await openFolder(inside(above, name));
   }
   return folder;
 }
@@ -186,10 +173,6 @@ function failure(name: Buffer, cause: unknown): BuildError {
   });
 }
 
-const ignoreMissing = ignore("ENOENT");
-
-function ignore(...codes: string[]) {
-  return (error: NodeJS.ErrnoException): undefined => {
-    if (!codes.includes(error.code ?? "")) throw error;
-  };
+function ignoreMissing(error: NodeJS.ErrnoException): undefined {
+  if (error.code !== "ENOENT") throw error;
 }

@@ -1,7 +1,17 @@
 /** Workspaces: the folders that jobs work in, kept between builds. */
 import { createHash, randomUUID } from "node:crypto";
-import { constants, existsSync, mkdirSync, readdirSync, renameSync } from "node:fs";
-import { access, lstat, readdir, realpath, rm, writeFile } from "node:fs/promises";
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { lstat, readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { jobFolder, jobOfFolder } from "#/lib/job-folder.ts";
 import { BuildError } from "../errors.ts";
@@ -35,11 +45,11 @@ export function workspaceOf(
  * @returns its real path
  * @throws BuildError WORKSPACE
  */
-export async function prepareWorkspace(place: {
+export function prepareWorkspace(place: {
   readonly stateDir: string;
   readonly executor: string;
   readonly job: string;
-}): Promise<string> {
+}): string {
   const folder = jobFolder(place.job);
   const parts = ["workspaces", place.executor, folder];
   for (const part of parts) {
@@ -51,8 +61,8 @@ export async function prepareWorkspace(place: {
     }
   }
   try {
-    const above = await makeFolders(await realpath(place.stateDir), ["workspaces", place.executor]);
-    return await makeUsable(above, folder);
+    const above = makeFolders(realpathSync.native(place.stateDir), ["workspaces", place.executor]);
+    return makeUsable(above, folder);
   } catch (cause) {
     const why = (cause as Error).message;
     throw new BuildError("WORKSPACE", `the workspace of ${place.job} can't be created: ${why}`, { cause });
@@ -69,36 +79,39 @@ export async function keepTrustApart(
   place: { readonly stateDir: string; readonly executor: string; readonly job: string },
   trust: "changes" | "lab",
 ): Promise<boolean> {
-  const above = await makeFolders(await realpath(place.stateDir), ["workspaces", place.executor]);
+  const above = makeFolders(realpathSync.native(place.stateDir), ["workspaces", place.executor]);
   const folder = jobFolder(place.job);
   const mark = join(above, `.changes-${createHash("sha256").update(folder).digest("hex").slice(0, 32)}`);
-  const remove = () => rm(mark, { recursive: true, force: true });
+  const remove = () => rmSync(mark, { recursive: true, force: true });
   if (trust === "changes") {
-    await writeFile(mark, "").catch(async () => {
+    if (existsSync(mark)) return false;
+    try {
+      writeFileSync(mark, "", { flag: "wx" });
+    } catch {
       // A build that runs as the agent's user can put anything there.
-      await remove();
-      await writeFile(mark, "");
-    });
+      remove();
+      writeFileSync(mark, "", { flag: "wx" });
+    }
     return false;
   }
   if (!existsSync(mark)) return false;
   const aside = makeWay(join(above, folder));
-  await remove();
+  remove();
   // What is left of it is removed at the next start.
   if (aside !== undefined) await removeTree(aside).catch(() => {});
   return aside !== undefined;
 }
 
 /** A folder that belongs to somebody else, as a container leaves it, or can't be changed at all, is moved aside. */
-async function makeUsable(above: string, name: string): Promise<string> {
+function makeUsable(above: string, name: string): string {
   try {
-    const workspace = await makeFolders(above, [name]);
-    await access(workspace, constants.R_OK | constants.W_OK | constants.X_OK);
+    const workspace = makeFolders(above, [name]);
+    accessSync(workspace, constants.R_OK | constants.W_OK | constants.X_OK);
     return workspace;
   } catch (error) {
     const { code = "" } = error as NodeJS.ErrnoException;
     if (!["EACCES", "EPERM", "EROFS"].includes(code) || makeWay(join(above, name)) === undefined) throw error;
-    return await makeFolders(above, [name]);
+    return makeFolders(above, [name]);
   }
 }
 

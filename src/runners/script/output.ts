@@ -1,9 +1,15 @@
 /** The pipe that a job's stdout and stderr share. It is read no faster than its consumer takes the output. */
-import { closeSync, constants, openSync } from "node:fs";
+import { randomUUID } from "node:crypto";
+import { closeSync, constants, openSync, readlinkSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { execa } from "execa";
+import { loadSystemCalls } from "#/host/syscalls.ts";
 import { RunnerError } from "../errors.ts";
+
+const systemCalls = loadSystemCalls();
 
 /** Takes output as it comes; the buffer is reused afterwards. Its promise is awaited before more is read; an error ends the run. */
 export type Output = (chunk: Buffer) => void | Promise<void>;
@@ -38,8 +44,8 @@ export class OutputPipe implements Disposable {
   #state: State = "reading";
   #consuming = false;
 
-  private constructor(path: string, reader: number, writer: number) {
-    this.link = `${path} (deleted)`;
+  private constructor(reader: number, writer: number) {
+    this.link = readlinkSync(`/proc/self/fd/${writer}`);
     const onread = {
       buffer: this.#buffer,
       callback: (length: number) => {
@@ -54,30 +60,10 @@ export class OutputPipe implements Disposable {
     this.#writer = writer;
   }
 
-  /**
-   * A real pipe: Node's own pipes are sockets, on which `echo >/dev/stderr` fails.
-   *
-   * @param path its name while it needs one
-   * @param give makes the path accessible to the job's user, who opens it as /dev/stderr
-   * @throws RunnerError START
-   */
-  static async open(path: string, give: (path: string) => Promise<void>): Promise<OutputPipe> {
-    try {
-      await execa("mkfifo", ["-m", "600", path]);
-      await give(path);
-      // In this order neither open() blocks.
-      const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-      const writer = openSync(path, "w");
-      return new OutputPipe(path, reader, writer);
-    } catch (cause) {
-      throw new RunnerError(
-        "START",
-        `the pipe for the output can't be created: ${(cause as Error).message}`,
-        { cause },
-      );
-    } finally {
-      await rm(path, { force: true });
-    }
+  /** @throws RunnerError START */
+  static async open(): Promise<OutputPipe> {
+    const { reader, writer } = await makePipe();
+    return new OutputPipe(reader, writer);
   }
 
   /** The descriptor that becomes the job's stdout and stderr. */
@@ -139,5 +125,27 @@ export class OutputPipe implements Disposable {
     this.#state = "done";
     this.closeWriter();
     this.#reader.destroy();
+  }
+}
+
+/**
+ * A real pipe: Node's own pipes are sockets, on which `echo >/dev/stderr` fails.
+ * @throws RunnerError START
+ */
+export async function makePipe(): Promise<{ readonly reader: number; readonly writer: number }> {
+  const pipe = systemCalls?.pipe();
+  if (pipe) return pipe;
+  const path = join(tmpdir(), `labgear-${randomUUID()}`);
+  try {
+    await execa("mkfifo", ["-m", "600", path]);
+    // In this order neither open() blocks.
+    const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    return { reader, writer: openSync(path, "w") };
+  } catch (cause) {
+    throw new RunnerError("START", `the pipe for the output can't be created: ${(cause as Error).message}`, {
+      cause,
+    });
+  } finally {
+    await rm(path, { force: true });
   }
 }

@@ -1,22 +1,12 @@
 /** Runs a script on this box, with its whole process tree and its output, to its end. */
-import { access, constants, rm, stat, writeFile } from "node:fs/promises";
-import type { Readable } from "node:stream";
+import { lstatSync, writeFileSync } from "node:fs";
+import { access, constants, rm, stat } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
-import { execa } from "execa";
 import type { FoundProcess } from "#/host/proc.ts";
 import { signalGroup } from "#/lib/process-group.ts";
 import { RunnerError } from "../errors.ts";
-import type {
-  Exit,
-  Killed,
-  Limits,
-  Place,
-  ProcessTree,
-  ProcessTrees,
-  Started,
-  TreeOwner,
-} from "../trees/tree.ts";
-import { type Output, OutputPipe } from "./output.ts";
+import type { Killed, Limits, Place, ProcessTree, ProcessTrees, Started, TreeOwner } from "../trees/tree.ts";
+import type { Output } from "./output.ts";
 
 export interface HostRun {
   /** Runs by its interpreter if it starts with "#!", else by /bin/sh -e. */
@@ -68,13 +58,13 @@ export interface HostEnding {
  */
 export async function runHost(run: HostRun): Promise<HostEnding> {
   const argv = await prepareScript(run.script, run.scriptFile);
-  await using tree = await run.trees.create(run.name, run.limits, run.cwd, run.owner);
+  const { name, limits, cwd, env, owner, place } = run;
+  await using tree = await run.trees.create(name, limits, cwd, owner, "script");
   for (const path of [run.scriptFile, ...(run.belongings ?? [])]) await tree.give(path);
-  using pipe = await OutputPipe.open(`${run.scriptFile}.output`, (path) => tree.give(path));
   if (run.signal.aborted) return { ...notStarted, warnings: tree.warnings };
 
-  const child = await start(tree, argv, run, pipe);
-  pipe.closeWriter();
+  const child = await tree.start({ argv, cwd, env, place });
+  using pipe = child.output;
   const lost = new AbortController();
   const reading = pipe.read(run.output).catch((error: unknown) => lost.abort(error));
 
@@ -89,7 +79,6 @@ export async function runHost(run: HostRun): Promise<HostEnding> {
   if (lost.signal.aborted) throw lost.signal.reason;
   const failure = await child.inside;
   if (failure) throw new RunnerError("START", `the job can't be put into its place: ${failure}`);
-  if (result?.unstarted) throw result.unstarted;
   return {
     code: result?.code ?? null,
     signal: result?.signal ?? null,
@@ -119,8 +108,8 @@ const notStarted: Omit<HostEnding, "warnings"> = {
 async function prepareScript(script: string, file: string): Promise<[string, ...string[]]> {
   try {
     // A job may have put a link there.
-    await rm(file, { recursive: true, force: true });
-    await writeFile(file, script, { mode: 0o700, flag: "wx" });
+    if (lstatSync(file, { throwIfNoEntry: false })) await rm(file, { recursive: true, force: true });
+    writeFileSync(file, script, { mode: 0o700, flag: "wx" });
   } catch (error) {
     throw new RunnerError("SCRIPT", `the script can't be written: ${(error as Error).message}`, {
       cause: error,
@@ -154,52 +143,6 @@ async function checkInterpreter(path: string): Promise<void> {
     );
   }
   throw new RunnerError("INTERPRETER", `the script's interpreter ${path} is not a program; ${fix}`);
-}
-
-async function start(
-  tree: ProcessTree,
-  argv: [string, ...string[]],
-  run: HostRun,
-  pipe: OutputPipe,
-): Promise<Started> {
-  const { cwd, env, place } = run;
-  if (place && tree.startApart) return await tree.startApart({ argv, cwd, env, output: pipe.writer, place });
-  if (place && place.network !== "full") {
-    const advice = "install the Debian package, or take the option out of the job";
-    throw new RunnerError("START", `the job's network can't be restricted here: ${advice}`);
-  }
-  return startHere(tree, argv, run, pipe);
-}
-
-function startHere(tree: ProcessTree, argv: [string, ...string[]], run: HostRun, pipe: OutputPipe): Started {
-  const launch = tree.launch(argv);
-  // execa takes any descriptor, but its types only allow small ones.
-  const output = pipe.writer as 3;
-  const child = execa(launch.file, [...launch.args], {
-    cwd: run.cwd,
-    env: { ...run.env, ...launch.env },
-    extendEnv: false,
-    // The launcher reports its failures on descriptor 3.
-    stdio: ["ignore", output, output, "pipe"],
-    buffer: false,
-    reject: false,
-    // In a session of its own. The tree ends it, not execa.
-    detached: true,
-    cleanup: false,
-  });
-  if (child.pid !== undefined) tree.attach(child.pid, pipe.link);
-  const inside = child.pid === undefined ? Promise.resolve("") : readFailure(child.stdio[3] as Readable);
-  const ended = child.then((result): Exit => {
-    const { exitCode = null, signal = null } = result;
-    if (!result.failed || exitCode !== null || signal !== null) return { code: exitCode, signal };
-    const advice =
-      result.code === "E2BIG" ? "; its environment is too large, shorten the build's parameters" : "";
-    const message = `the script can't be started: ${result.originalMessage ?? result.shortMessage}${advice}`;
-    const { cause } = result;
-    const unstarted = new RunnerError("START", message.split("\n", 1)[0] ?? message, { cause });
-    return { code: null, signal: null, unstarted };
-  });
-  return { pid: child.pid, inside, ended };
 }
 
 /** What happened first: the script's process ended, the run was stopped, or the output's consumer failed. */
@@ -263,11 +206,4 @@ async function kill(tree: ProcessTree, child: Started): Promise<Killed> {
       await delay(killIntervalMs);
     }
   }
-}
-
-/** What the launcher writes to descriptor 3, which it closes inside the tree. */
-async function readFailure(stream: Readable): Promise<string> {
-  let text = "";
-  for await (const chunk of stream) text = (text + String(chunk)).slice(0, 1000);
-  return text.trim();
 }

@@ -83,7 +83,7 @@ export class CgroupBase implements AsyncDisposable {
     const found: FoundProcess[] = [];
     for (const base of await findGroups(this.#home.mount, basename(this.directory))) {
       await refuseOtherAgent(base);
-      for (const directory of await subgroups(base)) {
+      for (const directory of subgroups(base)) {
         if (basename(directory) === "main") continue;
         const group = new Cgroup(directory);
         found.push(...(await group.processes()));
@@ -97,7 +97,7 @@ export class CgroupBase implements AsyncDisposable {
 
   /** Kills every build's group, moves the agent back to where it was started, and removes all that was created. */
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const directory of await subgroups(this.directory)) {
+    for (const directory of subgroups(this.directory)) {
       if (basename(directory) !== "main") await new Cgroup(directory).kill();
     }
     const base = new Cgroup(this.directory);
@@ -174,7 +174,7 @@ async function findGroups(mount: string, name: string): Promise<string[]> {
     const directory = queue.shift();
     if (directory === undefined) break;
     if (basename(directory) === name) found.push(directory);
-    else queue.push(...(await subgroups(directory)));
+    else queue.push(...subgroups(directory));
   }
   return found;
 }

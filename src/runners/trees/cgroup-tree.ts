@@ -3,18 +3,20 @@ import type { Helper } from "#/helper/client.ts";
 import { HelperError } from "#/helper/protocol.ts";
 import type { FoundProcess } from "#/host/proc.ts";
 import { RunnerError } from "../errors.ts";
+import { OutputPipe } from "../script/output.ts";
 import type { Cgroup } from "./cgroup.ts";
 import type { CgroupBase, Controller } from "./cgroup-base.ts";
-import {
-  type ApartCommand,
-  type Killed,
-  type Launch,
-  type Limits,
-  launcher,
-  type ProcessTree,
-  type ProcessTrees,
-  type Started,
-  type TreeOwner,
+import { Ahead, Launcher, launcher } from "./launcher.ts";
+import type {
+  Killed,
+  Launch,
+  Limits,
+  Place,
+  ProcessTree,
+  ProcessTrees,
+  ScriptCommand,
+  Started,
+  TreeOwner,
 } from "./tree.ts";
 import type { BuildUser, BuildUsers } from "./users.ts";
 
@@ -30,11 +32,42 @@ const cpuPeriodUs = 100_000;
 /** For builds whose job says nothing: far above what builds need, and far below what makes a box unusable. */
 const defaultProcesses = 4096;
 
-export class CgroupTrees implements ProcessTrees {
+/** A group with a launcher in it. */
+class ReadyGroup implements AsyncDisposable {
+  readonly group: Cgroup;
+  readonly launcher: Launcher;
+
+  constructor(group: Cgroup, launcher: Launcher) {
+    this.group = group;
+    this.launcher = launcher;
+  }
+
+  static async make(base: CgroupBase): Promise<ReadyGroup> {
+    const group = await base.create("script");
+    return new ReadyGroup(group, await Launcher.start(group.directory));
+  }
+
+  get waits(): boolean {
+    return this.launcher.waits;
+  }
+
+  get hasEntered(): boolean {
+    return this.launcher.hasEntered;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.launcher[Symbol.dispose]();
+    await this.group.kill().catch(() => {});
+    await this.group.remove();
+  }
+}
+
+export class CgroupTrees implements ProcessTrees, AsyncDisposable {
   readonly kind = "cgroup";
   readonly #base: CgroupBase;
   readonly #users: BuildUsers | undefined;
   readonly #helpers: Helpers | undefined;
+  readonly #ahead: Ahead<ReadyGroup>;
 
   /**
    * @param base the caller disposes it after the last build
@@ -44,6 +77,7 @@ export class CgroupTrees implements ProcessTrees {
     this.#base = base;
     this.#users = own?.users;
     this.#helpers = own?.helpers;
+    this.#ahead = new Ahead(() => ReadyGroup.make(base));
   }
 
   get apart(): boolean {
@@ -55,8 +89,28 @@ export class CgroupTrees implements ProcessTrees {
     limits: Limits,
     workspace: string,
     owner: TreeOwner = "build",
+    content: "command" | "script" = "command",
   ): Promise<ProcessTree> {
-    const group = await this.#base.create(name);
+    // The helper starts a build's script itself.
+    const isHelped = owner === "build" && this.#helpers !== undefined;
+    if (content === "command" || isHelped)
+      return this.#furnish(await this.#base.create(name), limits, workspace, owner);
+    try {
+      const { group, launcher } = await this.#ahead.take();
+      return await this.#furnish(group, limits, workspace, owner, launcher);
+    } catch (error) {
+      this.#ahead.release();
+      throw error;
+    }
+  }
+
+  async #furnish(
+    group: Cgroup,
+    limits: Limits,
+    workspace: string,
+    owner: TreeOwner,
+    launcher?: Launcher,
+  ): Promise<ProcessTree> {
     const warnings: string[] = [];
     const settings: [keyof Limits, Controller, string, string][] = [
       ["memory", "memory", "memory.max", String(Math.floor(limits.memory ?? 0))],
@@ -75,8 +129,12 @@ export class CgroupTrees implements ProcessTrees {
     }
     try {
       const user = await this.#userFor(owner, workspace);
-      return new CgroupTree(group, warnings, user, owner === "build" ? this.#helpers : undefined);
+      const helpers = owner === "build" ? this.#helpers : undefined;
+      const release = () => this.#ahead.release();
+      return new CgroupTree({ group, warnings, user, helpers, ...(launcher && { launcher, release }) });
     } catch (error) {
+      launcher?.[Symbol.dispose]();
+      await group.kill();
       await group.remove();
       throw error;
     }
@@ -90,31 +148,50 @@ export class CgroupTrees implements ProcessTrees {
   async sweepStale(): Promise<FoundProcess[]> {
     return await this.#base.sweepStale();
   }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#ahead[Symbol.asyncDispose]();
+  }
+}
+
+interface CgroupTreeParts {
+  readonly group: Cgroup;
+  readonly warnings: string[];
+  readonly user: BuildUser | undefined;
+  readonly helpers: Helpers | undefined;
+  readonly launcher?: Launcher;
+  /** When the launcher is done with. */
+  readonly release?: () => void;
 }
 
 class CgroupTree implements ProcessTree {
-  readonly warnings: string[];
-  readonly #group: Cgroup;
-  readonly #user: BuildUser | undefined;
-  readonly startApart?: (command: ApartCommand) => Promise<Started>;
+  readonly #parts: CgroupTreeParts;
 
-  constructor(group: Cgroup, warnings: string[], user: BuildUser | undefined, helpers: Helpers | undefined) {
-    this.#group = group;
-    this.warnings = warnings;
-    this.#user = user;
-    if (helpers && user) this.startApart = (command) => startApart(helpers, user, group, command);
+  constructor(parts: CgroupTreeParts) {
+    this.#parts = parts;
+  }
+
+  get warnings(): readonly string[] {
+    return this.#parts.warnings;
+  }
+
+  get #group(): Cgroup {
+    return this.#parts.group;
   }
 
   launch(argv: readonly [string, ...string[]]): Launch {
-    return launcher(argv, { group: this.#group.directory, account: this.#user?.account });
+    return launcher(argv, { group: this.#group.directory, account: this.#parts.user?.account });
   }
 
-  attach(): void {
-    // The launcher enters the group by itself.
+  async start(command: ScriptCommand): Promise<Started> {
+    const { helpers, user, group, launcher } = this.#parts;
+    if (helpers && user && command.place) return startApart(helpers, user, group, command, command.place);
+    if (!launcher) throw new TypeError("this tree is for commands");
+    return launcher.become(command);
   }
 
   async give(path: string): Promise<void> {
-    await this.#user?.give(path);
+    await this.#parts.user?.give(path);
   }
 
   async processes(): Promise<FoundProcess[]> {
@@ -122,7 +199,7 @@ class CgroupTree implements ProcessTree {
   }
 
   async terminate(): Promise<void> {
-    await this.#group.signal("SIGTERM");
+    this.#group.signal("SIGTERM");
   }
 
   async emptied(timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
@@ -135,14 +212,17 @@ class CgroupTree implements ProcessTree {
   }
 
   async outOfMemory(): Promise<boolean> {
-    return (await this.#group.oomKills()) > 0;
+    return this.#group.oomKills > 0;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // Normally kill() was called before; if it failed, the caller knows, and the next agent's start tries again.
-    await this.kill().catch(() => {});
-    await this.#group.remove();
-    await this.#user?.[Symbol.asyncDispose]();
+    // Normally nothing lives; if a kill failed, the caller knows, and the next agent's start tries again.
+    const { group, user, launcher, release } = this.#parts;
+    launcher?.[Symbol.dispose]();
+    await group.kill().catch(() => {});
+    await group.remove();
+    await user?.[Symbol.asyncDispose]();
+    release?.();
   }
 }
 
@@ -150,13 +230,21 @@ async function startApart(
   helpers: Helpers,
   { account }: BuildUser,
   { directory }: Cgroup,
-  { argv, cwd, env, output, place }: ApartCommand,
+  { argv, cwd, env }: ScriptCommand,
+  { debug, ...place }: Place,
 ): Promise<Started> {
-  const command = { user: account.name, group: directory, folder: cwd, argv, env, output };
-  const { debug, ...rest } = place;
-  const helper = debug ? helpers.debug : helpers.normal;
-  const started = await helper.start({ ...command, ...rest }).catch(asRunnerError);
-  return { ...started, ended: started.ended.catch(asRunnerError) };
+  const output = await OutputPipe.open();
+  try {
+    const command = { user: account.name, group: directory, folder: cwd, argv, env, output: output.writer };
+    const helper = debug ? helpers.debug : helpers.normal;
+    const started = await helper.start({ ...command, ...place });
+    return { ...started, output, ended: started.ended.catch(asRunnerError) };
+  } catch (error) {
+    output[Symbol.dispose]();
+    return asRunnerError(error);
+  } finally {
+    output.closeWriter();
+  }
 }
 
 function asRunnerError(error: unknown): never {

@@ -1,7 +1,7 @@
 /** Control groups of version 2: whether this agent can use them, and one group with a process tree. Source: cgroups(7), cgroup-v2.rst. */
 import { on } from "node:events";
-import { watch } from "node:fs";
-import { access, constants, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
+import { readdirSync, readFileSync, watch } from "node:fs";
+import { access, constants, readFile, rmdir, writeFile } from "node:fs/promises";
 import { posix } from "node:path";
 import { describePids, type FoundProcess, isDead, readStat, signalProcess } from "#/host/proc.ts";
 import { reason } from "#/lib/errors.ts";
@@ -101,17 +101,17 @@ export class Cgroup {
   }
 
   /** How often the kernel killed a process here at the memory limit. */
-  async oomKills(): Promise<number> {
-    const text = await readFile(`${this.directory}/memory.events`, "utf8").catch(() => "");
+  get oomKills(): number {
+    const text = readText(`${this.directory}/memory.events`);
     return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0);
   }
 
   /** The living processes here and in the groups below, which a job can create. */
   async processes(): Promise<FoundProcess[]> {
     for (let look = 0; look < 20; look++) {
-      const found = await describePids(await this.#pids());
+      const found = await describePids(this.#pids());
       // A process that forks and exits between listing and describing is missed: look again.
-      if (found.length > 0 || !(await this.#populated())) return found;
+      if (found.length > 0 || !this.#populated) return found;
     }
     return [];
   }
@@ -120,69 +120,76 @@ export class Cgroup {
    * Signals every process that is here now, and not those that they start because of it, such as the commands of a shell's
    * trap.
    */
-  async signal(signal: NodeJS.Signals): Promise<void> {
-    const stats = await Promise.all((await this.#pids()).map((pid) => readStat(pid)));
-    for (const stat of stats) {
-      if (stat && !isDead(stat)) await signalProcess(stat, signal);
-    }
+  signal(signal: NodeJS.Signals): void {
+    for (const stat of this.#pids().map(readStat)) if (stat && !isDead(stat)) signalProcess(stat, signal);
   }
 
   /** Kills every process and waits until they are gone. Returns those that are still alive after 5 s, normally none. */
   async kill(): Promise<FoundProcess[]> {
+    if (!this.#populated) return [];
     const refused = await this.set("cgroup.kill", "1");
     // Linux before 5.14 has no cgroup.kill; the next round catches processes that were forked meanwhile.
-    for (let round = 0; refused && round < 100 && (await this.#populated()); round++)
-      await this.signal("SIGKILL");
+    for (let round = 0; refused && round < 100 && this.#populated; round++) this.signal("SIGKILL");
     return (await this.emptied(killTimeoutMs)) ? [] : await this.processes();
   }
 
   /** Waits until no process is left; the kernel notifies us. False: the time is over, or the signal aborted. */
   async emptied(timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
-    if (!(await this.#populated())) return true;
+    if (!this.#populated) return true;
     const bound = AbortSignal.timeout(Math.min(timeoutMs, 0x7fffffff));
     const watcher = watch(`${this.directory}/cgroup.events`);
     try {
       const changes = on(watcher, "change", { signal: signal ? AbortSignal.any([bound, signal]) : bound });
-      if (!(await this.#populated())) return true;
+      if (!this.#populated) return true;
       for await (const _ of changes) {
-        if (!(await this.#populated())) return true;
+        if (!this.#populated) return true;
       }
     } catch (error) {
       if (!(error instanceof Error && error.name === "AbortError")) throw error;
     } finally {
       watcher.close();
     }
-    return !(await this.#populated());
+    return !this.#populated;
   }
 
   /** Removes the group and those below it. Returns the reason of a failure (EBUSY: a process lives there). */
   async remove(): Promise<string | undefined> {
-    for (const below of await subgroups(this.directory)) await new Cgroup(below).remove();
+    for (const below of subgroups(this.directory)) await new Cgroup(below).remove();
     const refused = await rmdir(this.directory).then(() => undefined, reason);
     return refused === "ENOENT" ? undefined : refused;
   }
 
-  async #populated(): Promise<boolean> {
-    const text = await readFile(`${this.directory}/cgroup.events`, "utf8").catch((error: unknown) => {
-      if (reason(error) === "ENOENT" || reason(error) === "ENODEV") return "";
-      throw error;
-    });
-    return /^populated 1$/m.test(text);
+  get #populated(): boolean {
+    return /^populated 1$/m.test(readText(`${this.directory}/cgroup.events`));
   }
 
-  async #pids(): Promise<number[]> {
-    const text = await readFile(`${this.directory}/cgroup.procs`, "utf8").catch(() => "");
+  #pids(): number[] {
+    const text = readText(`${this.directory}/cgroup.procs`);
     const pids = text
       .split("\n")
       .map(Number)
       .filter((pid) => pid > 0);
-    for (const below of await subgroups(this.directory)) pids.push(...(await new Cgroup(below).#pids()));
+    for (const below of subgroups(this.directory)) pids.push(...new Cgroup(below).#pids());
     return pids;
   }
 }
 
+/** Empty when the group is gone. Reading takes no lock of the kernel that a migration holds, unlike anything that changes groups. */
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if (["ENOENT", "ENODEV"].includes(reason(error))) return "";
+    throw error;
+  }
+}
+
 /** The directories of a group's direct subgroups. */
-export async function subgroups(directory: string): Promise<string[]> {
-  const entries = await readdir(directory, { withFileTypes: true }).catch(() => []);
-  return entries.filter((entry) => entry.isDirectory()).map((entry) => `${directory}/${entry.name}`);
+export function subgroups(directory: string): string[] {
+  try {
+    const entries = readdirSync(directory, { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory()).map((entry) => `${directory}/${entry.name}`);
+  } catch {
+    return [];
+  }
 }

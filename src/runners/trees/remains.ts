@@ -2,11 +2,11 @@
 import {
   describeProcess,
   isDead,
-  listProcesses,
+  lastPid,
+  listPids,
   openFilesOf,
   type ProcessStat,
   readStat,
-  ticksNow,
   workingDirectory,
 } from "#/host/proc.ts";
 
@@ -14,14 +14,14 @@ import {
 export type Survivor = Pick<ProcessStat, "pid" | "started">;
 
 /** Those of the processes that live. */
-export async function findSurvivors(processes: readonly { readonly pid: number }[]): Promise<Survivor[]> {
-  const stats = await Promise.all(processes.map(({ pid }) => readStat(pid)));
+export function findSurvivors(processes: readonly { readonly pid: number }[]): Survivor[] {
+  const stats = processes.map(({ pid }) => readStat(pid));
   return stats.filter((stat) => stat !== undefined).filter((stat) => !isDead(stat));
 }
 
 /** Those that still live. */
-export async function stillAlive(survivors: readonly Survivor[]): Promise<Survivor[]> {
-  const now = new Map((await findSurvivors(survivors)).map(({ pid, started }) => [pid, started]));
+export function stillAlive(survivors: readonly Survivor[]): Survivor[] {
+  const now = new Map(findSurvivors(survivors).map(({ pid, started }) => [pid, started]));
   return survivors.filter(({ pid, started }) => now.get(pid) === started);
 }
 
@@ -30,30 +30,34 @@ export async function stillAlive(survivors: readonly Survivor[]): Promise<Surviv
  * person's shell. They are reported, not killed. Those of users that the agent can't look into stay unseen.
  * @returns to be called when the build's own processes are killed: a line for each stranger
  */
-export async function watchForStrangers(
+export function watchForStrangers(
   workspace: string,
-): Promise<(survivors: readonly { readonly pid: number }[]) => Promise<string[]>> {
-  const since = await ticksNow();
-  return (survivors) => reportStrangers(workspace, since, survivors);
+): (survivors: readonly { readonly pid: number }[]) => Promise<string[]> {
+  const before = lastPid();
+  return (survivors) => reportStrangers(workspace, before, survivors);
 }
 
-/** @param since when the build began, in clock ticks since boot */
+/** @param before the last pid that was given out when the build began */
 async function reportStrangers(
   workspace: string,
-  since: number,
+  before: number,
   survivors: readonly { readonly pid: number }[],
 ): Promise<string[]> {
+  const pids = listPids();
+  const now = lastPid();
   const known = new Set([process.pid, ...survivors.map(({ pid }) => pid)]);
   const lines: string[] = [];
-  for (const stat of await listProcesses()) {
+  for (const pid of pids) {
+    if (known.has(pid)) continue;
+    // They are given out in a circle.
+    const isYounger = before <= now ? pid > before && pid <= now : pid > before || pid <= now;
+    // Open files only of the younger ones: a box has thousands of them.
+    const paths = [workingDirectory(pid), ...(isYounger ? openFilesOf(pid) : [])];
+    if (!paths.some((path) => isInside(path, workspace))) continue;
+    const stat = readStat(pid);
     // The agent's children are its other builds.
-    if (known.has(stat.pid) || stat.parent === process.pid || isDead(stat)) continue;
-    const isYounger = stat.started >= since;
-    const stands = isInside(await workingDirectory(stat.pid), workspace);
-    // Only of the younger ones: a box has thousands of open files.
-    if (!stands && !(isYounger && (await openFilesOf(stat.pid)).some((path) => isInside(path, workspace))))
-      continue;
-    const { pid, command } = await describeProcess(stat);
+    if (!stat || stat.parent === process.pid || isDead(stat)) continue;
+    const { command } = await describeProcess(stat);
     const doubt = isYounger
       ? "may belong to this build, and was left running"
       : "and was there before this build began";

@@ -1,6 +1,7 @@
 /** Makes the agent the new parent of every orphan below it: this finds daemons that removed their traces. */
 import type { ChildProcess } from "node:child_process";
 import { tracingChannel } from "node:diagnostics_channel";
+import { isChild } from "#/host/children.ts";
 import { isDead, listProcesses, type ProcessStat } from "#/host/proc.ts";
 import type { SystemCalls } from "#/host/syscalls.ts";
 
@@ -41,7 +42,9 @@ export class Subreaper implements Disposable {
   /** Whether a process is an orphan that we adopted. */
   isAdopted(stat: ProcessStat): boolean {
     // Once off, it no longer knows which children are Node's.
-    return this.#state !== "off" && stat.parent === process.pid && !this.#own.has(stat.pid);
+    return (
+      this.#state !== "off" && stat.parent === process.pid && !this.#own.has(stat.pid) && !isChild(stat.pid)
+    );
   }
 
   /** Stops the watching; orphans are adopted until this process ends. */

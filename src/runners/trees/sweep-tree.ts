@@ -19,16 +19,10 @@ import {
   workingDirectory,
 } from "#/host/proc.ts";
 import { signalGroup } from "#/lib/process-group.ts";
+import { Ahead, Launcher, launcher } from "./launcher.ts";
 import { isInside } from "./remains.ts";
 import type { Subreaper } from "./subreaper.ts";
-import {
-  type Killed,
-  type Launch,
-  type Limits,
-  launcher,
-  type ProcessTree,
-  type ProcessTrees,
-} from "./tree.ts";
+import type { Killed, Launch, Limits, ProcessTree, ProcessTrees, ScriptCommand, Started } from "./tree.ts";
 
 const cookieName = "LABGEAR_COOKIE";
 
@@ -46,28 +40,85 @@ export interface SweepOptions {
   readonly subreaper?: Subreaper | undefined;
 }
 
-export class SweepTrees implements ProcessTrees {
+/** A launcher, and when it was started, in clock ticks since boot. */
+class ReadyLauncher implements AsyncDisposable {
+  readonly since: number;
+  readonly launcher: Launcher;
+
+  private constructor(since: number, launcher: Launcher) {
+    this.since = since;
+    this.launcher = launcher;
+  }
+
+  static async make(): Promise<ReadyLauncher> {
+    const since = ticksNow();
+    return new ReadyLauncher(since, await Launcher.start());
+  }
+
+  get waits(): boolean {
+    return this.launcher.waits;
+  }
+
+  get hasEntered(): boolean {
+    return this.launcher.hasEntered;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.launcher[Symbol.dispose]();
+  }
+}
+
+export class SweepTrees implements ProcessTrees, AsyncDisposable {
   readonly kind = "sweep";
   readonly apart = false;
   readonly options: SweepOptions;
   /** The trees in use. */
   readonly live = new Set<SweepTree>();
+  readonly #ahead = new Ahead(() => ReadyLauncher.make());
 
   constructor(options: SweepOptions) {
     this.options = options;
   }
 
-  async create(_name: string, limits: Limits, workspace: string): Promise<ProcessTree> {
+  async create(
+    _name: string,
+    limits: Limits,
+    workspace: string,
+    _owner?: unknown,
+    content: "command" | "script" = "command",
+  ): Promise<ProcessTree> {
     const warnings = (["memory", "processes", "cpu"] as const)
       .filter((limit) => limits[limit] !== undefined)
       .map((limit) => `the limit of ${limit} isn't enforced: ${this.options.reason}`);
-    const tree = new SweepTree(this, workspace, await ticksNow(), warnings);
+    const ready = content === "script" ? await this.#takeReady() : undefined;
+    const tree = new SweepTree(this, workspace, warnings, ready);
     this.live.add(tree);
     return tree;
   }
 
+  async #takeReady(): Promise<ReadyLauncher> {
+    try {
+      return await this.#ahead.take();
+    } catch (error) {
+      this.#ahead.release();
+      throw error;
+    }
+  }
+
+  /** A tree is done with. */
+  release(tree: SweepTree, ready: ReadyLauncher | undefined): void {
+    this.live.delete(tree);
+    if (!ready) return;
+    ready.launcher[Symbol.dispose]();
+    this.#ahead.release();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#ahead[Symbol.asyncDispose]();
+  }
+
   async sweepStale(): Promise<FoundProcess[]> {
-    const own = await readStat(process.pid);
+    const own = readStat(process.pid);
     const { found } = await killAll(async () => {
       const stats: ProcessStat[] = [];
       for (const stat of await listProcesses()) {
@@ -91,12 +142,21 @@ class SweepTree implements ProcessTree {
   /** Our sessions, as long as they have a process: after that the id can be reused. */
   readonly #sessions = new Set<number>();
   readonly #members = new Set<string>();
+  readonly #ready: ReadyLauncher | undefined;
+  /** Nothing is left of it. */
+  #isKilled = false;
   #output: string | undefined;
 
-  constructor(trees: SweepTrees, workspace: string, created: number, warnings: readonly string[]) {
+  constructor(
+    trees: SweepTrees,
+    workspace: string,
+    warnings: readonly string[],
+    ready: ReadyLauncher | undefined,
+  ) {
     this.#trees = trees;
     this.workspace = workspace;
-    this.#created = created;
+    this.#created = ready?.since ?? ticksNow();
+    this.#ready = ready;
     this.warnings = warnings;
     this.#cookie = `${trees.options.id}.${randomBytes(12).toString("hex")}`;
   }
@@ -105,9 +165,13 @@ class SweepTree implements ProcessTree {
     return launcher(argv, { env: { [cookieName]: this.#cookie } });
   }
 
-  attach(pid: number, output: string): void {
-    this.#sessions.add(pid);
-    this.#output = output;
+  async start(command: ScriptCommand): Promise<Started> {
+    if (!this.#ready) throw new TypeError("this tree is for commands");
+    const env = { ...command.env, [cookieName]: this.#cookie };
+    const started = await this.#ready.launcher.become({ ...command, env });
+    if (started.pid !== undefined) this.#sessions.add(started.pid);
+    this.#output = started.output.link;
+    return started;
   }
 
   async give(): Promise<void> {
@@ -119,7 +183,7 @@ class SweepTree implements ProcessTree {
   }
 
   async terminate(): Promise<void> {
-    for (const stat of await this.#find()) await signalProcess(stat, "SIGTERM");
+    for (const stat of await this.#find()) signalProcess(stat, "SIGTERM");
   }
 
   async emptied(timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
@@ -133,7 +197,9 @@ class SweepTree implements ProcessTree {
   }
 
   async kill(): Promise<Killed> {
-    return await killAll(() => this.#find());
+    const killed = await killAll(() => this.#find());
+    this.#isKilled = killed.survivors.length === 0;
+    return killed;
   }
 
   async outOfMemory(): Promise<boolean> {
@@ -142,8 +208,8 @@ class SweepTree implements ProcessTree {
 
   async [Symbol.asyncDispose](): Promise<void> {
     // Normally kill() was called before; if it failed, the caller knows, and the next agent's start tries again.
-    await killAll(() => this.#find()).catch(() => {});
-    this.#trees.live.delete(this);
+    if (!this.#isKilled) await killAll(() => this.#find()).catch(() => {});
+    this.#trees.release(this, this.#ready);
   }
 
   /** The living members: those known before, and those that the other traces add. */
@@ -174,13 +240,13 @@ class SweepTree implements ProcessTree {
   async #isMember(stat: ProcessStat): Promise<boolean> {
     if (this.#members.has(identity(stat)) || this.#sessions.has(stat.session)) return true;
     if ((await environmentValue(stat.pid, cookieName)) === this.#cookie) return true;
-    if (this.#output !== undefined && (await outputsOf(stat.pid)).includes(this.#output)) return true;
+    if (this.#output !== undefined && outputsOf(stat.pid).includes(this.#output)) return true;
     return this.#trees.options.subreaper?.isAdopted(stat) === true && (await this.#isMyOrphan(stat));
   }
 
   /** An orphan without a trace belongs to the tree whose workspace it is in, or to the only one in use. */
   async #isMyOrphan(stat: ProcessStat): Promise<boolean> {
-    const directory = await workingDirectory(stat.pid);
+    const directory = workingDirectory(stat.pid);
     const owner = [...this.#trees.live].find((tree) => isInside(directory, tree.workspace));
     return owner ? owner === this : this.#trees.live.size === 1;
   }
@@ -208,7 +274,7 @@ async function killAll(find: () => Promise<ProcessStat[]>) {
     }
     // A group gets the signal atomically: no fork can outrun it. All groups of a session are the build's.
     for (const group of new Set(stats.map((stat) => stat.group))) signalGroup(group, "SIGKILL");
-    for (const stat of stats) await signalProcess(stat, "SIGKILL");
+    for (const stat of stats) signalProcess(stat, "SIGKILL");
   }
   return { found: [...found.values()], survivors: [] };
 }

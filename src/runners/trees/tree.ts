@@ -1,8 +1,7 @@
 /** A process tree: all processes of a build, held by a control group, or without one found by a search through /proc. */
 import type { Network } from "#/helper/protocol.ts";
-import type { Account } from "#/host/accounts.ts";
 import type { FoundProcess } from "#/host/proc.ts";
-import type { RunnerError } from "../errors.ts";
+import type { OutputPipe } from "../script/output.ts";
 
 export interface Limits {
   /** Bytes. */
@@ -31,18 +30,19 @@ export interface Place {
   readonly debug: boolean;
 }
 
-export interface ApartCommand {
+export interface ScriptCommand {
   readonly argv: readonly [string, ...string[]];
   readonly cwd: string;
+  /** The complete environment. */
   readonly env: Readonly<Record<string, string>>;
-  /** The descriptor that becomes stdout and stderr. */
-  readonly output: number;
-  readonly place: Place;
+  readonly place?: Place | undefined;
 }
 
-/** A command inside a tree. */
+/** A script inside a tree. */
 export interface Started {
   readonly pid: number | undefined;
+  /** Of its stdout and stderr. */
+  readonly output: OutputPipe;
   /** Resolves when it is in the tree: with the reason when the launcher failed, else with "". */
   readonly inside: Promise<string>;
   readonly ended: Promise<Exit>;
@@ -51,8 +51,6 @@ export interface Started {
 export interface Exit {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
-  /** Why there was no command at all. */
-  readonly unstarted?: RunnerError;
 }
 
 export type TreeOwner = "build" | "fetch" | "operator";
@@ -70,8 +68,15 @@ export interface ProcessTrees {
    * @param limits one that can't be enforced here becomes a warning of the tree
    * @param workspace the build's directory: an orphan in it belongs to the tree
    * @param owner a build, or the operator, whose scripts run as the agent's user
+   * @param content a script is started at once: what can be is done ahead
    */
-  create(name: string, limits: Limits, workspace: string, owner?: TreeOwner): Promise<ProcessTree>;
+  create(
+    name: string,
+    limits: Limits,
+    workspace: string,
+    owner?: TreeOwner,
+    content?: "command" | "script",
+  ): Promise<ProcessTree>;
 
   /** Kills what an earlier agent that was killed left running. Call it before the first build. Returns what was found. */
   sweepStale(): Promise<FoundProcess[]>;
@@ -95,18 +100,10 @@ export interface ProcessTree extends AsyncDisposable {
   launch(argv: readonly [string, ...string[]]): Launch;
 
   /**
-   * Starts a build's command in a place of its own; absent where builds have none.
+   * Starts a script in the tree, a build's in a place of its own where builds have one.
    * @throws RunnerError START
    */
-  startApart?(command: ApartCommand): Promise<Started>;
-
-  /**
-   * Adds the process that was started with launch(); call it in the same turn.
-   *
-   * @param pid it leads a session of its own
-   * @param output how /proc/PID/fd shows its output
-   */
-  attach(pid: number, output: string): void;
+  start(command: ScriptCommand): Promise<Started>;
 
   /** Gives a file or folder (not its content) to the tree's user until the tree is disposed. */
   give(path: string): Promise<void>;
@@ -125,42 +122,4 @@ export interface ProcessTree extends AsyncDisposable {
 
   /** Whether the kernel killed a process at the memory limit. */
   outOfMemory(): Promise<boolean>;
-}
-
-/**
- * The launcher: a small shell program that runs before each job, enters the tree and becomes the command. $1 is the control
- * group's directory; $2 to $5 are name, uid, gid and home of the user to become; all can be empty. They are arguments, not
- * variables, to keep the job's environment as given; PWD is unset since the shell adds it, and it can be wrong. When memory runs
- * out, builds are killed first; they leave no core files unless they ask for them. setpriv(1) gives up all capabilities for
- * good; its error messages go to descriptor 3.
- */
-const launcherScript = `
-if [ -n "$1" ]; then
-  { echo 0 > "$1/cgroup.procs"; } 2>&3 || exit 125
-fi
-{ echo 500 > /proc/self/oom_score_adj; } 2>/dev/null
-ulimit -S -c 0 2>/dev/null
-umask 022
-unset PWD
-if [ -z "$2" ]; then
-  shift 5
-  exec "$@" 3>&-
-fi
-user=$3 group=$4
-export HOME="$5" USER="$2" LOGNAME="$2"
-shift 5
-exec setpriv --reuid="$user" --regid="$group" --init-groups --inh-caps=-all --ambient-caps=-all --no-new-privs \
-  /bin/sh -c 'exec "$@" 2>&4 3>&- 4>&-' labgear-launch "$@" 4>&2 2>&3
-`;
-
-/** @param options.group the directory of a control group
- * @param options.account the user to become */
-export function launcher(
-  argv: readonly [string, ...string[]],
-  options: { group?: string; account?: Account | undefined; env?: Record<string, string> } = {},
-): Launch {
-  const { account } = options;
-  const user = account ? [account.name, `${account.uid}`, `${account.gid}`, account.home] : ["", "", "", ""];
-  const args = ["-c", launcherScript, "labgear-launch", options.group ?? "", ...user, ...argv];
-  return { file: "/bin/sh", args, env: options.env ?? {} };
 }

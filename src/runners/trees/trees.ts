@@ -42,11 +42,11 @@ export async function openTrees(options: { id: string }): Promise<OpenTrees> {
       normal: resources.use(new Helper(helperSocket)),
       debug: resources.use(new Helper(debugSocket)),
     };
-    trees = new CgroupTrees(base, users && { users, helpers });
+    trees = resources.use(new CgroupTrees(base, users && { users, helpers }));
     if (users) await helpers.normal.connect().catch((error: Error) => warnings.push(error.message));
   } else {
     resources.use(subreaper);
-    trees = sweep;
+    trees = resources.use(sweep);
     const how = "a build's processes are searched in /proc, which can miss one that hides well";
     warnings.push(`no control groups: ${reason}; ${how}`);
   }
@@ -55,7 +55,7 @@ export async function openTrees(options: { id: string }): Promise<OpenTrees> {
     kind: trees.kind,
     apart: trees.apart,
     warnings,
-    create: (name, limits, workspace, owner) => trees.create(name, limits, workspace, owner),
+    create: (...what) => trees.create(...what),
     sweepStale: async () =>
       trees === sweep ? sweep.sweepStale() : [...(await trees.sweepStale()), ...(await sweep.sweepStale())],
     [Symbol.asyncDispose]: () => owned.disposeAsync(),

@@ -117,8 +117,8 @@ test("a build of the lab's own gets no workspace that a build of changes has use
 test("names are checked here again", async () => {
   await using state = await folder();
   for (const job of ["", ".", "..", "a\0b", "a\nb", "x".repeat(256)]) {
-    await assert.rejects(
-      prepareWorkspace({ stateDir: state.path, executor: "1", job }),
+    assert.throws(
+      () => prepareWorkspace({ stateDir: state.path, executor: "1", job }),
       (error: BuildError) => {
         assert.ok(error instanceof BuildError);
         assert.equal(error.code, "WORKSPACE");
@@ -133,7 +133,7 @@ test("names are checked here again", async () => {
 test("a state directory that isn't there is said on one line", async () => {
   await using state = await folder();
   const stateDir = join(state.path, "gone");
-  await assert.rejects(prepareWorkspace({ stateDir, executor: "1", job: "j" }), {
+  assert.throws(() => prepareWorkspace({ stateDir, executor: "1", job: "j" }), {
     code: "WORKSPACE",
     message: /^the workspace of j can't be created: ENOENT.*gone/,
   });

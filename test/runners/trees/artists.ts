@@ -12,9 +12,12 @@ export const artists: Readonly<Record<string, string>> = {
   "a daemon that holds the output": `perl -MPOSIX -e 'exit if fork; POSIX::setsid(); exit if fork; sleep 3600' `,
 };
 
-/** Scrubbed, double-forked, in a session of its own, with no output: there is no trace of its origin. */
+/**
+ * Scrubbed, double-forked, in a session of its own, with no output: there is no trace of its origin. It opens `untraceable` for
+ * writing once that is so.
+ */
 export const traceless =
-  "env -i /usr/bin/perl -MPOSIX -e 'exit if fork; POSIX::setsid(); exit if fork; open $_, q(</dev/null) for *STDIN, *STDOUT, *STDERR; sleep 3600'";
+  "env -i /usr/bin/perl -MPOSIX -e 'exit if fork; POSIX::setsid(); exit if fork; open $_, q(</dev/null) for *STDIN, *STDOUT, *STDERR; open F, q(>untraceable); close F; sleep 3600'";
 
 /** All of them together. */
 export const all = [...Object.values(artists), traceless].join("\n");

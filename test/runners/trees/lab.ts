@@ -47,11 +47,11 @@ export class Lab implements AsyncDisposable {
     if (kind === "cgroup") {
       if ("unavailable" in home) throw new Error(home.unavailable);
       const base = resources.use(await CgroupBase.open(home, marker));
-      return new Lab(marker, folder, new CgroupTrees(base), resources);
+      return new Lab(marker, folder, resources.use(new CgroupTrees(base)), resources);
     }
     const wanted = kind === "sweep" ? loadSystemCalls() : undefined;
     const subreaper = resources.use(await Subreaper.become(wanted));
-    const trees = new SweepTrees({ id: marker, reason: "this test wants none", subreaper });
+    const trees = resources.use(new SweepTrees({ id: marker, reason: "this test wants none", subreaper }));
     return new Lab(marker, folder, trees, resources);
   }
 

@@ -7,6 +7,7 @@ import { hardwareClasses } from "#/host/identity.ts";
 import type { LabWatch } from "#/lab/watch.ts";
 import type { Log } from "#/lib/log.ts";
 import type { AgentStatus } from "#/lib/status.ts";
+import type { BoardStatistics } from "./board-statistics.ts";
 import type { Devices } from "./devices.ts";
 import type { Exchange } from "./nodes/exchange.ts";
 import type { JobReports } from "./nodes/job-report.ts";
@@ -42,6 +43,7 @@ export interface AgentParts {
   readonly leases: Leases;
   readonly pages: Pages;
   readonly lab: LabWatch;
+  readonly statistics: BoardStatistics;
   readonly log: Log;
   /** All that has to be ended, the last first. */
   readonly resources: AsyncDisposableStack;
@@ -62,6 +64,7 @@ export class Agent implements AsyncDisposable {
   readonly exchange: Exchange;
   readonly lab: LabWatch;
   readonly leases: Leases;
+  readonly statistics: BoardStatistics;
   readonly #parts: AgentParts;
   #life: AgentState = "running";
   #then: "stop" | "restart" = "stop";
@@ -83,6 +86,7 @@ export class Agent implements AsyncDisposable {
     this.exchange = parts.exchange;
     this.lab = parts.lab;
     this.leases = parts.leases;
+    this.statistics = parts.statistics;
   }
 
   get config(): Config {

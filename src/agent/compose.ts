@@ -18,6 +18,7 @@ import type { Log } from "#/lib/log.ts";
 import { version } from "#/lib/version.ts";
 import { openTrees } from "#/runners/trees/trees.ts";
 import { Agent, hostLabels } from "./agent.ts";
+import { BoardStatistics } from "./board-statistics.ts";
 import { WatchedBox } from "./box-health.ts";
 import { controlRoutes } from "./control-routes.ts";
 import { transferFolder } from "./device-routes.ts";
@@ -145,6 +146,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   devices.apply(config, servers);
 
   const lab = resources.use(new LabWatch(servers));
+  const statistics = resources.use(new BoardStatistics(config.name, devices, lab, log));
   const outsiders = await Outsiders.watch(log);
   const housekeeping = resources.use(
     new Housekeeping({
@@ -152,18 +154,9 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
       ...{ nodes, boxHealth, outsiders, log },
     }),
   );
-  const parts = { load: options.load, inForce, stateDir, state, builds, reports, counts, log };
   const agent = new Agent({
-    ...parts,
-    host: hostNode,
-    nodes,
-    devices,
-    manager,
-    exchange,
-    leases,
-    pages,
-    lab,
-    resources,
+    ...{ load: options.load, inForce, stateDir, state, builds, reports, counts, log },
+    ...{ host: hostNode, nodes, devices, manager, exchange, leases, pages, lab, statistics, resources },
   });
   resources.use(await ControlServer.listen(options.control, controlRoutes(agent), log));
   await housekeeping.round();

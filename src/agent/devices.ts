@@ -84,7 +84,9 @@ export class Devices implements AsyncDisposable {
     const lineErrors = errors - entry.lineErrors;
     entry.lineErrors = errors;
     const cause = causeOf(ending);
-    const isUncounted = this.#options.context.config().jobs.get(record.job)?.needs === "power";
+    // A lease is a person's, and ends as its holder likes.
+    const isUncounted =
+      record.job === "lease" || this.#options.context.config().jobs.get(record.job)?.needs === "power";
     const event = {
       ...{ build: title, ending: ending.kind, cause },
       ...(lineErrors > 0 && { lineErrors }),

@@ -1,7 +1,7 @@
 /** What `info:` says of this agent: see exchange/info.ts. */
 import type { JobConfig } from "#/config/model.ts";
 import type { AgentInfo, JobInfo, NodeInfo } from "#/exchange/info.ts";
-import type { Outage } from "#/lib/status.ts";
+import type { Outage, Suspicion } from "#/lib/status.ts";
 import { printable } from "#/lib/text.ts";
 import { version } from "#/lib/version.ts";
 import type { Agent } from "./agent.ts";
@@ -30,18 +30,26 @@ function nodeInfo(agent: Agent, node: Node): NodeInfo {
   const busy = node.executors.find(({ idle }) => !idle)?.state;
   const build = busy?.kind === "busy" ? busy.build.record : undefined;
   const outage = agent.devices.historyOf(node.name)?.outage;
+  const tallies = agent.statistics.talliesOf(node.name);
+  const [suspicion] = agent.statistics.suspicionsOf(node.name);
   const since = outage?.since ?? device?.history.at(-1)?.at;
   return {
     ...{ name: node.name, classes: node.labels, device: device !== undefined },
     ...stateOf(agent, node),
     ...(since !== undefined && { since }),
     ...(outage && { outage: outageInfo(outage) }),
+    ...(tallies && { tallies }),
+    ...(suspicion && { suspect: suspectInfo(suspicion) }),
     ...(build && { build: { name: build.job, number: build.number } }),
   };
 }
 
 function outageInfo({ cause, tries, who }: Outage): NonNullable<NodeInfo["outage"]> {
   return { cause, tries, ...(who !== undefined && { who: printable(who) }) };
+}
+
+function suspectInfo({ p: _, ...suspicion }: Suspicion): NonNullable<NodeInfo["suspect"]> {
+  return suspicion;
 }
 
 function stateOf(agent: Agent, node: Node): Pick<NodeInfo, "state" | "cause" | "reason"> {

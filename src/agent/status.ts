@@ -83,8 +83,12 @@ function nodeStatus({ devices }: Agent, node: Node): NodeStatus {
   };
 }
 
-export function deviceStatuses({ devices }: Agent): DeviceStatus[] {
-  return devices.all.map((device) => deviceStatus(device, devices.historyOf(device.name)?.outage));
+export function deviceStatuses({ devices, statistics }: Agent): DeviceStatus[] {
+  return devices.all.map((device) => {
+    const suspect = statistics.suspicionsOf(device.name);
+    const status = deviceStatus(device, devices.historyOf(device.name)?.outage);
+    return { ...status, ...(suspect.length > 0 && { suspect }) };
+  });
 }
 
 /** @param outage of the board, if it takes no builds */
@@ -148,6 +152,8 @@ export function agentView(agent: Agent): AgentView {
         ...{ name, kind: work.kind },
         ...(nodes && { nodes }),
       })),
+    boardRecord: (device, job) => agent.statistics.recordOf(device, job),
+    flaky: () => agent.statistics.flaky,
     lab: () => agent.lab.look(),
     labNow: () => agent.lab.current,
     links: () => agent.config.links,

@@ -65,8 +65,7 @@ async function follow(watch: LabWatch, { json, wall }: LabOptions): Promise<void
   clearInterval(timer);
 }
 
-/** @internal */
-export function labText(view: LabView): string {
+function labText(view: LabView): string {
   const { boards, running } = view;
   const now = Date.parse(view.time);
   const upBoxes = view.boxes.filter(({ state }) => state === "up").length;
@@ -75,6 +74,7 @@ export function labText(view: LabView): string {
   return [
     `${upBoxes} of ${view.boxes.length} ${view.boxes.length === 1 ? "box" : "boxes"}\n`,
     ...(wrong.length > 0 ? [`\nout of order\n${table(wrong)}`] : []),
+    section("suspect", ["BOARD", "BOX", "WHY"], suspects(view)),
     section(
       "classes",
       ["CLASS", "FREE", "BUSY", "SICK", "HELD", "WAITING"],
@@ -103,13 +103,13 @@ export function labText(view: LabView): string {
   ].join("");
 }
 
-/** @internal */
-export function wallText(view: LabView): string {
+function wallText(view: LabView): string {
   const now = Date.parse(view.time);
   const wrong = problems(view, now);
   const orphans = view.queued.filter(({ orphan }) => orphan).map((entry) => queuedRow(entry, now));
   return [
     wrong.length > 0 ? `OUT OF ORDER\n${table(wrong)}` : "All boxes and boards are in order.\n",
+    section("SUSPECT", ["BOARD", "BOX", "WHY"], suspects(view)),
     section("NO NODE TAKES", ["FUNCTION", "BUILDS", "SEEN", "WHY"], orphans),
     section(
       "CLASSES",
@@ -117,6 +117,10 @@ export function wallText(view: LabView): string {
       view.classes.map((entry) => classRow(entry, now)),
     ),
   ].join("");
+}
+
+function suspects({ boards }: LabView): string[][] {
+  return boards.flatMap(({ name, box, suspect }) => (suspect === undefined ? [] : [[name, box, suspect]]));
 }
 
 function section(title: string, head: readonly string[], rows: readonly (readonly string[])[]): string {

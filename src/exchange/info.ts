@@ -27,6 +27,24 @@ export interface NodeInfo {
   readonly since?: string;
   /** Of a board that takes no builds, since `since`: the cause in a word, failed tries to bring it back, who paused it. */
   readonly outage?: { readonly cause: string; readonly tries: number; readonly who?: string };
+  /** How the builds of each job on the board ended in 7 and 30 days before a midnight (UTC). */
+  readonly tallies?: {
+    readonly until: string;
+    readonly jobs: readonly {
+      readonly job: string;
+      readonly failed: readonly [of7: number, of30: number];
+      readonly builds: readonly [of7: number, of30: number];
+    }[];
+  };
+  /** It fails a job more often than its siblings do. */
+  readonly suspect?: {
+    readonly job: string;
+    readonly days: number;
+    readonly failed: number;
+    readonly builds: number;
+    readonly siblingFailed: number;
+    readonly siblingBuilds: number;
+  };
   /** What it runs now; of several the first. */
   readonly build?: { readonly name: string; readonly number: number };
 }
@@ -107,7 +125,7 @@ export function parseInfo(answer: Uint8Array): AgentInfo {
 }
 
 function isNode(node: JsonObject): boolean {
-  const { build, outage } = node;
+  const { build, outage, tallies, suspect } = node;
   return (
     isLine(node.name, 255) &&
     isTexts(node.classes) &&
@@ -119,6 +137,19 @@ function isNode(node: JsonObject): boolean {
         isLine(outage.cause, 255) &&
         isCount(outage.tries) &&
         (outage.who === undefined || isLine(outage.who, 255)))) &&
+    (tallies === undefined ||
+      (isObject(tallies) &&
+        isLine(tallies.until, 32) &&
+        isList(
+          tallies.jobs,
+          (tally) => isLine(tally.job, 255) && isPair(tally.failed) && isPair(tally.builds),
+        ))) &&
+    (suspect === undefined ||
+      (isObject(suspect) &&
+        isLine(suspect.job, 255) &&
+        ["days", "failed", "builds", "siblingFailed", "siblingBuilds"].every((key) =>
+          isCount(suspect[key]),
+        ))) &&
     (build === undefined || (isObject(build) && isLine(build.name, 255) && isCount(build.number)))
   );
 }
@@ -140,6 +171,10 @@ function isJob(job: JsonObject): boolean {
         typeof input.url === "boolean",
     )
   );
+}
+
+function isPair(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 2 && value.every((entry) => isCount(entry) && entry < 1e6);
 }
 
 function isTexts(value: unknown): boolean {

@@ -107,7 +107,7 @@ function boardsOf({ name: box, info }: KnownBox): LabBoard[] {
   const url = webAddress(info?.url);
   const devices = info?.nodes.filter(({ device }) => device) ?? [];
   return devices.map((node) => {
-    const { name, classes, cause, reason, since, outage } = node;
+    const { name, classes, cause, reason, since, outage, suspect } = node;
     return {
       ...{ box, name, classes, state: stateOf(node) },
       ...(outage ? { cause: outage.cause } : cause !== undefined && { cause }),
@@ -115,14 +115,21 @@ function boardsOf({ name: box, info }: KnownBox): LabBoard[] {
       ...(since !== undefined && !Number.isNaN(Date.parse(since)) && { since }),
       ...(outage && outage.tries > 0 && { tries: outage.tries }),
       ...(outage?.who !== undefined && { who: outage.who }),
+      ...(suspect && { suspect: describeSuspect(suspect) }),
       ...(url !== undefined && { url: `${url}/devices/${encodeURIComponent(name)}` }),
     };
   });
 }
 
+function describeSuspect(suspect: NonNullable<NodeInfo["suspect"]>): string {
+  const { job, days, failed, builds, siblingFailed, siblingBuilds } = suspect;
+  return `failed ${failed} of ${builds} ${job} in ${days} days, its siblings ${siblingFailed} of ${siblingBuilds}`;
+}
+
 function compareBoards(a: LabBoard, b: LabBoard): number {
   const isSick = (board: LabBoard) => Number(board.state === "sick");
   if (isSick(a) !== isSick(b)) return isSick(b) - isSick(a);
+  if ((a.suspect === undefined) !== (b.suspect === undefined)) return a.suspect === undefined ? 1 : -1;
   const bySince = isSick(a) ? compare(a.since ?? "", b.since ?? "") : 0;
   return bySince || compare(a.box, b.box) || compare(a.name, b.name);
 }

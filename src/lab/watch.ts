@@ -105,6 +105,12 @@ export class LabWatch implements AsyncDisposable {
     });
   }
 
+  /** What the boxes that are up answered last. */
+  get infos(): AgentInfo[] {
+    const up = [...this.#boxes.values()].map((box) => this.#known(box)).filter(({ state }) => state === "up");
+    return up.flatMap(({ info }) => info ?? []);
+  }
+
   /** Asks everybody, unless that was done in the last 5 s. Never rejects. */
   async look(): Promise<LabView> {
     clearTimeout(this.#idle);

@@ -8,7 +8,7 @@ export interface LabView {
   /** Those that are away first, then by name. */
   readonly boxes: readonly LabBox[];
   readonly classes: readonly LabClass[];
-  /** Out of order first, the longest first; then by box and name. */
+  /** Out of order first, the longest first; then suspects; then by box and name. */
   readonly boards: readonly LabBoard[];
   readonly running: readonly LabBuild[];
   /** Functions with builds that no executor has taken yet; those that no node takes first. */
@@ -59,6 +59,8 @@ export interface LabBoard {
   readonly since?: string;
   readonly tries?: number;
   readonly who?: string;
+  /** It fails a job more often than its siblings do, in a line. */
+  readonly suspect?: string;
   /** Its page; absent: the box has no address that others reach. */
   readonly url?: string;
 }

@@ -79,6 +79,39 @@ export interface Outage {
   readonly builds?: readonly string[];
 }
 
+/** In days. */
+export type TallyWindow = 7 | 30;
+
+/** How the builds of a job on a board ended, before the last midnight (UTC). */
+export interface BoardTally {
+  readonly job: string;
+  readonly failed: Readonly<Record<TallyWindow, number>>;
+  readonly builds: Readonly<Record<TallyWindow, number>>;
+  /** Failures of 30 days by cause. */
+  readonly causes: Readonly<Record<string, number>>;
+}
+
+/** A board fails a job more often than its siblings, by more than chance explains. */
+export interface Suspicion {
+  readonly job: string;
+  readonly days: TallyWindow;
+  readonly failed: number;
+  readonly builds: number;
+  readonly siblingFailed: number;
+  readonly siblingBuilds: number;
+  /** Of the test, corrected for the number of jobs. */
+  readonly p: number;
+}
+
+/** How a board did with a job lately, and its siblings in 30 days. */
+export interface BoardRecord extends Omit<Suspicion, "days" | "p"> {
+  readonly device: string;
+  /** The board is suspected for this job. */
+  readonly suspicion?: Suspicion;
+  /** The job fails now and then on all boards of the class. */
+  readonly flaky: boolean;
+}
+
 /** A device as `labgear devices` and the pages show it. */
 export interface DeviceStatus {
   readonly name: string;
@@ -96,6 +129,8 @@ export interface DeviceStatus {
   readonly since: string;
   /** Absent: it takes builds, or soon does. */
   readonly outage?: Outage;
+  /** Jobs that it fails more often than its siblings do. */
+  readonly suspect?: readonly Suspicion[];
   /** Infrastructure failures in a row. */
   readonly failures: number;
   readonly history: readonly {

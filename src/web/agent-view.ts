@@ -4,7 +4,7 @@ import type { LinksConfig } from "#/config/model.ts";
 import type { Chunk } from "#/devices/port/ring.ts";
 import type { HistoryEvent } from "#/lib/board-history.ts";
 import type { LabView } from "#/lib/lab.ts";
-import type { AgentStatus, DeviceStatus, ServerStatus } from "#/lib/status.ts";
+import type { AgentStatus, BoardRecord, DeviceStatus, ServerStatus } from "#/lib/status.ts";
 
 export interface AgentView {
   readonly builds: BuildStore;
@@ -16,6 +16,10 @@ export interface AgentView {
   history(device: string, sinceMs: number): Promise<readonly HistoryEvent[]>;
   /** The configured jobs: name, kind, and the classes or nodes that can run them. */
   jobs(): readonly { readonly name: string; readonly kind: string; readonly nodes?: readonly string[] }[];
+  /** How a board and its siblings did with a job lately; undefined: it has no builds that count. */
+  boardRecord(device: string, job: string): Promise<BoardRecord | undefined>;
+  /** Jobs that fail now and then on all boards of a class. */
+  flaky(): readonly { readonly job: string; readonly class: string }[];
   /** All boxes of the job servers; asks them, at most every 5 s for all viewers. */
   lab(): Promise<LabView>;
   /** The same, as far as it is known. */

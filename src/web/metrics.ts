@@ -94,6 +94,33 @@ export class Metrics implements Disposable {
     this.#gauges("labgear_device_failures", "Infrastructure failures in a row.", ["device"], (set) => {
       for (const { name, failures } of devices()) set({ device: name }, failures);
     });
+    this.#gauges(
+      "labgear_device_out_of_order_seconds",
+      "For how long the device takes no builds, unless a person paused it.",
+      ["device", "cause"],
+      (set) => {
+        for (const { name, outage } of devices())
+          if (outage && outage.state !== "paused")
+            set({ device: name, cause: outage.cause }, (Date.now() - Date.parse(outage.since)) / 1000);
+      },
+    );
+    this.#gauges(
+      "labgear_device_suspect",
+      "1 if the board fails the job more often than its siblings do.",
+      ["device", "job"],
+      (set) => {
+        for (const { name, suspect = [] } of devices())
+          for (const { job } of suspect) set({ device: name, job }, 1);
+      },
+    );
+    this.#gauges(
+      "labgear_job_flaky",
+      "1 if the job fails now and then on all boards of the class.",
+      ["job", "class"],
+      (set) => {
+        for (const labels of this.#agent.flaky()) set({ ...labels }, 1);
+      },
+    );
     const counters = [
       ["received", "labgear_serial_received_bytes_total", "Bytes received from the board."],
       ["sent", "labgear_serial_sent_bytes_total", "Bytes sent to the board."],

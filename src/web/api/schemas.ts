@@ -216,9 +216,16 @@ const lab: Record<string, SchemaObject> = {
       ),
       counters: object({ received: count, sent: count, errors: count, lost: count, losses: count }),
     },
-    { path: text, reason: text, who: text, outage: ref("Outage") },
+    { path: text, reason: text, who: text, outage: ref("Outage"), suspect: list("Suspicion") },
   ),
   Outage: object(outage.required, outage.optional),
+  Suspicion: described(
+    object({
+      ...{ job: text, days: { enum: [7, 30] }, failed: count, builds: count },
+      ...{ siblingFailed: count, siblingBuilds: count, p: { type: "number" } },
+    }),
+    "The board fails the job more often than its siblings do.",
+  ),
   DeviceHistory: object({
     outages: described({ type: "array", items: ref("PastOutage") }, "Times without builds, newest first."),
     builds: described(
@@ -282,7 +289,7 @@ const boxes: Record<string, SchemaObject> = {
   ),
   Board: object(
     { box: text, name: text, classes: texts, state: { enum: ["free", "busy", "sick", "held"] } },
-    { cause: text, reason: text, since: text, tries: count, who: text, url: text },
+    { cause: text, reason: text, since: text, tries: count, who: text, url: text, suspect: text },
   ),
   Queued: object(
     {

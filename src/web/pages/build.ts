@@ -25,6 +25,7 @@ import { type Html, html, layout, trusted } from "./html.ts";
 import {
   ago,
   badge,
+  boardSentence,
   buildLink,
   buildUrl,
   count,
@@ -57,6 +58,7 @@ export async function buildPage(agent: AgentView, found: FoundBuild, indexes: Li
 ${neighbours(agent, build)}
 </header>
 ${running ? html`<p>${progress(running, now)}</p>` : html`<p class="cause">${build.ending?.reason}</p>`}
+${await boardOrSoftware(agent, build)}
 ${whySection(tests, excerpt)}
 ${trendLine(trendOf(builds, found.summary), now)}
 ${description !== undefined && html`<div class="description">${trusted(description)}</div>`}
@@ -79,6 +81,16 @@ ${consoleSection(
 ${parametersSection(build)}`;
   const word = running?.phase ?? build.result ?? "no result";
   return layout({ title: `${word}: ${job}#${number}`, agent, scripts: ["page.ts", "console.ts"], main });
+}
+
+/** How the board of a build that failed did with the job, and its siblings. */
+async function boardOrSoftware(agent: AgentView, { job, device, ending }: BuildView): Promise<Html | false> {
+  if (device === undefined || ending === undefined || ["passed", "stopped", "lost"].includes(ending.kind))
+    return false;
+  const record = await agent.boardRecord(device, job);
+  if (!record || record.failed === 0) return false;
+  const { suspicion, flaky } = record;
+  return html`<p class="cause">${suspicion && badge("warn", "board is suspect")}${flaky && badge("warn", "job is flaky")} ${boardSentence(job, record)}</p>`;
 }
 
 /** Links to the previous and the next build of the job. */

@@ -6,7 +6,18 @@ import { deviceView, type HistoryView, historyView, runningBuild } from "../api/
 import { RequestError } from "../request.ts";
 import { consoleSection, deviceTail } from "./console.ts";
 import { type Html, html, layout } from "./html.ts";
-import { ago, buildLink, buildTable, count, deviceBadge, deviceUrl, progress, time } from "./parts.ts";
+import {
+  ago,
+  badge,
+  boardSentence,
+  buildLink,
+  buildTable,
+  count,
+  deviceBadge,
+  deviceUrl,
+  progress,
+  time,
+} from "./parts.ts";
 
 const maxBuilds = 50;
 const maxOutages = 100;
@@ -29,6 +40,10 @@ export async function devicePage(agent: AgentView, name: string): Promise<string
   const main = html`<div id="live-part" data-live="" data-phase="${device.state}">
 <h1><bdi>${name}</bdi> ${deviceBadge(device.state)}</h1>
 <p class="cause">${device.reason ?? (running ? html`${buildLink(running)} ${progress(running, now)}` : device.who)}</p>
+${device.suspect?.map(
+  ({ job, ...counts }) =>
+    html`<p class="warning">${badge("warn", "suspect")} ${boardSentence(job, counts)} That is more than chance explains.</p>`,
+)}
 ${facts(device, now)}
 </div>
 ${consoleSection(

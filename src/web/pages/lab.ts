@@ -85,8 +85,8 @@ function boardTable(boards: readonly LabBoard[], now: string): Html {
 <caption class="hidden">Boards, those out of order first</caption>
 <thead><tr><th scope="col">Board</th><th scope="col">State</th><th scope="col">Since</th><th scope="col">Why</th><th scope="col" class="wide">Classes</th></tr></thead>
 <tbody>${boards.map(
-    ({ box, name, classes, state, cause, reason, since, tries, who, url }) =>
-      html`<tr data-key="board ${box} ${name}"><th scope="row">${link(url, name)} <span class="quiet"><bdi>${box}</bdi></span></th><td>${badge(boardTones[state], state)}</td><td>${since !== undefined && state !== "free" && ago(since, now)}</td><td class="fill">${cause !== undefined && state !== "busy" && html`${cause} <span class="quiet">${tries !== undefined && (tries === 1 ? "1 try" : `${count(tries)} tries`)} ${who !== undefined && html`by <bdi>${who}</bdi>`}</span><div class="reason"><bdi>${reason}</bdi></div>`}</td><td class="wide"><bdi>${classes.join(", ")}</bdi></td></tr>`,
+    ({ box, name, classes, state, cause, reason, since, tries, who, url, suspect }) =>
+      html`<tr data-key="board ${box} ${name}"><th scope="row">${link(url, name)} <span class="quiet"><bdi>${box}</bdi></span></th><td>${badge(boardTones[state], state)} ${suspect !== undefined && badge("warn", "suspect")}</td><td>${since !== undefined && state !== "free" && ago(since, now)}</td><td class="fill">${cause !== undefined && state !== "busy" && html`${cause} <span class="quiet">${tries !== undefined && (tries === 1 ? "1 try" : `${count(tries)} tries`)} ${who !== undefined && html`by <bdi>${who}</bdi>`}</span><div class="reason"><bdi>${reason}</bdi></div>`}${suspect !== undefined && html`<div class="reason"><bdi>${suspect}</bdi></div>`}</td><td class="wide"><bdi>${classes.join(", ")}</bdi></td></tr>`,
   )}</tbody>
 </table>`;
 }

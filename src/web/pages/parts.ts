@@ -1,6 +1,6 @@
 /** What the pages share: times, links, badges, and tables of builds. */
 import { type BuildSummary, durationOf } from "#/builds/record.ts";
-import type { DeviceStatus } from "#/lib/status.ts";
+import type { DeviceStatus, Suspicion } from "#/lib/status.ts";
 import { formatElapsed } from "#/lib/units.ts";
 import type { AgentView } from "../agent-view.ts";
 import type { ListedBuild, RunningBuild } from "../api/views.ts";
@@ -72,6 +72,18 @@ const deviceTones: Record<DeviceStatus["state"], Tone> = {
 
 export function deviceBadge(state: DeviceStatus["state"]): Html {
   return badge(deviceTones[state], state);
+}
+
+/** Such as "This board failed 7 of its last 20 boot-smoke, its siblings 1 of 140 in 30 days." */
+export function boardSentence(
+  job: string,
+  counts: Pick<Suspicion, "failed" | "builds" | "siblingFailed" | "siblingBuilds"> & {
+    readonly days?: number;
+  },
+): Html {
+  const { failed, builds, siblingFailed, siblingBuilds, days } = counts;
+  const siblings = html`, its siblings ${count(siblingFailed)} of ${count(siblingBuilds)} in ${days ?? 30} days`;
+  return html`This board failed ${count(failed)} ${days === undefined ? "of its last" : "of"} ${count(builds)} <bdi>${job}</bdi>${siblingBuilds > 0 && siblings}.`;
 }
 
 /** The optional columns of a table of builds. */

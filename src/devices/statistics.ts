@@ -119,6 +119,7 @@ function worstJob(board: TalliedBoard, boards: readonly TalliedBoard[], days: Ta
 /**
  * Fisher's exact test, one-sided.
  * @returns how likely the board has at least so many of all failures, if every build fails on every board alike
+ * @internal
  */
 export function fisher({
   failed,

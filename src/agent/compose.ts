@@ -46,6 +46,8 @@ export interface AgentOptions {
   /** The control socket's file. */
   readonly control: string;
   readonly log: Log;
+  /** Called again and again while the start takes long. */
+  readonly onProgress?: () => void;
 }
 
 /**
@@ -87,7 +89,9 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   );
   const isBuild = await newBuildCheck(log);
   const pages = new Pages({ view: () => agentView(agent), isBuild, log });
+  let isUp = false;
   const opened = await BuildStore.open({
+    onProgress: () => isUp || options.onProgress?.(),
     folder: join(stateDir, "builds"),
     nextNumber: (job, floor) => state.nextBuildNumber(job, floor),
     url: (job, number) => `${pages.url(inForce.config.http)}/builds/${encodeURIComponent(job)}/${number}`,
@@ -160,6 +164,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   });
   resources.use(await ControlServer.listen(options.control, controlRoutes(agent), log));
   await housekeeping.round();
+  isUp = true;
   void housekeeping.sweep();
   resources.use(pages);
   await pages.serve(config.http);

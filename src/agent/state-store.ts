@@ -126,7 +126,7 @@ export async function openStore(
   try {
     await mkdir(stateDir, { recursive: true });
     await access(stateDir, constants.W_OK | constants.X_OK);
-    await removeHalfWritten(file);
+    removeHalfWritten(file);
   } catch (error) {
     throw storeError(stateDir, error, "UNWRITABLE");
   }

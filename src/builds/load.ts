@@ -1,11 +1,13 @@
 /** Reads the builds on disk when the agent starts, whatever state they are in. */
 import { randomUUID } from "node:crypto";
+import { readdirSync, renameSync } from "node:fs";
 import { mkdir, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { jobOfFolder } from "#/lib/job-folder.ts";
 import { removeHalfWritten } from "#/lib/replace-file.ts";
 import { BuildError } from "./errors.ts";
-import { type BuildRecord, readRecord, recordFile, writeRecord } from "./record.ts";
+import { type BuildRecord, recordFile, recordReader, writeRecord } from "./record.ts";
 import { quote } from "./workspace/find.ts";
 import { removeTree } from "./workspace/remove.ts";
 
@@ -18,57 +20,73 @@ export interface LoadedBuilds {
   readonly warnings: readonly string[];
 }
 
+/** How many builds are read before anything else has its turn. */
+const batchSize = 500;
+
 /**
  * Reads all builds, `FOLDER/JOB/NUMBER/`. A build without an end is recorded as lost; a damaged record is set aside; what
  * can't be read, or isn't ours, is left alone.
  * @param folder it is created if it is missing
- * @param onBuild called with each build
+ * @param parts.onBuild called with each build
+ * @param parts.onProgress called again and again while builds are read
  * @throws BuildError STORE when the folder can't be used at all
  */
 export async function loadBuilds(
   folder: string,
-  onBuild: (record: BuildRecord) => void,
+  { onBuild, onProgress }: { onBuild: (record: BuildRecord) => void; onProgress: () => void },
 ): Promise<LoadedBuilds> {
-  const lost: BuildRecord[] = [];
   const highest = new Map<string, number>();
   const warnings: string[] = [];
-  const attempt = async (path: string, act: () => Promise<void>) => {
-    try {
-      await act();
-    } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException;
-      // A plain file between the folders does no harm.
-      if (code !== "ENOTDIR") warnings.push(`${quote(path)} is left alone: ${quote(message)}`);
-    }
-  };
+  const lost: { readonly place: string; readonly record: BuildRecord }[] = [];
+  const read = await recordReader();
   for (const jobPart of await listFolders(folder, warnings)) {
+    const jobPlace = join(folder, jobPart);
     const job = jobOfFolder(jobPart);
-    await attempt(join(folder, jobPart), async () => {
-      for (const name of await readdir(join(folder, jobPart))) {
-        const place = join(folder, jobPart, name);
-        // A crash leaves half-made (.new-N) and half-removed (.old-…) folders.
-        if (/^\.(new|old)-/.test(name)) await attempt(place, () => removeTree(place));
-        // A number with more digits isn't ours, and might leave no higher ones.
-        if (!/^[1-9][0-9]{0,14}$/.test(name)) continue;
-        const number = Number(name);
-        highest.set(job, Math.max(number, highest.get(job) ?? 0));
-        await attempt(place, async () => {
-          await removeHalfWritten(recordFile(place));
-          const record = await readOrSetAside(place, job, number, warnings);
-          if (!record) return;
-          const unfinished = record.ended === undefined;
-          if (unfinished) {
-            record.ended = new Date().toISOString();
-            record.ending = { kind: "lost", reason: "the agent ended while the build ran" };
-            lost.push(record);
-          }
-          onBuild(record);
-          if (unfinished) await writeRecord(place, record);
-        });
+    for (const [index, name] of (
+      (await attempt(jobPlace, warnings, () => readdirSync(jobPlace))) ?? []
+    ).entries()) {
+      if (index % batchSize === 0) {
+        onProgress();
+        await nextTurn();
       }
-    });
+      const place = join(jobPlace, name);
+      // A crash leaves half-made (.new-N) and half-removed (.old-…) folders.
+      if (/^\.(new|old)-/.test(name)) await attempt(place, warnings, () => removeTree(place));
+      // A number with more digits isn't ours, and might leave no higher ones.
+      if (!/^[1-9][0-9]{0,14}$/.test(name)) continue;
+      const number = Number(name);
+      highest.set(job, Math.max(number, highest.get(job) ?? 0));
+      await attempt(place, warnings, () => {
+        removeHalfWritten(recordFile(place));
+        const record = readOrSetAside(place, { job, number }, read, warnings);
+        if (!record) return;
+        if (record.ended === undefined) lost.push({ place, record });
+        else onBuild(record);
+      });
+    }
   }
-  return { lost, highest, warnings };
+  for (const { place, record } of lost) {
+    record.ended = new Date().toISOString();
+    record.ending = { kind: "lost", reason: "the agent ended while the build ran" };
+    onBuild(record);
+    await attempt(place, warnings, () => writeRecord(place, record));
+  }
+  return { lost: lost.map(({ record }) => record), highest, warnings };
+}
+
+async function attempt<T>(
+  path: string,
+  warnings: string[],
+  act: () => T | Promise<T>,
+): Promise<T | undefined> {
+  try {
+    return await act();
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    // A plain file between the folders does no harm.
+    if (code !== "ENOTDIR") warnings.push(`${quote(path)} is left alone: ${quote(message)}`);
+    return undefined;
+  }
 }
 
 async function listFolders(folder: string, warnings: string[]): Promise<string[]> {
@@ -88,20 +106,20 @@ async function listFolders(folder: string, warnings: string[]): Promise<string[]
   }
 }
 
-async function readOrSetAside(
+function readOrSetAside(
   folder: string,
-  job: string,
-  number: number,
+  { job, number }: { readonly job: string; readonly number: number },
+  read: (folder: string) => BuildRecord,
   warnings: string[],
-): Promise<BuildRecord | undefined> {
+): BuildRecord | undefined {
   const file = recordFile(folder);
   try {
-    const record = await readRecord(folder);
+    const record = read(folder);
     if (record.job === job && record.number === number) return record;
     throw new SyntaxError(`it is the record of ${record.job}#${record.number}`);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
-    await rename(file, `${file}.damaged`);
+    renameSync(file, `${file}.damaged`);
     warnings.push(
       `${quote(file)} is damaged and was set aside as build.json.damaged: ${quote(error.message)}`,
     );

@@ -43,6 +43,8 @@ export interface StoreOptions {
   readonly nextNumber: (job: string, floor: number) => number;
   /** The build's page. */
   readonly url: (job: string, number: number) => string;
+  /** Called again and again while many builds are read or removed. */
+  readonly onProgress?: () => void;
 }
 
 /** How many numbers back an estimate looks. */
@@ -79,7 +81,11 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     options: StoreOptions,
   ): Promise<{ store: BuildStore; lost: readonly BuildSummary[]; warnings: readonly string[] }> {
     const store = new BuildStore(options);
-    const { highest, lost, warnings } = await loadBuilds(options.folder, (record) => store.#remember(record));
+    const { folder, onProgress = () => {} } = options;
+    const { highest, lost, warnings } = await loadBuilds(folder, {
+      onBuild: (record) => store.#remember(record),
+      onProgress,
+    });
     for (const [job, number] of highest) store.#highest.set(job, number);
     return { store, lost, warnings };
   }
@@ -305,6 +311,7 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
         ({ number, ended }) => keep === 0 || number < (kept ?? 0) || Date.parse(ended ?? "") < since,
       );
       for (const build of old) {
+        this.#options.onProgress?.();
         await this.remove(build).catch((error: Error) => failures.push(error.message));
       }
     }

@@ -7,7 +7,7 @@ import { ownCommandLine } from "#/host/executable.ts";
 import { loadSystemCalls, releaseMemory } from "#/host/syscalls.ts";
 import { createLog, type Log, type LogLevel, logLevels } from "#/lib/log.ts";
 import { newCommand } from "./options.ts";
-import { followSystem } from "./service.ts";
+import { extendStart, followSystem } from "./service.ts";
 
 /** When the start and what follows from it, such as the first look at each board, are over, in milliseconds. */
 const settled = 5000;
@@ -48,6 +48,7 @@ async function run(options: AgentCommandOptions): Promise<void> {
     stateDir: options.stateDir,
     control: options.control,
     log,
+    onProgress: extendStart(),
   });
   const self = new ControlClient(options.control);
   const isHealthy = () =>

@@ -8,6 +8,20 @@ import { onSignals } from "./signals.ts";
 /** How long the way down takes at most besides the builds that run, in milliseconds. */
 const wayDown = 60_000;
 
+const progressIntervalMs = 5000;
+const startTimeoutMs = 60_000;
+
+/** Gives a start that gets on more time, however many builds are kept. @returns call it whenever a part of it is done */
+export function extendStart(): () => void {
+  const notifier = createNotifier(process.env, loadSystemCalls());
+  let next = 0;
+  return () => {
+    if (performance.now() < next) return;
+    next = performance.now() + progressIntervalMs;
+    notifier.starting(startTimeoutMs);
+  };
+}
+
 /**
  * The first SIGTERM or Ctrl-C drains, the second stops; SIGHUP reloads. Without systemd nobody hears the rest.
  * @param isHealthy whether the agent still does what it is for

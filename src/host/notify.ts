@@ -3,6 +3,8 @@ import { execFile } from "node:child_process";
 import type { SystemCalls } from "./syscalls.ts";
 
 export interface Notifier {
+  /** The start goes on, and takes longer than the unit allows. @param timeoutMs until the next of these, or ready() */
+  starting(timeoutMs: number): void;
   /** The start or a reload is finished. */
   ready(): void;
   /** What the agent does, in a line for `systemctl status`. */
@@ -30,19 +32,18 @@ export function createNotifier(env: Readonly<NodeJS.ProcessEnv>, calls: SystemCa
     execFile("systemd-notify", ["--no-block", ...lines], { env: { ...env }, timeout: 5000 }, () => undefined);
   };
   return {
+    starting: (timeoutMs) => send(extension(timeoutMs)),
     ready: () => send("READY=1"),
     status: (line) => send(`STATUS=${line.replace(/[\p{Cc}\u2028\u2029]+/gu, " ")}`),
     // With Type=notify-reload, systemd compares this CLOCK_MONOTONIC time with that of its own request.
     reloading: () => send("RELOADING=1", `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`),
-    stopping: (timeoutMs) =>
-      send(
-        "STOPPING=1",
-        ...(timeoutMs === undefined ? [] : [`EXTEND_TIMEOUT_USEC=${Math.ceil(timeoutMs * 1000)}`]),
-      ),
+    stopping: (timeoutMs) => send("STOPPING=1", ...(timeoutMs === undefined ? [] : [extension(timeoutMs)])),
     watchdog: () => send("WATCHDOG=1"),
     watchdogIntervalMs: known ? watchdogIntervalMs(env) : undefined,
   };
 }
+
+const extension = (timeoutMs: number): string => `EXTEND_TIMEOUT_USEC=${Math.ceil(timeoutMs * 1000)}`;
 
 /** WATCHDOG_PID says which process is meant, since children inherit the variables. */
 function watchdogIntervalMs(env: Readonly<NodeJS.ProcessEnv>): number | undefined {

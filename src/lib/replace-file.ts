@@ -1,7 +1,16 @@
 /** Replaces a file as a whole: a reader, even after a crash, finds the old content or the new, never a part. */
 import { randomUUID } from "node:crypto";
-import { closeSync, fsync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { readdir, rm, writeFile } from "node:fs/promises";
+import {
+  closeSync,
+  fsync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 
@@ -47,10 +56,10 @@ export function replaceFileSync(path: string, content: string, mode: number): vo
  * Removes what a crash during replaceFile() has left beside a file.
  * @throws the file system's error
  */
-export async function removeHalfWritten(path: string): Promise<void> {
+export function removeHalfWritten(path: string): void {
   const start = `${basename(path)}.new-`;
-  for (const name of await readdir(dirname(path))) {
-    if (name.startsWith(start)) await rm(join(dirname(path), name), { force: true });
+  for (const name of readdirSync(dirname(path))) {
+    if (name.startsWith(start)) rmSync(join(dirname(path), name), { force: true });
   }
 }
 

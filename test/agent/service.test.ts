@@ -1,6 +1,7 @@
 /** The notifications to systemd in the agent's life. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
@@ -30,7 +31,10 @@ test("ready, alive, reloading, stopping", async () => {
     await heard(/^listening$/);
     const env = { NOTIFY_SOCKET: socket, WATCHDOG_USEC: "200000" };
     const yaml = `name: box7\nservers: ["127.0.0.1:${await freePort()}"]\nhost: { classes: [lab1] }\n`;
-    await using agent = await TestAgent.start({ yaml, env });
+    // Builds that are read at the start take time, which it asks for.
+    mkdirSync(join(folder.path, "state/builds/quick/1"), { recursive: true });
+    await using agent = await TestAgent.start({ yaml, env, folder: folder.path });
+    await heard(/^EXTEND_TIMEOUT_USEC=60000000$/);
     await heard(/^READY=1$/);
     await heard(/^WATCHDOG=1$/);
     agent.child.kill("SIGHUP");

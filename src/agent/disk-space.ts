@@ -4,7 +4,7 @@ import type { Mirrors } from "#/builds/checkout/mirrors.ts";
 import type { InputCache } from "#/builds/inputs/cache.ts";
 import type { BuildSummary } from "#/builds/record.ts";
 import type { BuildStore } from "#/builds/store.ts";
-import { listCaches } from "#/builds/workspace/caches.ts";
+import { listCaches, listCachesAside } from "#/builds/workspace/caches.ts";
 import { type DiskUsage, diskUsage, dispensable } from "#/builds/workspace/disk-usage.ts";
 import { removeTree } from "#/builds/workspace/remove.ts";
 import { scratchOf } from "#/builds/workspace/scratch.ts";
@@ -158,7 +158,9 @@ export class DiskSpace {
 
   /** Removes what could only be moved aside, such as workspaces in which a container left another user's files. */
   async sweep(): Promise<void> {
-    for (const aside of await listAside(this.#options.stateDir)) await this.#attempt(() => removeTree(aside));
+    const { stateDir } = this.#options;
+    for (const aside of [...(await listAside(stateDir)), ...(await listCachesAside(stateDir))])
+      await this.#attempt(() => removeTree(aside));
   }
 
   async #attempt(remove: () => Promise<void>): Promise<void> {

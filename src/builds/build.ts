@@ -2,11 +2,12 @@
 import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
 import { mkdirSync, renameSync, rmSync } from "node:fs";
-import { lstat, rename, stat } from "node:fs/promises";
+import { chmod, lstat, rename, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { reason } from "#/lib/errors.ts";
 import { ConsoleLog } from "./console/log.ts";
 import { type BuildRecord, type Ending, isOwn, recordFile, writeFirstRecord, writeRecord } from "./record.ts";
+import { removeTree } from "./workspace/remove.ts";
 
 /**
  * The life cycle. A stop can come in any phase before the end. It ends the work, and the build ends as the stop says; once the
@@ -234,7 +235,11 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
       this.#saved = false;
       // A job that runs as the agent's user can remove it.
       mkdirSync(this.folder, { recursive: true });
-      await writeRecord(this.folder, this.record);
+      await writeRecord(this.folder, this.record).catch(async (error: NodeJS.ErrnoException) => {
+        if (error.code !== "EISDIR") throw error;
+        await removeTree(recordFile(this.folder));
+        await writeRecord(this.folder, this.record);
+      });
       this.#saved = true;
     });
     this.#saving = saved.catch(() => {});
@@ -243,12 +248,17 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
 }
 
 /**
- * What a build that runs as the agent's user has put in the way is moved aside, unless it is a folder above.
- * @throws the error, when nothing is
+ * What a build that runs as the agent's user has put in the way is moved aside, unless it is a folder above; those are made
+ * writable again.
+ * @throws the error, when nothing helps
  */
 async function makeWay(error: unknown, ...above: readonly string[]): Promise<void> {
-  if (!["ENOTDIR", "EEXIST", "ENOENT", "ELOOP", "ENOTEMPTY"].includes(reason(error))) throw error;
   const isOwn = above.length === 1;
+  if (reason(error) === "EACCES" && !isOwn) {
+    for (const path of above) await chmod(path, 0o755).catch(() => {});
+    return;
+  }
+  if (!["ENOTDIR", "EEXIST", "ENOENT", "ELOOP", "ENOTEMPTY"].includes(reason(error))) throw error;
   for (const path of above) {
     const found = await lstat(path).catch(() => undefined);
     if (!found) continue;

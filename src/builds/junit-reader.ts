@@ -44,8 +44,13 @@ const maxFaults = 10_000;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const forbidden = /[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|\p{Cs}/gu;
 const reference = /&#(?:x([0-9a-f]{1,8})|([0-9]{1,8}));/gi;
-/** The beginning of a reference, at the end of a chunk. */
-const openReference = /&(?:#[0-9a-fx]{0,9})?$/i;
+/** The beginning of a reference, or of a tag, at the end of a chunk. */
+const unfinished = /(?:&[\w#.-]{0,32}|<)$/;
+/** What begins neither markup nor a reference, as runners that don't escape write it: saxes would take what follows, cases too, for a part. */
+const bare = /<(?![\p{L}_:/!?])|&(?!#?[\w.-]{1,32};)/gu;
+/** They stand for "<" and "&" while saxes reads: noncharacters, which XML allows and nobody writes. */
+const stands: Readonly<Record<string, string>> = { "<": "\ufdd0", "&": "\ufdd1" };
+const standsFor: Readonly<Record<string, string>> = { "\ufdd0": "<", "\ufdd1": "&" };
 
 function withoutForbidden(text: string): string {
   const shown = text.replace(reference, (whole, hex?: string, decimal?: string) => {
@@ -53,7 +58,7 @@ function withoutForbidden(text: string): string {
     const character = code > 0x10ffff ? "\0" : String.fromCodePoint(code);
     return character.search(forbidden) < 0 ? whole : "\ufffd";
   });
-  return shown.replace(forbidden, "\ufffd");
+  return shown.replace(forbidden, "\ufffd").replace(bare, (one) => stands[one] ?? one);
 }
 
 /**
@@ -164,7 +169,7 @@ export class JunitReader {
       write(text) {
         if (stopped !== undefined) return false;
         const whole = pending + text;
-        pending = openReference.exec(whole)?.[0] ?? "";
+        pending = unfinished.exec(whole)?.[0] ?? "";
         try {
           parser.write(withoutForbidden(whole.slice(0, whole.length - pending.length)));
         } catch (error) {
@@ -232,5 +237,8 @@ function seconds(text = ""): number {
 
 /** A copy of a text's beginning; a slice would keep the whole report in memory. */
 function own(text: string, length: number): string {
-  return Buffer.from(text.slice(0, length), "utf16le").toString("utf16le");
+  return Buffer.from(
+    text.slice(0, length).replace(/[\ufdd0\ufdd1]/g, (one) => standsFor[one] ?? one),
+    "utf16le",
+  ).toString("utf16le");
 }

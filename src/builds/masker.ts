@@ -171,16 +171,19 @@ function urlEncoded(line: Buffer): string[] {
   });
 }
 
-/** In JSON, in XML, and as shells show it (`set -x` of dash and bash, `printf %q`). */
+/** In JSON, in XML and HTML, as Python shows it, and as shells do (`set -x` of dash and bash, `printf %q`). */
 function quoted(line: Buffer): string[] {
   const text = line.toString();
   const json = JSON.stringify(text).slice(1, -1);
   const xml = text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
-  const attribute = xml.replaceAll('"', "&quot;");
+  const attributes = ["&quot;", "&#34;"].map((entity) => xml.replaceAll('"', entity));
+  const apostrophes = ["'", "&#39;", "&apos;", "&#x27;", "&#039;"];
+  const repr = text.replaceAll("\\", "\\\\");
   return [
     ...[json, json.replaceAll("/", "\\/")],
     json.replaceAll(/[^ -~]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`),
-    ...[xml, attribute, attribute.replaceAll("'", "&#39;"), attribute.replaceAll("'", "&apos;")],
+    ...[xml, ...attributes.flatMap((form) => apostrophes.map((entity) => form.replaceAll("'", entity)))],
+    ...[repr, repr.replaceAll("'", "\\'")],
     ...[text.replaceAll("'", "'\\''"), text.replaceAll("'", `'"'"'`)],
     text.replaceAll(/[\s"'\\|&;()<>!{}*[\]?^$`,]/g, "\\$&"),
   ].map((form) => Buffer.from(form).toString("latin1"));

@@ -42,6 +42,10 @@ for (const [what, command] of [
   ["a file in place of the next build", "touch builds/own/$((BUILD_NUMBER + 1))"],
   ["a folder in place of the next build", "mkdir -p builds/own/$((BUILD_NUMBER + 1))/x"],
   ["a file where the next build's folder is made", "touch builds/own/.new-$((BUILD_NUMBER + 1))"],
+  [
+    "a folder in place of its own record",
+    "rm builds/own/$BUILD_NUMBER/build.json; mkdir -p builds/own/$BUILD_NUMBER/build.json/x",
+  ],
   ["a file in place of the job's builds", "rm -r builds/own; touch builds/own"],
   ["a file in place of all builds", "rm -r builds; touch builds"],
   ["a link to nowhere in place of all builds", "rm -r builds; ln -s /nowhere/at/all builds"],
@@ -54,7 +58,9 @@ for (const [what, command] of [
 ] as const) {
   test(`${what}: the build itself and the next ones pass`, { skip }, async () => {
     assert.equal(await run("own", `cd '${agent.stateDir}'; ${command}`), "SUCCESS");
-    for (const job of ["own", "changes", "own"]) assert.equal(await run(job), "SUCCESS");
+    const { number } = await lastData(await submit(server.port, { function: "build:own", data: "{}" }));
+    for (const job of ["changes", "own"]) assert.equal(await run(job), "SUCCESS");
+    assert.equal((await agent.record("own", Number(number))).result, "SUCCESS");
   });
 }
 

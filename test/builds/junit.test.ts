@@ -156,6 +156,22 @@ test("a report is read to its end whatever characters it holds, raw or as refere
   }
 });
 
+test("what a runner should have escaped costs no case, wherever a chunk ends", async () => {
+  const cases = Array.from(
+    { length: 3000 },
+    (_, n) => `<testcase name="t${n}"><system-out>${"x".repeat(n % 97)} 1 < 2 && 3 <</system-out></testcase>`,
+  );
+  const last = `<testcase name="a < b && c"><failure message="x <= 3 & y"><![CDATA[1 < 2]]> &lt; &amp; R&D <3</failure></testcase>`;
+  const report = await one(`<testsuite>${last}${cases.join("")}</testsuite>`);
+  assert.deepEqual(
+    { ...report.totals, time: 0 },
+    { tests: 3001, failures: 1, errors: 0, skipped: 0, time: 0 },
+  );
+  assert.deepEqual(report.warnings, []);
+  const { name, message, details } = report.cases[0] ?? {};
+  assert.deepEqual([name, message, details], ["a < b && c", "x <= 3 & y", "1 < 2 < & R&D <3"]);
+});
+
 test("references that are allowed stay, also when they are cut by a chunk", async () => {
   const filler = "x".repeat(64 * 1024 - 60);
   for (let shift = 0; shift < 12; shift++) {

@@ -40,6 +40,12 @@ test("a secret is masked as it is and in every encoding", () => {
     URL: encodeURIComponent(secret),
     XML: secret.replaceAll("&", "&amp;"),
     "an attribute": secret.replaceAll("&", "&amp;").replaceAll('"', "&quot;").replaceAll("'", "&#39;"),
+    "html.escape of Python": secret
+      .replaceAll("&", "&amp;")
+      .replaceAll('"', "&quot;")
+      .replaceAll("'", "&#x27;"),
+    "html of Go": secret.replaceAll("&", "&amp;").replaceAll('"', "&#34;").replaceAll("'", "&#39;"),
+    "repr of Python": secret.replaceAll("\\", "\\\\").replaceAll("'", "\\'"),
     "printf %q": shell(`LC_ALL=C.UTF-8; printf %q "$SECRET"`, secret),
     form: new URLSearchParams({ a: secret }).toString().slice(2),
     "xxd -p": shell(`printf %s "$SECRET" | od -An -v -tx1 | tr -d ' '`, secret),

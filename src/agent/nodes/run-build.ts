@@ -169,6 +169,7 @@ async function work(
     job.caches.length > 0
       ? await prepareCaches(stateDir, { executor, job: job.name, trust: job.trust }, job.caches)
       : undefined;
+  for (const line of caches?.lines ?? []) await console.note(line);
   await using home = trees.apart ? scratch.create(build.record) : undefined;
   const own = {
     ...buildVariables(build, workspace),

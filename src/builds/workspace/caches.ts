@@ -11,32 +11,48 @@ import { BuildError } from "../errors.ts";
 import { diskUsage } from "./disk-usage.ts";
 import { isName, makeFolders } from "./files.ts";
 import { removeTree } from "./remove.ts";
-import { setAside, type Workspace } from "./workspace.ts";
+import { asidePrefix, setAside, type Workspace } from "./workspace.ts";
 
 /** How long they are measured after a build. */
 const measureTimeoutMs = 5000;
 
 /**
  * Creates the caches of a build, or finds them as the last one left them.
- * @returns the folder that has them all, and each
+ * @returns the folder that has them all, each, and a line for each one that had to be made anew
  * @throws BuildError WORKSPACE
  */
 export async function prepareCaches(
   stateDir: string,
   build: { readonly executor: string; readonly job: string; readonly trust: string },
   names: readonly string[],
-): Promise<{ readonly folder: string; readonly folders: readonly string[] }> {
+): Promise<{
+  readonly folder: string;
+  readonly folders: readonly string[];
+  readonly lines: readonly string[];
+}> {
   const parts = ["caches", build.executor, jobFolder(build.job), build.trust];
   try {
     if (![...parts, ...names].every(isName)) throw new Error("a name can't be that of a folder");
     const folder = makeFolders(await realpath(stateDir), parts);
     const folders: string[] = [];
+    const lines: string[] = [];
     for (const name of names) {
-      const cache = makeFolders(folder, [name]);
-      await chmod(cache, 0o700);
-      folders.push(cache);
+      const make = async () => {
+        const cache = makeFolders(folder, [name]);
+        await chmod(cache, 0o700);
+        folders.push(cache);
+      };
+      await make().catch(async (error: NodeJS.ErrnoException) => {
+        // A container leaves it to another user.
+        if (!["EACCES", "EPERM", "EROFS"].includes(error.code ?? "")) throw error;
+        const aside = setAside(join(folder, name));
+        if (aside === undefined) throw error;
+        lines.push(`the cache ${name} can't be used (${error.code}): it is moved aside, and a new one made`);
+        await removeTree(aside).catch(() => {});
+        await make();
+      });
     }
-    return { folder, folders };
+    return { folder, folders, lines };
   } catch (cause) {
     throw new BuildError("WORKSPACE", `the caches of ${build.job} can't be made: ${reason(cause)}`, {
       cause,
@@ -79,6 +95,20 @@ export async function listCaches(stateDir: string): Promise<Workspace[]> {
     }
   }
   return found.sort((a, b) => a.changed - b.changed);
+}
+
+/** What setAside() moved and nobody could remove yet. */
+export async function listCachesAside(stateDir: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const { folder } of await listCaches(stateDir)) {
+    for (const trust of await foldersOf(folder)) {
+      const names = await foldersOf(join(folder, trust));
+      found.push(
+        ...names.filter((name) => name.startsWith(asidePrefix)).map((name) => join(folder, trust, name)),
+      );
+    }
+  }
+  return found;
 }
 
 async function foldersOf(path: string): Promise<string[]> {

@@ -113,7 +113,8 @@ export async function* walk(
         else if (path.split("/").length < depth) folders.push(bytes);
       }
     } catch (error) {
-      warnings.add(`${quote(folder.toString())} can't be read: ${reason(error)}`);
+      const name = folder.length > 0 ? quote(folder.toString()) : "the folder itself";
+      warnings.add(`${name} can't be read: ${reason(error)}`);
     }
   }
 }

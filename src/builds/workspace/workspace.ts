@@ -18,8 +18,8 @@ import { BuildError } from "../errors.ts";
 import { isName, makeFolders } from "./files.ts";
 import { removeTree } from "./remove.ts";
 
-/** No job's name starts like this. */
-const asidePrefix = ".old-";
+/** No name of a job or a cache starts like this. */
+export const asidePrefix = ".old-";
 
 /** `STATE/workspaces/EXECUTOR/JOB`. */
 export interface Workspace {

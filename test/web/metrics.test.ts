@@ -1,7 +1,10 @@
 /** The metrics: promtool accepts them, and their values are correct. */
 import assert from "node:assert/strict";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { execa } from "execa";
+import { testFolder } from "../support/folders.ts";
 import { lacks, part, partsEnv } from "../support/parts.ts";
 import { bounded, freePort } from "../support/servers.ts";
 import { WebLab } from "./web-lab.ts";
@@ -33,6 +36,37 @@ test("metrics", { skip: lacks("gearmand", "promtool") }, async (t) => {
     });
     assert.deepEqual([exitCode, stdout, stderr], [0, "", ""]);
   });
+
+  await t.test(
+    "the example alerts and dashboard know no other metrics, and promtool's tests of the alerts pass",
+    async () => {
+      const examples = new URL("../../packaging/examples/prometheus/", import.meta.url).pathname;
+      const options = { cwd: examples, env: partsEnv, reject: false, all: true, timeout: 60_000 } as const;
+      for (const args of [
+        ["check", "rules", "alerts.yaml"],
+        ["test", "rules", "alerts.test.yaml"],
+      ]) {
+        const { exitCode, all } = await execa(part("promtool"), args, options);
+        assert.equal(exitCode, 0, all);
+      }
+      const alerts = readFileSync(join(examples, "alerts.yaml"), "utf8");
+      const dashboard = readFileSync(join(examples, "grafana.json"), "utf8");
+      const { panels } = JSON.parse(dashboard) as { panels: { targets: { expr: string }[] }[] };
+      const expressions = panels.flatMap(({ targets }) => targets.map(({ expr }) => expr));
+      const rules = expressions.map((expr, index) => ({ record: `panel:${index}`, expr }));
+      const input = JSON.stringify({ groups: [{ name: "panels", rules }] }).replaceAll("$instance", ".*");
+      using folder = testFolder();
+      const file = join(folder.path, "panels.json");
+      writeFileSync(file, input);
+      const checked = await execa(part("promtool"), ["check", "rules", file], options);
+      assert.equal(checked.exitCode, 0, checked.all);
+      const used = new Set(`${alerts}${dashboard}`.match(/\blabgear_\w+/g));
+      for (const name of used) {
+        const metric = name.replace(/_bucket$/, "");
+        assert.ok(text.includes(`# TYPE ${metric} `), `${name} is a metric`);
+      }
+    },
+  );
 
   const wanted = [
     'labgear_builds_total{job="good",class="metal",result="SUCCESS"} 2',

@@ -5,23 +5,26 @@ import { Signer } from "#/client/signer.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { fetchFunction } from "#/exchange/functions.ts";
 import { CommandError } from "./exit.ts";
+import { findGate, type GateOptions, readBuild, withGate } from "./gate-options.ts";
 import { buildName, newCommand, selectBuild } from "./options.ts";
 import { findFunction } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
 import { collectInto, describeCollected, whyNot } from "./transfer/collect.ts";
 import { readKey } from "./transfer/key-file.ts";
-import { BuildResults } from "./transfer/results.ts";
+import { type AskPiece, askAgent, BuildResults } from "./transfer/results.ts";
 
-interface FetchOptions extends ServerOptions {
+interface FetchOptions extends ServerOptions, GateOptions {
   readonly to: string;
   readonly key?: string;
 }
 
 export function command(): Command {
-  return withServers(
-    newCommand(
-      "fetch MANAGER JOB#NUMBER|UUID [PATTERN] --to FOLDER",
-      "Fetches what a build has left, its digests checked; what an earlier attempt has fetched isn't fetched again.",
+  return withGate(
+    withServers(
+      newCommand(
+        "fetch MANAGER JOB#NUMBER|UUID [PATTERN] --to FOLDER",
+        "Fetches what a build has left, its digests checked; what an earlier attempt has fetched isn't fetched again.",
+      ),
     ),
   )
     .argument("<manager>", "the agent's name, as its builds report it")
@@ -31,18 +34,18 @@ export function command(): Command {
       "which artifacts, such as 'build/**/*.bin'; or console, record, junit, serial (default: all)",
     )
     .requiredOption("--to <folder>", "where it goes; nothing is written outside it")
-    .option("--key <file>", "the key that `labgear build --key` used: needed where results aren't public")
+    .option(
+      "--key <file>",
+      "the key that `labgear build --key` used: needed where results aren't public, and with --gate",
+    )
     .addHelpText(
       "after",
       "\nExit code: 0, 1 if something can't be fetched, 6 no such agent, 7 no job server.",
     )
     .action(async (manager: string, build: string, pattern: string | undefined, options: FetchOptions) => {
-      const lack = `no manager ${manager} is connected that serves results`;
-      const signer = options.key === undefined ? undefined : new Signer(await readKey(options.key));
-      const server = await findFunction(await findServers(options), fetchFunction(manager), lack);
       const warnings: string[] = [];
-      await using calls = new ManagerCalls(server);
-      const results = new BuildResults({ calls, manager, build: selectBuild(build), signer });
+      await using resources = new AsyncDisposableStack();
+      const results = new BuildResults(await findResults(manager, build, options, resources));
       const isWanted = pattern === undefined ? undefined : matcher(pattern);
       try {
         const collected = await collectInto(options.to, results, (text) => warnings.push(text), isWanted);
@@ -56,6 +59,28 @@ export function command(): Command {
       for (const text of warnings) process.stderr.write(`labgear: ${text}\n`);
       if (warnings.length > 0) process.exitCode = 1;
     });
+}
+
+async function findResults(
+  manager: string,
+  build: string,
+  options: FetchOptions,
+  resources: AsyncDisposableStack,
+): Promise<AskPiece> {
+  const gate = await findGate(options);
+  if (gate) {
+    const own = await readBuild(options.key, build);
+    return (path, offset, length) => gate.piece(own, path, offset, length);
+  }
+  const lack = `no manager ${manager} is connected that serves results`;
+  const signer = options.key === undefined ? undefined : new Signer(await readKey(options.key));
+  const server = await findFunction(await findServers(options), fetchFunction(manager), lack);
+  return askAgent({
+    calls: resources.use(new ManagerCalls(server)),
+    manager,
+    build: selectBuild(build),
+    signer,
+  });
 }
 
 function advice(error: unknown): string {

@@ -1,26 +1,32 @@
 /** `labgear functions`: what is registered, queued and running on the job servers. */
 import type { Command } from "commander";
+import type { GateClient } from "#/client/gate.ts";
 import { formatAddress } from "#/lib/address.ts";
 import { printable } from "#/lib/text.ts";
+import { buildFunction } from "#/zuul/functions.ts";
 import { report } from "./exit.ts";
+import { asRefused, findGate, type GateOptions, withGate } from "./gate-options.ts";
 import { newCommand } from "./options.ts";
 import { table } from "./print.ts";
 import { askServers, type ServerAnswer, sharedManagers } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
 
 export function command(): Command {
-  return withServers(
-    newCommand("functions [OPTIONS]", "Shows what the job servers have registered, queued and running."),
+  return withGate(
+    withServers(
+      newCommand("functions [OPTIONS]", "Shows what the job servers have registered, queued and running."),
+    ),
   )
     .option("--json", "print one JSON array")
     .addHelpText("after", "\nExit code: 0; 7 if a job server does not answer, even if others do.")
-    .action(async (options: ServerOptions & { json?: true }) => {
-      const answers = await askServers(await findServers(options));
+    .action(async (options: ServerOptions & GateOptions & { json?: true }) => {
+      const gate = await findGate(options);
+      const answers = gate ? [] : await askServers(await findServers(options));
       for (const answer of answers) if ("error" in answer) process.exitCode = report(answer.error);
       for (const warning of answers.flatMap(sharedNames)) process.stderr.write(`labgear: ${warning}\n`);
-      const rows = answers.flatMap(rowsOf);
+      const rows = gate ? await rowsBehind(gate) : answers.flatMap(rowsOf);
       if (options.json) return void process.stdout.write(`${JSON.stringify(rows)}\n`);
-      if (answers.every((answer) => "error" in answer)) return;
+      if (!gate && answers.every((answer) => "error" in answer)) return;
       const cells = rows.map((row) => [
         printable(row.function),
         ...[row.queued, row.running, row.workers].map(String),
@@ -28,6 +34,14 @@ export function command(): Command {
       ]);
       process.stdout.write(table([["FUNCTION", "QUEUED", "RUNNING", "WORKERS", "SERVER"], ...cells]));
     });
+}
+
+/** What the caller may use. */
+async function rowsBehind(gate: GateClient): Promise<ReturnType<typeof rowsOf>> {
+  const queue = await gate.queue().catch(asRefused);
+  return queue.map(({ job, node, queued, running, workers }) => ({
+    ...{ server: gate.url, function: buildFunction(job, node), queued, running, workers },
+  }));
 }
 
 function sharedNames(answer: ServerAnswer): string[] {

@@ -5,10 +5,15 @@ import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { formatAddress } from "#/lib/address.ts";
 import { stopFunction } from "#/zuul/functions.ts";
 import { CommandError } from "./exit.ts";
+import { asRefused, findGate, type GateOptions, readBuild, withGate } from "./gate-options.ts";
 import { buildName, newCommand, selectBuild } from "./options.ts";
 import { cancelQueued } from "./queued.ts";
 import { askServer, findFunction, managersWith, sharedManagers } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
+
+interface StopOptions extends ServerOptions, GateOptions {
+  readonly key?: string;
+}
 
 const managerTimeoutMs = 20_000;
 
@@ -16,12 +21,15 @@ const managerTimeoutMs = 20_000;
 const maxTries = 50;
 
 export function command(): Command {
-  return withServers(
-    newCommand(
-      "stop [MANAGER] JOB#NUMBER|UUID [OPTIONS]",
-      "Stops a build; by its uuid also one that is queued.",
+  return withGate(
+    withServers(
+      newCommand(
+        "stop [MANAGER] JOB#NUMBER|UUID [OPTIONS]",
+        "Stops a build; by its uuid also one that is queued.",
+      ),
     ),
   )
+    .option("--key <file>", "with --gate: the build's key, as `labgear build --key` wrote it")
     .argument("<manager>", "the agent's name, as its builds report it; a uuid needs none")
     .argument("[build]", "JOB#NUMBER, or the build's uuid", buildName)
     .addHelpText(
@@ -29,7 +37,14 @@ export function command(): Command {
       "\nWithout MANAGER, all job servers and all agents on them are asked. Taking a build out of the queue takes gearmand" +
         "\n1.1.19 or newer, or the embedded job server.",
     )
-    .action(async (first: string, second: string | undefined, options: ServerOptions) => {
+    .action(async (first: string, second: string | undefined, options: StopOptions) => {
+      const gate = await findGate(options);
+      if (gate) {
+        const uuid = second ?? first;
+        await gate.stop(await readBuild(options.key, uuid)).catch(asRefused);
+        process.stdout.write(`${uuid} is being stopped\n`);
+        return;
+      }
       process.stdout.write(`${await (second ? stopAt(first, second, options) : stopUuid(first, options))}\n`);
     });
 }

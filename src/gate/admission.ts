@@ -63,7 +63,7 @@ export function admit(
   );
   const taking = offers.filter((offer) => takes(offer, node));
   if (taking.length === 0)
-    throw new Refusal("unavailable", `no node${node === undefined ? "" : ` ${node}`} runs ${job} now`);
+    throw new Refusal("not-offered", `no node${node === undefined ? "" : ` ${node}`} runs ${job} now`);
   if (
     node !== undefined &&
     allow.classes &&

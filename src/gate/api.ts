@@ -124,7 +124,7 @@ export class Api {
       const server = (await lab.statuses()).find(({ functions }) => isOffered(functions, name))?.server;
       if (!server)
         throw new Refusal(
-          "unavailable",
+          "not-offered",
           `no node${target.node === undefined ? "" : ` ${target.node}`} runs ${request.job} now`,
         );
       const admitted = admit(rule, request, target, await lab.infos(server), caller.claims);

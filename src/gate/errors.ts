@@ -17,6 +17,8 @@ const statuses = {
   range: 416,
   /** Too many builds, minutes, or requests: later. */
   busy: 429,
+  /** No node runs such a job now. */
+  "not-offered": 503,
   /** The lab can't do it now. */
   unavailable: 503,
 } as const;

@@ -210,14 +210,18 @@ describe("the npm package and the recipes", { skip, timeout: 300_000 }, () => {
     const [build, hardware] = [yamlOf("github/build.yml"), yamlOf("github/hardware.yml")];
     assert.deepEqual([build.on, build.permissions], [["pull_request"], {}]);
     assert.deepEqual(Object.keys(hardware.on), ["workflow_run"]);
-    assert.deepEqual(hardware.permissions, { actions: "read" });
+    assert.deepEqual(hardware.permissions, { actions: "read", "id-token": "write", statuses: "write" });
     assert.deepEqual(hardware.on.workflow_run.workflows, [build.name]);
     const steps = hardware.jobs.smoke.steps as {
       uses?: string;
       run?: string;
       with?: Record<string, string>;
     }[];
-    assert.ok(steps.every((step) => step.uses && !step.run && !step.with?.ref));
+    // Commands of its own, without anything that a pull request could write into them.
+    for (const { uses, run: script = "", with: given } of steps) {
+      assert.ok((uses !== undefined) !== (script !== "") && !given?.ref);
+      assert.doesNotMatch(script, /\$\{\{/);
+    }
     const ours = steps.find(({ uses }) => uses?.startsWith("./"));
     const known = Object.keys(yamlOf("github/action.yml").inputs);
     for (const input of Object.keys(ours?.with ?? {})) assert.ok(known.includes(input), input);

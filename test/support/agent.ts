@@ -20,7 +20,12 @@ export interface LogLine {
 
 /** Hides what the machine's own environment would change: a CI system's runner runs the tests, too. */
 export const neutralEnv: NodeJS.ProcessEnv = {
-  ...{ LABGEAR_SERVER: undefined, LABGEAR_CONTROL: undefined },
+  ...{
+    LABGEAR_SERVER: undefined,
+    LABGEAR_CONTROL: undefined,
+    LABGEAR_GATE: undefined,
+    LABGEAR_TOKEN: undefined,
+  },
   ...{ GITHUB_ACTIONS: undefined, GITHUB_STEP_SUMMARY: undefined, GITLAB_CI: undefined },
 };
 

@@ -1,6 +1,6 @@
 /** `labgear build`: runs a build on any node that takes it and follows it to its end. */
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { ManagerCalls } from "#/client/calls.ts";
+import type { GateClient } from "#/client/gate.ts";
 import { isClientTimeout } from "#/exchange/inputs.ts";
 import { isInputName } from "#/exchange/message.ts";
 import { Admin } from "#/gearman/client/admin.ts";
@@ -9,21 +9,22 @@ import { formatAddress } from "#/lib/address.ts";
 import { parseDuration } from "#/lib/units.ts";
 import { buildFunction } from "#/zuul/functions.ts";
 import { CommandError, exitCodes } from "../exit.ts";
+import { findGate, type GateOptions, withGate } from "../gate-options.ts";
 import { newCommand, rawOption } from "../options.ts";
 import { findFunction } from "../registered.ts";
 import { findServers, type ServerOptions, withServers } from "../servers.ts";
 import { collectInto, collectJunit, describeCollected, whyNot } from "../transfer/collect.ts";
 import { announce, type InputFile } from "../transfer/inputs.ts";
 import { readOrMakeKey } from "../transfer/key-file.ts";
-import { BuildResults } from "../transfer/results.ts";
 import type { Renderer } from "./events.ts";
 import { exitCodeOf, showEnding } from "./follow.ts";
+import { gatePlace, submitAtGate } from "./gate.ts";
 import { type Launch, type Launched, submitBuild } from "./launch.ts";
 import { chooseRenderer } from "./render.ts";
-import { launchWithRetries } from "./retry.ts";
+import { type BuildPlace, launchWithRetries, serverPlace } from "./retry.ts";
 import { appendSummary, type Summarized } from "./summary.ts";
 
-interface BuildOptions extends ServerOptions {
+interface BuildOptions extends ServerOptions, GateOptions {
   readonly node?: string;
   readonly parameter?: Readonly<Record<string, string>>;
   readonly file?: readonly InputFile[];
@@ -45,8 +46,10 @@ interface BuildOptions extends ServerOptions {
 const following = ["file", "fetch", "junit", "summary", "queueTimeout", "retryInfra", "quiet"];
 
 export function command(): Command {
-  return withServers(
-    newCommand("build JOB [OPTIONS]", "Runs a build and follows its output; Ctrl-C stops the build."),
+  return withGate(
+    withServers(
+      newCommand("build JOB [OPTIONS]", "Runs a build and follows its output; Ctrl-C stops the build."),
+    ),
   )
     .argument("<job>", "a job that `labgear functions` lists")
     .option("--node <class>", "a class of nodes, or a node's name (default: any node that runs the job)")
@@ -59,7 +62,7 @@ export function command(): Command {
     .option("--junit <file>", "at its end, fetch its test reports as one file")
     .option(
       "--key <file>",
-      "sign with the key in the file, made if it is missing: `labgear fetch --key` gets the results where they aren't public",
+      "sign with the key in the file, made if it is missing: `labgear fetch --key` gets the results where they aren't public; with --gate, the build's key is written there",
     )
     .option("--summary <file>", "append its summary in Markdown (default: GITHUB_STEP_SUMMARY)")
     .addOption(new Option("--priority <level>", "its place in the queue").choices(["high", "normal", "low"]))
@@ -101,6 +104,8 @@ export function command(): Command {
 
 async function run(job: string, options: BuildOptions): Promise<number> {
   const { node, parameter: parameters = {}, file: files = [], priority = "normal" } = options;
+  const gate = await findGate(options);
+  if (gate) return await runAtGate(gate, job, options);
   const key = options.key === undefined ? undefined : await readOrMakeKey(options.key);
   const announced = await announce(files);
   const lack = `no node ${node === undefined ? "" : `${node} `}runs ${job} now`;
@@ -121,19 +126,38 @@ async function run(job: string, options: BuildOptions): Promise<number> {
   }
   const clientTimeoutMs = receivesData && options.clientTimeout > 0 ? options.clientTimeout : undefined;
   const launch = { job, node, parameters, priority, files, announced, key, clientTimeoutMs, receivesData };
-  return await follow(server, { ...launch, queueTimeoutMs: options.queueTimeout }, options, renderer);
+  return await follow(
+    serverPlace(server),
+    { ...launch, queueTimeoutMs: options.queueTimeout },
+    options,
+    renderer,
+  );
+}
+
+async function runAtGate(gate: GateClient, job: string, options: BuildOptions): Promise<number> {
+  const { node, parameter: parameters = {}, file: files = [], priority, key: keyFile } = options;
+  const announced = await announce(files);
+  const clientTimeoutMs = options.clientTimeout > 0 && !options.detach ? options.clientTimeout : undefined;
+  const { queueTimeout: queueTimeoutMs } = options;
+  const launch = { job, node, parameters, priority, files, announced, clientTimeoutMs, queueTimeoutMs };
+  using renderer = chooseRenderer({ output: process.stdout, own: process.stderr }, options);
+  if (options.detach) {
+    await submitAtGate(gate, launch, renderer, keyFile);
+    return exitCodes.success;
+  }
+  return await follow(gatePlace(gate, keyFile), { ...launch, receivesData: true }, options, renderer);
 }
 
 async function follow(
-  server: ServerAddress,
+  place: BuildPlace,
   launch: Launch,
   options: BuildOptions,
   renderer: Renderer,
 ): Promise<number> {
   const begun = performance.now();
-  const attempts = await launchWithRetries(server, launch, renderer, options.retryInfra ?? 0);
+  const attempts = await launchWithRetries(place, launch, renderer, options.retryInfra ?? 0);
   const last = attempts.at(-1) ?? attempts[0];
-  const hasResults = await collect(server, last, options, renderer);
+  const hasResults = await collect(last, options, renderer);
   const endings = attempts.map(({ ending }) => ending);
   const build = { job: launch.job, attempts: endings, tookMs: performance.now() - begun };
   const isComplete = (await summarize(build, options, renderer)) && hasResults;
@@ -157,8 +181,7 @@ async function summarize(build: Summarized, { summary }: BuildOptions, renderer:
 
 /** @returns false when something that was asked for can't be had */
 async function collect(
-  server: ServerAddress,
-  { ending, uuid, signer }: Launched,
+  { ending, openResults }: Launched,
   { fetch, junit, quiet }: BuildOptions,
   renderer: Renderer,
 ): Promise<boolean> {
@@ -169,8 +192,8 @@ async function collect(
     say("no agent has reported the build, so it has no results to fetch");
     return false;
   }
-  await using calls = new ManagerCalls(server);
-  const results = new BuildResults({ calls, manager, build: { uuid }, signer });
+  await using opened = openResults(manager);
+  const { results } = opened;
   let isComplete = true;
   const leftOut = (text: string) => {
     isComplete = false;

@@ -12,7 +12,7 @@ export interface BuildFacts {
 
 /** What happens to a build, as `--json` prints it. */
 export type ShownEvent =
-  | { readonly event: "created"; readonly job: string; readonly uuid: string; readonly handle: string }
+  | { readonly event: "created"; readonly job: string; readonly uuid: string; readonly handle?: string }
   | {
       readonly event: "waiting";
       /** Builds that wait in its function, this one included. */

@@ -13,7 +13,7 @@ import { buildFunction } from "#/zuul/functions.ts";
 import { askServer, isOffered } from "../registered.ts";
 import { askInfo } from "../transfer/info.ts";
 import type { AnnouncedFile, InputFile } from "../transfer/inputs.ts";
-import { BuildResults } from "../transfer/results.ts";
+import { type AgentResults, askAgent, BuildResults } from "../transfer/results.ts";
 import { ShownConsole } from "./console.ts";
 import type { Renderer } from "./events.ts";
 import { type Ending, followBuild } from "./follow.ts";
@@ -41,11 +41,15 @@ export interface Launch {
   readonly key?: BuildKey | undefined;
 }
 
-/** A build that has ended, and where its results are. */
+/** A build that has ended, and how its results can be had. */
 export interface Launched {
   readonly ending: Ending;
-  readonly uuid: string;
-  readonly signer: Signer;
+  /** @param manager whose build it was */
+  readonly openResults: (manager: string) => OpenResults;
+}
+
+export interface OpenResults extends AsyncDisposable {
+  readonly results: BuildResults;
 }
 
 const defaultLostTimeoutMs = 60_000;
@@ -87,7 +91,8 @@ export async function launchBuild(
   const say = (text: string) => renderer.show({ event: "notice", text });
   await using calls = new ManagerCalls(server);
   await using supply = new BuildSupply({ server, signer, uuid, files, clientTimeoutMs, say });
-  const resultsAt = (manager: string) => new BuildResults({ calls, manager, build: { uuid }, signer });
+  const resultsAt = (manager: string) =>
+    new BuildResults(askAgent({ calls, manager, build: { uuid }, signer }));
   const console = new ShownConsole({
     show: (text) => renderer.show({ event: "output", text }),
     warn: say,
@@ -131,10 +136,16 @@ export async function launchBuild(
       },
     });
     await stop.makeSure();
-    return { ending, uuid, signer };
+    return { ending, openResults: (manager) => openResults(server, { manager, build: { uuid }, signer }) };
   } finally {
     queued.abort();
   }
+}
+
+function openResults(server: ServerAddress, of: Omit<AgentResults, "calls">): OpenResults {
+  const calls = new ManagerCalls(server);
+  const results = new BuildResults(askAgent({ calls, ...of }));
+  return { results, [Symbol.asyncDispose]: () => calls[Symbol.asyncDispose]() };
 }
 
 function announcedFiles({ files = [], announced = [] }: Launch): AnnouncedFile[] {

@@ -33,7 +33,10 @@ export interface Saved {
   readonly isChecked: boolean;
 }
 
-export interface BuildResultsOptions {
+/** One piece of a result: from the build's agent, or through a gate. @throws ExchangeError, GearmanError */
+export type AskPiece = (path: string, offset: number, length: number) => Promise<Fetched>;
+
+export interface AgentResults {
   readonly calls: ManagerCalls;
   readonly manager: string;
   readonly build: BuildSelector;
@@ -41,30 +44,8 @@ export interface BuildResultsOptions {
   readonly signer?: Signer | undefined;
 }
 
-/** What one build has left at its agent. */
-export class BuildResults {
-  readonly #options: BuildResultsOptions;
-
-  constructor(options: BuildResultsOptions) {
-    this.#options = options;
-  }
-
-  /** One piece, over lost lines. @throws ExchangeError, GearmanError */
-  async piece(path: string, offset: number, length = maxPieceBytes): Promise<Fetched> {
-    for (let tries = 1; ; tries++) {
-      try {
-        return await this.#ask(path, offset, length);
-      } catch (error) {
-        const passes =
-          error instanceof GearmanError || (error instanceof ExchangeError && error.code === "unavailable");
-        if (!passes || tries === maxTries) throw error;
-        await delay(retryIntervalMs);
-      }
-    }
-  }
-
-  async #ask(path: string, offset: number, length: number): Promise<Fetched> {
-    const { calls, manager, build, signer } = this.#options;
+export function askAgent({ calls, manager, build, signer }: AgentResults): AskPiece {
+  return async (path, offset, length) => {
     const request = { build, path, offset, length };
     const ask = async (by?: Parameters<typeof formatFetch>[1]) => {
       const fetched = parseFetched(await calls.call(fetchFunction(manager), formatFetch(request, by)));
@@ -81,6 +62,29 @@ export class BuildResults {
       return await ask().catch((refusal: unknown) => {
         throw refusal instanceof ExchangeError && refusal.code === "unsigned" ? error : refusal;
       });
+    }
+  };
+}
+
+/** What one build has left. */
+export class BuildResults {
+  readonly #ask: AskPiece;
+
+  constructor(ask: AskPiece) {
+    this.#ask = ask;
+  }
+
+  /** One piece, over lost lines. @throws ExchangeError, GearmanError */
+  async piece(path: string, offset: number, length = maxPieceBytes): Promise<Fetched> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#ask(path, offset, length);
+      } catch (error) {
+        const passes =
+          error instanceof GearmanError || (error instanceof ExchangeError && error.code === "unavailable");
+        if (!passes || tries === maxTries) throw error;
+        await delay(retryIntervalMs);
+      }
     }
   }
 

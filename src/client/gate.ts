@@ -1,0 +1,255 @@
+/** A client of a gate: the API of gate/openapi.ts over HTTPS. */
+import { type IncomingMessage, type OutgoingHttpHeaders, request as requestHttp } from "node:http";
+import { request as requestHttps } from "node:https";
+import { pipeline } from "node:stream/promises";
+import { ExchangeError } from "#/exchange/errors.ts";
+import type { Fetched } from "#/exchange/fetch.ts";
+import { isCount, isDigest, isLine, isObject, type JsonObject } from "#/exchange/message.ts";
+import { GearmanError } from "#/gearman/wire/errors.ts";
+import { CodedError } from "#/lib/errors.ts";
+import { version } from "#/lib/version.ts";
+
+/** The gate says no; the code is its own word. */
+export class GateRefusal extends CodedError<string> {
+  override readonly name = "GateRefusal";
+  readonly status: number;
+  /** Where an input goes on. */
+  readonly offset: number | undefined;
+
+  constructor(code: string, message: string, status: number, offset?: number) {
+    super(code, message);
+    this.status = status;
+    this.offset = offset;
+  }
+}
+
+export interface GateClientOptions {
+  readonly url: URL;
+  /** The CA of its certificate (PEM); absent: those that Node knows. */
+  readonly ca?: Buffer;
+  /** A token for the gate, asked for when one is needed. */
+  readonly token: () => Promise<string>;
+}
+
+/** A build of ours behind the gate. */
+export interface GateBuild {
+  readonly uuid: string;
+  readonly key: string;
+}
+
+export interface GateEvent {
+  readonly event: string;
+  readonly id: string | undefined;
+  readonly data: JsonObject;
+}
+
+export interface QueueEntry {
+  readonly job: string;
+  readonly node?: string;
+  readonly queued: number;
+  readonly running: number;
+  readonly workers: number;
+}
+
+/** Without anything: the gate sends something every 15 s. */
+const idleTimeoutMs = 45_000;
+const maxAnswerBytes = 4 * 1024 * 1024;
+/** Of one event. */
+const maxEventLength = 4 * 1024 * 1024;
+
+export class GateClient {
+  readonly #options: GateClientOptions;
+
+  constructor(options: GateClientOptions) {
+    this.#options = options;
+  }
+
+  get url(): string {
+    return this.#options.url.origin;
+  }
+
+  /** @throws GateRefusal; GearmanError when the gate can't be reached */
+  async submit(build: JsonObject, idempotencyKey: string): Promise<GateBuild> {
+    const text = JSON.stringify(build);
+    const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(text) };
+    const response = await this.#send("POST", "/v1/builds", {
+      headers: { ...headers, "idempotency-key": idempotencyKey },
+      bearer: await this.#options.token(),
+      body: text,
+    });
+    const { uuid, key } = await readJson(response);
+    if (typeof uuid === "string" && /^[0-9a-f]{32}$/.test(uuid) && isLine(key, 255)) return { uuid, key };
+    throw new GearmanError("GARBAGE", `${this.url} is no gate of labgear`);
+  }
+
+  async queue(): Promise<QueueEntry[]> {
+    const response = await this.#send("GET", "/v1/queue", { bearer: await this.#options.token() });
+    const { queue } = await readJson(response);
+    return Array.isArray(queue) ? (queue.filter(isObject) as unknown as QueueEntry[]) : [];
+  }
+
+  /** Stops it, or takes it out of the queue. @returns what is known of it */
+  async stop({ uuid, key }: GateBuild): Promise<JsonObject> {
+    return await readJson(await this.#send("DELETE", `/v1/builds/${uuid}`, { bearer: key }));
+  }
+
+  /** @param lastId of the last event that came */
+  async *events({ uuid, key }: GateBuild, lastId: string | undefined): AsyncGenerator<GateEvent> {
+    const headers = lastId === undefined ? {} : { "last-event-id": lastId };
+    const response = await this.#send("GET", `/v1/builds/${uuid}/events`, { bearer: key, headers });
+    let text = "";
+    try {
+      for await (const chunk of response.setEncoding("utf8")) {
+        text += chunk;
+        for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
+          const found = parseEvent(text.slice(0, end));
+          text = text.slice(end + 2);
+          if (found) yield found;
+        }
+        if (text.length > maxEventLength)
+          throw new GearmanError("TOO_LARGE", `${this.url} sends an event without an end`);
+      }
+    } catch (error) {
+      throw this.#lost(error);
+    } finally {
+      response.destroy();
+    }
+    throw new GearmanError("CLOSED", `${this.url} ended the connection`);
+  }
+
+  /** One piece of a result. @throws ExchangeError, GearmanError */
+  async piece({ uuid, key }: GateBuild, path: string, offset: number, length: number): Promise<Fetched> {
+    const encoded = path.split("/").map(encodeURIComponent).join("/");
+    const address = `/v1/builds/${uuid}/results/${encoded}?offset=${offset}&length=${length}`;
+    try {
+      const response = await this.#send("GET", address, { bearer: key });
+      const bytes = await readAll(response);
+      const { "labgear-size": size, "labgear-end": end, "labgear-sha256": sha256 } = response.headers;
+      if (!isCount(Number(size)) || bytes.length > length)
+        throw new ExchangeError("malformed", `${this.url} answers with something else`);
+      return { size: Number(size), offset, end: end === "true", ...(isDigest(sha256) && { sha256 }), bytes };
+    } catch (error) {
+      if (!(error instanceof GateRefusal)) throw error;
+      const code =
+        error.code === "not-found"
+          ? "not-found"
+          : error.status === 429 || error.status === 503
+            ? "unavailable"
+            : "malformed";
+      throw new ExchangeError(code, error.message);
+    }
+  }
+
+  /** @returns how much of the input is there @throws GateRefusal, GearmanError */
+  async send(
+    { uuid, key }: GateBuild,
+    input: {
+      readonly name: string;
+      readonly offset: number;
+      readonly length: number;
+      readonly content: AsyncIterable<Buffer>;
+    },
+    signal: AbortSignal,
+  ): Promise<number> {
+    const { name, offset, length, content } = input;
+    const response = await this.#send("PUT", `/v1/builds/${uuid}/inputs/${name}?offset=${offset}`, {
+      bearer: key,
+      // What is refused isn't sent.
+      headers: {
+        "content-type": "application/octet-stream",
+        "content-length": length,
+        expect: "100-continue",
+      },
+      body: content,
+      signal,
+    });
+    const { received } = await readJson(response);
+    if (isCount(received)) return received;
+    throw new GearmanError("GARBAGE", `${this.url} doesn't say what it received`);
+  }
+
+  /** @returns the answer, if it is a good one */
+  async #send(
+    method: string,
+    path: string,
+    options: {
+      readonly bearer: string;
+      readonly headers?: OutgoingHttpHeaders;
+      readonly body?: string | AsyncIterable<Buffer>;
+      readonly signal?: AbortSignal;
+    },
+  ): Promise<IncomingMessage> {
+    const { bearer, headers = {}, body, signal } = options;
+    const { url, ca } = this.#options;
+    const send = url.protocol === "https:" ? requestHttps : requestHttp;
+    const answer = Promise.withResolvers<IncomingMessage>();
+    const request = send(new URL(`${url.pathname.replace(/\/$/, "")}${path}`, url), {
+      ...{ method, timeout: idleTimeoutMs, ...(ca && { ca }), ...(signal && { signal }) },
+      headers: { authorization: `Bearer ${bearer}`, "user-agent": `labgear/${version}`, ...headers },
+    });
+    request.on("response", answer.resolve);
+    request.on("error", answer.reject);
+    request.on("timeout", () => request.destroy(new Error("it says nothing")));
+    if (typeof body === "object") {
+      request.flushHeaders();
+      request.once("continue", () => void pipeline(body, request).catch(answer.reject));
+    } else request.end(body);
+    let response: IncomingMessage;
+    try {
+      response = await answer.promise;
+    } catch (error) {
+      throw this.#lost(error);
+    }
+    if (response.statusCode !== undefined && response.statusCode < 300) return response;
+    const refusal = await refusalOf(response);
+    request.destroy();
+    throw refusal;
+  }
+
+  #lost(error: unknown): unknown {
+    if (error instanceof CodedError) return error;
+    return new GearmanError(
+      "UNREACHABLE",
+      `the gate ${this.url} can't be reached: ${(error as Error).message}`,
+      { cause: error },
+    );
+  }
+}
+
+async function refusalOf(response: IncomingMessage): Promise<GateRefusal> {
+  const { statusCode = 0 } = response;
+  const { error, message, offset } = await readJson(response).catch((): JsonObject => ({}));
+  const code = typeof error === "string" ? error : "unavailable";
+  const text = typeof message === "string" ? message : `it answers with ${statusCode}`;
+  return new GateRefusal(code, `the gate refused: ${text}`, statusCode, isCount(offset) ? offset : undefined);
+}
+
+async function readJson(response: IncomingMessage): Promise<JsonObject> {
+  const value: unknown = JSON.parse((await readAll(response)).toString());
+  if (isObject(value)) return value;
+  throw new GearmanError("GARBAGE", "the gate answers with something else than an object");
+}
+
+async function readAll(response: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of response) {
+    size += chunk.length;
+    if (size > maxAnswerBytes) throw new GearmanError("TOO_LARGE", "the gate's answer is too large");
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** @returns undefined for a comment */
+function parseEvent(block: string): GateEvent | undefined {
+  const field = (name: string) =>
+    block
+      .split("\n")
+      .find((line) => line.startsWith(`${name}: `))
+      ?.slice(name.length + 2);
+  const event = field("event");
+  if (event === undefined) return undefined;
+  const data: unknown = JSON.parse(field("data") ?? "{}");
+  return { event, id: field("id"), data: isObject(data) ? data : {} };
+}

@@ -51,7 +51,7 @@ export function asRefused(error: unknown): never {
 }
 
 /** What a refusal means for a command. */
-export function refusalError(error: GateRefusal): CommandError {
+function refusalError(error: GateRefusal): CommandError {
   const codes: Record<string, keyof typeof exitCodes> = {
     ...{ "not-offered": "notRegistered", unavailable: "noServer", "not-found": "failure", busy: "failure" },
   };

@@ -88,7 +88,7 @@ test("colours, wide characters, and a script that stays text", { skip }, async (
     "100 %",
     "link: here",
   ]);
-  assert.equal(await page.title(), "colourful#1 · box");
+  assert.equal(await page.title(), "SUCCESS: colourful#1 · box");
   const color = (selector: string) =>
     page.evaluate<string>(`getComputedStyle(document.querySelector(${JSON.stringify(selector)})).color`);
   assert.equal(await color(".row .f1"), "rgb(255, 123, 114)");

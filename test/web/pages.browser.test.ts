@@ -78,6 +78,37 @@ test("from the overview to a running build, its stop and its end, live", { skip 
   assert.ok((await viewer.lines()).includes("heard a word"), "the console stays");
 });
 
+test("an agent that hangs doesn't look alive, and is live again with its next sign of life", {
+  skip,
+}, async () => {
+  const words = join(lab.agent.stateDir, "words");
+  const build = await lab.submit("live", "live-2");
+  await using viewer = await Viewer.open(browser, lab.url);
+  const { page } = viewer;
+  await page.clock.install();
+  await viewer.go(`/builds/live/${(await build.started).number}`);
+  const connection = page.locator("#live");
+  await connection.getByText("live", { exact: true }).waitFor();
+  lab.agent.child.kill("SIGSTOP");
+  try {
+    await page.clock.fastForward(21_000);
+    await connection.getByText("no sign of life for 20 s").waitFor();
+    assert.equal(await page.evaluate("document.documentElement.className"), "stale");
+    await viewer.screenshot("no-sign-of-life");
+  } finally {
+    lab.agent.child.kill("SIGCONT");
+  }
+  await writeFile(words, "again\n");
+  await viewer.reads("heard again");
+  await connection.getByText("live", { exact: true }).waitFor();
+  assert.equal(await page.evaluate("document.documentElement.className"), "");
+  const stopped = await labgear(["stop", "box", "live-2", "--server", `127.0.0.1:${lab.gearmand}`]);
+  assert.equal(stopped.exitCode, 0, stopped.stderr);
+  await bounded(build.ended);
+  await page.locator("h1 .badge", { hasText: "ABORTED" }).waitFor();
+  assert.equal(await connection.innerText(), "", "nothing says live about a build that has ended");
+});
+
 test("a job with earlier runs shows progress and the time left", { skip }, async () => {
   await lab.run("steady", "steady-1");
   const hold = join(lab.agent.stateDir, "hold");

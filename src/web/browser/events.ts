@@ -8,8 +8,17 @@ export interface Subscription {
   url(): string;
   /** By event name. */
   readonly handlers: Readonly<Record<string, (event: MessageEvent<string>) => void>>;
-  onConnection(isConnected: boolean): void;
+  onConnection(connection: Connection): void;
 }
+
+/**
+ * What a page knows of its agent. `silent`: nothing has come for a while, even if the connection looks open, as with an agent that
+ * hangs or a network that is gone. `over`: what the page shows has ended, and is all there will be.
+ */
+export type Connection = "live" | "lost" | "silent" | "over";
+
+/** Two heartbeats. */
+const silenceMs = 20_000;
 
 /** A browser doesn't retry by itself after some errors, such as an error response of a proxy. */
 const retryDelayMs = 3000;
@@ -19,8 +28,15 @@ const hiddenTimeoutMs = 60_000;
 export function listen({ url, handlers, onConnection }: Subscription, signal: AbortSignal): void {
   let source: EventSource | undefined;
   let timer = 0;
+  let silence = 0;
+  const onSign = (): void => {
+    clearTimeout(silence);
+    silence = setTimeout(() => onConnection("silent"), silenceMs);
+    onConnection("live");
+  };
   const close = (): void => {
     clearTimeout(timer);
+    clearTimeout(silence);
     source?.close();
     source = undefined;
   };
@@ -29,12 +45,19 @@ export function listen({ url, handlers, onConnection }: Subscription, signal: Ab
     if (source || signal.aborted) return;
     const opened = new EventSource(url());
     source = opened;
-    for (const [name, handle] of Object.entries(handlers)) opened.addEventListener(name, handle);
-    opened.addEventListener("open", () => onConnection(true));
+    opened.addEventListener("open", onSign);
+    opened.addEventListener("alive", onSign);
+    for (const [name, handle] of Object.entries(handlers)) {
+      opened.addEventListener(name, (event) => {
+        onSign();
+        handle(event);
+      });
+    }
     opened.addEventListener("error", () => {
-      onConnection(false);
+      onConnection("lost");
       if (opened.readyState !== EventSource.CLOSED || source !== opened) return;
-      close();
+      opened.close();
+      source = undefined;
       timer = setTimeout(open, retryDelayMs);
     });
   };
@@ -48,11 +71,22 @@ export function listen({ url, handlers, onConnection }: Subscription, signal: Ab
   open();
 }
 
-/** In the header of the page. */
-export function showConnection(isConnected: boolean): void {
+const words: Readonly<Record<Connection, string>> = {
+  live: "live",
+  lost: "connection lost, retrying",
+  silent: `no sign of life for ${silenceMs / 1000} s`,
+  over: "",
+};
+
+let shown: Connection | undefined;
+
+/** In the header of the page. What may no longer be true is greyed out. */
+export function showConnection(connection: Connection): void {
   const place = document.getElementById("live");
-  const text = isConnected ? "live" : "connection lost, retrying";
-  if (!place || place.textContent === text) return;
-  place.textContent = text;
-  place.classList.toggle("lost", !isConnected);
+  // A lost connection is silent, too, and stays so until there is a sign of life.
+  if (!place || connection === shown || (shown === "silent" && connection === "lost")) return;
+  shown = connection;
+  place.textContent = words[connection];
+  place.classList.toggle("lost", connection === "lost" || connection === "silent");
+  document.documentElement.classList.toggle("stale", connection === "silent");
 }

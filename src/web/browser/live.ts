@@ -41,7 +41,7 @@ export function followBuild(live: LiveConsole, getLines: GetLines, from: number)
       followBuild(live, getLines, await loadEnd(live.store, getLines, true));
       live.onLines();
     } catch {
-      showConnection(false);
+      showConnection("lost");
       setTimeout(() => void restart(), retryDelayMs);
     }
   };
@@ -91,7 +91,7 @@ function follow(
     end: () => {
       ended.abort();
       onEnd();
-      showConnection(true);
+      showConnection("over");
       document.dispatchEvent(new CustomEvent("labgear-end"));
     },
   };

@@ -1,9 +1,10 @@
 /** Keeps any page up to date: reloads it when something has changed, and applies the differences. */
 import { dateAndTime, roughly } from "./dates.ts";
-import { listen, showConnection } from "./events.ts";
+import { type Connection, listen, showConnection } from "./events.ts";
 import { Shortcuts } from "./keys.ts";
 
 const refreshIntervalMs = 1000;
+const retryIntervalMs = 5000;
 
 export const shortcuts = new Shortcuts();
 shortcuts.add({ key: "o", text: "go to the overview", run: () => location.assign("/") });
@@ -33,13 +34,15 @@ function follow(live: HTMLElement): void {
     isDue = false;
     const updateAll = isWhole;
     isWhole = false;
+    let pauseMs = refreshIntervalMs;
     try {
       await update(updateAll);
-      showConnection(true);
     } catch {
-      // The next change tries again.
+      isDue = true;
+      isWhole ||= updateAll;
+      pauseMs = retryIntervalMs;
     }
-    await new Promise((resolve) => setTimeout(resolve, refreshIntervalMs));
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
     isBusy = false;
     if (isDue) void refresh(false);
   };
@@ -82,10 +85,10 @@ function watch(url: string, job: string, onChange: () => void): void {
     if (before !== undefined && key !== before) onChange();
     before = key;
   };
-  const onConnection = (isConnected: boolean): void => {
-    showConnection(isConnected);
+  const onConnection = (connection: Connection): void => {
+    showConnection(connection);
     // Something may have changed in the meantime.
-    if (!isConnected) before = "";
+    if (connection !== "live") before = "";
   };
   listen({ url: () => url, handlers: { status }, onConnection }, new AbortController().signal);
 }
@@ -105,6 +108,8 @@ function partOf({ running, recent }: Status, job: string): string {
  */
 async function update(whole: boolean): Promise<void> {
   const response = await fetch(location.pathname + location.search, { headers: { accept: "text/html" } });
+  if (response.status >= 500) throw new Error(`${response.status} for this page`);
+  // It is gone, such as a build that is no longer kept.
   if (!response.ok) return;
   // DOMParser never runs scripts.
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");

@@ -67,8 +67,8 @@ export function gapEvent(from: number, to: number): Frame {
   return event("gap", { from, to }, to);
 }
 
-/** A comment that keeps the connection open, and makes a dead one noticeable. */
-export const heartbeat: Frame = new Frame(": \n\n");
+/** A sign of life. Without one for a while, a page says so: a comment would keep the connection open, but not reach its script. */
+export const heartbeat: Frame = event("alive", {});
 
 /** The number of bytes at the end that start an incomplete character: 0 to 3. */
 export function openTail(bytes: Uint8Array): number {

@@ -5,9 +5,9 @@ import { event, type Frame, gapEvent, gzipHeader, heartbeat } from "./frames.ts"
 
 /** A viewer with more unsent bytes than this misses events. All viewers share the buffers. */
 const maxUnsentBytes = 2 * 1024 * 1024;
-const heartbeatIntervalMs = 15_000;
+const heartbeatIntervalMs = 10_000;
 /** A viewer that reads nothing for this many heartbeats is disconnected. */
-const maxStalledHeartbeats = 4;
+const maxStalledHeartbeats = 6;
 
 /**
  * Whether it keeps up with the stream.
@@ -24,8 +24,6 @@ export class Viewer {
   /** Everything in the stream before this offset has been sent or missed. */
   #position = 0;
   #stalled = 0;
-  /** Something was sent since the last heartbeat. */
-  #sent = false;
   readonly #compressed: boolean;
 
   /** Starts the response, compressed if the client accepts that. */
@@ -82,7 +80,6 @@ export class Viewer {
   }
 
   #write(frame: Frame): boolean {
-    this.#sent = true;
     return this.#response.write(this.#compressed ? frame.compressed : frame.plain);
   }
 
@@ -103,8 +100,7 @@ export class Viewer {
 
   #heartbeat(): void {
     if (!this.#response.writableNeedDrain) {
-      if (!this.#sent) this.#write(heartbeat);
-      this.#sent = false;
+      this.#write(heartbeat);
       return;
     }
     this.#stalled += 1;

@@ -264,7 +264,8 @@ async function makeWay(error: unknown, ...above: readonly string[]): Promise<voi
     if (!found) continue;
     // A link may lead to another disk.
     if (!isOwn && (await stat(path).catch(() => found)).isDirectory()) continue;
-    return await rename(path, join(dirname(path), `.old-${randomUUID()}`));
+    // It is left for a person to look at.
+    return await rename(path, `${path}.damaged-${randomUUID()}`);
   }
   throw error;
 }

@@ -168,18 +168,18 @@ test("what a crash left of a build that never was is no hindrance", async () => 
   await build.end(passed, kindOf);
 });
 
-test("a build whose folder is taken leaves that alone, and can be ended", async () => {
+test("what is in the place of a build's folder is kept beside it", async () => {
   using folder = testFolder();
   const { build } = newBuild(folder.path);
   mkdirSync(build.folder, { recursive: true });
   writeFileSync(join(build.folder, "build.json"), "another's");
-  await assert.rejects(build.open(1000), { code: "ENOTEMPTY" });
-  assert.equal(await build.opened, undefined);
-  assert.equal(build.console, undefined);
-  await build.describe("<b>x</b>");
+  await build.open(1000);
   assert.deepEqual(await build.end(broken, kindOf), broken);
-  assert.equal(readFileSync(join(build.folder, "build.json"), "utf8"), "another's");
-  assert.deepEqual(readdirSync(join(folder.path, "unit-tests")), ["1"], "nothing half made is left");
+  assert.deepEqual((await readRecord(build.folder)).ending, broken);
+  const [own, aside = "", ...more] = readdirSync(join(folder.path, "unit-tests")).sort();
+  assert.deepEqual([own, more], ["1", []]);
+  assert.match(aside, /^1\.damaged-/);
+  assert.equal(readFileSync(join(folder.path, "unit-tests", aside, "build.json"), "utf8"), "another's");
 });
 
 test("a build that never was opened is told so at its end", async () => {

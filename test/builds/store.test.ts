@@ -248,10 +248,23 @@ test("what a crash left half made or half removed goes, and is never a build", a
   assert.deepEqual(readdirSync(elsewhere.path), ["kept"]);
 });
 
-test("a file where the builds' folder should be is said", async () => {
+test("a file where the builds' folder should be makes way, with a warning", async () => {
   using folder = testFolder();
   writeFileSync(join(folder.path, "builds"), "");
-  await assert.rejects(open(join(folder.path, "builds")), (error) => {
+  const { store, warnings } = await open(join(folder.path, "builds"));
+  assert.match(
+    warnings.join("\n"),
+    /\/builds" was no folder and is now ".*\/builds\.damaged-.*"; a new one is made$/,
+  );
+  const build = store.create(facts);
+  await build.open(1000);
+  await build.end({ kind: "infrastructure", reason: "no room" }, noResult);
+});
+
+test("a builds' folder that can't be made is said", async () => {
+  using folder = testFolder();
+  writeFileSync(join(folder.path, "state"), "");
+  await assert.rejects(open(join(folder.path, "state/builds")), (error) => {
     assert.ok(error instanceof BuildError);
     assert.equal(error.code, "STORE");
     assert.match(error.message, /^the builds' folder .*\/builds can't be used: E/);
@@ -436,15 +449,16 @@ test("the estimate is the median of the last ten passed runs on the same labels"
 
 test("a build that never came to disk can be ended, and goes with the old ones", async () => {
   using folder = testFolder();
-  const { store } = await open(folder.path);
-  writeFileSync(join(folder.path, "unit-tests"), "a file in the way");
+  const { store } = await open(join(folder.path, "state/builds"));
+  rmSync(join(folder.path, "state"), { recursive: true });
+  writeFileSync(join(folder.path, "state"), "a file in the way");
   const build = store.create(facts);
   await assert.rejects(build.open(1000), { code: "ENOTDIR" });
   const ended = once(store, "ended");
   await build.end({ kind: "infrastructure", reason: "no room" }, noResult);
   await ended;
   assert.equal(store.find({ uuid: "0af2" })?.summary.ending?.kind, "infrastructure");
-  rmSync(join(folder.path, "unit-tests"));
+  rmSync(join(folder.path, "state"));
   await store.prune(0, 0);
   assert.deepEqual(store.finished(), []);
 });

@@ -31,7 +31,7 @@ export function command(): Command {
     .argument("<build>", "JOB#NUMBER, or the build's uuid", buildName)
     .argument(
       "[pattern]",
-      "which artifacts, such as 'build/**/*.bin'; or console, record, junit, serial (default: all)",
+      "which artifacts, such as '**/*.log'; or console, record, junit, serial (default: all)",
     )
     .requiredOption("--to <folder>", "where it goes; nothing is written outside it")
     .option(
@@ -49,10 +49,10 @@ export function command(): Command {
       const isWanted = pattern === undefined ? undefined : matcher(pattern);
       try {
         const collected = await collectInto(options.to, results, (text) => warnings.push(text), isWanted);
-        if (collected.files === 0) throw new CommandError("failure", `${build} has nothing like ${pattern}`);
+        if (collected.files === 0) throw new CommandError("failure", await whyNothing(results, pattern));
         process.stdout.write(`${describeCollected(collected, options.to)}\n`);
       } catch (cause) {
-        throw new CommandError("failure", `${build} of ${manager}: ${whyNot(cause)}${advice(cause)}`, {
+        throw new CommandError("failure", `${build} of ${manager}: ${whyNot(cause)}${advice(cause, build)}`, {
           cause,
         });
       }
@@ -83,9 +83,21 @@ async function findResults(
   });
 }
 
-function advice(error: unknown): string {
-  const isRefused = error instanceof ExchangeError && ["unsigned", "signature"].includes(error.code);
-  return isRefused ? "; give the file of its `labgear build --key FILE` as --key" : "";
+function advice(error: unknown, build: string): string {
+  const code = error instanceof ExchangeError ? error.code : undefined;
+  if (code === "unsigned" || code === "signature")
+    return "; give the file of its `labgear build --key FILE` as --key";
+  return code === "unknown-build" && !build.includes("#") ? "; expected JOB#NUMBER or a uuid" : "";
+}
+
+const maxShownPaths = 10;
+
+async function whyNothing(results: BuildResults, pattern: string | undefined): Promise<string> {
+  const paths = (await results.artifacts()).map(({ path }) => path);
+  const shown = paths.slice(0, maxShownPaths).join(", ");
+  const more = paths.length > maxShownPaths ? ` and ${paths.length - maxShownPaths} more` : "";
+  const artifacts = paths.length === 0 ? "it has no artifacts" : `its artifacts are ${shown}${more}`;
+  return `it has nothing like ${pattern}; ${artifacts}`;
 }
 
 /** `*` and `?` stay within a folder, `**` doesn't; as for a job's artifacts. */

@@ -199,6 +199,8 @@ describe("what goes wrong", () => {
     await refused(list({ ...app, size: 9 * 1024 * 1024 }), /too large: it has 9MiB.*8MiB at most/);
     await refused(list(app, app), /announced twice/);
     await refused(list({ ...app, url: "https://x.example/" }), /from no URL/);
+    const many = Array.from({ length: 65 }, (_, index) => ({ ...app, name: `app${index}` }));
+    await refused(list(...many), /more than 64 inputs/);
     await refused({ LABGEAR_INPUTS: "nonsense" }, /not JSON/);
     await refused(list(app), /takes no input app; it takes none/, "plain");
     await refused({ ...list(app), LABGEAR_KEY: "x" }, /LABGEAR_KEY is no key/);

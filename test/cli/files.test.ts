@@ -191,11 +191,13 @@ describe("files in, results out", { skip }, () => {
     const none = await fetch("*.none");
     assert.deepEqual(
       [none.exitCode, none.stderr],
-      [1, "labgear: copy#1 of box7: copy#1 has nothing like *.none\n"],
+      [1, "labgear: copy#1 of box7: it has nothing like *.none; its artifacts are note.txt, sub/copy.bin\n"],
     );
     const unknown = await labgear(["fetch", "box7", "copy#99", "--to", out, ...address()]);
     assert.equal(unknown.exitCode, 1);
-    assert.match(unknown.stderr, /^labgear: copy#99 of box7: [^\n]+\n$/);
+    assert.match(unknown.stderr, /^labgear: copy#99 of box7: [^\n]+ no such build\n$/);
+    const nameless = await labgear(["fetch", "box7", "copy", "--to", out, ...address()]);
+    assert.match(nameless.stderr, /no such build; expected JOB#NUMBER or a uuid\n$/);
   });
 
   test("a line that is lost in the middle of a build: its agent is asked, and it isn't started anew", async () => {

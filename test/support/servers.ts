@@ -24,8 +24,8 @@ export interface ServerOptions {
   readonly args?: readonly string[];
 }
 
-/** The C job server of Debian. */
-export function startGearmand(options: ServerOptions = {}): Promise<RunningServer> {
+/** The C job server: Debian's, or another program. */
+export function startGearmand(options: ServerOptions & { program?: string } = {}): Promise<RunningServer> {
   return start(options.port, async (port, folder) => {
     const args = [
       "-L",
@@ -39,7 +39,11 @@ export function startGearmand(options: ServerOptions = {}): Promise<RunningServe
       "-P",
       join(folder, "pid"),
     ];
-    const child = spawn(part("gearmand"), [...args, ...(options.args ?? [])], spawnOptions("stderr"));
+    const child = spawn(
+      options.program ?? part("gearmand"),
+      [...args, ...(options.args ?? [])],
+      spawnOptions("stderr"),
+    );
     await said(child, "Adding event for listening socket");
     return child;
   });

@@ -124,6 +124,9 @@ function checkAnnounced({ job, parameters }: InputRequest): AnnouncedInput[] {
     ({ name, optional }) => !optional && !announced.some((input) => input.name === name),
   );
   if (missing)
-    throw new BuildError("INPUT", `the job needs the input ${missing.name}, and the client announced none`);
+    throw new BuildError(
+      "INPUT",
+      `the job needs the input ${missing.name}, and the client announced none: send it with --file ${missing.name}=PATH`,
+    );
   return announced;
 }

@@ -5,9 +5,10 @@ import { dirname, join } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { type Command, InvalidArgumentError } from "commander";
 import { execa } from "execa";
-import { stringify } from "yaml";
+import { parse, stringify } from "yaml";
 import { kinds, refuse } from "#/config/kinds.ts";
 import { defaultConfigFile, loadConfig } from "#/config/load.ts";
+import { isMapping } from "#/config/merge.ts";
 import type { Config } from "#/config/model.ts";
 import { Discovery, type FoundPort } from "#/devices/discovery/discovery.ts";
 import { scanYaml } from "#/devices/discovery/scan.ts";
@@ -41,7 +42,7 @@ export function command(): Command {
       list,
     )
     .option("--config <file>", "the configuration", defaultConfigFile)
-    .option("--force", "replace the file that an earlier setup wrote")
+    .option("--force", "change the file that an earlier setup wrote; what isn't answered stays")
     .option("--no-start", "only write the file")
     .option("--yes", "ask nothing: use the default for what no option sets")
     .addHelpText(
@@ -55,9 +56,10 @@ async function run(options: SetupOptions): Promise<void> {
   using discovery = new Discovery();
   const found = await discovery.list();
   const isAsked = !options.yes && process.stdin.isTTY;
+  const former = formerAnswers(options.config);
   const answers = isAsked
-    ? await ask(options, found, process.stdin, process.stdout)
-    : withDefaults(options, found);
+    ? await ask(options, former, found, process.stdin, process.stdout)
+    : withDefaults(options, former, found);
   const missing = (options.boards ?? []).find(
     (port) =>
       !["all", "none"].includes(port) &&
@@ -113,25 +115,48 @@ export interface Given {
   readonly boards?: readonly string[];
 }
 
-export function withDefaults(given: Given, found: readonly FoundPort[]): Answers {
-  const { name, server = [], classes = [], executors, boards = ["none"] } = given;
+/** @param former what an earlier setup wrote: it stays where nothing else is given */
+export function withDefaults(given: Given, former: Former, found: readonly FoundPort[]): Answers {
+  const name = given.name ?? former.name;
+  const executors = given.executors ?? former.host?.executors;
+  const { boards } = given;
   return {
     ...(name !== undefined && { name }),
-    servers: server,
-    classes,
+    servers: given.server ?? former.servers ?? [],
+    classes: given.classes ?? former.host?.classes ?? [],
     ...(executors !== undefined && { executors }),
-    boards: boards.includes("all")
+    boards: boards?.includes("all")
       ? found
-      : found.filter(({ path, byId }) => boards.includes(path) || boards.includes(byId ?? "")),
+      : found.filter(({ path, byId }) => boards?.includes(path) || boards?.includes(byId ?? "")),
+    ...(!boards && former.devices && { devices: former.devices }),
   };
 }
 
+/** The part of an earlier setup's file that setup itself writes. */
+export interface Former {
+  readonly name?: string;
+  readonly servers?: readonly string[];
+  readonly host?: { readonly classes?: readonly string[]; readonly executors?: number };
+  readonly devices?: Readonly<Record<string, unknown>>;
+}
+
+/** A damaged file counts as none: --force replaces it, and nothing else does. */
+function formerAnswers(config: string): Former {
+  try {
+    const value: unknown = parse(readFileSync(setupFile(config), "utf8"));
+    return isMapping(value) ? value : {};
+  } catch {
+    return {};
+  }
+}
+
 /**
- * Asks a person for the rest.
+ * Asks a person for the rest, and shows what will be written.
  * @throws CommandError failure when the input ends in the middle
  */
 export async function ask(
   given: Given,
+  former: Former,
   found: readonly FoundPort[],
   input: NodeJS.ReadableStream,
   output: NodeJS.WritableStream,
@@ -144,28 +169,71 @@ export async function ask(
     lines.question(text, { signal: over.signal }).catch((error) => {
       throw over.signal.aborted ? over.signal.reason : error;
     });
-  const words = async (text: string, kind: "server" | "name") => {
+  /** Asks until the answer is right. */
+  const until = async <Answer>(text: string, read: (answer: string) => Answer): Promise<Answer> => {
     for (;;) {
-      const answer = (await question(text)).split(/[\s,]+/).filter(Boolean);
-      const wrong = answer.map((word) => refuse(kinds[kind], word)).find((reason) => reason !== undefined);
-      if (!wrong) return answer;
-      output.write(`  ${wrong}\n`);
+      const answer = (await question(text)).trim();
+      try {
+        return read(answer);
+      } catch (error) {
+        output.write(`  ${(error as Error).message}\n`);
+      }
     }
   };
-  const name = given.name ?? (await words(`Name of this box [${hostname()}]: `, "name"))[0];
+  const { name: formerName = hostname(), servers: formerServers, host: formerHost } = former;
+  const name =
+    given.name ??
+    (await until(`Name of this box [${formerName}]: `, (answer) => {
+      const wrong = answer === "" ? undefined : refuse(kinds.name, answer);
+      if (wrong !== undefined) throw new Error(wrong);
+      return answer || former.name;
+    }));
   const server =
-    given.server ?? (await words("Job servers, HOST or HOST:PORT [an embedded one on this box]: ", "server"));
+    given.server ??
+    (await until(
+      `Job servers, HOST or HOST:PORT [${formerServers?.join(" ") ?? "an embedded one on this box"}]: `,
+      (answer) => words(answer, "server") ?? formerServers ?? [],
+    ));
   const classes =
     given.classes ??
-    (await words("Classes that clients may ask for [auto: detected from the hardware]: ", "name"));
+    (await until(
+      `Classes that clients may ask for [${formerHost?.classes?.join(" ") ?? "auto: detected from the hardware"}]: `,
+      (answer) => words(answer, "name") ?? formerHost?.classes ?? [],
+    ));
+  const executors =
+    given.executors ??
+    (await until(`Builds that this box may run at once [${formerHost?.executors ?? 1}]: `, (answer) =>
+      answer === "" ? formerHost?.executors : count(answer),
+    ));
   const boards = [...(given.boards ?? [])];
-  if (!given.boards) {
+  if (!given.boards && !former.devices) {
     for (const { path, manufacturer = "", product = "" } of found) {
       const about = printable([path, manufacturer, product].filter(Boolean).join(", "));
       if (/^y/i.test(await question(`Is there a board on ${about}? [y/N]: `))) boards.push(path);
     }
   }
-  return withDefaults({ ...given, ...(name !== undefined && { name }), server, classes, boards }, found);
+  const answers = withDefaults(
+    {
+      ...(name !== undefined && { name }),
+      ...{ server, classes },
+      ...(executors !== undefined && { executors }),
+      ...((given.boards || !former.devices) && { boards }),
+    },
+    former,
+    found,
+  );
+  output.write(`\n${setupYaml(answers)}\n`);
+  if (/^n/i.test(await question("Write this? [Y/n]: ")))
+    throw new CommandError("failure", "nothing was written");
+  return answers;
+}
+
+/** @returns undefined if there are none. @throws Error for one that isn't of the kind */
+function words(text: string, kind: "server" | "name"): string[] | undefined {
+  const found = text.split(/[\s,]+/).filter(Boolean);
+  const wrong = found.map((word) => refuse(kinds[kind], word)).find((reason) => reason !== undefined);
+  if (wrong !== undefined) throw new Error(wrong);
+  return found.length > 0 ? found : undefined;
 }
 
 function disposable<Lines extends { close(): void }>(lines: Lines): Lines & Disposable {
@@ -179,18 +247,21 @@ export interface Answers {
   readonly classes: readonly string[];
   readonly executors?: number;
   readonly boards: readonly FoundPort[];
+  /** Those of an earlier setup, which stay. */
+  readonly devices?: Readonly<Record<string, unknown>>;
 }
 
 /** The drop-in as YAML. */
-export function setupYaml({ name, servers, classes, executors, boards }: Answers): string {
+export function setupYaml({ name, servers, classes, executors, boards, devices }: Answers): string {
   const host = { ...(classes.length > 0 && { classes }), ...(executors !== undefined && { executors }) };
   const settings = {
     ...(name !== undefined && { name }),
     ...(servers.length > 0 && { servers }),
     ...(Object.keys(host).length > 0 && { host }),
+    ...(devices && { devices }),
   };
   const parts = [
-    "# Written by labgear setup; setup --force overwrites it. Put jobs into labgear.yaml or into another file here.\n",
+    "# Written by labgear setup; setup --force changes it. Put jobs into labgear.yaml or into another file here.\n",
     ...(Object.keys(settings).length > 0 ? [stringify(settings)] : []),
     ...(boards.length > 0 ? [scanYaml(boards)] : []),
   ];
@@ -213,7 +284,7 @@ export async function writeSetup(
   const file = setupFile(config);
   const former = existsSync(file) ? readFileSync(file) : undefined;
   if (former && !force) {
-    throw new CommandError("usage", `${file} exists already: edit it, or overwrite it with --force`);
+    throw new CommandError("usage", `${file} exists already: edit it, or answer anew with --force`);
   }
   const isNew = !existsSync(config);
   mkdirSync(dirname(file), { recursive: true });

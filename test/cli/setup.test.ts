@@ -55,6 +55,39 @@ test("an earlier setup is replaced only by force, and the configuration itself n
   assert.equal(readFileSync(config, "utf8"), "jobs: { pass: { run: 'true' } }\n");
 });
 
+test("what an earlier setup was told stays unless something else is said", async () => {
+  using folder = testFolder();
+  const config = join(folder.path, "labgear.yaml");
+  const answers = withDefaults(
+    { name: "one", server: ["a.example"], executors: 3, boards: ["all"] },
+    {},
+    ports,
+  );
+  await writeSetup(answers, { config, sample: () => "", force: false });
+  const changed = await labgear(["setup", "--no-start", "--config", config, "--force", "--name", "two"]);
+  assert.equal(changed.exitCode, 0, changed.stderr);
+  const found = await loadConfig({ file: config });
+  assert.deepEqual(
+    [found.name, found.host.executors, [...found.devices.keys()]],
+    ["two", 3, ["fancy-adapter", "pico"]],
+  );
+  assert.deepEqual(
+    found.servers.map(({ host }) => host),
+    ["a.example"],
+  );
+});
+
+test("a person who says no gets nothing written", async () => {
+  const input = new PassThrough();
+  const output = new Writable({
+    write(chunk, _, done) {
+      if (/\]: $/.test(`${chunk}`)) input.write(`${chunk}`.startsWith("Write") ? "n\n" : "\n");
+      done();
+    },
+  });
+  await assert.rejects(ask({}, {}, [], input, output), /nothing was written/);
+});
+
 test("what isn't good leaves all as it was", async () => {
   using folder = testFolder();
   const config = join(folder.path, "labgear.yaml");
@@ -75,38 +108,42 @@ test("a person is asked for what no option told", async () => {
       shown += chunk;
       // Each question is answered when it is there.
       const answers: [RegExp, string][] = [
-        [/Name of this box \[[^\]]*\]: $/, "rack 8\n"],
+        [/Name of this box \[[^\]]*\]: $/, shown.includes("white space") ? "rack8\n" : "rack 8\n"],
         [/Job servers[^\]]*\]: $/, shown.includes("expected HOST") ? "gear.example\n" : "x:y:z\n"],
+        [/Builds that this box may run at once \[1\]: $/, shown.includes("whole number") ? "2\n" : "two\n"],
         [/ttyUSB0, Fancy Adapter\? \[y\/N\]: $/, "n\n"],
         [/ttyACM0, Pico\? \[y\/N\]: $/, "yes\n"],
+        [/Write this\? \[Y\/n\]: $/, "\n"],
       ];
       const found = answers.find(([question]) => question.test(shown));
       if (found) input.write(found[1]);
       done();
     },
   });
-  const answers = await ask({ classes: ["lab"] }, ports, input, output);
+  const answers = await ask({ classes: ["lab"] }, {}, ports, input, output);
   assert.deepEqual(answers, {
-    name: "rack",
+    name: "rack8",
     servers: ["gear.example"],
     classes: ["lab"],
+    executors: 2,
     boards: [ports[1]],
   });
   assert.doesNotMatch(shown, /Classes/);
+  assert.match(shown, /^name: rack8$/m, "what will be written is shown");
 });
 
 test("answers that end too early write nothing", async () => {
   const input = new PassThrough();
   input.end("rack8\n");
-  await assert.rejects(ask({}, ports, input, new PassThrough().resume()), /the input ended too early/);
+  await assert.rejects(ask({}, {}, ports, input, new PassThrough().resume()), /the input ended too early/);
 });
 
 test("boards become devices of the configuration", async () => {
   using folder = testFolder();
   const config = join(folder.path, "labgear.yaml");
-  const answers = withDefaults({ boards: ["all"] }, ports);
+  const answers = withDefaults({ boards: ["all"] }, {}, ports);
   const found = await writeSetup(answers, { config, sample: () => "", force: false });
   assert.deepEqual([...found.devices.keys()], ["fancy-adapter", "pico"]);
-  assert.deepEqual(withDefaults({}, ports).boards, []);
-  assert.match(setupYaml(withDefaults({}, [])), /^# Written by labgear setup.*\n$/);
+  assert.deepEqual(withDefaults({}, {}, ports).boards, []);
+  assert.match(setupYaml(withDefaults({}, {}, [])), /^# Written by labgear setup.*\n$/);
 });

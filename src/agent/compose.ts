@@ -123,7 +123,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   const manager = resources.use(new Manager(shared));
   const info = () => agentInfo(agent, host.hostname);
   const exchange = resources.use(
-    new Exchange({ ...shared, inputs, signs, reports, config: currentConfig, info }),
+    new Exchange({ ...shared, inputs, signs, reports, twins: manager.twins, config: currentConfig, info }),
   );
   const hostNode = new Node({
     name: config.name,

@@ -1,9 +1,13 @@
 /** Calls functions of managers, such as send: and fetch:, one after the other over a connection of its own. */
+import { isUnknownBuild } from "#/exchange/message.ts";
+import { Admin } from "#/gearman/client/admin.ts";
 import { Client, type Submission } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
 
 const defaultTimeoutMs = 20_000;
+/** Of agents that share a name, any may take the request, and only one has the build. */
+const maxTries = 50;
 
 /** After any failure the next call opens a new connection. */
 export class ManagerCalls implements AsyncDisposable {
@@ -24,9 +28,26 @@ export class ManagerCalls implements AsyncDisposable {
    */
   call(name: string, argument: Uint8Array): Promise<Buffer> {
     // The agent takes one piece of a client at a time.
-    const answer = this.#last.then(() => this.#call(name, argument));
+    const answer = this.#last.then(() => this.#callShared(name, argument));
     this.#last = answer.catch(() => {});
     return answer;
+  }
+
+  async #callShared(name: string, argument: Uint8Array): Promise<Buffer> {
+    for (let tries = 1; ; tries++) {
+      const answer = await this.#call(name, argument);
+      if (!isUnknownBuild(answer) || tries === maxTries) return answer;
+      if (tries === 1 && !(await this.#isShared(name))) return answer;
+    }
+  }
+
+  async #isShared(name: string): Promise<boolean> {
+    try {
+      await using admin = await Admin.connect(this.#server, { answerTimeoutMs: this.#answerTimeoutMs });
+      return (await admin.status()).some((entry) => entry.function === name && entry.workers > 1);
+    } catch {
+      return false;
+    }
   }
 
   async #call(name: string, argument: Uint8Array): Promise<Buffer> {

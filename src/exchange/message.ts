@@ -58,6 +58,12 @@ export function errorAnswer({ code, message, facts }: ExchangeError): Buffer {
   return Buffer.from(JSON.stringify({ error: code, message, ...facts }));
 }
 
+/** Whether an answer says that the agent doesn't have the build. */
+export function isUnknownBuild(answer: Buffer): boolean {
+  const start = `{"error":${JSON.stringify("unknown-build" satisfies ExchangeErrorCode)}`;
+  return answer.subarray(0, start.length).equals(Buffer.from(start));
+}
+
 /** @throws the ExchangeError that an answer carries, if it is a refusal; a code of a newer agent counts as unavailable */
 export function throwRefusal(object: JsonObject): void {
   const { error, message, time, offset } = object;

@@ -1,13 +1,14 @@
 /** Two agents of one name, as cloned boxes are. */
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { test } from "node:test";
 import { Admin } from "#/gearman/client/admin.ts";
 import { dial } from "#/gearman/wire/dial.ts";
 import { labgear, TestAgent } from "../support/agent.ts";
 import { functions, submit } from "../support/clients.ts";
 import { lacks } from "../support/parts.ts";
-import { startGearmand } from "../support/servers.ts";
+import { startGearmand, temporaryFolder } from "../support/servers.ts";
 
 const yaml = (name: string, label: string) => `
 name: ${name}
@@ -15,6 +16,7 @@ host: { classes: [${label}] }
 builds: { min-free: 1MiB }
 jobs:
   wait: { run: "exec sleep 300", grace: 1s }
+  echo: { run: 'cat "$LABGEAR_INPUT_TEXT" >out', inputs: { text: { max: 1MiB } }, artifacts: [out] }
 `;
 
 test("twins are noticed, and a stop by uuid reaches the one that has the build", {
@@ -52,6 +54,30 @@ test("twins are noticed, and a stop by uuid reaches the one that has the build",
       assert.equal((await agent.record("wait", round)).result, "ABORTED");
     }
   }
+});
+
+test("files in and results out reach the twin that has the build; by number none is described", {
+  skip: lacks("gearmand"),
+}, async () => {
+  await using gearmand = await startGearmand();
+  await using folder = await temporaryFolder();
+  const ports = [gearmand.port];
+  await using _one = await TestAgent.start({ yaml: yaml("twin", "t1"), ports });
+  await using two = await TestAgent.start({ yaml: yaml("twin", "t2"), ports });
+  await two.logged("another agent has the name twin, too");
+  const server = ["--server", `127.0.0.1:${gearmand.port}`];
+  const file = join(folder.path, "text");
+  for (const label of ["t1", "t2"]) {
+    await writeFile(file, `for ${label}\n`);
+    const to = join(folder.path, label);
+    const args = ["build", "echo", "--node", label, "--file", `text=${file}`, "--fetch", to];
+    const { exitCode, stderr } = await labgear([...args, ...server]);
+    assert.equal(exitCode, 0, stderr);
+    assert.equal(await readFile(join(to, "artifacts/out"), "utf8"), `for ${label}\n`);
+  }
+  const description = { name: "echo", number: 1, html_description: "x" };
+  const described = { function: "set_description:twin", data: JSON.stringify(description) };
+  assert.equal((await (await submit(gearmand.port, described)).ended).at(-1)?.type, "fail");
 });
 
 test("a lost connection of the agent's own is no twin: a stop by number works", {

@@ -18,6 +18,7 @@ import type { Log } from "#/lib/log.ts";
 import type { Inputs } from "./inputs.ts";
 import type { JobReports } from "./job-report.ts";
 import { Results } from "./results.ts";
+import type { Twins } from "./twins.ts";
 import type { SignsOfLife } from "./watchdogs.ts";
 
 export interface ExchangeOptions {
@@ -27,6 +28,7 @@ export interface ExchangeOptions {
   readonly inputs: Inputs;
   readonly signs: SignsOfLife;
   readonly reports: JobReports;
+  readonly twins: Twins;
   readonly config: () => Config;
   readonly info: () => AgentInfo;
   readonly counts: WorkerCounts;
@@ -58,7 +60,7 @@ export class Exchange implements AsyncDisposable {
         case "send":
           return formatReceived(await this.#send(job.argument));
         case "fetch":
-          return await this.#fetch(job.argument);
+          return await this.#fetch(job);
         case "info":
           return formatInfo(this.#options.info());
         default:
@@ -83,9 +85,12 @@ export class Exchange implements AsyncDisposable {
     return piece.name === undefined ? 0 : inputs.take(build, piece);
   }
 
-  async #fetch(argument: Buffer): Promise<Buffer> {
-    const { store, config } = this.#options;
+  async #fetch({ argument, server }: Job): Promise<Buffer> {
+    const { store, config, twins } = this.#options;
     const { build: wanted, path, offset, length, signed, signature } = parseFetch(argument);
+    // Each piece could be of another one's build.
+    if (!("uuid" in wanted) && twins.isAt(server))
+      throw new ExchangeError("not-found", "another agent has this one's name: name the build by its uuid");
     const found = store.find(selectorOf(wanted));
     if (!found) throw new ExchangeError("unknown-build", "this manager has no such build");
     const { key } = found.summary;

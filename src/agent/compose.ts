@@ -144,8 +144,10 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   host = await hostFacts();
   await rm(transferFolder(stateDir), { recursive: true, force: true });
   await rm(secretsFolder(stateDir), { recursive: true, force: true });
-  const leases = resources.use(new Leases({ name: config.name, counts, log }));
-  const devices = resources.use(new Devices({ nodes, context, leases, state }));
+  const leases = resources.use(
+    new Leases({ name: config.name, findPort: (name) => devices.find(name)?.port, counts, log }),
+  );
+  const devices: Devices = resources.use(new Devices({ nodes, context, leases, state }));
   await devices.prepare(config);
   devices.apply(config, servers);
 

@@ -107,11 +107,12 @@ export class Devices implements AsyncDisposable {
   }
 
   /** Follows a configuration that prepare() has seen. */
-  apply({ devices }: Config, servers: readonly ServerAddress[]): void {
+  apply({ devices, remote }: Config, servers: readonly ServerAddress[]): void {
     this.#configured = devices;
     this.#servers = servers;
     const isLeased = [...devices.values()].some(({ lease }) => lease !== undefined);
-    this.#options.leases.setServers(isLeased ? servers : []);
+    const isNeeded = isLeased || (remote.console && devices.size > 0);
+    this.#options.leases.serve(isNeeded ? servers : [], remote.console);
     for (const name of new Set([...this.#inService.keys(), ...devices.keys()])) this.#follow(name);
   }
 

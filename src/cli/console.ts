@@ -3,12 +3,19 @@ import { createReadStream, createWriteStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { setTimeout as delay } from "node:timers/promises";
 import { type Command, InvalidArgumentError } from "commander";
+import { ManagerCalls } from "#/client/calls.ts";
 import { ControlError } from "#/control/errors.ts";
+import { consoleFunction, formatConsoleRequest, parseConsolePiece } from "#/exchange/console.ts";
+import { CommandError } from "./exit.ts";
 import { findAgent, newCommand, rawOption, withControl } from "./options.ts";
+import { findFunction } from "./registered.ts";
+import { findServers, type ServerOptions, withServers } from "./servers.ts";
 import { print } from "./terminal.ts";
 
-interface Options {
+interface Options extends ServerOptions {
+  readonly manager?: string;
   readonly write?: true;
   readonly raw?: true;
   readonly put?: FileNames;
@@ -23,20 +30,28 @@ interface FileNames {
 
 /** Ctrl-], as in telnet and virsh. */
 const escapeKey = 0x1d;
+const pollIntervalMs = 200;
 
 export function command(): Command {
-  return withControl(
-    newCommand(
-      "console DEVICE [OPTIONS]",
-      "Shows a board's console live, starting with its latest output. Any number may watch; one may write.",
+  return withServers(
+    withControl(
+      newCommand(
+        "console DEVICE [OPTIONS]",
+        "Shows a board's console live, starting with its latest output. Any number may watch; one may write.",
+      ),
     ),
   )
     .argument("<device>", "the device's name")
     .option("--write", "type to the board while the device is paused (labgear pause DEVICE); Ctrl-] exits")
     .option("--put <file:path>", "send a file to the board and verify it", names)
     .option("--get <path:file>", "fetch a file from the board and verify it", names)
+    .option(
+      "--manager <name>",
+      "of another box, through the job server, where its lab allows that; watching only",
+    )
     .addOption(rawOption())
     .action(async (device: string, options: Options) => {
+      if (options.manager !== undefined) return watchFromAfar(device, options.manager, options);
       if (options.put) return put(device, options.put, options);
       if (options.get) return get(device, options.get, options);
       return watch(device, options);
@@ -61,6 +76,28 @@ async function watch(device: string, options: Options): Promise<void> {
   } finally {
     if (stdin.isTTY) stdin.setRawMode(false);
     stdin.destroy();
+  }
+}
+
+async function watchFromAfar(device: string, manager: string, options: Options): Promise<void> {
+  if (options.write || options.put || options.get)
+    throw new CommandError(
+      "usage",
+      "from afar a console can only be watched: `labgear lease` gives you the board",
+    );
+  const name = consoleFunction(manager);
+  const lack = `no agent ${manager} shows consoles`;
+  const server = await findFunction(await findServers(options), name, lack);
+  await using calls = new ManagerCalls(server);
+  await print(follow(), options);
+
+  async function* follow(): AsyncGenerator<Uint8Array> {
+    for (let offset: number | undefined; ; ) {
+      const piece = parseConsolePiece(await calls.call(name, formatConsoleRequest(device, offset)));
+      offset = piece.offset + piece.bytes.length;
+      if (piece.bytes.length > 0) yield piece.bytes;
+      if (offset === piece.end) await delay(pollIntervalMs);
+    }
   }
 }
 

@@ -180,7 +180,7 @@ export function resolveConfig(
     builds: resolveBuilds(document.builds ?? {}),
     inputs: resolveInputs(document.inputs ?? {}),
     links: document.links ?? {},
-    remote: { read: document.remote?.read ?? false },
+    remote: { read: document.remote?.read ?? false, console: document.remote?.console ?? false },
     jobs: new Map(
       Object.entries(jobs ?? {}).map(([name, entry]) => [
         name,

@@ -1,7 +1,7 @@
 /**
  * `type:MANAGER`: what the holder of a lease does to its board, or only a sign of life.
  *
- *     {"number": N, "session": HEX, "sequence": N, "length": N, "time": N, "signature": …}\n OPERATIONS   →  {"next": N, "left": MS}
+ *     {"number": N, "session": HEX, "sequence": N, "length": N, "time": N, "signature": …}\n OPERATIONS   →  {"next": N, "done": N, "left": MS}
  *
  * `number` is the lease's. OPERATIONS are `{"sent": MICROSECONDS, "operations": […]}`, `length` their bytes; without any it is a sign of life. `sequence` counts the messages
  * with operations from 1. The answer's `next` is the one that is expected: an earlier one is answered and not done again, a later
@@ -182,6 +182,8 @@ function isPath(value: unknown): boolean {
 export interface Typed {
   /** The sequence that is expected. */
   readonly next: number;
+  /** The last sequence that is done: `done` on the lease may be lost with the line. */
+  readonly done: number;
   /** Milliseconds to the lease's end; absent: it hasn't begun. */
   readonly left?: number;
 }
@@ -194,7 +196,8 @@ export function formatTyped(typed: Typed): Buffer {
 export function parseTyped(answer: Uint8Array): Typed {
   const object = parseObject(answer);
   throwRefusal(object);
-  const { next, left } = object;
-  if (!isCount(next) || (left !== undefined && !isCount(left))) throw malformed('has no "next" and "left"');
-  return { next, ...(left !== undefined && { left }) };
+  const { next, done, left } = object;
+  if (!isCount(next) || !isCount(done) || (left !== undefined && !isCount(left)))
+    throw malformed('has no "next", "done" and "left"');
+  return { next, done, ...(left !== undefined && { left }) };
 }

@@ -39,7 +39,11 @@ test("a message comes as it was sent; a sign of life has neither sequence nor op
   const sign = formatTyping(key, { ...facts, sequence: 0 });
   verify(sign);
   assert.equal(parseTyping(sign).operations.length, 0);
-  assert.deepEqual(parseTyped(Buffer.from('{"next":8,"left":1000}')), { next: 8, left: 1000 });
+  assert.deepEqual(parseTyped(Buffer.from('{"next":8,"done":7,"left":1000}')), {
+    next: 8,
+    done: 7,
+    left: 1000,
+  });
 });
 
 test("a signature is good for one lease, board, order and content alone", () => {

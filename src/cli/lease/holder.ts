@@ -44,6 +44,7 @@ export class Holder implements AsyncDisposable {
   readonly #signer: Signer;
   readonly #calls: ManagerCalls;
   readonly #say: (text: string) => void;
+  readonly #onLeft: (left: number) => void;
   readonly #begun = performance.now();
   readonly #changed = new Condition();
   readonly #over = new AbortController();
@@ -56,9 +57,16 @@ export class Holder implements AsyncDisposable {
   /** When the burst that waits began, and when its last change of a line was made; by performance.now(). */
   #burst: { readonly since: number; readonly last: number } | undefined;
 
-  constructor(server: ServerAddress, signer: Signer, say: (text: string) => void) {
+  /** @param onLeft told the milliseconds to the lease's end */
+  constructor(
+    server: ServerAddress,
+    signer: Signer,
+    say: (text: string) => void,
+    onLeft: (left: number) => void,
+  ) {
     this.#signer = signer;
     this.#say = say;
+    this.#onLeft = onLeft;
     this.#calls = new ManagerCalls(server, answerTimeoutMs);
     void this.#send();
     void this.#live();
@@ -213,7 +221,9 @@ export class Holder implements AsyncDisposable {
       const facts = { number, session, sequence, time };
       const burst = operations && { sent: this.#microseconds, operations };
       const message = formatTyping(this.#signer.key, facts, burst);
-      parseTyped(await this.#calls.call(typeFunction(manager), message));
+      const { done, left } = parseTyped(await this.#calls.call(typeFunction(manager), message));
+      this.done(done, undefined);
+      if (left !== undefined) this.#onLeft(left);
     });
     this.#lastAnswer = performance.now();
   }

@@ -1,18 +1,27 @@
 /** A lease as its client has it: queued, given a board, used, ended. */
 import { EventEmitter } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
+import { ManagerCalls } from "#/client/calls.ts";
 import { Signer } from "#/client/signer.ts";
+import {
+  type ConsolePiece,
+  consoleFunction,
+  formatConsoleRequest,
+  parseConsolePiece,
+} from "#/exchange/console.ts";
+import { ExchangeError } from "#/exchange/errors.ts";
 import { BuildKey } from "#/exchange/key.ts";
 import {
   formatLeaseRequest,
   type LeaseNews,
   type LeaseTerms,
   leaseFunction,
+  leaseJob,
   type ModemLines,
   parseLeaseEvent,
 } from "#/exchange/lease.ts";
-import { isCount, isObject, type JsonObject } from "#/exchange/message.ts";
-import type { JobEvent, SubmitOptions } from "#/gearman/client/client.ts";
+import { isCount, isObject, type JsonObject, parseObject } from "#/exchange/message.ts";
+import type { JobEvent, Submission, SubmitOptions } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
 import { whyNoneIsFree } from "#/lab/demand.ts";
@@ -25,6 +34,7 @@ import { BuildStop } from "../build/stop-build.ts";
 import { exitCodes } from "../exit.ts";
 import { onSignals } from "../signals.ts";
 import { askInfo } from "../transfer/info.ts";
+import { askAgent, BuildResults, maxTextBytes } from "../transfer/results.ts";
 import { Holder } from "./holder.ts";
 
 export interface LeaseRequest {
@@ -63,6 +73,11 @@ export interface Used {
 export type UseBoard = (board: HeldBoard, ended: AbortSignal) => Promise<Used>;
 
 const stopIntervalMs = 3000;
+const answerTimeoutMs = 4000;
+/** How long a lost line may take to come back. */
+const lostTimeoutMs = 60_000;
+const retryIntervalMs = 500;
+const pollIntervalMs = 50;
 /** For the agent to end a lease that is released; then it is stopped. */
 const releaseTimeoutMs = 5000;
 /** How long before its end the holder is warned. */
@@ -90,6 +105,9 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
   readonly #request: LeaseRequest;
   readonly #use: UseBoard;
   readonly #line: Line;
+  readonly #signer: Signer;
+  /** Not the holder's: what is typed doesn't wait for what is read. */
+  readonly #calls: ManagerCalls;
   readonly #stop: BuildStop;
   readonly #function: string;
   readonly #queued = new AbortController();
@@ -120,7 +138,14 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     const data = formatLeaseRequest(terms, signer.key.publicKey);
     this.#line = new Line(server, { function: this.#function, unique, data, priority });
     this.#stop = new BuildStop(server, this.#line, unique);
-    this.holder = new Holder(server, signer, (text) => say(`it can't be done: ${text}`));
+    this.#signer = signer;
+    this.#calls = new ManagerCalls(server, answerTimeoutMs);
+    this.holder = new Holder(
+      server,
+      signer,
+      (text) => say(`it can't be done: ${text}`),
+      (left) => this.#setLeft(left),
+    );
   }
 
   get device(): string {
@@ -147,7 +172,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     let last: JsonObject = {};
     try {
       const over = this.#cancelled.promise;
-      const iterator = events[Symbol.asyncIterator]();
+      const iterator = this.#steadyEvents(events)[Symbol.asyncIterator]();
       for (;;) {
         const next = await Promise.race([iterator.next(), over]);
         if (next === "cancelled" || next.done) break;
@@ -156,11 +181,14 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     } catch (cause) {
       if (!(cause instanceof GearmanError) || this.#left === undefined) {
         this.#ended.abort();
+        await this.holder[Symbol.asyncDispose]();
         await this.#using;
         throw cause;
       }
     }
     this.#ended.abort();
+    // What its user still waits for doesn't come any more.
+    await this.holder[Symbol.asyncDispose]();
     const used = await this.#using;
     await this.#stopping;
     await this.#stop.makeSure();
@@ -177,6 +205,73 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     // What became of the other one says nothing of this one.
     if (this.#isMoved) return { ending: { ...this.#facts, reason: "the job server gave it away" } };
     return { ending, used };
+  }
+
+  /** The events of the lease, over a lost line: its agent is asked for the board's output until the lease has ended. */
+  async *#steadyEvents(first: Submission): AsyncGenerator<JobEvent> {
+    try {
+      return yield* first;
+    } catch (error) {
+      const isHeld = this.#using !== undefined && !this.#isMoved;
+      if (!(error instanceof GearmanError) || !isHeld) throw error;
+      this.#request.say(`${error.message}; trying to come back`);
+      yield* this.#askForEvents(error);
+    }
+  }
+
+  async *#askForEvents(lost: GearmanError): AsyncGenerator<JobEvent> {
+    let giveUpAt = performance.now() + lostTimeoutMs;
+    let isBack = false;
+    for (;;) {
+      try {
+        const piece = await this.#read();
+        if (!piece) return yield await this.#readEnding();
+        if (!isBack) this.#request.say("the line is back, and the board is still yours");
+        isBack = true;
+        giveUpAt = performance.now() + lostTimeoutMs;
+        this.#takeSerial(piece.bytes, piece.offset);
+        if (piece.offset + piece.bytes.length >= piece.end) await delay(pollIntervalMs);
+      } catch (error) {
+        const isPassing =
+          error instanceof GearmanError || (error instanceof ExchangeError && error.code === "unavailable");
+        if (!isPassing) throw error;
+        isBack = false;
+        if (performance.now() > giveUpAt) throw lost;
+        await delay(retryIntervalMs);
+      }
+    }
+  }
+
+  /** @returns undefined: the lease has ended */
+  async #read(): Promise<ConsolePiece | undefined> {
+    const { manager, number } = this.#facts;
+    const { session = "", device = "" } = this.#news ?? {};
+    try {
+      return await this.#signer.signed(async (time) => {
+        const by = { key: this.#signer.key, number: Number(number), session, time };
+        const request = formatConsoleRequest(device, this.#offset, by);
+        return parseConsolePiece(await this.#calls.call(consoleFunction(String(manager)), request));
+      });
+    } catch (error) {
+      if (error instanceof ExchangeError && error.code === "unknown-build") return undefined;
+      throw error;
+    }
+  }
+
+  async #readEnding(): Promise<JobEvent> {
+    const { manager, number } = this.#facts;
+    const build = { name: leaseJob, number: Number(number) };
+    const results = new BuildResults(
+      askAgent({ calls: this.#calls, manager: String(manager), build, signer: this.#signer }),
+    );
+    for (;;) {
+      const { ended, result, ending } = parseObject(await results.text("record"), maxTextBytes);
+      if (ended !== undefined) {
+        const { reason, cause } = isObject(ending) ? ending : {};
+        return { type: "data", data: Buffer.from(JSON.stringify({ result, reason, cause })) };
+      }
+      await delay(retryIntervalMs);
+    }
   }
 
   #take(event: JobEvent): JsonObject {
@@ -211,8 +306,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
       if (!before) this.#request.say(`lease#${number} waits until ${news.device} is ready`);
       return;
     }
-    this.#until = performance.now() + news.left;
-    this.#warnLater();
+    this.#setLeft(news.left);
     if (!this.#using && !this.#left) this.#using = this.#begin();
   }
 
@@ -253,6 +347,14 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
   async #release(reason: string): Promise<void> {
     this.#after(releaseTimeoutMs, () => this.#leave("interrupted"));
     await this.holder.perform({ op: "release", reason }).catch(() => {});
+  }
+
+  #setLeft(left: number): void {
+    const until = performance.now() + left;
+    // Each answer says it again, a little later.
+    if (Math.abs(until - this.#until) < 500) return;
+    this.#until = until;
+    this.#warnLater();
   }
 
   #warnLater(): void {
@@ -328,6 +430,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     clearTimeout(this.#warning);
     for (const timer of this.#timers) clearTimeout(timer);
     await this.holder[Symbol.asyncDispose]();
+    await this.#calls[Symbol.asyncDispose]();
     await this.#line[Symbol.asyncDispose]();
   }
 }

@@ -118,10 +118,12 @@ export const inputsSchema: SchemaObject = {
 export interface RemoteConfig {
   /** Whether everybody at the job server may fetch results, even where the pages need a password. */
   readonly read: boolean;
+  readonly console: boolean;
 }
 
 export interface RemoteDocument {
   readonly read?: boolean;
+  readonly console?: boolean;
 }
 
 export const remoteSchema: SchemaObject = {
@@ -134,6 +136,11 @@ export const remoteSchema: SchemaObject = {
       default: false,
       description:
         "Whether every client may fetch the results of every build, although the pages need a password. Without http.auth they may anyway.",
+    },
+    console: {
+      type: "boolean",
+      default: false,
+      description: "Whether every client may watch the boards' consoles, except while they are leased.",
     },
   },
 };

@@ -65,6 +65,23 @@ export class Ring {
     return { offset, at: this.#times[mark] ?? 0, bytes };
   }
 
+  /**
+   * A copy of bytes whatever their times.
+   * @param from as read() has it
+   */
+  piece(from: number, maxBytes: number): { readonly offset: number; readonly bytes: Buffer } {
+    const offset = Math.max(from, this.start);
+    const chunks: Uint8Array[] = [];
+    let at = offset;
+    while (at - offset < maxBytes) {
+      const chunk = this.read(at, maxBytes - (at - offset));
+      if (!chunk) break;
+      chunks.push(chunk.bytes);
+      at += chunk.bytes.length;
+    }
+    return { offset, bytes: Buffer.concat(chunks) };
+  }
+
   #mark(at: number): void {
     if (this.#marks === maxMarks) this.#thinOut();
     this.#offsets[this.#marks] = this.#end;

@@ -54,6 +54,7 @@ export class Lease {
   #queue: Queued[] = [];
   #queuedBytes = 0;
   #next = 1;
+  #done = 0;
   /** Of the latest message, in Unix milliseconds by the client. */
   #heardTime = 0;
   #release: string | undefined;
@@ -122,7 +123,10 @@ export class Lease {
     if (!isLate) this.#heardTime = typing.time;
     if (typing.sequence >= this.#next) this.#enqueue(typing);
     const { leftMs } = this;
-    return { isLate, typed: { next: this.#next, ...(leftMs !== undefined && { left: leftMs }) } };
+    return {
+      isLate,
+      typed: { next: this.#next, done: this.#done, ...(leftMs !== undefined && { left: leftMs }) },
+    };
   }
 
   #enqueue({ sequence, operations: bytes }: Typing): void {
@@ -190,6 +194,7 @@ export class Lease {
       const error = await this.#playOne(first, reservation, signal);
       this.#queue.shift();
       this.#queuedBytes -= first.bytes;
+      this.#done = first.sequence;
       await this.#options.report.send({ done: first.sequence, ...(error !== undefined && { error }) });
     }
   }

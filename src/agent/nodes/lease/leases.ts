@@ -1,7 +1,14 @@
 /**
- * Answers `type:`, on a connection of its own: a stop is never behind typing, nor typing behind a file. What it answers is short and
+ * Answers `type:` and `console:`, on a connection of its own: a stop is never behind typing, nor typing behind a file. What it answers is short and
  * comes at once; what is done to a board follows on the lease.
  */
+import type { Port } from "#/devices/port/port.ts";
+import {
+  consoleFunction,
+  formatConsolePiece,
+  maxConsoleBytes,
+  parseConsoleRequest,
+} from "#/exchange/console.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { parsePublicKey, verifySignature } from "#/exchange/key.ts";
 import { leaseClientTimeoutMs, leaseJob } from "#/exchange/lease.ts";
@@ -15,20 +22,27 @@ import type { Lease } from "./lease.ts";
 
 export interface LeasesOptions {
   readonly name: string;
+  readonly findPort: (device: string) => Port | undefined;
   readonly counts: WorkerCounts;
   readonly log: Log;
 }
 
 /** A holder that is gone loses the board within a second of the timeout. */
 const maxLookMs = 250;
+/** Of the latest output, for one who begins to watch. */
+const recentBytes = 4096;
 
 export class Leases implements AsyncDisposable {
   readonly worker: Worker;
+  readonly #options: LeasesOptions;
   readonly #log: Log;
   readonly #leases = new Map<string, Lease>();
   readonly #signs: SignsOfLife;
 
+  #isConsoleOpen = false;
+
   constructor(options: LeasesOptions) {
+    this.#options = options;
     this.#log = options.log.child({ leases: options.name });
     this.worker = new Worker({
       servers: [],
@@ -37,11 +51,15 @@ export class Leases implements AsyncDisposable {
       onEvent: logWorkerEvents(this.#log, options.counts),
     });
     this.#signs = new SignsOfLife((server) => this.worker.isRegistered(server));
-    this.worker.setFunctions(new Set([typeFunction(options.name)]));
+    this.worker.setFunctions(new Set([typeFunction(options.name), consoleFunction(options.name)]));
   }
 
-  /** @param servers none: no device can be leased, and no connection is needed */
-  setServers(servers: readonly ServerAddress[]): void {
+  /**
+   * @param servers none: no device can be leased or watched, and no connection is needed
+   * @param isConsoleOpen whether everybody may watch consoles
+   */
+  serve(servers: readonly ServerAddress[], isConsoleOpen: boolean): void {
+    this.#isConsoleOpen = isConsoleOpen;
     this.worker.setServers(servers);
   }
 
@@ -70,6 +88,7 @@ export class Leases implements AsyncDisposable {
   /** A refusal is an answer, too. */
   #answer({ argument, function: name }: Job): Buffer {
     try {
+      if (name === consoleFunction(this.#options.name)) return this.#console(argument);
       return this.#type(argument);
     } catch (error) {
       const isRefusal = error instanceof ExchangeError;
@@ -94,6 +113,27 @@ export class Leases implements AsyncDisposable {
       lease.heard();
     }
     return formatTyped(typed);
+  }
+
+  #console(argument: Buffer): Buffer {
+    const { device, offset, holder } = parseConsoleRequest(argument);
+    const held = this.find(device);
+    if (holder) {
+      const lease = this.#leases.get(`${leaseJob}#${holder.number}`);
+      if (!lease || lease !== held)
+        throw new ExchangeError("unknown-build", "this manager has no such lease now");
+      if (holder.signed.what !== lease.session)
+        throw new ExchangeError("unknown-build", "the lease is another one than this was signed for");
+      const { key = "" } = lease.build.record;
+      verifySignature(holder.signed, holder.signature, parsePublicKey(key), Date.now());
+    } else if (!this.#isConsoleOpen)
+      throw new ExchangeError("unsigned", "this lab shows no consoles from afar: remote: { console: true }");
+    else if (held) throw new ExchangeError("unsigned", `${device} is leased by ${held.terms.who}`);
+    const ring = this.#options.findPort(device)?.ring;
+    if (!ring) throw new ExchangeError("not-found", `this box has no device ${device}`);
+    const from = offset ?? ring.end - recentBytes;
+    const piece = ring.piece(Math.min(from, ring.end), maxConsoleBytes);
+    return formatConsolePiece({ ...piece, end: ring.end });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

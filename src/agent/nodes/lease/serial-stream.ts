@@ -36,23 +36,9 @@ export async function streamSerial(
     const waitMs = sent + packetIntervalMs - performance.now();
     if (waitMs > 0) await delay(waitMs, undefined, { signal });
     if (!target.isAttached) await Promise.race([target.attached(), aborted]);
-    const { offset, bytes } = take(ring, at);
+    const { offset, bytes } = ring.piece(at, maxPacketBytes);
     await target.send({ serial: bytes.toString("base64"), offset });
     at = offset + bytes.length;
     sent = performance.now();
   }
-}
-
-/** What the ring has from an offset on, of one packet's size at most. */
-function take(ring: Port["ring"], at: number): { offset: number; bytes: Buffer } {
-  const offset = Math.max(at, ring.start);
-  const chunks: Uint8Array[] = [];
-  let end = offset;
-  while (end - offset < maxPacketBytes) {
-    const chunk = ring.read(end, maxPacketBytes - (end - offset));
-    if (!chunk) break;
-    chunks.push(chunk.bytes);
-    end = chunk.offset + chunk.bytes.length;
-  }
-  return { offset, bytes: Buffer.concat(chunks) };
 }

@@ -1,0 +1,237 @@
+/** Leases on the wire: who may type, what strangers can't do, and what outages do to a lease. */
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { after, before, describe, test } from "node:test";
+import { consoleFunction, formatConsoleRequest, parseConsolePiece } from "#/exchange/console.ts";
+import { ExchangeError } from "#/exchange/errors.ts";
+import { BuildKey } from "#/exchange/key.ts";
+import { formatLeaseRequest, type LeaseNews, leaseFunction } from "#/exchange/lease.ts";
+import { formatTyping, type Operation, parseTyped, typeFunction } from "#/exchange/typing.ts";
+import { Running } from "../cli/running.ts";
+import { TestAgent } from "../support/agent.ts";
+import { becomes, startNetworkBoard } from "../support/boards.ts";
+import { lastData, object, submit, type Watched } from "../support/clients.ts";
+import { call } from "../support/exchange.ts";
+import { lacks } from "../support/parts.ts";
+import { bounded, type RunningServer, startGearmand } from "../support/servers.ts";
+
+type NetworkBoard = Awaited<ReturnType<typeof startNetworkBoard>>;
+
+const yamlFor = (port: number, more = "") => `
+name: box7
+${more}
+devices:
+  board-1:
+    classes: [raw]
+    port: "tcp://127.0.0.1:${port}"
+    console: raw
+    lease: { max: 1h }
+`;
+
+/** What the board hears. */
+function hears(board: NetworkBoard, wanted: string): Promise<void> {
+  let text = "";
+  return bounded(
+    new Promise((resolve) => {
+      for (const socket of board.connected)
+        socket.on("data", (bytes) => {
+          text += bytes.toString("latin1");
+          if (text.includes(wanted)) resolve();
+        });
+    }),
+  );
+}
+
+/** Resolves with the lease's first news that say so. */
+async function news(watched: Watched, isWanted: (news: LeaseNews) => boolean): Promise<LeaseNews> {
+  for (let count = 1; ; count++) {
+    await watched.dataPackets(count);
+    const data = object(watched.events.filter(({ type }) => type === "data")[count - 1]);
+    if (data.lease && isWanted(data.lease as LeaseNews)) return data.lease as LeaseNews;
+  }
+}
+
+test("a console from afar, where the lab allows it, and not while the board is leased", {
+  skip: lacks("gearmand"),
+}, async () => {
+  await using server = await startGearmand();
+  await using board = await startNetworkBoard();
+  const yaml = yamlFor(board.port, "remote: { console: true }");
+  await using agent = await TestAgent.start({ yaml, ports: [server.port] });
+  await becomes(agent, "board-1", "ready");
+  await agent.logged((line) => line.msg.startsWith("registered") && "leases" in line);
+  board.say("before; ");
+  const address = ["--server", `127.0.0.1:${server.port}`];
+  await using watching = Running.start(["console", "board-1", "--manager", "box7", ...address]);
+  await watching.until("stdout", "before; ");
+  board.say("now");
+  await watching.until("stdout", "before; now");
+  await using holder = Running.start(["lease", "raw", ...address, "--", "sleep", "300"]);
+  await holder.until("stderr", "is yours");
+  assert.equal(await watching.ended, 1);
+  assert.match(watching.stderr, /^labgear: board-1 is leased by \S+@\S+\n$/);
+  holder.child.kill("SIGTERM");
+  assert.equal(await holder.ended, 3, holder.stderr);
+});
+
+describe("a lease on the wire", { skip: lacks("gearmand") }, () => {
+  let server: RunningServer;
+  let board: NetworkBoard;
+  let agent: TestAgent;
+  before(async () => {
+    server = await startGearmand();
+    board = await startNetworkBoard();
+    agent = await TestAgent.start({ yaml: yamlFor(board.port), ports: [server.port] });
+    await becomes(agent, "board-1", "ready");
+    await agent.logged((line) => line.msg.startsWith("registered") && "leases" in line);
+  });
+  after(async () => {
+    await agent?.[Symbol.asyncDispose]();
+    await board?.[Symbol.asyncDispose]();
+    await server?.[Symbol.asyncDispose]();
+  });
+  const address = () => ({ host: "127.0.0.1", port: server.port });
+  const begin = async (key: BuildKey, target = "raw") => {
+    const data = formatLeaseRequest({ forMs: 60_000, reason: "a test", who: "me" }, key.publicKey);
+    const watched = await submit(server.port, {
+      function: leaseFunction(target),
+      unique: randomUUID(),
+      data,
+    });
+    const { session } = await news(watched, ({ left }) => left !== undefined);
+    const number = Number((await watched.started).number);
+    return { watched, session, number };
+  };
+  let time = Date.now();
+  const message = (
+    key: BuildKey,
+    { number, session }: { number: number; session: string },
+    sequence: number,
+    ...operations: Operation[]
+  ) => {
+    time = Math.max(time + 1, Date.now());
+    const burst = operations.length > 0 ? { sent: 1, operations } : undefined;
+    return formatTyping(key, { number, session, sequence, time }, burst);
+  };
+  const type = async (bytes: Buffer) => parseTyped(await call(address(), typeFunction("box7"), bytes));
+  const write = (text: string): Operation => ({
+    ...{ at: 1, op: "write" },
+    data: Buffer.from(text).toString("base64"),
+  });
+  const release: Operation = { at: 2, op: "release", reason: "done" };
+  const isRefused = (code: string) => (error: unknown) =>
+    error instanceof ExchangeError && error.code === code;
+
+  test("what the holder types is done once and in order; strangers, forgers and repeaters get nowhere", async () => {
+    const key = BuildKey.generate();
+    const lease = await begin(key);
+    const first = message(key, lease, 1, write("first "));
+    const heard = hears(board, "first second ");
+    assert.equal((await type(first)).next, 2);
+    // The same again is answered, and not done again.
+    assert.equal((await type(first)).next, 2);
+    await assert.rejects(type(message(key, lease, 3, write("third"))), isRefused("offset"));
+    await assert.rejects(type(message(BuildKey.generate(), lease, 2, write("evil"))), isRefused("signature"));
+    const other = { ...lease, session: "f".repeat(32) };
+    await assert.rejects(type(message(key, other, 2, write("evil"))), isRefused("unknown-build"));
+    await assert.rejects(
+      type(message(key, { ...lease, number: 99 }, 2, release)),
+      isRefused("unknown-build"),
+    );
+    assert.equal((await type(message(key, lease, 2, write("second ")))).next, 3);
+    await heard;
+    assert.equal((await type(message(key, lease, 3, release))).next, 4);
+    assert.equal((await lastData(lease.watched)).result, "SUCCESS");
+    await assert.rejects(type(first), isRefused("unknown-build"));
+    const capture = (await agent.command("log", `lease#${lease.number}`, "--serial")).stdout;
+    assert.match(capture, / > first \n[\s\S]* > second \n/);
+    assert.doesNotMatch(capture, /evil|third/);
+    await becomes(agent, "board-1", "ready", 2);
+  });
+
+  test("the console is its holder's alone while it is leased, and nobody's from afar before", async () => {
+    const key = BuildKey.generate();
+    const lease = await begin(key);
+    board.say("a secret of the holder");
+    const read = async (by?: BuildKey, offset?: number) => {
+      const { number, session } = lease;
+      const signed = by && { key: by, number, session, time: Date.now() };
+      const request = formatConsoleRequest("board-1", offset, signed);
+      return parseConsolePiece(await call(address(), consoleFunction("box7"), request));
+    };
+    await assert.rejects(read(), isRefused("unsigned"));
+    await assert.rejects(read(BuildKey.generate()), isRefused("signature"));
+    for (let piece = await read(key); !piece.bytes.includes("holder"); ) piece = await read(key);
+    await type(message(key, lease, 1, release));
+    assert.equal((await lastData(lease.watched)).result, "SUCCESS");
+    await assert.rejects(read(key), isRefused("unknown-build"));
+    await becomes(agent, "board-1", "ready", 3);
+  });
+
+  test("a request without terms that can be is FAILURE, and the board isn't touched", async () => {
+    for (const data of ['{"for": 10}', '{"for": "x", "LABGEAR_KEY": "x"}', "[]"]) {
+      const watched = await submit(server.port, {
+        function: leaseFunction("raw"),
+        unique: randomUUID(),
+        data,
+      });
+      assert.equal((await lastData(watched)).result, "FAILURE");
+    }
+  });
+
+  test("a job server that restarts: the lease goes on, and what is typed meanwhile arrives", async () => {
+    const script = `
+      const [, host, port] = /^rfc2217:\\/\\/(.*):(\\d+)$/.exec(process.env.LABGEAR_PORT);
+      const socket = require("net").connect(port, host, () => console.error("connected"));
+      let text = "";
+      socket.on("data", (bytes) => { text += bytes.toString("latin1"); if (text.includes("pong")) process.exit(9); });
+      process.stdin.on("data", (bytes) => socket.write(bytes));
+    `;
+    const args = [
+      "lease",
+      "raw",
+      "--server",
+      `127.0.0.1:${server.port}`,
+      "--",
+      process.execPath,
+      "-e",
+      script,
+    ];
+    await using running = Running.start(args);
+    await running.until("stderr", "connected");
+    const { port } = server;
+    await server[Symbol.asyncDispose]();
+    await running.until("stderr", "trying to come back");
+    const heard = hears(board, "ping");
+    running.child.stdin?.write("ping");
+    server = await startGearmand({ port });
+    await heard;
+    await running.until("stderr", "the board is still yours");
+    board.say("pong");
+    assert.equal(await running.ended, 9, running.stderr);
+    const number = Number(/lease\/(\d+)/.exec(running.stderr)?.[1]);
+    const { result, ending } = await agent.record("lease", number);
+    assert.equal(result, "SUCCESS", JSON.stringify(ending));
+    await becomes(agent, "board-1", "ready", 4);
+  });
+
+  test("an agent that dies: the lease that begins anew isn't the command's, which ends with 5", async () => {
+    const args = ["lease", "raw", "--server", `127.0.0.1:${server.port}`, "--", "sleep", "300"];
+    await using running = Running.start(args);
+    await running.until("stderr", "is yours");
+    agent.child.kill("SIGKILL");
+    await once(agent, "exit");
+    const { folder } = agent;
+    const again = await TestAgent.start({ yaml: yamlFor(board.port), ports: [server.port], folder });
+    const dead = agent;
+    agent = again;
+    assert.equal(await running.ended, 5, running.stderr);
+    assert.match(
+      running.stderr,
+      /the lease of board-1 is lost: the job server has given it the same board, anew/,
+    );
+    await agent.logged((line) => line.msg.startsWith("lease#") && line.ending === "stopped");
+    await dead[Symbol.asyncDispose]();
+  });
+});

@@ -4,12 +4,14 @@ import type { DeviceConfig, JobConfig, RecoverStep } from "#/config/model.ts";
 import type { SystemCalls } from "#/host/syscalls.ts";
 import { Condition } from "#/lib/condition.ts";
 import type { Console } from "./consoles/console.ts";
+import { runDialogue } from "./consoles/dialogue.ts";
 import { newKnownBoard } from "./consoles/linux/known.ts";
 import { newConsole } from "./consoles/new-console.ts";
 import type { Discovery } from "./discovery/discovery.ts";
 import { BoardFailure, type Cause, DeviceError, inWords } from "./errors.ts";
 import { type Health, HealthRecord } from "./health.ts";
 import { Port } from "./port/port.ts";
+import { PortLine } from "./port/port-line.ts";
 import { serverUrl } from "./port/source.ts";
 import type { PortWriter } from "./port/writer.ts";
 import { type HostCommand, idleLines, type OnDown, Power } from "./power.ts";
@@ -38,6 +40,8 @@ export interface DeviceOptions {
 /** Between probes of a board that fails them: doubled from the first to the last. */
 const firstRetryMs = 2000;
 const lastRetryMs = 5 * 60_000;
+/** For taking back what labgear did on the board. */
+const leaveTimeoutMs = 12_000;
 /** Restarts after failed probes in a row; later probes do without. */
 const maxRestarts = 3;
 
@@ -158,6 +162,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     });
     this.#reservation = reservation;
     this.#changes.wake();
+    if (!job && !this.#isBooting) await reservation.leave(signal);
     await this.#restore(reservation, job?.trust, signal);
     return reservation;
   }
@@ -222,7 +227,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
       if (this.#outcome) await this.#recover(this.#outcome);
       else if (this.#reservation) await this.#serve(this.#reservation);
       else if (this.port.state.kind !== "open") await this.#waitForPort();
-      else if (this.#paused !== undefined) await this.#rest({ kind: "paused", ...this.#paused });
+      else if (this.#paused !== undefined) await this.#restPaused();
       else if (this.health.quarantine !== undefined)
         await this.#rest({ kind: "quarantined", reason: this.health.quarantine });
       else if (this.#needsProbe) await this.#probe();
@@ -260,6 +265,31 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     if (state.kind === "paused") this.#needsProbe = true;
     this.#enter(state);
     await this.#changes.until(() => this.#isDisturbed(state));
+  }
+
+  async #restPaused(): Promise<void> {
+    await this.#leave();
+    if (this.#paused !== undefined) await this.#rest({ kind: "paused", ...this.#paused });
+  }
+
+  /**
+   * Nothing of labgear's stays on a board that others take, or when the agent ends. Nothing is typed into a boot.
+   * @param console whose dialogue was cut off
+   */
+  async #leave(console?: Console): Promise<void> {
+    if (this.#isBooting || this.port.state.kind !== "open") return;
+    try {
+      const leave = (console ?? this.#options.newConsole()).leave?.();
+      if (!leave) return;
+      // No build gets it meanwhile.
+      if (this.state.kind === "ready")
+        this.#enter({ kind: "recovering", reason: "it is being left as it was found" });
+      using writer = this.port.acquire("the agent, which leaves the board");
+      const line = new PortLine(this.port, writer, this.port.ring.end);
+      await runDialogue(leave, line, { signal: AbortSignal.timeout(leaveTimeoutMs) });
+    } catch {
+      // The board doesn't answer as it should; its next probe shows that.
+    }
   }
 
   #isDisturbed(state: DeviceState): boolean {
@@ -348,11 +378,13 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     void disturbed.then(() => stopped.abort());
     const isBooting = this.#isBooting;
     this.#isBooting = false;
+    let console: Console | undefined;
     try {
+      console = this.#options.newConsole();
       await probeBoard({
         config: this.config,
         port: this.port,
-        console: this.#options.newConsole(),
+        console,
         bootedFrom: this.#bootedFrom,
         isBooting,
         signal: stopped.signal,
@@ -364,7 +396,8 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
       this.#trusted = false;
       // A kernel that panicked may boot again by itself.
       if (error instanceof BoardFailure && error.reason === "panic") this.#bootsFromNow();
-      if (!stopped.signal.aborted) await this.#afterFailedProbe(error as Error);
+      if (stopped.signal.aborted) await this.#leave(console);
+      else await this.#afterFailedProbe(error as Error);
     } finally {
       giveUp.abort();
     }
@@ -411,6 +444,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     this.#ending.abort();
     this.#changes.wake();
     await this.#living;
+    await this.#leave();
     this.port.off("state", this.#onPort);
     await this.port[Symbol.asyncDispose]();
   }

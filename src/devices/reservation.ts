@@ -129,6 +129,13 @@ export class Reservation implements Disposable {
     return this.run(this.console.enter(timeoutMs, isRestarted), options);
   }
 
+  /** Leaves the board to the holder as it was found. */
+  async leave(signal: AbortSignal): Promise<void> {
+    const leave = this.console.leave?.();
+    // A board that doesn't answer is left as it is.
+    if (leave) await this.run(leave, { signal }).catch(() => signal.throwIfAborted());
+  }
+
   /** Whether startAnew() is possible. */
   get canStartAnew(): boolean {
     return this.#options.power.canStartAnew;

@@ -21,6 +21,11 @@ export interface Console {
    */
   interrupt(timeoutMs: number): Dialogue<boolean>;
   /**
+   * Leaves the board to others as it was found: nothing of labgear's stays there. Also after a dialogue that was cut off.
+   * @returns undefined if nothing does
+   */
+  leave?(): Dialogue<void> | undefined;
+  /**
    * Copies a file to the board, verified by digest, and resumes an interrupted copy. Absent where the console can't.
    * @throws BoardFailure
    */

@@ -34,7 +34,7 @@ export function newConsole(config: DeviceConfig, known: KnownBoard): Console {
         ...(autobootKey !== undefined && { wake: autobootKey }),
       });
     case "micropython":
-      return new MicropythonConsole(own);
+      return new MicropythonConsole({ ...own, known });
     case "raw":
       return new RawConsole();
   }

@@ -1,6 +1,7 @@
 /** A real MicroPython, one of the smallest: scripts with their output and exceptions, and boards that are anywhere. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { newKnownBoard } from "#/devices/consoles/linux/known.ts";
 import { MicropythonConsole } from "#/devices/consoles/micropython/micropython.ts";
 import { RunTimeout } from "#/devices/errors.ts";
 import { startMicroPython } from "../../targets/micropython.ts";
@@ -68,6 +69,27 @@ test("scripts, their output and how they end", { skip }, async () => {
   assert.equal(large.code, 1);
   assert.match(b.talk.notes.at(-1) ?? "", /6009 bytes don't fit the board's memory/);
   assert.equal((await b.run(`${"#".repeat(1200)}\nprint('large')`)).output, "large\r\n");
+});
+
+test("a board that is left stands at its friendly prompt, without names of labgear's", { skip }, async () => {
+  await using target = await startMicroPython();
+  using b = board(target);
+  const known = newKnownBoard();
+  const console = new MicropythonConsole({ token: newToken, known });
+  assert.equal(console.leave(), undefined);
+  await b.talk.hold(console.enter(60_000));
+  await b.talk.hold(console.run("print('hello')", { timeoutMs: 30_000 }));
+  const leave = console.leave();
+  assert.ok(leave);
+  await b.talk.hold(leave);
+  await b.line.write(Buffer.from("print([n for n in dir() if n[0:2]=='_l'])\r"));
+  let came = "";
+  while (!/\n\[.*\]\r\n>>> $/.test(came)) {
+    const bytes = await b.line.read(30_000);
+    assert.ok(bytes.length > 0, came);
+    came += Buffer.from(bytes).toString("latin1");
+  }
+  assert.match(came, /\n\[\]\r\n>>> $/);
 });
 
 test("the board is found in any state", { skip }, async () => {

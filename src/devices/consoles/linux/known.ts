@@ -6,8 +6,12 @@ export interface KnownBoard {
   readonly typing: TypingProfile;
   /** The shell that was left at our prompt. */
   shell: KnownShell | undefined;
+  /** Whether labgear typed the name at a login, so that the session is its own. */
+  isLoggedIn: boolean;
   /** Whether the line passes all eight bits; undefined until known. */
   eightBits: boolean | undefined;
+  /** Whether MicroPython was left in its raw REPL. */
+  isInRawRepl: boolean;
 }
 
 export interface KnownShell {
@@ -17,5 +21,11 @@ export interface KnownShell {
 }
 
 export function newKnownBoard(): KnownBoard {
-  return { typing: newTypingProfile(), shell: undefined, eightBits: undefined };
+  return {
+    typing: newTypingProfile(),
+    shell: undefined,
+    isLoggedIn: false,
+    eightBits: undefined,
+    isInRawRepl: false,
+  };
 }

@@ -7,7 +7,7 @@ import { getFile, putFile } from "./files.ts";
 import type { Encoding } from "./framing.ts";
 import { type KnownBoard, newKnownBoard } from "./known.ts";
 import { type Login, type LoginOptions, logIn } from "./login.ts";
-import { type Prepared, prepare, programSum, starting } from "./prepare.ts";
+import { leaving, type Prepared, prepare, programSum, starting } from "./prepare.ts";
 import { runScript } from "./run.ts";
 import { type Decoder, Session } from "./session.ts";
 import { command, promptOf, resetTerminal, type Shell, setTerminalLine } from "./shell.ts";
@@ -29,6 +29,9 @@ const reviveTimeoutMs = 90_000;
 /** For starting and ending our program. */
 const startTimeoutMs = 30_000;
 const closeTimeoutMs = 2000;
+const leaveTimeoutMs = 10_000;
+/** After our shell has ended, the user's prints its prompt. */
+const userPromptMs = 300;
 /** For the prompt of a shell that stands at it, and of one that may. */
 const knownPromptTimeoutMs = 5000;
 const likelyPromptTimeoutMs = 1000;
@@ -44,6 +47,8 @@ export class LinuxConsole implements Console {
   #prepared: Prepared | undefined;
   /** Set while our program may run on the board. */
   #session: Session | undefined;
+  /** Whether a shell has been half prepared. */
+  #isPreparing = false;
 
   constructor(options: LinuxOptions) {
     this.#options = options;
@@ -57,6 +62,7 @@ export class LinuxConsole implements Console {
     const first = yield* board.next(0);
     const text = first + (yield* board.drain(0, backlogTimeoutMs));
     const end = board.now + timeoutMs;
+    if (isRestarted) this.#known.shell = undefined;
     const isAtPrompt = !isRestarted && this.#isAtKnownPrompt(text);
     if (isAtPrompt) board.boot.forget();
     else if (!isRestarted) board.boot.panicStartsBoot();
@@ -142,6 +148,33 @@ export class LinuxConsole implements Console {
     }
   }
 
+  leave(): Dialogue<void> | undefined {
+    return this.#known.shell || this.#isPreparing ? this.#leave() : undefined;
+  }
+
+  *#leave(): Dialogue<void> {
+    const { board, token } = this.#shell;
+    yield* board.next(0);
+    const end = board.now + leaveTimeoutMs;
+    if (this.#isPreparing) {
+      // Our program may be half typed.
+      yield* board.send("\x03");
+      yield* board.drain(userPromptMs, closeTimeoutMs);
+      yield* this.#toPrompt(end);
+    }
+    const { shell } = this.#known;
+    if (!shell || !(yield* this.#returnToShell(likelyPromptTimeoutMs))) return;
+    const mark = token();
+    yield* command(this.#shell, leaving(shell.prepared, mark), end, mark);
+    this.#known.shell = undefined;
+    this.#prepared = undefined;
+    yield* board.drain(userPromptMs, closeTimeoutMs);
+    if (!this.#known.isLoggedIn) return;
+    this.#known.isLoggedIn = false;
+    yield* board.send(" exit\n");
+    yield* board.drain(userPromptMs, closeTimeoutMs);
+  }
+
   get #bootSilenceMs(): number {
     return this.#options.bootSilenceMs ?? defaultBootSilenceMs;
   }
@@ -166,7 +199,9 @@ export class LinuxConsole implements Console {
       // A boot from here on means that the shell is gone.
       board.boot.forget();
       try {
+        this.#isPreparing = true;
         this.#prepared = yield* prepare(this.#shell, end - board.now);
+        this.#isPreparing = false;
         this.#known.shell = { id: this.#shell.id, prepared: this.#prepared };
         this.#session = undefined;
         return;
@@ -180,7 +215,8 @@ export class LinuxConsole implements Console {
     const { board, token } = this.#shell;
     const { login, prompt } = this.#options;
     const word = token();
-    yield* logIn({
+    if (found.isBooting) this.#known.isLoggedIn = false;
+    const hasLoggedIn = yield* logIn({
       board,
       login,
       prompt,
@@ -192,6 +228,7 @@ export class LinuxConsole implements Console {
       ...found,
       timeoutMs: end - board.now,
     });
+    this.#known.isLoggedIn ||= hasLoggedIn;
   }
 
   /** Starts our program. */

@@ -78,8 +78,11 @@ export interface LoginOptions {
   readonly timeoutMs: number;
 }
 
-/** @throws BoardFailure */
-export function* logIn(options: LoginOptions): Dialogue<void> {
+/**
+ * @returns whether a name was typed, so that the session is ours
+ * @throws BoardFailure
+ */
+export function* logIn(options: LoginOptions): Dialogue<boolean> {
   const { board, login, probe, answer, prompt, known = false, bootSilenceMs, timeoutMs } = options;
   const receivedBefore = board.received;
   const end = board.now + timeoutMs;
@@ -166,7 +169,7 @@ export function* logIn(options: LoginOptions): Dialogue<void> {
     if (plain.includes(answer)) {
       const uboot = ubootIn(plain, true);
       if (uboot) throw uboot;
-      return;
+      return namePrompt !== undefined;
     }
     const line = lastLine(plain);
     const isAskedAgain = last === "password" && line !== "" && line === namePrompt;

@@ -22,6 +22,8 @@ export interface Prepared {
   readonly sum: ChecksumProgram;
   /** Changes with each boot. */
   readonly bootId: string;
+  /** Whether our prompt is that of a shell of our own, inside the user's. */
+  readonly isNested: boolean;
 }
 
 /** The line that starts our program, and what it answers: how the board decodes and encodes, and the checksum of the program there. */
@@ -45,8 +47,11 @@ const maxUploads = 12;
 /** What fits a terminal's line and its buffer. */
 const maxPieceLength = 200;
 const minPieceLength = 12;
-/** Until it is set, a serial terminal is 0 by 0, and line editors break lines. */
-const setSize = "stty rows 24 cols 250";
+/** Until it is set, a serial terminal is 0 by 0, and line editors break lines. This one is short enough for them. */
+const setSize = `: \${lgz:=$(stty size)};stty rows 24 cols 250`;
+/** In a shell of ours, the next one takes its place, so that they don't pile up. No script inherits the size. */
+const replaceShell =
+  'env(){ case $1 in PS1=lg-*)exec env "lgz=$lgz" "$@";esac;command env "$@";};lgu=$lgz;unset lgz;lgz=$lgu';
 
 /**
  * Starts at a shell.
@@ -55,10 +60,17 @@ const setSize = "stty rows 24 cols 250";
 export function* prepare(shell: Shell, timeoutMs: number): Dialogue<Prepared> {
   const { board } = shell;
   const end = board.now + timeoutMs;
-  yield* startSh(shell);
+  const isNested = yield* startSh(shell);
+  const mark = shell.token();
+  yield* command(shell, `${setSize};echo ${mark.slice(0, 1)}''${mark.slice(1)}`, end, mark);
   // Scripts inherit none of these. PS1 and PS2 are set together, so the prompt proves that the whole line arrived.
-  yield* command(shell, `unset ENV PROMPT_COMMAND HISTFILE PS1;PS1='lg''-${shell.id}# ' PS2=`, end);
-  yield* command(shell, `${setTerminal};${setSize}`, end);
+  const savePrompt = isNested ? "" : "case $PS1 in lg-*);;*)lgu=$PS1;esac;";
+  yield* command(
+    shell,
+    `${savePrompt}unset ENV PROMPT_COMMAND HISTFILE PS1;PS1='lg''-${shell.id}# ' PS2=`,
+    end,
+  );
+  yield* command(shell, isNested ? `${setTerminal};${replaceShell}` : setTerminal, end);
   for (let uploads = 0; uploads < maxUploads && board.now < end; ) {
     // A damaged line does something else, so these are repeated until the result is right.
     yield* command(
@@ -80,11 +92,11 @@ export function* prepare(shell: Shell, timeoutMs: number): Dialogue<Prepared> {
     );
     const before = yield* inspect(shell, end);
     if (!before) continue;
-    if (hasProgram(before)) return before;
+    if (hasProgram(before)) return { ...before, isNested };
     uploads++;
     yield* upload(shell, end);
     const after = yield* inspect(shell, end);
-    if (after && hasProgram(after)) return after;
+    if (after && hasProgram(after)) return { ...after, isNested };
   }
   throw new BoardFailure(
     "noise",
@@ -93,15 +105,16 @@ export function* prepare(shell: Shell, timeoutMs: number): Dialogue<Prepared> {
 }
 
 /**
- * Replaces the user's shell, be it zsh, fish or tcsh, by a plain one: without a line editor, colours, or a prompt that is set anew. The
- * line is typed without a look at its echo, which a line editor garbles. Where there is no `env`, or the line doesn't get through, the
- * user's shell stays.
+ * Starts a plain shell inside the user's, be it zsh, fish or tcsh: without a line editor, colours, or a prompt that is set anew. The line is
+ * typed without a look at its echo, which a line editor garbles. A job's `exit` ends both.
+ * @returns false where there is no `env`, or the line doesn't get through: the user's shell takes the commands then
  */
-function* startSh(shell: Shell): Dialogue<void> {
+function* startSh(shell: Shell): Dialogue<boolean> {
   const { board, profile } = shell;
-  const prompt = promptOf(shell);
-  // Some shells end when `exec` finds no program.
-  const line = ` ${setSize};env true&&exec env PS1='lg''-${shell.id}# ' PS2= ENV= PROMPT_COMMAND= sh -i`;
+  // Ours may stand there already.
+  const id = shell.token();
+  const prompt = promptOf({ id });
+  const line = ` env PS1='lg''-${id}# ' PS2= ENV= PROMPT_COMMAND= sh -i&&exit`;
   for (let attempt = 0; attempt < 2; attempt++) {
     yield* typeBlind(`\x15${line}\n`, board, profile);
     const output = yield* board.readUntil(
@@ -109,14 +122,22 @@ function* startSh(shell: Shell): Dialogue<void> {
       commandTimeoutMs,
       () => 1000,
     );
-    if (output.includes(prompt) || board.boot.lines.size > 0) return;
+    if (output.includes(prompt)) return true;
+    if (board.boot.lines.size > 0) return false;
     // The line may have left a quote open.
     yield* board.send("\x03");
     yield* board.drain(100, 1000);
   }
+  return false;
 }
 
-interface Inspection extends Prepared {
+/** What takes back at our prompt what prepare() did there, and then prints a mark. */
+export function leaving({ folder, isNested }: Prepared, mark: string): string {
+  const shell = isNested ? "exit 1" : "PS1=$lgu PS2='> ';unset lgu lgz";
+  return `rm -rf ${folder};stty sane;stty rows \${lgz% *} cols \${lgz#* };echo ${mark.slice(0, 1)}''${mark.slice(1)};${shell}`;
+}
+
+interface Inspection extends Omit<Prepared, "isNested"> {
   /** The checksum of our program on the board. */
   readonly programSum: string;
 }

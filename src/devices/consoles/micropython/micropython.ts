@@ -10,6 +10,8 @@ import { Repl, statementEnd } from "./repl.ts";
 export interface MicropythonOptions {
   /** Returns eight unpredictable characters from a-z and 0-9. */
   readonly token: () => string;
+  /** What earlier dialogues left; the console updates it. */
+  readonly known?: { isInRawRepl: boolean };
 }
 
 /** Bytes of a script that one statement carries. */
@@ -31,6 +33,7 @@ export class MicropythonConsole implements Console {
   /** Ctrl-B leaves the raw REPL. */
   readonly handOver = "\x02";
   readonly #token: () => string;
+  readonly #known: { isInRawRepl: boolean };
   readonly #board = new Expect();
   readonly #repl = new Repl(this.#board);
   /** The token of the last script. */
@@ -38,6 +41,7 @@ export class MicropythonConsole implements Console {
 
   constructor(options: MicropythonOptions) {
     this.#token = options.token;
+    this.#known = options.known ?? { isInRawRepl: false };
   }
 
   *enter(timeoutMs: number): Dialogue<void> {
@@ -45,6 +49,7 @@ export class MicropythonConsole implements Console {
     yield* board.read(0);
     const before = board.received;
     const end = board.now + timeoutMs;
+    this.#known.isInRawRepl = true;
     if ((yield* this.#repl.attach(timeoutMs)) && (yield* this.#repl.softReset(end - board.now))) {
       yield* this.#repl.probe();
       const token = this.#token();
@@ -57,6 +62,13 @@ export class MicropythonConsole implements Console {
   *interrupt(timeoutMs: number): Dialogue<boolean> {
     yield* this.#board.read(0);
     return yield* this.#repl.attach(timeoutMs);
+  }
+
+  /** To the friendly prompt; the names of our program go. A program that the board started meanwhile isn't interrupted. */
+  leave(): Dialogue<void> | undefined {
+    if (!this.#known.isInRawRepl) return undefined;
+    this.#known.isInRawRepl = false;
+    return this.#repl.leave();
   }
 
   *run(script: string, options: RunOptions): Dialogue<RunResult> {

@@ -71,6 +71,18 @@ export class Repl {
     return true;
   }
 
+  /** From the raw prompt to the friendly one. */
+  *leave(): Dialogue<void> {
+    const board = this.#board;
+    board.clear();
+    yield* board.send(key.raw);
+    if (!(yield* board.expect(replies.greeting, replyTimeoutMs))) return;
+    board.clear();
+    yield* this.ask("for n in('_lb','_lw','_ls','_lr'):globals().pop(n,0)", replyTimeoutMs);
+    yield* board.send(key.friendly);
+    yield* board.silence(50, replyTimeoutMs);
+  }
+
   /** Finds out whether the board has raw-paste mode. */
   *probe(): Dialogue<void> {
     const board = this.#board;

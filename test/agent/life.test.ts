@@ -1,11 +1,13 @@
 /** The agent's own life: pause, drain, reload, restart, the way down, and what it finds after a crash. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { TestAgent } from "../support/agent.ts";
 import { functions, gearman, object, submit } from "../support/clients.ts";
+import { lacksMount } from "../support/folders.ts";
 import { lacks } from "../support/parts.ts";
 import { processesMarked } from "../support/processes.ts";
 import { freePort, type RunningServer, startGearmand, temporaryFolder } from "../support/servers.ts";
@@ -101,7 +103,7 @@ test("a reload takes up an added job, by command and by SIGHUP; a broken file ch
 });
 
 test("OFFLINE_NODE_WHEN_COMPLETE ends the build and pauses the node also when the pause can't be saved", {
-  skip,
+  skip: skip || lacksMount(),
 }, async () => {
   await using agent = await start();
   const build = await run("wait", { OFFLINE_NODE_WHEN_COMPLETE: "1" });
@@ -110,7 +112,10 @@ test("OFFLINE_NODE_WHEN_COMPLETE ends the build and pauses the node also when th
   // As on a full or read-only disk, the file can't be replaced.
   const state = join(agent.stateDir, "state.json");
   await rm(state);
-  await mkdir(join(state, "in-the-way"), { recursive: true });
+  await mkdir(state);
+  // Nothing can be moved out of the way that is mounted.
+  execFileSync("mount", ["-t", "tmpfs", "none", state]);
+  using _ = { [Symbol.dispose]: () => void execFileSync("umount", [state]) };
   assert.equal((await stop("wait", 1)).exitCode, 0);
   assert.equal(object((await build.ended).at(-2)).result, "ABORTED");
   await agent.logged("is paused only until a restart");

@@ -35,7 +35,6 @@ export class Metrics implements Disposable {
       buckets: durationBuckets,
       registers: [this.#registry],
     });
-    this.#delay.enable();
     agent.builds.on("ended", this.#onEnded);
     this.#addBuilds();
     this.#addNodes();
@@ -48,6 +47,8 @@ export class Metrics implements Disposable {
   }
 
   text(): Promise<string> {
+    // A box that nobody watches needn't wake up a hundred times a second for it.
+    this.#delay.enable();
     return this.#registry.metrics();
   }
 

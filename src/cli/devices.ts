@@ -1,23 +1,75 @@
 /** `labgear devices`: the boards on serial links; with --scan, what is plugged in. */
 import type { Command } from "commander";
+import { ManagerCalls } from "#/client/calls.ts";
 import { Discovery } from "#/devices/discovery/discovery.ts";
 import { scanYaml } from "#/devices/discovery/scan.ts";
+import { infoFunction } from "#/exchange/functions.ts";
+import { type NodeInfo, parseInfo } from "#/exchange/info.ts";
 import { describeOutage } from "#/lib/board-history.ts";
 import type { DeviceStatus } from "#/lib/status.ts";
 import { printable } from "#/lib/text.ts";
 import { formatElapsed } from "#/lib/units.ts";
 import { controlTimeoutMs, findAgent, newCommand, withControl } from "./options.ts";
 import { table } from "./print.ts";
+import { findFunction } from "./registered.ts";
+import { findServers, type ServerOptions, withServers } from "./servers.ts";
 
 export function command(): Command {
-  return withControl(
-    newCommand("devices [OPTIONS]", "Lists the boards on serial links, their states and who is using them."),
+  return withServers(
+    withControl(
+      newCommand(
+        "devices [BOX] [OPTIONS]",
+        "Lists the boards on serial links, their states and who is using them.",
+      ),
+    ),
   )
+    .argument("[box]", "another box, asked through a job server (default: this one, over its control socket)")
     .option("--scan", "print what is plugged in as YAML to paste; needs no agent")
     .option("--json", "print it as JSON")
-    .action(async ({ scan, ...options }: { scan?: true; json?: true; control?: string }) => {
-      process.stdout.write(await (scan ? scanned(options.json) : listed(options)));
+    .action(async (box: string | undefined, { scan, ...options }: Options) => {
+      const output = scan
+        ? scanned(options.json)
+        : box === undefined
+          ? listed(options)
+          : remote(box, options);
+      process.stdout.write(await output);
     });
+}
+
+interface Options extends ServerOptions {
+  readonly scan?: true;
+  readonly json?: true;
+  readonly control?: string;
+}
+
+/** What `info:` says of a box's boards. */
+async function remote(box: string, options: Options): Promise<string> {
+  const lack = `no box ${box} is connected that says what it has`;
+  const name = infoFunction(box);
+  await using calls = new ManagerCalls(await findFunction(await findServers(options), name, lack));
+  const { nodes } = parseInfo(await calls.call(name, Buffer.alloc(0)));
+  const boards = nodes.filter(({ device }) => device);
+  if (options.json) return `${JSON.stringify(boards)}\n`;
+  if (boards.length === 0) return `${box} has no boards\n`;
+  return table([["DEVICE", "STATE", "FOR", "CLASSES", "WHY"], ...boards.map(remoteRow)]);
+}
+
+function remoteRow({
+  name,
+  classes,
+  state,
+  cause,
+  reason = "",
+  since = "",
+  outage,
+  build,
+}: NodeInfo): string[] {
+  const begun = Date.parse(since);
+  const lasting = Number.isNaN(begun) ? "" : formatElapsed(Math.max(0, Date.now() - begun));
+  const tries =
+    outage && outage.tries > 0 ? ` (${outage.tries} ${outage.tries === 1 ? "try" : "tries"})` : "";
+  const why = build ? `${build.name}#${build.number}` : `${reason}${tries}`;
+  return [name, state === "held" ? (cause ?? state) : state, lasting, classes.join(" "), why].map(printable);
 }
 
 async function scanned(json: true | undefined): Promise<string> {

@@ -1,11 +1,22 @@
 /** `labgear log`: the console of a build, finished or running; or what went over its serial line. */
+import { setTimeout as delay } from "node:timers/promises";
 import { type Command, Option } from "commander";
+import { ManagerCalls } from "#/client/calls.ts";
+import { ExchangeError } from "#/exchange/errors.ts";
+import { fetchFunction } from "#/exchange/functions.ts";
 import { type CaptureRecord, readCapture } from "#/lib/capture.ts";
 import { printable } from "#/lib/text.ts";
-import { buildName, findAgent, newCommand, rawOption, withControl } from "./options.ts";
+import { CommandError } from "./exit.ts";
+import { buildName, findAgent, newCommand, rawOption, selectBuild, withControl } from "./options.ts";
+import { findFunction } from "./registered.ts";
+import { findServers, type ServerOptions, withServers } from "./servers.ts";
 import { print } from "./terminal.ts";
+import { whyNot } from "./transfer/collect.ts";
+import { askAgent, BuildResults } from "./transfer/results.ts";
 
-interface Options {
+const followIntervalMs = 1000;
+
+interface Options extends ServerOptions {
   readonly follow?: true;
   readonly serial?: true;
   readonly raw?: true;
@@ -13,13 +24,24 @@ interface Options {
 }
 
 export function command(): Command {
-  return withControl(
-    newCommand(
-      "log JOB[#NUMBER]|UUID [OPTIONS]",
-      "Prints a build's console: byte for byte into a file or a pipe, without control sequences on a terminal.",
+  return withServers(
+    withControl(
+      newCommand(
+        "log [BOX] JOB[#NUMBER]|UUID [OPTIONS]",
+        "Prints a build's console: byte for byte into a file or a pipe, without control sequences on a terminal.",
+      ),
     ),
   )
-    .argument("<build>", "JOB for its newest build, JOB#NUMBER, or the build's uuid", buildName)
+    .argument(
+      "<build>",
+      "JOB for its newest build, JOB#NUMBER, or the build's uuid; or another box's name",
+      buildName,
+    )
+    .argument(
+      "[of-box]",
+      "with a box's name: its build, JOB#NUMBER or uuid, read through a job server",
+      buildName,
+    )
     .option("-f, --follow", "go on as the console grows, until the build has ended")
     .addOption(
       new Option(
@@ -28,7 +50,8 @@ export function command(): Command {
       ).conflicts("follow"),
     )
     .addOption(rawOption())
-    .action(async (build: string, options: Options) => {
+    .action(async (build: string, ofBox: string | undefined, options: Options) => {
+      if (ofBox !== undefined) return await printRemote(build, ofBox, options);
       const query = new URLSearchParams({ build, ...(options.follow && { follow: "1" }) });
       const agent = findAgent(options);
       const output = options.serial
@@ -36,6 +59,32 @@ export function command(): Command {
         : agent.bytes(`/console?${query}`);
       await print(output, options);
     });
+}
+
+/** Reads by `fetch:`, as far as the box's pages are open to everybody. */
+async function printRemote(box: string, build: string, options: Options): Promise<void> {
+  const lack = `no box ${box} is connected that serves results`;
+  const server = await findFunction(await findServers(options), fetchFunction(box), lack);
+  await using calls = new ManagerCalls(server);
+  const results = new BuildResults(askAgent({ calls, manager: box, build: selectBuild(build) }));
+  const bytes = read(results, options.serial ? "serial" : "console", options.follow === true);
+  try {
+    await print(options.serial ? serialText(bytes) : bytes, options);
+  } catch (cause) {
+    if (!(cause instanceof ExchangeError)) throw cause;
+    throw new CommandError("failure", `${build} of ${box}: ${whyNot(cause)}`, { cause });
+  }
+}
+
+async function* read(results: BuildResults, path: string, follows: boolean): AsyncGenerator<Uint8Array> {
+  for (let offset = 0; ; ) {
+    const { bytes, size, end } = await results.piece(path, offset);
+    if (bytes.length > 0) yield bytes;
+    offset += bytes.length;
+    if (end || (!follows && (offset >= size || bytes.length === 0))) return;
+    // The protocol has no other way to follow: see exchange/fetch.ts.
+    if (bytes.length === 0) await delay(followIntervalMs);
+  }
 }
 
 const signs: Record<CaptureRecord["kind"], string> = { received: "<", sent: ">", note: "#" };

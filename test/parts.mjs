@@ -28,6 +28,7 @@ const parts = [
   ["usr/sbin/ser2net", "ser2net"],
   ["usr/bin/picocom", "picocom"],
   ["usr/bin/sb", "lrzsz"],
+  ["usr/lib/python3/dist-packages/serial/rfc2217.py", "python3-serial"],
   ["usr/lib/chromium/chromium", "chromium"],
   ["usr/bin/promtool", "prometheus"],
   ["usr/bin/ansible-playbook", "ansible-core"],

@@ -35,6 +35,12 @@ export function controlRoutes(agent: Agent): ControlRoutes {
       ),
     ),
     "POST /resume": order(agent, (request) => agent.resume(text(request, "node"))),
+    "POST /release": order(agent, (request) => {
+      const name = text(request, "node") ?? "";
+      const lease = agent.leases.find(name);
+      if (!lease) throw new ControlError("REFUSED", `${name} isn't leased`);
+      lease.build.stop({ kind: "stopped", reason: "released by an operator of the box" });
+    }),
     "POST /drain": order(agent, ({ signal }) => agent.drain(signal)),
     "POST /reload": order(agent, () => refusing(agent.reload())),
     "POST /restart": order(agent, async () => {

@@ -15,6 +15,7 @@ import { version } from "#/lib/version.ts";
 import { type AgentView, isConnected } from "#/web/agent-view.ts";
 import type { Agent } from "./agent.ts";
 import type { Executor } from "./nodes/executor.ts";
+import type { Leases } from "./nodes/lease/leases.ts";
 import type { Node } from "./nodes/node.ts";
 
 export function agentStatus(agent: Agent): AgentStatus {
@@ -69,7 +70,7 @@ function serverStatuses({ manager, exchange, leases, nodes }: Agent): ServerStat
   });
 }
 
-function nodeStatus({ devices }: Agent, node: Node): NodeStatus {
+function nodeStatus({ devices, leases }: Agent, node: Node): NodeStatus {
   const outage = devices.historyOf(node.name)?.outage;
   return {
     name: node.name,
@@ -78,8 +79,8 @@ function nodeStatus({ devices }: Agent, node: Node): NodeStatus {
     reasons: [...node.holds].map(([hold, reason]) => `${hold}: ${reason}`),
     ...(outage && { outage }),
     functions: [...node.functions],
-    executors: node.executors.map(executorStatus),
-    waiting: node.waiting.map(buildStatus),
+    executors: node.executors.map((executor) => executorStatus(executor, leases)),
+    waiting: node.waiting.map((build) => buildStatus(build, leases)),
   };
 }
 
@@ -119,14 +120,16 @@ function portText({ address, baud }: PortConfig): string {
   return `${criteria.join(", ")} at ${baud}`;
 }
 
-function executorStatus({ index, state }: Executor): ExecutorStatus {
-  if (state.kind === "busy") return { index, build: buildStatus(state.build) };
+function executorStatus({ index, state }: Executor, leases: Leases): ExecutorStatus {
+  if (state.kind === "busy") return { index, build: buildStatus(state.build, leases) };
   return state.kind === "blocked" ? { index, blockedBy: state.survivors.map(({ pid }) => pid) } : { index };
 }
 
-function buildStatus({ record, state, progress }: Build): BuildStatus {
+function buildStatus(build: Build, leases: Leases): BuildStatus {
+  const { record, state, progress } = build;
   const { job, number, uuid, assigned } = record;
-  return { job, number, uuid, phase: state.phase, progress, assigned };
+  const lease = leases.of(build)?.status;
+  return { job, number, uuid, phase: state.phase, progress, assigned, ...(lease && { lease }) };
 }
 
 /** The agent as the pages see it. */

@@ -3,9 +3,10 @@ import { catalogue } from "./catalogue.ts";
 import { clientCommands } from "./client-commands.ts";
 
 /** The status and the orders to the agent share a file. */
-const order = (name: "status" | "pause" | "resume" | "drain" | "reload" | "restart") => async () => ({
-  command: (await import("./orders.ts"))[name],
-});
+const order =
+  (name: "status" | "pause" | "resume" | "release" | "drain" | "reload" | "restart") => async () => ({
+    command: (await import("./orders.ts"))[name],
+  });
 
 export const { commandNames, loadCommand, overview } = catalogue(
   "labgear turns this box into a node that a Gearman job server hands work to.",
@@ -27,6 +28,7 @@ export const { commandNames, loadCommand, overview } = catalogue(
       pause: { summary: "take no new builds", load: order("pause") },
       resume: { summary: "take builds again", load: order("resume") },
       devices: { summary: "the boards on serial links", load: () => import("./devices.ts") },
+      release: { summary: "take a leased board back", load: order("release") },
       console: { summary: "a board's console, live", load: () => import("./console.ts") },
       drain: { summary: "take no new builds and wait for the running ones", load: order("drain") },
       reload: { summary: "read the configuration again", load: order("reload") },

@@ -2,7 +2,7 @@
 import { userInfo } from "node:os";
 import type { Command } from "commander";
 import { describeOutage } from "#/lib/board-history.ts";
-import type { AgentStatus, ExecutorStatus } from "#/lib/status.ts";
+import { type AgentStatus, describeLease, type ExecutorStatus } from "#/lib/status.ts";
 import { printable } from "#/lib/text.ts";
 import { CommandError } from "./exit.ts";
 import { controlTimeoutMs, findAgent, newCommand, withControl } from "./options.ts";
@@ -26,6 +26,14 @@ export function resume(): Command {
     description: "Takes builds again, after a pause or a drain.",
     path: "/resume",
   }).argument("[node]", "the node (default: every node of this box)");
+}
+
+export function release(): Command {
+  return orderCommand({
+    usage: "release DEVICE [OPTIONS]",
+    description: "Takes a leased board back: the lease ends as ABORTED, and the board proves itself.",
+    path: "/release",
+  }).argument("<device>", "the device that is leased");
 }
 
 export function drain(): Command {
@@ -140,5 +148,8 @@ export function statusText(status: AgentStatus): string {
 
 function executorText({ build, blockedBy }: ExecutorStatus): string {
   if (blockedBy) return `held until these processes of its last build have ended: ${blockedBy.join(", ")}`;
-  return build ? `${build.job}#${build.number} ${build.phase} ${build.progress} %` : "idle";
+  if (!build) return "idle";
+  const { job, number, phase, progress, lease } = build;
+  if (lease) return printable(`${job}#${number} ${phase}: ${describeLease(lease)}`);
+  return `${job}#${number} ${phase} ${progress} %`;
 }

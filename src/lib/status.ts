@@ -52,6 +52,15 @@ export interface BuildStatus {
   /** Percent. */
   readonly progress: number;
   readonly assigned: string;
+  /** Who has the board and why, for a lease. */
+  readonly lease?: LeaseStatus;
+}
+
+export interface LeaseStatus {
+  readonly who: string;
+  readonly reason: string;
+  /** ISO 8601; absent: the board is made ready. */
+  readonly until?: string;
 }
 
 type DeviceStateKind =
@@ -147,4 +156,10 @@ export interface DeviceStatus {
     /** How often the port went away, or characters were lost. */
     readonly losses: number;
   };
+}
+
+/** In a line: who has a board until when, and why. */
+export function describeLease({ who, reason, until }: LeaseStatus): string {
+  const time = until === undefined ? "not yet" : `until ${until.slice(0, 16).replace("T", " ")} UTC`;
+  return `held by ${who}, ${time}${reason === who ? "" : `: ${reason}`}`;
 }

@@ -5,6 +5,7 @@ import { connect } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { TestAgent } from "../support/agent.ts";
 import { becomes, boardYaml } from "../support/boards.ts";
+import { lacks, partsEnv } from "../support/parts.ts";
 import { bounded, type RunningServer, startGearmand } from "../support/servers.ts";
 import { startMicroPython } from "../targets/micropython.ts";
 import { lacksTarget, type Target } from "../targets/target.ts";
@@ -92,6 +93,41 @@ devices:
     assert.equal(running.stdout, "bit-1 115200\n");
     assert.match(running.stderr, /lease ended after .*: its command ended with exit code 7/);
     assert.equal((await record(numberOf(running))).result, "SUCCESS");
+    await again();
+  });
+
+  test("pySerial's client of RFC 2217: opens, sets speed and lines, talks", {
+    skip: lacks("pyserial"),
+  }, async () => {
+    const script = [
+      "import os, serial",
+      "port = serial.serial_for_url(os.environ['LABGEAR_PORT'], baudrate=115200, timeout=30)",
+      "port.reset_input_buffer()",
+      "port.write(b'print(9 * 123)\\r')",
+      "print(port.read_until(b'\\n1107\\r').decode().splitlines()[-1])",
+      "port.close()",
+    ].join("\n");
+    const env = { PYTHONPATH: partsEnv.PYTHONPATH };
+    const args = ["lease", "bit", "--server", `127.0.0.1:${server.port}`, "--", "python3", "-c", script];
+    await using running = Running.start(args, env);
+    assert.equal(await running.ended, 0, running.stderr);
+    assert.match(running.stdout, /1107/);
+    await again();
+  });
+
+  test("the box says who has a board and why, and its operators take it back", async () => {
+    await using running = lease("--reason", "measuring", "--", "sleep", "300");
+    await running.until("stderr", "is yours");
+    const { stdout } = await agent.command("status");
+    assert.match(
+      stdout,
+      /lease#\d+ running: held by \S+@\S+, until \d{4}-\d\d-\d\d \d\d:\d\d UTC: measuring$/m,
+    );
+    const refused = await agent.command("release", "box7");
+    assert.match(refused.stderr, /box7 isn't leased/);
+    assert.equal((await agent.command("release", "bit-1")).exitCode, 0);
+    assert.equal(await running.ended, 3, running.stderr);
+    assert.match(running.stderr, /released by an operator of the box/);
     await again();
   });
 

@@ -50,6 +50,8 @@ const files = {
   /** A library that gives a process another clock. */
   faketime: `usr/lib/${triplet}/faketime/libfaketime.so.1`,
   chromium: "usr/lib/chromium/chromium",
+  /** pySerial's client of RFC 2217. */
+  pyserial: "usr/lib/python3/dist-packages/serial/rfc2217.py",
   /** Checks metrics for Prometheus. */
   promtool: "usr/bin/promtool",
   qemuArm64: "usr/bin/qemu-system-aarch64",

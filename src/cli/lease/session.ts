@@ -363,7 +363,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     if (soonMs <= 0) return;
     this.#warning = setTimeout(
       () => {
-        this.#request.say("the lease ends in 60 s; extend it with the menu, or `labgear lease extend`");
+        this.#request.say("the lease ends in 60 s; on a terminal, Ctrl-] e extends it");
       },
       Math.min(soonMs, 2 ** 31 - 1),
     );

@@ -6,6 +6,13 @@ export interface Control {
   readonly rts?: boolean;
 }
 
+/** Of a character. */
+export interface LineFormat {
+  readonly bits: 5 | 6 | 7 | 8;
+  readonly parity: "none" | "odd" | "even" | "mark" | "space";
+  readonly stop: 1 | 2;
+}
+
 /** Counted by the driver since the line was opened. */
 export interface LineErrors {
   /** Characters with framing or parity errors. Many of them mean a wrong speed. */
@@ -24,6 +31,8 @@ export interface Line extends AsyncDisposable {
   sendBreak(durationMs: number): Promise<void>;
   /** @throws DeviceError PORT_REFUSED if the port can't */
   setBaud(baud: number): Promise<void>;
+  /** @throws DeviceError PORT_REFUSED if the port can't */
+  setFormat(format: LineFormat): Promise<void>;
   /** Undefined if the driver doesn't count. */
   errors(): LineErrors | undefined;
   /** Resolves with the reason if the line is lost, with undefined once it is disposed of. */

@@ -7,7 +7,7 @@ import { formatDuration } from "#/lib/units.ts";
 import type { Discovery } from "../discovery/discovery.ts";
 import { DeviceError } from "../errors.ts";
 import { PortConnection, type PortState, returnTimeoutMs } from "./connection.ts";
-import type { Control, Line, LineErrors } from "./line.ts";
+import type { Control, Line, LineErrors, LineFormat } from "./line.ts";
 import { type Chunk, Ring } from "./ring.ts";
 import { sourceOf } from "./source.ts";
 import { type Loan, type PortWriter, Writer } from "./writer.ts";
@@ -51,6 +51,7 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
   readonly #config: PortConfig;
   /** Another speed than the configured one, set by a writer. */
   #baud: number | undefined;
+  #isFormatChanged = false;
   /** Bytes, and changes of state. */
   readonly #changes = new Condition();
   #writer: Writer | undefined;
@@ -76,6 +77,7 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
       },
       opened: (line) => {
         this.#baud = undefined;
+        this.#isFormatChanged = false;
         this.counters.opened(line);
       },
       closing: () => this.counters.closing(),
@@ -144,6 +146,7 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
       },
       sent: (bytes, secret) => this.#sent(bytes, secret),
       setBaud: (baud) => this.#setBaud(baud),
+      setFormat: (format) => this.#setFormat(format),
       lend: () => this.#lend(),
       release: () => {
         if (this.#writer === writer) this.#writer = undefined;
@@ -170,8 +173,11 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
     };
   }
 
-  /** Sets the configured speed again after a writer has changed it. @throws DeviceError PORT_LOST, PORT_REFUSED */
+  /** Sets the configured speed and format again after a writer has changed them. @throws DeviceError PORT_LOST, PORT_REFUSED */
   async restoreBaud(): Promise<void> {
+    const { parity = "none", stopBits = 1 } = this.#config;
+    if (this.#isFormatChanged) await this.#setFormat({ bits: 8, parity, stop: stopBits });
+    this.#isFormatChanged = false;
     if (this.#baud !== undefined) await this.#setBaud(this.#config.baud);
     this.#baud = undefined;
   }
@@ -210,6 +216,13 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
     // Whether the change failed half-way isn't known.
     this.#baud = baud;
     await line.setBaud(baud);
+  }
+
+  async #setFormat(format: LineFormat): Promise<void> {
+    const { line } = this.#connection;
+    if (!line) throw this.#connection.notThere();
+    this.#isFormatChanged = true;
+    await line.setFormat(format);
   }
 
   async #lend(): Promise<Loan> {

@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { PortConfig } from "#/config/model.ts";
 import { type Address, formatAddress } from "#/lib/address.ts";
 import { DeviceError } from "../errors.ts";
-import type { Control, Line, LineErrors, Receive } from "./line.ts";
+import type { Control, Line, LineErrors, LineFormat, Receive } from "./line.ts";
 import { dialServer } from "./tcp.ts";
 import { encodeSub, telnetOption } from "./telnet.ts";
 import { TelnetLine } from "./telnet-line.ts";
@@ -15,7 +15,7 @@ const setParity = 3;
 const setStopSize = 4;
 const setControl = 5;
 const notifyLineState = 106;
-const parity = { none: 1, odd: 2, even: 3 } as const;
+const parity = { none: 1, odd: 2, even: 3, mark: 4, space: 5 } as const;
 /** Values of SET-CONTROL. */
 const flow = { none: 1, xonxoff: 2, rtscts: 3 } as const;
 const breakOn = 5;
@@ -112,6 +112,18 @@ class Rfc2217Line extends TelnetLine {
     if (got === baud) return;
     const what = answer ? `it says ${got}` : "it doesn't answer";
     throw new DeviceError("PORT_REFUSED", `${this.name} can't be set to ${baud} baud: ${what}`);
+  }
+
+  /** Waits for no answer, as at the beginning: what follows is behind it. */
+  override async setFormat(format: LineFormat): Promise<void> {
+    this.throwIfClosed();
+    this.send(
+      ...[
+        [setDataSize, format.bits],
+        [setParity, parity[format.parity]],
+        [setStopSize, format.stop],
+      ].map(comPortSub),
+    );
   }
 
   override errors(): LineErrors | undefined {

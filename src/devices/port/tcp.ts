@@ -42,6 +42,10 @@ class TcpLine implements Line {
     return Promise.reject(this.#refusal("speed"));
   }
 
+  setFormat(): Promise<void> {
+    return Promise.reject(this.#refusal("format of characters"));
+  }
+
   errors(): LineErrors | undefined {
     return undefined;
   }

@@ -3,7 +3,7 @@ import type { Socket } from "node:net";
 import { type Address, formatAddress } from "#/lib/address.ts";
 import { Condition } from "#/lib/condition.ts";
 import { DeviceError } from "../errors.ts";
-import type { Control, Line, LineErrors, Receive } from "./line.ts";
+import type { Control, Line, LineErrors, LineFormat, Receive } from "./line.ts";
 import { dialServer, socketEnd, writeSocket } from "./tcp.ts";
 import {
   encodeData,
@@ -73,6 +73,10 @@ export class TelnetLine implements Line {
 
   setBaud(_baud: number): Promise<void> {
     return Promise.reject(this.#refusal("speed"));
+  }
+
+  setFormat(_format: LineFormat): Promise<void> {
+    return Promise.reject(this.#refusal("format of characters"));
   }
 
   errors(): LineErrors | undefined {

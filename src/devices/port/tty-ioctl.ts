@@ -1,6 +1,6 @@
 /** The ioctl(2) calls to a tty that serialport lacks. Without node:ffi they are left out. */
 import type { SystemCalls } from "#/host/syscalls.ts";
-import type { LineErrors } from "./line.ts";
+import type { LineErrors, LineFormat } from "./line.ts";
 
 /** <asm-generic/ioctls.h>, the same on x86-64 and arm64. */
 const tcgets2 = 0x802c542a;
@@ -14,6 +14,20 @@ const tiocgicount = 0x545d;
 const termios2Size = 44;
 const cflagOffset = 8;
 const hupcl = 0x400;
+/** <asm-generic/termbits-common.h>: of c_cflag. */
+const csize = 0x30;
+const cstopb = 0x40;
+const parenb = 0x100;
+const parodd = 0x200;
+const cmspar = 0x40000000;
+const formatBits = csize | cstopb | parenb | parodd | cmspar;
+const parityBits = {
+  none: 0,
+  odd: parenb | parodd,
+  even: parenb,
+  mark: parenb | cmspar | parodd,
+  space: parenb | cmspar,
+} as const;
 
 /** struct serial_icounter_struct: eleven counts and nine words to spare. */
 const icountSize = 80;
@@ -56,6 +70,19 @@ export class TtyIoctl {
     if (this.#calls?.ioctl(descriptor, tcgets2, termios) !== 0) return;
     termios.writeUInt32LE((termios.readUInt32LE(cflagOffset) & ~hupcl) >>> 0, cflagOffset);
     this.#calls.ioctl(descriptor, tcsets2, termios);
+  }
+
+  /** False: it can't, as a pseudo-terminal, which knows only 8 bits without parity. */
+  setFormat(descriptor: number, { bits, parity, stop }: LineFormat): boolean {
+    const termios = Buffer.alloc(termios2Size);
+    if (this.#calls?.ioctl(descriptor, tcgets2, termios) !== 0) return false;
+    const wanted = ((bits - 5) << 4) | (stop === 2 ? cstopb : 0) | parityBits[parity];
+    const flags = (termios.readUInt32LE(cflagOffset) & ~formatBits) | wanted;
+    termios.writeUInt32LE(flags >>> 0, cflagOffset);
+    if (this.#calls.ioctl(descriptor, tcsets2, termios) !== 0) return false;
+    // The driver takes what it can, and says nothing of the rest.
+    if (this.#calls.ioctl(descriptor, tcgets2, termios) !== 0) return false;
+    return (termios.readUInt32LE(cflagOffset) & formatBits) === wanted;
   }
 
   /** How many bytes the driver still has to send; undefined if it doesn't say. */

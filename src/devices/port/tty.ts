@@ -6,7 +6,7 @@ import { SerialPort } from "serialport";
 import type { PortConfig } from "#/config/model.ts";
 import { holdersOf } from "../discovery/sysfs.ts";
 import { DeviceError } from "../errors.ts";
-import type { Control, Line, LineErrors, Receive } from "./line.ts";
+import type { Control, Line, LineErrors, LineFormat, Receive } from "./line.ts";
 import { deviceNumber, isPseudoTerminal, type TtyIoctl } from "./tty-ioctl.ts";
 import { TtyReader } from "./tty-reader.ts";
 
@@ -168,6 +168,18 @@ class TtyLine implements Line {
     } finally {
       this.#reader.resume();
     }
+  }
+
+  async setFormat(format: LineFormat): Promise<void> {
+    this.#throwIfEnding();
+    // What was written before leaves as it was meant.
+    const until = performance.now() + closeTimeoutMs;
+    while ((this.#calls.unsent(this.#descriptor) ?? 0) > 0 && performance.now() < until)
+      await delay(writeRetryMs);
+    this.#throwIfEnding();
+    if (this.#calls.setFormat(this.#descriptor, format)) return;
+    const text = `${format.bits} bits, parity ${format.parity}, ${format.stop} stop bits`;
+    throw new DeviceError("PORT_REFUSED", `${this.#path} can't be set to ${text}`);
   }
 
   errors(): LineErrors | undefined {

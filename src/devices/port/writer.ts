@@ -1,6 +1,6 @@
 /** The right to write to a port. It has one holder at a time. */
 import type { DeviceError } from "../errors.ts";
-import type { Control, Line } from "./line.ts";
+import type { Control, Line, LineFormat } from "./line.ts";
 
 /** A port lent to another program. Disposing takes it back, and resolves when it is open again or known to be gone. */
 export interface Loan extends AsyncDisposable {
@@ -24,6 +24,8 @@ export interface PortWriter extends Disposable {
   sendBreak(durationMs: number): Promise<void>;
   /** Until the port is opened anew, or restoreBaud(). @throws DeviceError PORT_LOST, PORT_ABSENT, PORT_REFUSED */
   setBaud(baud: number): Promise<void>;
+  /** As long as setBaud(). @throws DeviceError PORT_LOST, PORT_ABSENT, PORT_REFUSED */
+  setFormat(format: LineFormat): Promise<void>;
   /**
    * Closes the port for another program, and keeps the claim on it. The writer works again after the loan.
    * @throws DeviceError PORT_LOST
@@ -37,6 +39,7 @@ export interface WriterOptions {
   readonly line: () => Line;
   readonly sent: (bytes: Uint8Array, secret: boolean) => void;
   readonly setBaud: (baud: number) => Promise<void>;
+  readonly setFormat: (format: LineFormat) => Promise<void>;
   readonly lend: () => Promise<Loan>;
   readonly release: () => void;
 }
@@ -72,6 +75,11 @@ export class Writer implements PortWriter {
   async setBaud(baud: number): Promise<void> {
     this.#lost.signal.throwIfAborted();
     await this.#options.setBaud(baud);
+  }
+
+  async setFormat(format: LineFormat): Promise<void> {
+    this.#lost.signal.throwIfAborted();
+    await this.#options.setFormat(format);
   }
 
   async lend(): Promise<Loan> {

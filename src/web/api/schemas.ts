@@ -200,7 +200,15 @@ const lab: Record<string, SchemaObject> = {
     },
     { outage: ref("Outage") },
   ),
-  BuildStatus: object({ ...identity, phase: text, progress: count, assigned: time }),
+  BuildStatus: object(
+    { ...identity, phase: text, progress: count, assigned: time },
+    {
+      lease: described(
+        object({ who: text, reason: text }, { until: time }),
+        "Who has the board until when, and why, for a lease.",
+      ),
+    },
+  ),
   DeviceList: object({ devices: list("DeviceStatus") }),
   DeviceStatus: object(
     {

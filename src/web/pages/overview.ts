@@ -1,5 +1,11 @@
 /** The overview: job servers, nodes, devices, running and recent builds. */
-import type { AgentStatus, DeviceStatus, NodeStatus, ServerStatus } from "#/lib/status.ts";
+import {
+  type AgentStatus,
+  type DeviceStatus,
+  describeLease,
+  type NodeStatus,
+  type ServerStatus,
+} from "#/lib/status.ts";
 import { formatSize } from "#/lib/units.ts";
 import { type AgentView, isConnected } from "../agent-view.ts";
 import { type StatusView, statusView } from "../api/views.ts";
@@ -69,6 +75,8 @@ function nodeState({ state, reasons }: NodeStatus): Html {
 function executors({ executors, waiting }: NodeStatus): Html[] {
   return [
     ...executors.map(({ build, blockedBy }) => {
+      if (build?.lease)
+        return html`${buildLink(build)} <span class="quiet">${describeLease(build.lease)}</span>`;
       if (build) return buildLink(build);
       return blockedBy
         ? badge("warn", `held by processes ${blockedBy.join(", ")}`)

@@ -162,7 +162,7 @@ test("RFC 2217: the speed is set, and no control line is touched until asked", a
   ]);
 });
 
-test("RFC 2217: parity and stop bits; a speed that a build has set is put back", async () => {
+test("RFC 2217: parity and stop bits; a speed and a format that were set are put back", async () => {
   await using server = await Server2217.start(true);
   await using port = portAtServer("rfc2217", server.port, { baud: 9600, parity: "even", stopBits: 2 });
   await reaches(port, "open");
@@ -175,11 +175,22 @@ test("RFC 2217: parity and stop bits; a speed that a build has set is put back",
   {
     using writer = port.acquire("test");
     await writer.setBaud(0xff00);
+    await writer.setFormat({ bits: 7, parity: "mark", stop: 1 });
   }
   await port.restoreBaud();
   await port.restoreBaud();
   assert.deepEqual(server.asked.slice(before), [
     [1, 0, 0, 0xff, 0],
+    ...[
+      [2, 7],
+      [3, 4],
+      [4, 1],
+    ],
+    ...[
+      [2, 8],
+      [3, 3],
+      [4, 2],
+    ],
     [1, 0, 0, 0x25, 0x80],
   ]);
 });

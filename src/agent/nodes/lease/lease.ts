@@ -9,6 +9,7 @@ import type { LeaseNews, LeaseTerms } from "#/exchange/lease.ts";
 import { PlayOut } from "#/exchange/play-out.ts";
 import { type Operation, parseBurst, type Typed, type Typing } from "#/exchange/typing.ts";
 import { Condition } from "#/lib/condition.ts";
+import type { LeaseStatus } from "#/lib/status.ts";
 import { formatDuration } from "#/lib/units.ts";
 import type { JobReport } from "../job-report.ts";
 import { operate } from "./operate.ts";
@@ -75,6 +76,14 @@ export class Lease {
   get leftMs(): number | undefined {
     if (this.#state.kind !== "held") return undefined;
     return Math.max(0, Math.round(this.#state.until - performance.now()));
+  }
+
+  /** Who has the board until when, and why. */
+  get status(): LeaseStatus {
+    const { who, reason } = this.terms;
+    const { leftMs } = this;
+    const until = leftMs === undefined ? {} : { until: new Date(Date.now() + leftMs).toISOString() };
+    return { who, reason, ...until };
   }
 
   /** Its client has given a sign of life. */

@@ -2,6 +2,7 @@
  * Answers `type:` and `console:`, on a connection of its own: a stop is never behind typing, nor typing behind a file. What it answers is short and
  * comes at once; what is done to a board follows on the lease.
  */
+import type { Build } from "#/builds/build.ts";
 import type { Port } from "#/devices/port/port.ts";
 import {
   consoleFunction,
@@ -63,13 +64,13 @@ export class Leases implements AsyncDisposable {
     this.worker.setServers(servers);
   }
 
-  /** Those that have or wait for their boards. */
-  get all(): readonly Lease[] {
-    return [...this.#leases.values()];
+  of({ title }: Build): Lease | undefined {
+    return this.#leases.get(title);
   }
 
+  /** The one that has the device now. */
   find(device: string): Lease | undefined {
-    return this.all.find((lease) => lease.device === device && lease.leftMs !== undefined);
+    return [...this.#leases.values()].find((lease) => lease.device === device && lease.leftMs !== undefined);
   }
 
   /** Hears what its holder types until it is disposed of. */

@@ -33,6 +33,12 @@ export async function operate(
     case "power":
       await note(`power ${operation.action} by the holder`);
       return await reservation.switchPower(operation.action, signal, () => {});
+    case "format":
+      return await writer.setFormat(operation);
+    case "flow":
+    case "put":
+    case "get":
+      throw new TypeError("this agent can't do it");
     // Done when they came.
     case "extend":
     case "release":

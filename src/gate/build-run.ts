@@ -82,9 +82,12 @@ export class BuildRun implements AsyncDisposable {
     this.#calls = new ManagerCalls(options.server);
     this.#looks = setInterval(() => this.#look(), lookIntervalMs);
     if (this.record.stopping) this.#stop();
-    this.#ended = this.#run(isNew).catch((error: Error) =>
-      options.log.error({ uuid: this.record.uuid }, `a build can't be followed: ${error.stack}`),
-    );
+    this.#ended = this.#run(isNew).catch((error: Error) => {
+      options.log.error({ uuid: this.record.uuid }, `a build can't be followed: ${error.stack}`);
+      // Without a sign of life its agent stops it.
+      this.#last = { reason: "the gate can't follow it", cause: "gate" };
+      this.#end();
+    });
     void this.#live();
   }
 

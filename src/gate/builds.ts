@@ -65,15 +65,19 @@ export class Builds implements AsyncDisposable {
       this.#remember(record);
       if (record.ended !== undefined) continue;
       const server = lab.server(record.server);
-      if (server) this.#follow(record, server, false);
+      if (server) this.#resume(record, server);
       else
         log.error({ uuid: record.uuid }, `${record.server}, which has a build, is not configured any more`);
     }
     this.#prune();
   }
 
-  get records(): Iterable<GateRecord> {
-    return this.#records.values();
+  #resume(record: GateRecord, server: ServerAddress): void {
+    try {
+      this.#follow(record, server, false);
+    } catch (error) {
+      this.#options.log.error({ uuid: record.uuid }, `a build can't be taken up again: ${reason(error)}`);
+    }
   }
 
   get open(): readonly BuildRun[] {

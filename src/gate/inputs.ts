@@ -74,19 +74,27 @@ async function pass(
       return parseReceived(await calls.call(sendFunction(manager), piece));
     });
   };
-  // One buffer for all pieces.
-  const piece = Buffer.allocUnsafe(maxPieceBytes);
+  // Two buffers for all pieces: one is filled while the other is on its way.
+  let [piece, other] = [Buffer.allocUnsafe(maxPieceBytes), Buffer.allocUnsafe(maxPieceBytes)];
   let filled = 0;
+  let sent = Promise.resolve();
+  const flush = async () => {
+    await sent;
+    sent = send(piece.subarray(0, filled));
+    // It is looked at when the next one goes.
+    sent.catch(() => {});
+    [piece, other] = [other, piece];
+    filled = 0;
+  };
   for await (const chunk of bodyOf(exchange)) {
     for (let at = 0; at < chunk.length; ) {
       const copied = chunk.copy(piece, filled, at);
       at += copied;
       filled += copied;
-      if (filled < maxPieceBytes) continue;
-      await send(piece);
-      filled = 0;
+      if (filled === maxPieceBytes) await flush();
     }
   }
-  if (filled > 0) await send(piece.subarray(0, filled));
+  if (filled > 0) await flush();
+  await sent;
   return offset;
 }

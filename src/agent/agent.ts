@@ -35,6 +35,8 @@ export interface AgentParts {
   readonly builds: BuildStore;
   readonly reports: JobReports;
   readonly counts: WorkerCounts;
+  /** The controllers that enforce limits of builds. */
+  readonly enforced: ReadonlySet<"cpu" | "memory" | "pids">;
   readonly host: Node;
   readonly nodes: Nodes;
   readonly devices: Devices;
@@ -70,6 +72,8 @@ export class Agent implements AsyncDisposable {
   #then: "stop" | "restart" = "stop";
   /** Aborted by a resume, which takes back a restart that waits for the builds to end. */
   #resumed = new AbortController();
+  /** When the configuration was read last, by the start or a reload. */
+  lastReload: { readonly at: Date; readonly failed: boolean } = { at: this.since, failed: false };
   /** One reload after the other. Never rejects. */
   #reloads: Promise<void> = Promise.resolve();
   readonly #stopped = Promise.withResolvers<"stop" | "restart">();
@@ -91,6 +95,10 @@ export class Agent implements AsyncDisposable {
 
   get config(): Config {
     return this.#parts.inForce.config;
+  }
+
+  get enforced(): AgentParts["enforced"] {
+    return this.#parts.enforced;
   }
 
   /** Since the agent started. */
@@ -118,7 +126,13 @@ export class Agent implements AsyncDisposable {
    */
   reload(): Promise<void> {
     const reloaded = this.#reloads.then(() => this.#reload());
-    this.#reloads = reloaded.catch(() => {});
+    const ended = (failed: boolean) => {
+      this.lastReload = { at: new Date(), failed };
+    };
+    this.#reloads = reloaded.then(
+      () => ended(false),
+      () => ended(true),
+    );
     return reloaded;
   }
 

@@ -162,6 +162,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   );
   const agent = new Agent({
     ...{ load: options.load, inForce, stateDir, state, builds, reports, counts, log },
+    enforced: trees.enforced,
     ...{ host: hostNode, nodes, devices, manager, exchange, leases, pages, lab, statistics, resources },
   });
   resources.use(await ControlServer.listen(options.control, controlRoutes(agent), log));

@@ -2,6 +2,7 @@
 import type { Build } from "#/builds/build.ts";
 import type { PortConfig } from "#/config/model.ts";
 import type { Device } from "#/devices/device.ts";
+import { freeInodes, freeSpace } from "#/host/health.ts";
 import type {
   AgentStatus,
   BuildStatus,
@@ -161,5 +162,12 @@ export function agentView(agent: Agent): AgentView {
     labNow: () => agent.lab.current,
     links: () => agent.config.links,
     counts: () => agent.counts,
+    lastReload: () => agent.lastReload,
+    enforced: () => agent.enforced,
+    disk: async () => ({
+      freeBytes: await freeSpace(agent.stateDir).catch(() => undefined),
+      minFreeBytes: agent.config.builds.minFreeBytes,
+      freeInodes: (await freeInodes(agent.stateDir).catch(() => undefined))?.free,
+    }),
   };
 }

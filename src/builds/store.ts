@@ -141,6 +141,11 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     return [...this.#running.values()];
   }
 
+  /** How many finished builds have an ending that their clients may not have got. */
+  get undelivered(): number {
+    return this.#undelivered.size;
+  }
+
   /** The running build that a selector means; of several with the same uuid the last. */
   findRunning(selector: Selector): Build | undefined {
     return this.runningOf(selector).at(-1);

@@ -28,6 +28,16 @@ export interface AgentView {
   links(): LinksConfig;
   /** Counters for /metrics that can't be derived from the builds. */
   counts(): { readonly reconnects: number };
+  /** When the configuration was read last, by the start or a reload. */
+  lastReload(): { readonly at: Date; readonly failed: boolean };
+  /** The controllers of control groups that enforce limits of builds. */
+  enforced(): ReadonlySet<"cpu" | "memory" | "pids">;
+  /** Of the state directory; undefined: the file system doesn't say. */
+  disk(): Promise<{
+    readonly freeBytes: number | undefined;
+    readonly minFreeBytes: number;
+    readonly freeInodes: number | undefined;
+  }>;
 }
 
 /** The output of a board: what the ring buffer still holds, then live. */

@@ -70,6 +70,11 @@ export class Metrics implements Disposable {
     );
     this.#gauge("labgear_builds_waiting", "Builds that have been assigned but not started.", waiting);
     this.#gauge("labgear_builds_kept", "Finished builds on disk.", () => builds.finished().length);
+    this.#gauge(
+      "labgear_undelivered_endings",
+      "Finished builds whose clients may not have got the ending.",
+      () => builds.undelivered,
+    );
   }
 
   #addNodes(): void {
@@ -77,6 +82,15 @@ export class Metrics implements Disposable {
     this.#gauges("labgear_node_ready", "1 if the node takes builds.", ["node"], (set) => {
       for (const { name, state } of nodes()) set({ node: name }, state === "ready" ? 1 : 0);
     });
+    this.#gauges(
+      "labgear_node_held",
+      "1 for each reason why the node takes no builds.",
+      ["node", "reason"],
+      (set) => {
+        for (const { name, reasons } of nodes())
+          for (const reason of reasons) set({ node: name, reason: reason.split(":", 1)[0] ?? "" }, 1);
+      },
+    );
     this.#gauges("labgear_executors", "Executors of the node.", ["node"], (set) => {
       for (const { name, executors } of nodes()) set({ node: name }, executors.length);
     });
@@ -166,6 +180,7 @@ export class Metrics implements Disposable {
       [],
       (add) => add({}, this.#agent.counts().reconnects),
     );
+    this.#addBox();
     this.#gauge("labgear_viewers", "Open event streams of the pages.", viewers);
     this.#addLag();
     this.#gauge("process_resident_memory_bytes", "Resident memory size in bytes.", () =>
@@ -178,6 +193,34 @@ export class Metrics implements Disposable {
       const { user, system } = process.cpuUsage();
       add({}, (user + system) / 1e6);
     });
+  }
+
+  #addBox(): void {
+    const sizes = [
+      ["freeBytes", "labgear_disk_free_bytes", "Bytes that are free for builds at the state directory."],
+      ["minFreeBytes", "labgear_disk_min_free_bytes", "Bytes that have to be free: min-free."],
+      ["freeInodes", "labgear_disk_free_inodes", "Inodes that are free at the state directory."],
+    ] as const;
+    for (const [key, name, help] of sizes) {
+      this.#gauges(name, help, [], async (set) => {
+        const { [key]: size = Number.NaN } = await this.#agent.disk();
+        set({}, size);
+      });
+    }
+    const limits = { cpu: "cpu", memory: "memory", processes: "pids" } as const;
+    this.#gauges("labgear_limit_enforced", "1 if limits of builds can be enforced.", ["limit"], (set) => {
+      const enforced = this.#agent.enforced();
+      for (const [limit, controller] of Object.entries(limits))
+        set({ limit }, enforced.has(controller) ? 1 : 0);
+    });
+    this.#gauge(
+      "labgear_last_reload_timestamp_seconds",
+      "When the configuration was read last, in Unix seconds.",
+      () => Math.round(this.#agent.lastReload().at.getTime() / 1000),
+    );
+    this.#gauge("labgear_last_reload_successful", "1 if it was read then, 0 if it was refused.", () =>
+      this.#agent.lastReload().failed ? 0 : 1,
+    );
   }
 
   /** Since the last scrape. Only delays above the resolution of the histogram are lag. */
@@ -204,13 +247,13 @@ export class Metrics implements Disposable {
     name: string,
     help: string,
     labelNames: readonly string[],
-    fill: (set: (labels: Record<string, string>, value: number) => void) => void,
+    fill: (set: (labels: Record<string, string>, value: number) => void) => void | Promise<void>,
   ): void {
     new Gauge({
       ...{ name, help, labelNames: [...labelNames], registers: [this.#registry] },
       collect() {
         this.reset();
-        fill((labels, value) => this.set(labels, value));
+        return fill((labels, value) => this.set(labels, value));
       },
     });
   }

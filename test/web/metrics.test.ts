@@ -86,10 +86,31 @@ test("metrics", { skip: lacks("gearmand", "promtool") }, async (t) => {
     `labgear_job_server_connected{server="127.0.0.1:${lab.gearmand}"} 1`,
     "labgear_reconnects_total 0",
     "labgear_viewers 0",
+    "labgear_undelivered_endings 0",
+    `labgear_disk_min_free_bytes ${2 * 1024 ** 3}`,
+    'labgear_node_held{node="board-1",reason="device"} 1',
   ];
   for (const line of wanted) {
     await t.test(line, () => assert.ok(text.split("\n").includes(line), text));
   }
+  await t.test("what is free, and what limits are enforced", () => {
+    assert.match(text, /^labgear_disk_free_bytes [1-9]\d*$/m);
+    for (const limit of ["cpu", "memory", "processes"])
+      assert.match(text, new RegExp(`^labgear_limit_enforced{limit="${limit}"} [01]$`, "m"));
+  });
+  await t.test("a reload that is refused, and one that isn't", async () => {
+    const reload = async () => {
+      await lab.agent.command("reload");
+      return (await lab.get("/metrics")).body.toString();
+    };
+    assert.match(text, /^labgear_last_reload_successful 1$/m);
+    assert.match(text, /^labgear_last_reload_timestamp_seconds \d{10}$/m);
+    const good = readFileSync(lab.agent.config, "utf8");
+    writeFileSync(lab.agent.config, `${good}\nnonsense: 1\n`);
+    assert.match(await reload(), /^labgear_last_reload_successful 0$/m);
+    writeFileSync(lab.agent.config, good);
+    assert.match(await reload(), /^labgear_last_reload_successful 1$/m);
+  });
   await t.test("event loop lag", () => assert.match(text, /^labgear_event_loop_lag_p99_seconds [\d.e-]+$/m));
 
   await t.test("ready only with a job server", async () => {

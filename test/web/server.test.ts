@@ -48,6 +48,9 @@ test("a failed accept is logged, and the server keeps answering", async () => {
     jobs: () => [],
     links: () => ({}),
     counts: () => ({ reconnects: 0 }),
+    lastReload: () => ({ at: new Date(), failed: false }),
+    enforced: () => new Set(),
+    disk: async () => ({ freeBytes: undefined, minFreeBytes: 0, freeInodes: undefined }),
   };
   const errors: string[] = [];
   const ignore = () => {};

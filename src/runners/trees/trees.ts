@@ -5,7 +5,7 @@ import { debugSocket, helperSocket } from "#/helper/protocol.ts";
 import { HostError } from "#/host/errors.ts";
 import { loadSystemCalls } from "#/host/syscalls.ts";
 import { detectCgroups } from "./cgroup.ts";
-import { CgroupBase } from "./cgroup-base.ts";
+import { CgroupBase, type Controller } from "./cgroup-base.ts";
 import { CgroupTrees } from "./cgroup-tree.ts";
 import { Subreaper } from "./subreaper.ts";
 import { SweepTrees } from "./sweep-tree.ts";
@@ -15,6 +15,8 @@ import { BuildUsers } from "./users.ts";
 export type { ProcessTrees } from "./tree.ts";
 
 export interface OpenTrees extends ProcessTrees, AsyncDisposable {
+  /** The controllers that enforce limits of builds; none without control groups. */
+  readonly enforced: ReadonlySet<Controller>;
   /** One line each: why there are no control groups. */
   readonly warnings: readonly string[];
 }
@@ -53,6 +55,7 @@ export async function openTrees(options: { id: string }): Promise<OpenTrees> {
   const owned = resources.move();
   return {
     kind: trees.kind,
+    enforced: base instanceof CgroupBase ? base.enforced : new Set(),
     apart: trees.apart,
     warnings,
     create: (...what) => trees.create(...what),

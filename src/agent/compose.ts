@@ -153,7 +153,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
 
   const lab = resources.use(new LabWatch(servers));
   const statistics = resources.use(new BoardStatistics(config.name, devices, lab, log));
-  const outsiders = await Outsiders.watch(log);
+  const outsiders = trees.helper && new Outsiders(trees.helper, log);
   const housekeeping = resources.use(
     new Housekeeping({
       ...{ config: currentConfig, stateDir, builds, mirrors, inputs: cache },

@@ -3,7 +3,7 @@ import { realpath } from "node:fs/promises";
 import { createServer } from "node:net";
 import type { Command } from "commander";
 import { serve } from "#/helper/server.ts";
-import { agentAccount, buildAccounts } from "#/host/accounts.ts";
+import { agentAccount, buildAccounts, fetchAccount } from "#/host/accounts.ts";
 import { CommandError } from "./exit.ts";
 import { newCommand } from "./options.ts";
 
@@ -27,12 +27,13 @@ async function run(options: { readonly stateDir: string }): Promise<void> {
   if (!agent) throw new CommandError("failure", "there is no user labgear, which the agent runs as");
   const stateDir = await realpath(options.stateDir);
   const accounts = await buildAccounts();
+  const fetch = await fetchAccount();
   // When the agent hangs up, it ends; for the next one, systemd starts the version that is installed then.
   let served = 0;
   const server = createServer((connection) => {
     served += 1;
     connection.on("error", () => {});
-    void serve(connection, { stateDir, agent, accounts }).finally(() => {
+    void serve(connection, { stateDir, agent, accounts, fetch }).finally(() => {
       served -= 1;
       if (served === 0) process.exit(0);
     });

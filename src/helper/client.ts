@@ -2,7 +2,15 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { reason } from "#/lib/errors.ts";
-import { type Answer, HelperError, Lines, type StartRequest } from "./protocol.ts";
+import {
+  type Answer,
+  HelperError,
+  type HelperRequest,
+  Lines,
+  type Outsiders,
+  type SignalRequest,
+  type StartRequest,
+} from "./protocol.ts";
 
 /** A command that the helper has started. */
 export interface HelpedStart {
@@ -13,7 +21,17 @@ export interface HelpedStart {
   readonly ended: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
 }
 
+type Done = Extract<Answer, { state: "done" }>;
+
+/** A request without what the connection adds. */
+type Asked = HelperRequest extends infer Request
+  ? Request extends HelperRequest
+    ? Omit<Request, "id" | "agent">
+    : never
+  : never;
+
 interface Pending {
+  readonly done: PromiseWithResolvers<Done>;
   readonly started: PromiseWithResolvers<number>;
   readonly inside: PromiseWithResolvers<string>;
   readonly ended: PromiseWithResolvers<{ code: number | null; signal: NodeJS.Signals | null }>;
@@ -37,7 +55,36 @@ export class Helper implements AsyncDisposable {
   }
 
   /** @throws HelperError AWAY, or REFUSED with the helper's reason */
-  async start(request: Omit<StartRequest, "id" | "agent">): Promise<HelpedStart> {
+  async start(request: Omit<StartRequest, "verb" | "id" | "agent">): Promise<HelpedStart> {
+    const { id, started, inside, ended } = await this.#ask({ verb: "start", ...request });
+    const pid = await started.promise.catch((error: unknown) => {
+      this.#pending.delete(id);
+      throw error;
+    });
+    return { pid, inside: inside.promise, ended: ended.promise };
+  }
+
+  /** Signals all processes of a build's control group. @throws HelperError */
+  async signal(group: string, signal: SignalRequest["signal"]): Promise<void> {
+    await this.#do({ verb: "signal", group, signal });
+  }
+
+  /** Ends what builds left outside of the unit. @throws HelperError */
+  async endOutsiders(): Promise<Outsiders> {
+    const { outsiders = { killed: [], starters: [] } } = await this.#do({ verb: "outsiders" });
+    return outsiders;
+  }
+
+  async #do(request: Asked): Promise<Done> {
+    const { id, done } = await this.#ask(request);
+    try {
+      return await done.promise;
+    } finally {
+      this.#pending.delete(id);
+    }
+  }
+
+  async #ask(request: Asked): Promise<Pending & { readonly id: number }> {
     this.#connection ??= this.#open();
     const connection = this.#connection;
     const socket = await connection;
@@ -46,19 +93,16 @@ export class Helper implements AsyncDisposable {
     this.#lastId += 1;
     const id = this.#lastId;
     const pending: Pending = {
+      done: Promise.withResolvers(),
       started: Promise.withResolvers(),
       inside: Promise.withResolvers(),
       ended: Promise.withResolvers(),
     };
-    // Each is awaited by the caller, in turn.
+    // Each is awaited by the caller, in turn, if at all.
     for (const { promise } of Object.values(pending)) void promise.catch(() => {});
     this.#pending.set(id, pending);
-    socket.write(`${JSON.stringify({ id, agent: process.pid, ...request })}\n`);
-    const pid = await pending.started.promise.catch((error: unknown) => {
-      this.#pending.delete(id);
-      throw error;
-    });
-    return { pid, inside: pending.inside.promise, ended: pending.ended.promise };
+    socket.write(`${JSON.stringify({ ...request, id, agent: process.pid })}\n`);
+    return { ...pending, id };
   }
 
   async #open(): Promise<Socket> {
@@ -87,10 +131,8 @@ export class Helper implements AsyncDisposable {
       // It is over, however it ended.
     }
     this.#connection = undefined;
-    for (const { started, inside, ended } of this.#pending.values()) {
-      started.reject(gone());
-      inside.reject(gone());
-      ended.reject(gone());
+    for (const pending of this.#pending.values()) {
+      for (const { reject } of Object.values(pending)) reject(gone());
     }
     this.#pending.clear();
   }
@@ -100,8 +142,11 @@ export class Helper implements AsyncDisposable {
     if (!pending) return;
     if (answer.state === "started") pending.started.resolve(answer.pid);
     else if (answer.state === "inside") pending.inside.resolve("");
+    else if (answer.state === "done") pending.done.resolve(answer);
     else if (answer.state === "failed") {
-      pending.started.reject(new HelperError("REFUSED", answer.why));
+      const refused = new HelperError("REFUSED", answer.why);
+      pending.done.reject(refused);
+      pending.started.reject(refused);
       pending.inside.resolve(answer.why);
     } else {
       pending.ended.resolve(answer);

@@ -20,7 +20,7 @@ import {
 import { join } from "node:path";
 import type { Account } from "#/host/accounts.ts";
 import { type Kernel, loadKernel, mountFlags, namespaceTypes } from "./kernel.ts";
-import { HelperError, type StartRequest } from "./protocol.ts";
+import { HelperError, type PlaceRequest, type StartRequest } from "./protocol.ts";
 
 /** The program's descriptors besides 0 to 2: it reports on the first, and reads the command's environment from the second. */
 export const descriptors = { report: 3, environment: 4, devices: 5 } as const;
@@ -75,8 +75,7 @@ export interface PlaceOptions {
   readonly account: Account;
   /** The agent's folder in /proc: a build sees what the agent's unit lets the agent see. */
   readonly agent: number;
-  /** What becomes stdout and stderr. */
-  readonly output: number | "pipe";
+  readonly stdio: readonly (number | "ignore" | "pipe")[];
 }
 
 interface Own {
@@ -97,10 +96,10 @@ function prepare(): Own {
 }
 
 /**
- * Starts the request's command in a new place. The child has the pipe of descriptors.report.
+ * Starts the request's command, in a new place if it asks for one. The child has the pipe of descriptors.report.
  * @throws HelperError REFUSED
  */
-export function startInPlace(request: StartRequest, { account, agent, output }: PlaceOptions): ChildProcess {
+export function startInPlace(request: StartRequest, { account, agent, stdio }: PlaceOptions): ChildProcess {
   own ??= prepare();
   const { kernel, namespaces } = own;
   using opened = new DisposableStack();
@@ -109,15 +108,16 @@ export function startInPlace(request: StartRequest, { account, agent, output }: 
   const environment = keep(kernel.makeFile());
   writeSync(environment, environmentScript(request.env, account));
   try {
+    const { place } = request;
     const { mnt, ipc, net } = namespaceTypes;
     kernel.enter(agentMounts, mnt);
-    kernel.unshare(mnt | ipc | (request.network === "none" ? net : 0));
+    if (place) kernel.unshare(mnt | ipc | (place.network === "none" ? net : 0));
     const devices = keep(openSync("/dev", folderFlags));
-    furnish(kernel, request, account);
+    if (place) furnish(kernel, place, account);
     const { file, args, env } = launcher(request, account);
-    const stdio = ["ignore", output, output, "pipe", environment, devices] as const;
+    const all = [...stdio, "pipe" as const, environment, devices];
     // In a session of its own.
-    return spawn(file, args, { cwd: "/", env, detached: true, stdio: [...stdio] });
+    return spawn(file, args, { cwd: "/", env, detached: true, stdio: all });
   } finally {
     for (const [type, descriptor] of namespaces) comeBack(kernel, descriptor, type);
   }
@@ -139,7 +139,7 @@ function comeBack(kernel: Kernel, descriptor: number, type: number): void {
  *   /dev/mqueue.
  * - The new /proc hides other users' processes (hidepid, proc(5)).
  */
-function furnish(kernel: Kernel, { network, devices, scratch }: StartRequest, account: Account): void {
+function furnish(kernel: Kernel, { network, devices, scratch }: PlaceRequest, account: Account): void {
   const { nosuid, nodev, noexec, bind, recursive, private: isPrivate } = mountFlags;
   kernel.mount("none", "/", "", recursive | isPrivate);
   if (network !== "full") for (const socket of resolvers()) kernel.mount("/dev/null", socket, "", bind);
@@ -207,8 +207,8 @@ function openOwned(path: string, account: Account): number {
 }
 
 function launcher(request: StartRequest, { uid, gid }: Account) {
-  const { group, devices, folder, argv } = request;
-  const copied = devices === "all" ? "" : devices.join(" ");
+  const { group, place, folder, argv } = request;
+  const copied = place === null || place.devices === "all" ? "" : place.devices.join(" ");
   return {
     file: "/bin/sh",
     args: ["-euc", enter, "labgear-place", group, `${uid}`, `${gid}`, copied, folder, ...argv],

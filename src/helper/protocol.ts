@@ -23,36 +23,71 @@ export class HelperError extends CodedError<HelperErrorCode> {
 /** What a build reaches: anything, nothing but itself, or these networks (CIDR) alone. */
 export type Network = "full" | "none" | { readonly only: readonly string[] };
 
-/** Starts a command as a build's user, in a place of its own. */
-export interface StartRequest {
-  /** Repeated in every answer. */
-  readonly id: number;
-  /** The agent's process. */
-  readonly agent: number;
-  /** The agent's descriptor of the pipe that becomes stdout and stderr. */
-  readonly output: number;
-  readonly user: string;
-  /** The folder of the control group to enter, below the agent's own. */
-  readonly group: string;
-  /** The working directory. */
-  readonly folder: string;
+/** Where a build is by itself. */
+export interface PlaceRequest {
   /** The folder with the build's home, tmp and var-tmp. */
   readonly scratch: string;
   readonly network: Network;
   /** The nodes below /dev that it sees besides null, tty and the like, such as "ttyUSB0"; all: what its unit and groups allow. */
   readonly devices: "all" | readonly string[];
+}
+
+/** Starts a command as a build's user, or as the one that fetches. */
+export interface StartRequest {
+  readonly verb: "start";
+  /** Repeated in every answer. */
+  readonly id: number;
+  /** The agent's process. */
+  readonly agent: number;
+  /** The agent's descriptors of the pipes that become standard input, output and error; null: no input. */
+  readonly pipes: readonly [input: number | null, output: number, errors: number];
+  readonly user: string;
+  /** The folder of the control group to enter, below the agent's own. */
+  readonly group: string;
+  /** The working directory. */
+  readonly folder: string;
+  /** Of a build's script; null: it sees what the agent sees, as git does. */
+  readonly place: PlaceRequest | null;
   readonly argv: readonly [string, ...string[]];
   readonly env: Readonly<Record<string, string>>;
 }
 
+/** Signals all processes in a build's control group. */
+export interface SignalRequest {
+  readonly verb: "signal";
+  readonly id: number;
+  readonly agent: number;
+  readonly group: string;
+  readonly signal: "SIGTERM" | "SIGKILL";
+}
+
+/** Ends what builds left outside of the agent's unit, and finds what would start it again. */
+export interface OutsidersRequest {
+  readonly verb: "outsiders";
+  readonly id: number;
+  readonly agent: number;
+}
+
+export type HelperRequest = StartRequest | SignalRequest | OutsidersRequest;
+
+export interface Outsiders {
+  /** The processes that were killed. */
+  readonly killed: readonly { readonly pid: number; readonly user: string; readonly command: string }[];
+  /** One each: a crontab, an at job, lingering, user units. */
+  readonly starters: readonly string[];
+}
+
 /**
- *     started ──▶ inside ──▶ ended
+ *     started ──▶ inside ──▶ ended          for a start
  *        └──▶ failed
+ *
+ *     done, or failed                       for all else
  */
 export type Answer =
   | { readonly id: number; readonly state: "started"; readonly pid: number }
   | { readonly id: number; readonly state: "inside" }
   | { readonly id: number; readonly state: "failed"; readonly why: string }
+  | { readonly id: number; readonly state: "done"; readonly outsiders?: Outsiders }
   | {
       readonly id: number;
       readonly state: "ended";
@@ -68,27 +103,41 @@ const maxDevices = 100;
  * Checks the form of a request; what it names is checked where it is used.
  * @throws HelperError REFUSED
  */
-export function parseStart(line: string): StartRequest {
-  const { id, agent, output, user, group, folder, scratch, network, devices, argv, env, ...more } =
-    asObject(line);
+export function parseRequest(line: string): HelperRequest {
+  const request = asObject(line);
+  const { verb, id, agent, ...rest } = request;
   const fine =
-    Object.keys(more).length === 0 &&
     isNumber(id) &&
     isNumber(agent) &&
-    isNumber(output) &&
-    [user, group, folder, scratch].every(isText) &&
-    isNetwork(network) &&
-    (devices === "all" ||
-      (Array.isArray(devices) && devices.length <= maxDevices && devices.every(isNode))) &&
-    Array.isArray(argv) &&
-    argv.length > 0 &&
-    argv.length <= maxArguments &&
-    argv.every(isText) &&
-    isEnvironment(env);
+    ((verb === "start" && isStart(rest)) ||
+      (verb === "signal" && isSignal(rest)) ||
+      (verb === "outsiders" && isForm(rest, {})));
   if (!fine) throw new HelperError("REFUSED", "the request has another form than this version's");
-  const texts = { user, group, folder, scratch };
-  return { id, agent, output, ...texts, network, devices, argv, env } as unknown as StartRequest;
+  return request as unknown as HelperRequest;
 }
+
+type Check = (value: unknown) => boolean;
+
+/** Whether an object has these keys and no others. */
+function isForm(value: unknown, form: Readonly<Record<string, Check>>): boolean {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
+  const keys = Object.keys(form);
+  const isWhole = Object.keys(value).length === keys.length && keys.every((key) => Object.hasOwn(value, key));
+  return isWhole && keys.every((key) => form[key]?.((value as Record<string, unknown>)[key]));
+}
+
+const isStart = (value: unknown) =>
+  isForm(value, {
+    pipes: isPipes,
+    ...{ user: isText, group: isText, folder: isText },
+    place: (place) =>
+      place === null || isForm(place, { scratch: isText, network: isNetwork, devices: isDevices }),
+    argv: (argv) => isList(argv, maxArguments, isText) && (argv as unknown[]).length > 0,
+    env: isEnvironment,
+  });
+
+const isSignal = (value: unknown) =>
+  isForm(value, { group: isText, signal: (signal) => signal === "SIGTERM" || signal === "SIGKILL" });
 
 function asObject(line: string): Record<string, unknown> {
   try {
@@ -101,26 +150,33 @@ function asObject(line: string): Record<string, unknown> {
   throw new HelperError("REFUSED", "the request is no JSON object");
 }
 
-const isNumber = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
-const isText = (value: unknown): value is string => typeof value === "string" && !value.includes("\0");
+const isNumber: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
+const isText: Check = (value) => typeof value === "string" && !value.includes("\0");
+const isList = (value: unknown, max: number, check: Check) =>
+  Array.isArray(value) && value.length <= max && value.every(check);
+
+function isPipes(value: unknown): boolean {
+  if (!Array.isArray(value) || value.length !== 3) return false;
+  const [input, ...outputs] = value;
+  return (input === null || isNumber(input)) && outputs.every(isNumber);
+}
+
+const isDevices: Check = (value) => value === "all" || isList(value, maxDevices, isNode);
 
 /** Words for a shell, and no way out of /dev. */
-function isNode(value: unknown): boolean {
-  return (
-    typeof value === "string" &&
-    /^\w[\w.:+@/-]*$/.test(value) &&
-    value.split("/").every((part) => part !== "" && part !== "." && part !== "..")
-  );
-}
+const isNode: Check = (value) =>
+  typeof value === "string" &&
+  /^\w[\w.:+@/-]*$/.test(value) &&
+  value.split("/").every((part) => part !== "" && part !== "." && part !== "..");
 
-function isNetwork(value: unknown): value is Network {
-  if (value === "full" || value === "none") return true;
-  const only = (value as { only?: unknown } | null)?.only;
-  if (!Array.isArray(only) || only.length > maxNetworks) return false;
-  return only.every((text) => typeof text === "string" && parseSubnet(text) !== undefined);
-}
+const isNetwork: Check = (value) =>
+  value === "full" ||
+  value === "none" ||
+  isForm(value, { only: (only) => isList(only, maxNetworks, isSubnet) });
 
-function isEnvironment(value: unknown): value is Record<string, string> {
+const isSubnet: Check = (value) => typeof value === "string" && parseSubnet(value) !== undefined;
+
+function isEnvironment(value: unknown): boolean {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
   return Object.entries(value).every(([name, text]) => isVariableName(name) && isText(text));
 }

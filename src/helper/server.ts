@@ -1,23 +1,38 @@
-/** The root helper: starts builds for the agent, each in a place of its own, and checks all that it is asked for. */
+/** The root helper: starts, signals and ends processes of builds for the agent, and checks all that it is asked for. */
 import type { ChildProcess } from "node:child_process";
 import { closeSync, constants, fchownSync, fstatSync, openSync, statSync } from "node:fs";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import type { Account } from "#/host/accounts.ts";
-import { unitOf } from "#/host/outsiders.ts";
+import { findStarters, outsideProcesses, unitOf } from "#/host/outsiders.ts";
+import { describeProcess, isDead, type ProcessStat, readStat, signalProcess } from "#/host/proc.ts";
 import { reason } from "#/lib/errors.ts";
 import { signalGroup } from "#/lib/process-group.ts";
 import { onlyReach } from "./filter.ts";
 import { descriptors, insideMark, startInPlace } from "./place.ts";
-import { type Answer, HelperError, Lines, parseStart, type StartRequest } from "./protocol.ts";
+import {
+  type Answer,
+  HelperError,
+  type HelperRequest,
+  Lines,
+  type Outsiders,
+  type OutsidersRequest,
+  type PlaceRequest,
+  parseRequest,
+  type SignalRequest,
+  type StartRequest,
+} from "./protocol.ts";
 
 export interface HelperOptions {
   /** The agent's state directory, by its real path. */
   readonly stateDir: string;
   /** The user that the agent runs as. */
   readonly agent: Pick<Account, "uid">;
-  /** The only users that anything is started as. */
+  /** The only users that builds are started as. */
   readonly accounts: readonly Account[];
+  /** The user that fetches, which gets no place. */
+  readonly fetch?: Account | undefined;
 }
 
 /** open(2): a handle without any right to what it names. Node has no constant for it. */
@@ -33,8 +48,8 @@ export async function serve(connection: Duplex, options: HelperOptions): Promise
   try {
     for await (const chunk of connection.setEncoding("utf8")) {
       for (const line of lines.push(chunk)) {
-        const request = parseStart(line);
-        await start(request, options, children, answer).catch((error: Error) =>
+        const request = parseRequest(line);
+        await act(request, options, children, answer).catch((error: Error) =>
           answer({ id: request.id, state: "failed", why: error.message }),
         );
       }
@@ -47,32 +62,55 @@ export async function serve(connection: Duplex, options: HelperOptions): Promise
   }
 }
 
-async function start(
-  request: StartRequest,
-  { stateDir, agent, accounts }: HelperOptions,
+async function act(
+  request: HelperRequest,
+  options: HelperOptions,
   children: Set<ChildProcess>,
   answer: (message: Answer) => void,
 ): Promise<void> {
-  const { id } = request;
-  const account = accounts.find(({ name }) => name === request.user);
+  const { id, verb } = request;
+  using opened = new DisposableStack();
+  const agent = opened.adopt(openAgent(request, options.agent), closeSync);
+  if (verb === "start") return await start(request, agent, options, children, answer);
+  if (verb === "signal") {
+    await checkGroup(request, options.agent);
+    for (const stat of await processesIn(request.group)) await signalProcess(stat, request.signal);
+    return answer({ id, state: "done" });
+  }
+  answer({ id, state: "done", outsiders: await endOutsiders(request, options) });
+}
+
+async function start(
+  request: StartRequest,
+  process: number,
+  { stateDir, agent, accounts, fetch }: HelperOptions,
+  children: Set<ChildProcess>,
+  answer: (message: Answer) => void,
+): Promise<void> {
+  const { id, place, pipes } = request;
+  const known = place === null && fetch ? [...accounts, fetch] : accounts;
+  const account = known.find(({ name }) => name === request.user);
   if (!account) throw refused(`${request.user} is no user for builds`);
   await checkGroup(request, agent);
   using opened = new DisposableStack();
-  const keep = (descriptor: number) => opened.adopt(descriptor, closeSync);
-  const process = keep(openAgent(request, agent));
-  checkScratch(stateDir, request.scratch);
-  const output = keep(openOutput(process, request.output, agent, account));
-  checkDevices(request);
-  if (typeof request.network === "object") onlyReach(request.group, request.network.only);
-  const child = startInPlace(request, { account, agent: process, output });
+  const stdio = pipes.map((descriptor, index) => {
+    if (descriptor === null) return "ignore" as const;
+    const flags = index === 0 ? constants.O_RDONLY : constants.O_WRONLY;
+    return opened.adopt(openPipe(process, descriptor, flags, agent, account), closeSync);
+  });
+  if (place) {
+    checkScratch(stateDir, place.scratch);
+    checkDevices(place);
+    if (typeof place.network === "object") onlyReach(request.group, place.network.only);
+  }
+  const child = startInPlace(request, { account, agent: process, stdio });
   child.once("error", (error) =>
     answer({ id, state: "failed", why: `the launcher can't be started: ${reason(error)}` }),
   );
   if (child.pid === undefined) return;
   children.add(child);
   answer({ id, state: "started", pid: child.pid });
-  const pipes: readonly unknown[] = child.stdio;
-  const report = pipes[descriptors.report] as Duplex;
+  const report = (child.stdio as readonly unknown[])[descriptors.report] as Duplex;
   const reported = readReport(report).then((text) => {
     const why = text.trim() || "no reason given";
     answer(text === insideMark ? { id, state: "inside" } : { id, state: "failed", why });
@@ -94,7 +132,10 @@ async function readReport(report: Duplex): Promise<string> {
 }
 
 /** A control group of a build, as the agent makes them below its unit's own. */
-async function checkGroup({ group, agent: pid }: StartRequest, agent: Pick<Account, "uid">): Promise<void> {
+async function checkGroup(
+  { group, agent: pid }: StartRequest | SignalRequest,
+  agent: Pick<Account, "uid">,
+): Promise<void> {
   const unit = (await unitOf(pid)) ?? "";
   const place = group.replace(/^\/sys\/fs\/cgroup(?:\/unified)?/, "");
   const below = place.startsWith(`${unit}/`) ? place.slice(unit.length) : "";
@@ -110,7 +151,7 @@ function checkScratch(stateDir: string, scratch: string): void {
 }
 
 /** No disks: what a node is, its copy is. */
-function checkDevices({ devices }: StartRequest): void {
+function checkDevices({ devices }: PlaceRequest): void {
   if (devices === "all") return;
   for (const name of devices) {
     const node = statSync(join("/dev", name), { throwIfNoEntry: false });
@@ -121,31 +162,64 @@ function checkDevices({ devices }: StartRequest): void {
 }
 
 /** Opens the agent's folder in /proc, which stays that of this process, whatever gets its number next. */
-function openAgent({ agent: pid }: StartRequest, agent: Pick<Account, "uid">): number {
+function openAgent({ agent: pid }: HelperRequest, agent: Pick<Account, "uid">): number {
   const folder = openSync(`/proc/${pid}`, pathOnly | constants.O_DIRECTORY);
   if (fstatSync(folder).uid === agent.uid) return folder;
   closeSync(folder);
   throw refused(`process ${pid} isn't the agent`);
 }
 
-/** Opens the agent's pipe for writing, and gives it to the build's user, who opens it again as /dev/stderr. */
-function openOutput(process: number, output: number, agent: Pick<Account, "uid">, account: Account): number {
-  const found = openSync(`/proc/self/fd/${process}/fd/${output}`, pathOnly);
+/** Opens a pipe of the agent's, and gives it to the build's user, who opens it again as /dev/stderr. */
+function openPipe(
+  process: number,
+  descriptor: number,
+  flags: number,
+  agent: Pick<Account, "uid">,
+  account: Account,
+): number {
+  const found = openSync(`/proc/self/fd/${process}/fd/${descriptor}`, pathOnly);
   try {
     const pipe = fstatSync(found);
     if (!pipe.isFIFO() || ![agent.uid, account.uid].includes(pipe.uid))
-      throw refused(`the agent's descriptor ${output} is no pipe of its own`);
-    // As a reader too, it can't block; the next open then has one.
-    const reader = openSync(`/proc/self/fd/${found}`, constants.O_RDWR);
+      throw refused(`the agent's descriptor ${descriptor} is no pipe of its own`);
+    // Open for both ways it can't block; the next open then has its other end.
+    const both = openSync(`/proc/self/fd/${found}`, constants.O_RDWR);
     try {
-      fchownSync(reader, account.uid, account.gid);
-      return openSync(`/proc/self/fd/${found}`, constants.O_WRONLY);
+      fchownSync(both, account.uid, account.gid);
+      return openSync(`/proc/self/fd/${found}`, flags);
     } finally {
-      closeSync(reader);
+      closeSync(both);
     }
   } finally {
     closeSync(found);
   }
+}
+
+/** Those of the group, and of the groups below it that its processes made. */
+async function processesIn(group: string): Promise<ProcessStat[]> {
+  const read = async (path: string) => (await readFile(path, "utf8").catch(() => "")).split("\n").map(Number);
+  const pids = (await read(`${group}/cgroup.procs`)).filter((pid) => pid > 1);
+  const stats = (await Promise.all(pids.map(readStat))).filter((stat) => stat !== undefined);
+  const entries = await readdir(group, { withFileTypes: true }).catch(() => []);
+  for (const entry of entries) {
+    if (entry.isDirectory()) stats.push(...(await processesIn(join(group, entry.name))));
+  }
+  return stats.filter((stat) => !isDead(stat));
+}
+
+async function endOutsiders(
+  { agent }: OutsidersRequest,
+  { accounts, fetch }: HelperOptions,
+): Promise<Outsiders> {
+  const unit = await unitOf(agent);
+  if (unit === undefined) throw refused("the agent has no control group of its own");
+  const users = fetch ? [...accounts, fetch] : accounts;
+  const killed: Outsiders["killed"][number][] = [];
+  for (const { user, stat } of await outsideProcesses(users, unit)) {
+    const { pid, command } = await describeProcess(stat);
+    if (await signalProcess(stat, "SIGKILL")) killed.push({ pid, user, command });
+  }
+  return { killed, starters: (await findStarters(users)).found };
 }
 
 function refused(why: string): HelperError {

@@ -18,14 +18,11 @@ export interface Account {
   readonly home: string;
 }
 
-/** To start builds as other users, give them their files, kill them, and clean up. Source: capabilities(7). */
+/** To give builds their files, and to take and remove what they made; the helper does the rest. Source: capabilities(7). */
 const neededCapabilities = {
   CAP_CHOWN: 0,
   CAP_DAC_OVERRIDE: 1,
   CAP_FOWNER: 3,
-  CAP_KILL: 5,
-  CAP_SETGID: 6,
-  CAP_SETUID: 7,
 } as const;
 
 /** @param status the text of a process's /proc/PID/status */

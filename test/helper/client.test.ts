@@ -10,11 +10,11 @@ import { testFolder } from "../support/folders.ts";
 import { bounded } from "../support/servers.ts";
 
 const request = {
-  ...{ output: 1, user: "nobody", group: "/sys/fs/cgroup/x", folder: "/", scratch: "/x" },
-  ...{ network: "none" as const, devices: [], argv: ["true"] as const, env: {} },
+  ...{ pipes: [null, 1, 1] as const, user: "nobody", group: "/sys/fs/cgroup/x", folder: "/" },
+  ...{ place: null, argv: ["true"] as const, env: {} },
 };
 
-test("a helper that ends at any moment answers every start: none waits for ever", async () => {
+test("a helper that ends at any moment answers every request: none waits for ever", async () => {
   using folder = testFolder();
   const path = join(folder.path, "socket");
   const server = createServer((socket) => socket.on("error", () => {}).destroy());
@@ -32,10 +32,12 @@ test("a helper that ends at any moment answers every start: none waits for ever"
       whenEnded = async () => {
         whenEnded = async () => {};
         for (let count = 0; count < microtasks; count++) await undefined;
-        ended.resolve(helper.start(request).catch((error: { code: string }) => error.code));
+        const answers = [helper.start(request), helper.signal("/sys/fs/cgroup/x", "SIGTERM")];
+        const codes = answers.map((answer) => answer.catch((error: { code: string }) => error.code));
+        ended.resolve(Promise.all(codes));
       };
       await helper.connect();
-      assert.equal(await bounded(ended.promise), "AWAY");
+      assert.deepEqual(await bounded(ended.promise), ["AWAY", "AWAY"]);
     }
   } finally {
     unsubscribe("net.client.socket", made);

@@ -55,17 +55,17 @@ async function run(
   const { scratch, home } = place;
   const account = { name: "nobody", uid, gid: uid, home };
   const request = {
-    ...{ id: 1, agent: process.pid, output: 1, user: "nobody", group: join(scratch, "group"), folder: "/" },
-    ...{
+    ...{ verb: "start" as const, id: 1, agent: process.pid, pipes: [null, 1, 2] as const, user: "nobody" },
+    ...{ group: join(scratch, "group"), folder: "/", env: options.env ?? {} },
+    place: {
       scratch: options.scratch ?? scratch,
       network: options.network ?? ("full" as const),
       devices: options.devices ?? ("all" as const),
-      env: options.env ?? {},
     },
     argv: typeof script === "string" ? (["/bin/sh", "-ec", script] as const) : script,
   };
   const agent = openSync("/proc/self", constants.O_RDONLY | constants.O_DIRECTORY);
-  const child = startInPlace(request, { account, agent, output: "pipe" });
+  const child = startInPlace(request, { account, agent, stdio: ["ignore", "pipe", "pipe"] });
   closeSync(agent);
   const pipes: readonly unknown[] = child.stdio;
   const [output, errors, report, [code]] = await Promise.all([

@@ -6,35 +6,39 @@ import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { Lines, parseStart } from "#/helper/protocol.ts";
+import { Lines, parseRequest } from "#/helper/protocol.ts";
 import { serve } from "#/helper/server.ts";
 
+const place = { scratch: "/var/lib/labgear/scratch/a.1", network: "full", devices: [] };
 const fine = {
-  ...{ id: 1, agent: process.pid, output: 1, user: "nobody", group: "/sys/fs/cgroup/x", folder: "/" },
-  ...{
-    scratch: "/var/lib/labgear/scratch/a.1",
-    network: "full",
-    devices: [],
-    argv: ["true"],
-    env: { A: "b" },
-  },
+  ...{ verb: "start", id: 1, agent: process.pid, pipes: [null, 1, 2], user: "nobody" },
+  ...{ group: "/sys/fs/cgroup/x", folder: "/", place, argv: ["true"], env: { A: "b" } },
 };
+const inPlace = (change: object) => ({ place: { ...place, ...change } });
 
 test("a request has one form", () => {
-  assert.deepEqual(parseStart(JSON.stringify(fine)), fine);
-  assert.deepEqual(
-    parseStart(JSON.stringify({ ...fine, network: { only: ["10.0.0.0/8", "::1"] } })).network,
-    {
-      only: ["10.0.0.0/8", "::1"],
-    },
-  );
+  assert.deepEqual(parseRequest(JSON.stringify(fine)), fine);
+  const { id, agent } = fine;
+  const others = [
+    { ...fine, ...inPlace({ network: { only: ["10.0.0.0/8", "::1"] } }) },
+    { ...fine, place: null, pipes: [3, 4, 5] },
+    { verb: "signal", id, agent, group: "/sys/fs/cgroup/x", signal: "SIGTERM" },
+    { verb: "outsiders", id, agent },
+  ];
+  for (const other of others) assert.deepEqual(parseRequest(JSON.stringify(other)), other);
   const wrong: object[] = [
     { id: "1" },
     { agent: -1 },
-    { output: 1.5 },
+    { verb: "stop" },
+    { verb: "signal" },
+    { pipes: [1.5, 1, 1] },
+    { pipes: [null, null, 1] },
+    { pipes: [1, 1] },
     { user: 0 },
     { group: "a\0b" },
-    { scratch: undefined },
+    inPlace({ scratch: undefined }),
+    inPlace({ more: 1 }),
+    { place: [] },
     { argv: [] },
     { argv: [1] },
     { argv: Array.from({ length: 2000 }, () => "x") },
@@ -42,24 +46,26 @@ test("a request has one form", () => {
     { env: { "A=B": "c" } },
     { env: { "A;id": "c" } },
     { env: { A: "\0" } },
-    { network: "lab" },
-    { network: { only: ["10.0.0.0/33"] } },
-    { network: { only: ["; id"] } },
-    { network: { only: Array.from({ length: 65 }, () => "::1") } },
-    { devices: "some" },
-    ...["../etc", "a/../b", "/ttyS0", "a b", "$(id)", "-R", "", "a//b", "a/"].map((node) => ({
-      devices: [node],
-    })),
+    ...[
+      "lab",
+      { only: ["10.0.0.0/33"] },
+      { only: ["; id"] },
+      { only: Array.from({ length: 65 }, () => "::1") },
+    ].map((network) => inPlace({ network })),
+    inPlace({ devices: "some" }),
+    ...["../etc", "a/../b", "/ttyS0", "a b", "$(id)", "-R", "", "a//b", "a/"].map((node) =>
+      inPlace({ devices: [node] }),
+    ),
     { more: 1 },
   ];
   for (const change of wrong)
     assert.throws(
-      () => parseStart(JSON.stringify({ ...fine, ...change })),
+      () => parseRequest(JSON.stringify({ ...fine, ...change })),
       /another form/,
       JSON.stringify(change),
     );
   for (const text of ["", "null", "[]", "1", "{", '"x"'])
-    assert.throws(() => parseStart(text), /no JSON object/);
+    assert.throws(() => parseRequest(text), /no JSON object/);
 });
 
 test("lines come whole, however they are cut, and none is without an end", () => {

@@ -26,7 +26,7 @@ const jobs = `name: box
 host: { executors: 2 }
 jobs:
   pass: { run: "id -un; cat /proc/self/oom_score_adj" }
-  wait: { run: "echo began; until [ -e /srv/go ]; do sleep 0.1; done; echo ended" }
+  wait: { run: "trap 'echo polite; exit 1' TERM; echo began; until [ -e /srv/go ]; do sleep 0.1; done; echo ended" }
   source: { checkout: true, run: "cat greeting; echo left > leftover" }
   secret:
     parameters: [TOKEN]
@@ -89,7 +89,7 @@ for (const release of Object.keys(releases) as Release[]) {
       );
       assert.equal(await box.sh("systemd-analyze verify labgear.service"), "");
       const exposure = await box.sh("systemd-analyze security --no-pager labgear | tail -1");
-      assert.ok(Number(/\d+\.\d+/.exec(exposure)?.[0]) <= 4, exposure);
+      assert.ok(Number(/\d+\.\d+/.exec(exposure)?.[0]) <= 2.5, exposure);
       await box.sh(
         "udevadm control --reload || true; man -w labgear labgear.yaml; bash -n /usr/share/bash-completion/completions/labgear",
       );
@@ -110,6 +110,7 @@ for (const release of Object.keys(releases) as Release[]) {
       await until("labgear status | grep -q wait#1");
       await box.sh("labgear stop box wait#1");
       assert.equal((await stopped).exitCode, 3);
+      await box.sh("labgear log wait#1 | grep -qx polite");
       const drained = box.start("labgear build wait");
       await until("labgear status | grep -q wait#2");
       const stop = box.start("systemctl stop labgear");

@@ -148,6 +148,8 @@ while True: s.accept()'
       const journal = await box.sh("journalctl --no-pager -u labgear");
       assert.match(journal, /refused a connection from labgear-build1 to port 4730/);
       assert.doesNotMatch(journal, /FORGED/);
+      const status = await box.sh("cat /proc/$(systemctl show --value -p MainPID labgear)/status");
+      assert.match(status, /^CapBnd:\s+000000000000000b$/m, "chown, dac_override, fowner");
       await carriesNothingOver(box);
       await networks(box);
       await caches(box);
@@ -238,25 +240,32 @@ async function helperRefuses(box: Box): Promise<void> {
     "/srv/probe.py",
     `import glob, json, socket, sys
 agent = int(sys.argv[1]); scratch = "/var/lib/labgear/scratch/"
-fine = dict(id=1, agent=agent, output=0, user="${build}", group=glob.glob("/sys/fs/cgroup/system.slice/labgear.service/labgear-*/build-probe")[0],
-  folder="/", scratch=scratch + "probe.1", network="full", devices=[], argv=["/bin/true"], env={})
-def ask(**change):
+place = dict(scratch=scratch + "probe.1", network="full", devices=[])
+fine = dict(verb="start", id=1, agent=agent, pipes=[None, 0, 0], user="${build}", group=glob.glob("/sys/fs/cgroup/system.slice/labgear.service/labgear-*/build-probe")[0],
+  folder="/", place=place, argv=["/bin/true"], env={})
+def say(request):
     s = socket.socket(socket.AF_UNIX); s.settimeout(60); s.connect("/run/labgear-helper/socket")
-    s.sendall(json.dumps({**fine, **change}).encode() + b"\\n")
-    print(json.dumps(change), "->", s.makefile().readline().strip() or "closed")
+    s.sendall(json.dumps(request).encode() + b"\\n")
+    print(json.dumps(request), "->", s.makefile().readline().strip() or "closed")
+def ask(**change): say({**fine, **change})
 for user in ["root", "labgear", "labgear-fetch"]: ask(user=user)
-for group in ["/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/system.slice/labgear.service", fine["group"] + "/../../../ssh.service"]: ask(group=group)
-for place in ["/etc", scratch, scratch + "..", scratch + "../../x", scratch + "links.1", scratch + "none"]: ask(scratch=place)
+for user in ["root", "labgear"]: ask(user=user, place=None)
+groups = ["/sys/fs/cgroup/system.slice", "/sys/fs/cgroup/system.slice/labgear.service", fine["group"] + "/../../../ssh.service"]
+for group in groups: ask(group=group)
+for group in groups: say(dict(verb="signal", id=1, agent=agent, group=group, signal="SIGKILL"))
+for folder in ["/etc", scratch, scratch + "..", scratch + "../../x", scratch + "links.1", scratch + "none"]: ask(place=dict(place, scratch=folder))
 # What the agent has open that is no pipe, and another user's process.
-for output in [0, 2, 9999]: ask(output=output)
+for output in [0, 2, 9999]: ask(pipes=[None, output, output]); ask(pipes=[output, 0, 0])
 ask(agent=1)
+say(dict(verb="outsiders", id=1, agent=1))
+say(dict(verb="signal", id=1, agent=1, group=fine["group"], signal="SIGKILL"))
 `,
   );
   const answers = await box.sh(
     `setpriv --reuid labgear --regid labgear --init-groups python3 /srv/probe.py $(systemctl show --value -p MainPID labgear)`,
   );
   const lines = answers.split("\n");
-  assert.equal(lines.length, 16, answers);
+  assert.equal(lines.length, 26, answers);
   for (const line of lines) assert.match(line, /"state":"failed"|ENOENT|-> closed/, line);
   await box.sh(
     `rmdir ${base}/build-probe; rm -r /var/lib/labgear/scratch/probe.1 /var/lib/labgear/scratch/links.1`,

@@ -2,8 +2,7 @@
  * Runs git for a checkout: without questions, without a user's configuration, without secrets in the output, and without
  * leaving a process behind.
  */
-import { execa } from "execa";
-import { signalGroup } from "#/lib/process-group.ts";
+import type { Readable } from "node:stream";
 import { baseEnvironment } from "../environment.ts";
 import { BuildError } from "../errors.ts";
 import { decode, gist, linesOf, mask } from "./output.ts";
@@ -18,11 +17,18 @@ export interface CommandTrees {
 export type Owner = "build" | "fetch";
 
 interface CommandTree extends AsyncDisposable {
-  launch(argv: readonly [string, ...string[]]): {
-    readonly file: string;
-    readonly args: readonly string[];
+  /** @throws why it can't be started */
+  run(command: {
+    readonly argv: readonly [string, ...string[]];
+    readonly cwd: string;
     readonly env: Readonly<Record<string, string>>;
-  };
+    readonly input?: string;
+  }): Promise<{
+    readonly stdout: Readable;
+    readonly stderr: Readable;
+    readonly ended: Promise<{ readonly code: number | null; readonly unstarted?: unknown }>;
+    terminate(): Promise<void>;
+  }>;
   kill(): Promise<{ readonly survivors: readonly unknown[] }>;
 }
 
@@ -91,21 +97,16 @@ export async function run(command: Command, options: GitOptions): Promise<Finish
   const { source } = command;
   if (signal?.aborted) throw stopped(signal);
   await using tree = await options.trees.create("git", {}, command.folder, command.owner);
-  const { file, args, env } = tree.launch(["/bin/sh", "-c", command.script, "labgear-git", ...command.args]);
-  // The launcher complains on descriptor 3: that goes where git's own messages go.
-  const child = execa("/bin/sh", ["-c", 'exec "$@" 3>&2', "labgear-git", file, ...args], {
-    cwd: command.folder,
-    env: { ...environment(command, options, stallTimeoutMs), ...env },
-    extendEnv: false,
-    input: command.input ?? "",
-    buffer: false,
-    reject: false,
-    // In a process group of its own, so that SIGTERM reaches the helpers of a transport as well.
-    detached: true,
-    cleanup: false,
-  });
-  // 0: it could not be started.
-  const group = child.pid ?? 0;
+  const child = await tree
+    .run({
+      argv: ["/bin/sh", "-c", command.script, "labgear-git", ...command.args],
+      cwd: command.folder,
+      env: environment(command, options, stallTimeoutMs),
+      ...(command.input !== undefined && { input: command.input }),
+    })
+    .catch((cause: unknown) => {
+      throw cantStart((cause as Error).message, cause);
+    });
   const timers = new Set<NodeJS.Timeout>();
   const after = (ms: number, act: () => void) => timers.add(setTimeout(act, ms));
   let killing: Promise<{ readonly survivors: readonly unknown[] }> | undefined;
@@ -114,10 +115,11 @@ export async function run(command: Command, options: GitOptions): Promise<Finish
     return killing;
   };
   const end = () => {
-    signalGroup(group, "SIGTERM");
+    void child.terminate();
     after(killTimeoutMs, () => void kill());
   };
   signal?.addEventListener("abort", end, { once: true });
+  if (signal?.aborted) end();
   let stalled = false;
   // curl watches the bytes itself (http.lowSpeedTime), and prints nothing while it downloads a plain file.
   const stall =
@@ -128,12 +130,13 @@ export async function run(command: Command, options: GitOptions): Promise<Finish
         }, stallTimeoutMs)
       : undefined;
   if (stall) timers.add(stall);
-  child.nodeChildProcess.once("exit", () => {
+  const exited = child.ended.then((end) => {
     void kill();
     after(killTimeoutMs, () => {
       child.stdout.destroy();
       child.stderr.destroy();
     });
+    return end;
   });
   try {
     const progress = () => void (stalled || stall?.refresh());
@@ -141,23 +144,23 @@ export async function run(command: Command, options: GitOptions): Promise<Finish
       logged(watched(child.stderr, progress), source, options.log),
       collected(child.stdout),
     ]);
-    const result = await child;
+    const { code, unstarted } = await exited;
     const { survivors } = await kill();
     if (signal?.aborted) throw stopped(signal);
     if (stalled) {
       const why = `the server sent nothing for ${stallTimeoutMs / 1000} s`;
       throw new BuildError("CHECKOUT_UNREACHABLE", `the fetch was given up: ${why}`);
     }
-    if (result.exitCode === undefined && !result.signal) throw cantStart(result.cause);
+    if (unstarted !== undefined) throw cantStart((unstarted as Error).message, unstarted);
     if (survivors.length > 0) throw new BuildError("CHECKOUT", "git left a process that can't be killed");
-    if (result.exitCode === 127) throw cantStart("it isn't on the PATH of the agent; install git");
-    if (result.exitCode === 125) throw cantStart(gist(output));
-    return { code: result.exitCode ?? 128, output, data };
+    if (code === 127) throw cantStart("it isn't on the PATH of the agent; install git");
+    if (code === 125) throw cantStart(gist(output));
+    return { code: code ?? 128, output, data };
   } finally {
     signal?.removeEventListener("abort", end);
     // Also when the console can't be written.
     await kill();
-    await child;
+    await exited;
     for (const timer of timers) clearTimeout(timer);
   }
 }
@@ -260,6 +263,6 @@ export function stopped(signal: AbortSignal): BuildError {
   return new BuildError("STOPPED", "the checkout was stopped", { cause: signal.reason });
 }
 
-function cantStart(cause: unknown): BuildError {
-  return new BuildError("NO_GIT", `git can't be started: ${String(cause)}`, { cause });
+function cantStart(why: string, cause: unknown = why): BuildError {
+  return new BuildError("NO_GIT", `git can't be started: ${why}`, { cause });
 }

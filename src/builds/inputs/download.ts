@@ -5,7 +5,6 @@ import { mkdir } from "node:fs/promises";
 import { BlockList, isIP } from "node:net";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
-import { execa } from "execa";
 import { addressBytes } from "#/lib/subnet.ts";
 import { shown } from "#/lib/text.ts";
 import { formatSize } from "#/lib/units.ts";
@@ -169,22 +168,13 @@ async function load(
   const port = url.port || (url.protocol === "https:" ? "443" : "80");
   const pinned = `${url.hostname.replace(/^\[|\]$/g, "")}:${port}:${address.includes(":") ? `[${address}]` : address}`;
   const argv = ["/bin/sh", "-c", script, "labgear-download", `${origin.maxBytes}`, pinned, url.href] as const;
-  const { file, args, env } = tree.launch([...argv]);
   signal.throwIfAborted();
-  // The launcher complains on descriptor 3: that goes where curl's own messages go.
-  const child = execa("/bin/sh", ["-c", 'exec "$@" 3>&2', "labgear-download", file, ...args], {
-    cwd: place,
-    env: { PATH: process.env.PATH ?? "/usr/bin:/bin", ...env },
-    extendEnv: false,
-    stdin: "ignore",
-    buffer: { stdout: false, stderr: true },
-    maxBuffer: maxHeadBytes,
-    reject: false,
-    detached: true,
-    cleanup: false,
-  });
+  const env = { PATH: process.env.PATH ?? "/usr/bin:/bin" };
+  const child = await tree.run({ argv, cwd: place, env });
+  const complaint = endOf(child.stderr);
   const end = () => void tree.kill();
   signal.addEventListener("abort", end, { once: true });
+  if (signal.aborted) end();
   try {
     const next = await take(child.stdout, async (bytes, offset) => {
       const name = plainUrl(url);
@@ -196,9 +186,9 @@ async function load(
       const { kind } = await transfer.append(sender, offset, bytes);
       if (kind === "over") throw new BuildError("INPUT", `${name} is longer than announced`);
     });
-    const { exitCode, stderr } = await child;
+    const { code, unstarted } = await child.ended;
     signal.throwIfAborted();
-    if (exitCode !== 0) throw failure(url, exitCode, String(stderr ?? ""), origin);
+    if (code !== 0) throw failure(url, code, unstarted ? String(unstarted) : await complaint, origin);
     if (next.status >= 300 && next.status < 400 && next.location !== undefined) return next.location;
     if (next.status === 200) return undefined;
     const isClients = next.status >= 400 && next.status < 500 && ![408, 425, 429].includes(next.status);
@@ -209,11 +199,11 @@ async function load(
   } finally {
     signal.removeEventListener("abort", end);
     await tree.kill();
-    await child;
+    await child.ended;
   }
 }
 
-function failure(url: URL, code: number | undefined, output: string, { maxBytes }: Origin): BuildError {
+function failure(url: URL, code: number | null, output: string, { maxBytes }: Origin): BuildError {
   const name = plainUrl(url);
   if (code === tooLargeCode)
     return new BuildError("INPUT", `${name} has more than the ${formatSize(maxBytes)} that the job takes`);
@@ -225,6 +215,17 @@ function failure(url: URL, code: number | undefined, output: string, { maxBytes 
       .at(-1)
       ?.replace(/^curl: /, "") ?? "";
   return new BuildError("INPUT_SOURCE", `${name} can't be loaded: ${shown(said, 200)}`);
+}
+
+/** The end of what a stream has. */
+async function endOf(stream: Readable): Promise<string> {
+  let text = "";
+  try {
+    for await (const chunk of stream) text = (text + String(chunk)).slice(-maxHeadBytes);
+  } catch {
+    // What came by then counts.
+  }
+  return text;
 }
 
 interface Head {

@@ -5,7 +5,7 @@ import { basename } from "node:path";
 import { HostError } from "#/host/errors.ts";
 import type { FoundProcess } from "#/host/proc.ts";
 import { reason } from "#/lib/errors.ts";
-import { Cgroup, type CgroupHome, readWords, subgroups } from "./cgroup.ts";
+import { Cgroup, type CgroupHome, readWords, type SignalGroup, subgroups } from "./cgroup.ts";
 
 /** The controllers that a build's limits need. */
 const wanted = ["cpu", "memory", "pids"] as const;
@@ -26,14 +26,17 @@ export class CgroupBase implements AsyncDisposable {
   /** For the other controllers the reason. */
   readonly lacking: ReadonlyMap<Controller, string>;
   readonly #home: CgroupHome;
+  readonly #signalGroup: SignalGroup | undefined;
   readonly #enabledAtHome: readonly Controller[];
 
   private constructor(
     home: CgroupHome,
     directory: string,
     found: { enforced: Set<Controller>; lacking: Map<Controller, string>; enabledAtHome: Controller[] },
+    signalGroup: SignalGroup | undefined,
   ) {
     this.#home = home;
+    this.#signalGroup = signalGroup;
     this.directory = directory;
     this.enforced = found.enforced;
     this.lacking = found.lacking;
@@ -45,14 +48,16 @@ export class CgroupBase implements AsyncDisposable {
    *
    * @param id unique on the box and the same at each start, to find what a killed agent left; letters, digits, "_", "." and
    *   "-", 64 at most
+   * @param signalGroup for builds of other users; absent: they are this process's own
    * @throws HostError CGROUP when the kernel refuses, BUSY when another living agent has this id
    */
-  static async open(home: CgroupHome, id: string): Promise<CgroupBase> {
+  static async open(home: CgroupHome, id: string, signalGroup?: SignalGroup): Promise<CgroupBase> {
     const directory = `${home.directory}/${groupName(id)}`;
     try {
       await mkdir(directory, { recursive: true });
       await refuseOtherAgent(directory);
-      return new CgroupBase(home, directory, await delegateControllers(home, directory));
+      const found = await delegateControllers(home, directory);
+      return new CgroupBase(home, directory, found, signalGroup);
     } catch (error) {
       if (error instanceof HostError) throw error;
       throw new HostError("CGROUP", `the control group ${directory} can't be created: ${reason(error)}`, {
@@ -72,7 +77,7 @@ export class CgroupBase implements AsyncDisposable {
         cause: error,
       });
     }
-    return new Cgroup(directory);
+    return new Cgroup(directory, this.#signalGroup);
   }
 
   /**
@@ -85,7 +90,7 @@ export class CgroupBase implements AsyncDisposable {
       await refuseOtherAgent(base);
       for (const directory of subgroups(base)) {
         if (basename(directory) === "main") continue;
-        const group = new Cgroup(directory);
+        const group = new Cgroup(directory, this.#signalGroup);
         found.push(...(await group.processes()));
         await group.kill();
         await group.remove();
@@ -98,7 +103,7 @@ export class CgroupBase implements AsyncDisposable {
   /** Kills every build's group, moves the agent back to where it was started, and removes all that was created. */
   async [Symbol.asyncDispose](): Promise<void> {
     for (const directory of subgroups(this.directory)) {
-      if (basename(directory) !== "main") await new Cgroup(directory).kill();
+      if (basename(directory) !== "main") await new Cgroup(directory, this.#signalGroup).kill();
     }
     const base = new Cgroup(this.directory);
     for (const controller of this.enforced) await base.set("cgroup.subtree_control", `-${controller}`);

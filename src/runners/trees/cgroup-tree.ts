@@ -6,8 +6,10 @@ import { RunnerError } from "../errors.ts";
 import { OutputPipe } from "../script/output.ts";
 import type { Cgroup } from "./cgroup.ts";
 import type { CgroupBase, Controller } from "./cgroup-base.ts";
+import { startCommand, startHelpedCommand } from "./command.ts";
 import { Ahead, Launcher, launcher } from "./launcher.ts";
 import type {
+  Command,
   Killed,
   Launch,
   Limits,
@@ -16,6 +18,7 @@ import type {
   ProcessTrees,
   ScriptCommand,
   Started,
+  StartedCommand,
   TreeOwner,
 } from "./tree.ts";
 import type { BuildUser, BuildUsers } from "./users.ts";
@@ -129,7 +132,7 @@ export class CgroupTrees implements ProcessTrees, AsyncDisposable {
     }
     try {
       const user = await this.#userFor(owner, workspace);
-      const helpers = owner === "build" ? this.#helpers : undefined;
+      const helpers = this.#helpers;
       const release = () => this.#ahead.release();
       return new CgroupTree({ group, warnings, user, helpers, ...(launcher && { launcher, release }) });
     } catch (error) {
@@ -180,7 +183,7 @@ class CgroupTree implements ProcessTree {
   }
 
   launch(argv: readonly [string, ...string[]]): Launch {
-    return launcher(argv, { group: this.#group.directory, account: this.#parts.user?.account });
+    return launcher(argv, { group: this.#group.directory });
   }
 
   async start(command: ScriptCommand): Promise<Started> {
@@ -188,6 +191,13 @@ class CgroupTree implements ProcessTree {
     if (helpers && user && command.place) return startApart(helpers, user, group, command, command.place);
     if (!launcher) throw new TypeError("this tree is for commands");
     return launcher.become(command);
+  }
+
+  async run(command: Command): Promise<StartedCommand> {
+    const { helpers, user } = this.#parts;
+    if (!helpers || !user) return startCommand(this.launch(command.argv), command);
+    const { account } = user;
+    return startHelpedCommand(helpers.normal, { account, group: this.#group.directory }, command);
   }
 
   async give(path: string): Promise<void> {
@@ -199,7 +209,7 @@ class CgroupTree implements ProcessTree {
   }
 
   async terminate(): Promise<void> {
-    this.#group.signal("SIGTERM");
+    await this.#group.signal("SIGTERM");
   }
 
   async emptied(timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
@@ -235,9 +245,9 @@ async function startApart(
 ): Promise<Started> {
   const output = await OutputPipe.open();
   try {
-    const command = { user: account.name, group: directory, folder: cwd, argv, env, output: output.writer };
+    const command = { user: account.name, group: directory, folder: cwd, place, argv, env };
     const helper = debug ? helpers.debug : helpers.normal;
-    const started = await helper.start({ ...command, ...place });
+    const started = await helper.start({ ...command, pipes: [null, output.writer, output.writer] });
     return { ...started, output, ended: started.ended.catch(asRunnerError) };
   } catch (error) {
     output[Symbol.dispose]();

@@ -88,11 +88,17 @@ function unescapeOctal(field: string): string {
 /** How long a killed group may take to become empty; measured: under 20 ms. */
 const killTimeoutMs = 5000;
 
+/** Signals all processes of a group's directory. */
+export type SignalGroup = (directory: string, signal: "SIGTERM" | "SIGKILL") => Promise<void>;
+
 export class Cgroup {
   readonly directory: string;
+  readonly #signalGroup: SignalGroup | undefined;
 
-  constructor(directory: string) {
+  /** @param signalGroup for processes that this one may not signal */
+  constructor(directory: string, signalGroup?: SignalGroup) {
     this.directory = directory;
+    this.#signalGroup = signalGroup;
   }
 
   /** Writes a file of the group, such as ("pids.max", "100"). Returns the reason of a failure. */
@@ -120,7 +126,8 @@ export class Cgroup {
    * Signals every process that is here now, and not those that they start because of it, such as the commands of a shell's
    * trap.
    */
-  signal(signal: NodeJS.Signals): void {
+  async signal(signal: "SIGTERM" | "SIGKILL"): Promise<void> {
+    if (this.#signalGroup) return this.#signalGroup(this.directory, signal);
     for (const stat of this.#pids().map(readStat)) if (stat && !isDead(stat)) signalProcess(stat, signal);
   }
 
@@ -129,7 +136,7 @@ export class Cgroup {
     if (!this.#populated) return [];
     const refused = await this.set("cgroup.kill", "1");
     // Linux before 5.14 has no cgroup.kill; the next round catches processes that were forked meanwhile.
-    for (let round = 0; refused && round < 100 && this.#populated; round++) this.signal("SIGKILL");
+    for (let round = 0; refused && round < 100 && this.#populated; round++) await this.signal("SIGKILL");
     return (await this.emptied(killTimeoutMs)) ? [] : await this.processes();
   }
 

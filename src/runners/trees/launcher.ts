@@ -7,7 +7,6 @@ import { closeSync, statSync, write, writeSync } from "node:fs";
 import { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { promisify } from "node:util";
-import type { Account } from "#/host/accounts.ts";
 import { type Child, startChild } from "#/host/children.ts";
 import { reason } from "#/lib/errors.ts";
 import { RunnerError } from "../errors.ts";
@@ -28,35 +27,23 @@ umask 022
 `;
 
 /**
- * $1 is the control group's directory; $2 to $5 are name, uid, gid and home of the user to become; all can be empty. They are arguments, not variables, to keep the
- * command's environment as given; PWD is unset since the shell adds it, and it can be wrong. setpriv(1) gives up all capabilities
- * for good; its error messages go to descriptor 3.
+ * $1 is the control group's directory, or empty: an argument, not a variable, to keep the command's environment as given; PWD is unset
+ * since the shell adds it, and it can be wrong.
  */
 const commandScript = `
 if [ -n "$1" ]; then ${entering('"$1"')} fi
 ${settling}
 unset PWD
-if [ -z "$2" ]; then
-  shift 5
-  exec "$@" 3>&-
-fi
-user=$3 group=$4
-export HOME="$5" USER="$2" LOGNAME="$2"
-shift 5
-exec setpriv --reuid="$user" --regid="$group" --init-groups --inh-caps=-all --ambient-caps=-all --no-new-privs \
-  /bin/sh -c 'exec "$@" 2>&4 3>&- 4>&-' labgear-launch "$@" 4>&2 2>&3
+shift
+exec "$@" 3>&-
 `;
 
-/** @param options.group the directory of a control group
- * @param options.account the user to become */
+/** @param options.group the directory of a control group */
 export function launcher(
   argv: readonly [string, ...string[]],
-  options: { group?: string; account?: Account | undefined; env?: Record<string, string> } = {},
+  { group = "", env = {} }: { group?: string; env?: Record<string, string> } = {},
 ): Launch {
-  const { account } = options;
-  const user = account ? [account.name, `${account.uid}`, `${account.gid}`, account.home] : ["", "", "", ""];
-  const args = ["-c", commandScript, "labgear-launch", options.group ?? "", ...user, ...argv];
-  return { file: "/bin/sh", args, env: options.env ?? {} };
+  return { file: "/bin/sh", args: ["-c", commandScript, "labgear-launch", group, ...argv], env };
 }
 
 /** What the shell that waits reads on descriptor 4, a pipe which ends with the agent: first this, then what becomes of it. */

@@ -19,10 +19,21 @@ import {
   workingDirectory,
 } from "#/host/proc.ts";
 import { signalGroup } from "#/lib/process-group.ts";
+import { startCommand } from "./command.ts";
 import { Ahead, Launcher, launcher } from "./launcher.ts";
 import { isInside } from "./remains.ts";
 import type { Subreaper } from "./subreaper.ts";
-import type { Killed, Launch, Limits, ProcessTree, ProcessTrees, ScriptCommand, Started } from "./tree.ts";
+import type {
+  Command,
+  Killed,
+  Launch,
+  Limits,
+  ProcessTree,
+  ProcessTrees,
+  ScriptCommand,
+  Started,
+  StartedCommand,
+} from "./tree.ts";
 
 const cookieName = "LABGEAR_COOKIE";
 
@@ -172,6 +183,10 @@ class SweepTree implements ProcessTree {
     if (started.pid !== undefined) this.#sessions.add(started.pid);
     this.#output = started.output.link;
     return started;
+  }
+
+  async run(command: Command): Promise<StartedCommand> {
+    return startCommand(this.launch(command.argv), command);
   }
 
   async give(): Promise<void> {

@@ -1,4 +1,5 @@
 /** A process tree: all processes of a build, held by a control group, or without one found by a search through /proc. */
+import type { Readable } from "node:stream";
 import type { Network } from "#/helper/protocol.ts";
 import type { FoundProcess } from "#/host/proc.ts";
 import type { OutputPipe } from "../script/output.ts";
@@ -53,6 +54,32 @@ export interface Exit {
   readonly signal: NodeJS.Signals | null;
 }
 
+/** A command of our own, such as git. */
+export interface Command {
+  readonly argv: readonly [string, ...string[]];
+  readonly cwd: string;
+  /** The complete environment; nothing is inherited. */
+  readonly env: Readonly<Record<string, string>>;
+  /** What it reads from standard input. */
+  readonly input?: string;
+}
+
+export interface StartedCommand {
+  readonly stdout: Readable;
+  readonly stderr: Readable;
+  /** When its own process has ended. Never rejects. */
+  readonly ended: Promise<CommandEnd>;
+  /** Sends SIGTERM to all of it. Never rejects. */
+  terminate(): Promise<void>;
+}
+
+export interface CommandEnd {
+  /** null: a signal ended it. */
+  readonly code: number | null;
+  /** Why there was no command at all. */
+  readonly unstarted?: unknown;
+}
+
 export type TreeOwner = "build" | "fetch" | "operator";
 
 export interface ProcessTrees {
@@ -104,6 +131,12 @@ export interface ProcessTree extends AsyncDisposable {
    * @throws RunnerError START
    */
   start(command: ScriptCommand): Promise<Started>;
+
+  /**
+   * Starts a command of our own, such as git, as the tree's user.
+   * @throws why it can't be started
+   */
+  run(command: Command): Promise<StartedCommand>;
 
   /** Gives a file or folder (not its content) to the tree's user until the tree is disposed. */
   give(path: string): Promise<void>;

@@ -4,7 +4,7 @@ import { Helper } from "#/helper/client.ts";
 import { debugSocket, helperSocket } from "#/helper/protocol.ts";
 import { HostError } from "#/host/errors.ts";
 import { loadSystemCalls } from "#/host/syscalls.ts";
-import { detectCgroups } from "./cgroup.ts";
+import { detectCgroups, type SignalGroup } from "./cgroup.ts";
 import { CgroupBase, type Controller } from "./cgroup-base.ts";
 import { CgroupTrees } from "./cgroup-tree.ts";
 import { Subreaper } from "./subreaper.ts";
@@ -19,6 +19,8 @@ export interface OpenTrees extends ProcessTrees, AsyncDisposable {
   readonly enforced: ReadonlySet<Controller>;
   /** One line each: why there are no control groups. */
   readonly warnings: readonly string[];
+  /** Absent where builds have no users of their own. */
+  readonly helper: Helper | undefined;
 }
 
 /**
@@ -30,7 +32,13 @@ export interface OpenTrees extends ProcessTrees, AsyncDisposable {
 export async function openTrees(options: { id: string }): Promise<OpenTrees> {
   const id = createHash("sha256").update(options.id).digest("hex").slice(0, 16);
   await using resources = new AsyncDisposableStack();
-  const base = await openBase(id);
+  const users = await BuildUsers.find();
+  const helpers = {
+    normal: resources.use(new Helper(helperSocket)),
+    debug: resources.use(new Helper(debugSocket)),
+  };
+  const helper = users && helpers.normal;
+  const base = await openBase(id, helper && ((group, signal) => helper.signal(group, signal)));
   const warnings: string[] = [];
   let trees: ProcessTrees;
   const subreaper = base instanceof CgroupBase ? undefined : await Subreaper.become(loadSystemCalls());
@@ -39,13 +47,8 @@ export async function openTrees(options: { id: string }): Promise<OpenTrees> {
   const sweep = new SweepTrees({ id, reason, subreaper });
   if (base instanceof CgroupBase) {
     resources.use(base);
-    const users = await BuildUsers.find();
-    const helpers = {
-      normal: resources.use(new Helper(helperSocket)),
-      debug: resources.use(new Helper(debugSocket)),
-    };
     trees = resources.use(new CgroupTrees(base, users && { users, helpers }));
-    if (users) await helpers.normal.connect().catch((error: Error) => warnings.push(error.message));
+    await helper?.connect().catch((error: Error) => warnings.push(error.message));
   } else {
     resources.use(subreaper);
     trees = resources.use(sweep);
@@ -58,6 +61,7 @@ export async function openTrees(options: { id: string }): Promise<OpenTrees> {
     enforced: base instanceof CgroupBase ? base.enforced : new Set(),
     apart: trees.apart,
     warnings,
+    helper: trees.apart ? helper : undefined,
     create: (...what) => trees.create(...what),
     sweepStale: async () =>
       trees === sweep ? sweep.sweepStale() : [...(await trees.sweepStale()), ...(await sweep.sweepStale())],
@@ -65,11 +69,14 @@ export async function openTrees(options: { id: string }): Promise<OpenTrees> {
   };
 }
 
-async function openBase(id: string): Promise<CgroupBase | { unavailable: string }> {
+async function openBase(
+  id: string,
+  signalGroup: SignalGroup | undefined,
+): Promise<CgroupBase | { unavailable: string }> {
   const home = await detectCgroups();
   if ("unavailable" in home) return home;
   try {
-    return await CgroupBase.open(home, id);
+    return await CgroupBase.open(home, id, signalGroup);
   } catch (error) {
     if (error instanceof HostError && error.code === "CGROUP") return { unavailable: error.message };
     throw error;

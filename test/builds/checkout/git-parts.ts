@@ -156,7 +156,7 @@ export function wrapped(
     create: async (name, limits, folder, owner) => {
       const tree = await trees.create(name, limits, folder, owner);
       return {
-        launch: (argv) => tree.launch(wrap(argv, owner)),
+        run: (command) => tree.run({ ...command, argv: wrap(command.argv, owner) }),
         kill: () => tree.kill(),
         [Symbol.asyncDispose]: () => tree[Symbol.asyncDispose](),
       };

@@ -41,7 +41,7 @@ export interface DeviceOptions {
 const firstRetryMs = 2000;
 const lastRetryMs = 5 * 60_000;
 /** For taking back what labgear did on the board. */
-const leaveTimeoutMs = 12_000;
+const leaveTimeoutMs = 4000;
 /** Restarts after failed probes in a row; later probes do without. */
 const maxRestarts = 3;
 

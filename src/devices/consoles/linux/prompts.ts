@@ -74,6 +74,11 @@ export function asks(text: string): Asks {
   return isPlain ? "password" : undefined;
 }
 
+/** @param output bytes as they came @returns whether a login stands at its end, so that a shell that was there is gone */
+export function asksLogin(output: string): boolean {
+  return asks(Buffer.from(output.replaceAll("\r", ""), "latin1").toString("utf8")) !== undefined;
+}
+
 /** @returns the line by which the board refuses a login */
 export function refusalIn(text: string): string | undefined {
   return text

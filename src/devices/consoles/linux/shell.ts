@@ -3,6 +3,7 @@ import { BoardFailure } from "../../errors.ts";
 import type { Dialogue } from "../dialogue.ts";
 import { readable } from "../expect.ts";
 import type { LinuxBoard } from "./board.ts";
+import { asksLogin } from "./prompts.ts";
 import { type TypingProfile, typeText } from "./typing.ts";
 
 export interface Shell {
@@ -49,7 +50,7 @@ export function* command(
     if (attempt > 0) {
       const output = yield* resetTerminal(shell);
       last = output;
-      if (loginPrompt.test(output)) break;
+      if (asksLogin(output)) break;
       if (output.includes(prompt)) lastPrompt = board.now;
       if (board.now - lastPrompt > promptTimeoutMs) break;
     }
@@ -62,7 +63,7 @@ export function* command(
     // There is an echo after all.
     if (profile.echoes === false && output.includes(line)) profile.echoes = undefined;
     if (has(output, expected)) return output;
-    if (loginPrompt.test(output)) break;
+    if (asksLogin(output)) break;
     if (output.includes(prompt) && ++refusals >= maxRefusals) break;
   }
   const got = readable(last).slice(-160);
@@ -90,7 +91,6 @@ export function* resetTerminal(shell: Shell): Dialogue<string> {
   );
 }
 
-const loginPrompt = /(?:login|password): *$/i;
 const has = (text: string, expected: string | RegExp): boolean =>
   typeof expected === "string" ? text.includes(expected) : expected.test(text);
 

@@ -1,6 +1,7 @@
 /** Types in a closed loop: text counts as typed once its echo is right, and what a device needs for that is remembered. */
 import type { Dialogue } from "../dialogue.ts";
 import type { LinuxBoard } from "./board.ts";
+import { asksLogin } from "./prompts.ts";
 
 /** What a device needs. It is learned while typing, and kept for the next dialogue with the same device. */
 export interface TypingProfile {
@@ -66,7 +67,7 @@ export function* typeText(
     slowDown(profile, text.length, echo, attempt);
     yield* board.send(eraseLine);
     const left = yield* board.drain(Math.max(30, profile.echoMs), 1500);
-    if (board.boot.lines.size > 0 || (attempt > 1 && /login: *$/.test(left))) {
+    if (board.boot.lines.size > 0 || (attempt > 1 && asksLogin(left))) {
       // Without a shell there is no echo, which says nothing about the device.
       Object.assign(profile, { chunkLength, pauseMs, echoMs });
       return false;

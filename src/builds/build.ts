@@ -1,8 +1,8 @@
 /** A build's life: its record, console and folder, and the signal that stops it. */
 import { randomUUID } from "node:crypto";
 import { EventEmitter } from "node:events";
-import { mkdirSync, renameSync, rmSync } from "node:fs";
-import { chmod, lstat, rename, stat } from "node:fs/promises";
+import { mkdirSync, renameSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
+import { chmod, lstat, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { reason } from "#/lib/errors.ts";
 import { ConsoleLog } from "./console/log.ts";
@@ -136,7 +136,7 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
         renameSync(fresh, this.folder);
       }
     } catch (error) {
-      rmSync(fresh, { recursive: true, force: true });
+      await discard(fresh);
       throw error;
     }
     this.#stored = true;
@@ -244,6 +244,22 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     });
     this.#saving = saved.catch(() => {});
     return saved;
+  }
+}
+
+/** Removes what was made of a build's folder, as far as it can. */
+async function discard(fresh: string): Promise<void> {
+  try {
+    // One by one, since a look into a folder takes a file descriptor, and there may be none.
+    unlinkSync(recordFile(fresh));
+  } catch {
+    // It wasn't made.
+  }
+  try {
+    rmdirSync(join(fresh, "artifacts"));
+    rmdirSync(fresh);
+  } catch {
+    await rm(fresh, { recursive: true, force: true }).catch(() => {});
   }
 }
 

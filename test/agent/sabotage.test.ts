@@ -36,6 +36,10 @@ async function run(job: string, AFTER = "true"): Promise<unknown> {
 
 const mark = (job: string) => `workspaces/0/.changes-$(printf %s ${job} | sha256sum | cut -c 1-32)`;
 
+/** The agent may make the path again, or write below it, at any moment: it is moved away, until what is made instead is there. */
+const instead = (path: string, make: string) =>
+  `n=0; until n=$((n + 1)); mv -T ${path} ${path}.moved-$BUILD_NUMBER-$n && ${make}; do :; done`;
+
 for (const [what, command] of [
   ["a folder in place of state.json", "rm state.json; mkdir -p state.json/x"],
   ["a pipe in place of state.json", "rm state.json; mkfifo state.json"],
@@ -44,17 +48,17 @@ for (const [what, command] of [
   ["a file where the next build's folder is made", "touch builds/own/.new-$((BUILD_NUMBER + 1))"],
   [
     "a folder in place of its own record",
-    "rm builds/own/$BUILD_NUMBER/build.json; mkdir -p builds/own/$BUILD_NUMBER/build.json/x",
+    "cd builds/own/$BUILD_NUMBER; until rm -f build.json; mkdir -p build.json/x; do :; done",
   ],
-  ["a file in place of the job's builds", "rm -r builds/own; touch builds/own"],
-  ["a file in place of all builds", "rm -r builds; touch builds"],
-  ["a link to nowhere in place of all builds", "rm -r builds; ln -s /nowhere/at/all builds"],
-  ["a file in place of all workspaces", "rm -r workspaces; touch workspaces"],
+  ["a file in place of the job's builds", instead("builds/own", "true >builds/own")],
+  ["a file in place of all builds", instead("builds", "true >builds")],
+  ["a link to nowhere in place of all builds", instead("builds", "ln -sT /nowhere/at/all builds")],
+  ["a file in place of all workspaces", instead("workspaces", "true >workspaces")],
   [
     "folders in place of the marks of trust",
     `mkdir -p ${mark("own")}/x; rm -f ${mark("changes")}; mkdir -p ${mark("changes")}/x`,
   ],
-  ["a state directory that is gone", 'rm -r "$PWD"'],
+  ["a state directory that is gone", 'mv "$PWD" "$PWD.moved"'],
 ] as const) {
   test(`${what}: the build itself and the next ones pass`, { skip }, async () => {
     assert.equal(await run("own", `cd '${agent.stateDir}'; ${command}`), "SUCCESS");
@@ -68,7 +72,7 @@ test("a state directory that is a file takes no builds: what is queued waits unt
   skip,
 }, async () => {
   const dir = agent.stateDir;
-  assert.equal(await run("own", `rm -r '${dir}'; touch '${dir}'`), "SUCCESS");
+  assert.equal(await run("own", instead(dir, `true >${dir}`)), "SUCCESS");
   const waiting = await Promise.all(
     ["own", "changes"].map((job) => submit(server.port, { function: `build:${job}`, data: "{}" })),
   );

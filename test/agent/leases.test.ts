@@ -3,18 +3,26 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { after, before, describe, test } from "node:test";
+import { Rfc2217Server } from "#/devices/port/rfc2217-server.ts";
 import { consoleFunction, formatConsoleRequest, parseConsolePiece } from "#/exchange/console.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { BuildKey } from "#/exchange/key.ts";
 import { formatLeaseRequest, type LeaseNews, leaseFunction } from "#/exchange/lease.ts";
 import { formatTyping, type Operation, parseTyped, typeFunction } from "#/exchange/typing.ts";
+import { Condition } from "#/lib/condition.ts";
 import { Running } from "../cli/running.ts";
 import { TestAgent } from "../support/agent.ts";
 import { becomes, startNetworkBoard } from "../support/boards.ts";
 import { lastData, object, submit, type Watched } from "../support/clients.ts";
 import { call } from "../support/exchange.ts";
 import { lacks } from "../support/parts.ts";
-import { bounded, type RunningServer, startGearmand } from "../support/servers.ts";
+import {
+  bounded,
+  patienceMs,
+  type RunningServer,
+  startGearmand,
+  startRawServer,
+} from "../support/servers.ts";
 
 type NetworkBoard = Awaited<ReturnType<typeof startNetworkBoard>>;
 
@@ -73,6 +81,56 @@ test("a console from afar, where the lab allows it, and not while the board is l
   assert.match(watching.stderr, /^labgear: board-1 is leased by \S+@\S+\n$/);
   holder.child.kill("SIGTERM");
   assert.equal(await holder.ended, 3, holder.stderr);
+});
+
+/** A console server of RFC 2217 that records what its port is set to and gets. */
+async function startSerialServer() {
+  const heard: string[] = [];
+  const changed = new Condition();
+  const server = await startRawServer((socket) => {
+    const protocol = new Rfc2217Server(9600);
+    socket.write(protocol.greeting());
+    socket.on("data", (bytes: Buffer) => {
+      for (const event of protocol.push(bytes)) {
+        if (event.kind === "reply") socket.write(event.bytes);
+        else if (event.kind === "data") heard.push(Buffer.from(event.bytes).toString());
+        else if (event.kind === "format") heard.push(`${event.bits} ${event.parity} ${event.stop}`);
+        else if (event.kind === "dtr" || event.kind === "rts") heard.push(`${event.kind} ${event.on}`);
+      }
+      changed.wake();
+    });
+  });
+  const said = (count: number) => changed.until(() => heard.length >= count, AbortSignal.timeout(patienceMs));
+  return { ...server, heard, said, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+}
+
+test("a tool's settings and bytes reach the board in order; lines are put back", {
+  skip: lacks("gearmand"),
+}, async () => {
+  await using server = await startGearmand();
+  await using board = await startSerialServer();
+  const yaml = yamlFor(board.port).replace("tcp://", "rfc2217://");
+  await using agent = await TestAgent.start({ yaml, ports: [server.port] });
+  await becomes(agent, "board-1", "ready");
+  await agent.logged((line) => line.msg.startsWith("registered") && "leases" in line);
+  const script = `
+    const [, host, port] = /^rfc2217:\\/\\/(.*):(\\d+)$/.exec(process.env.LABGEAR_PORT);
+    const sub = (...bytes) => Buffer.from([255, 250, 44, ...bytes, 255, 240]);
+    const socket = require("net").connect(port, host);
+    socket.write(Buffer.from([255, 251, 44]));
+    socket.write(sub(5, 9));
+    setTimeout(() => socket.write(sub(5, 12)), 100);
+    setTimeout(() => socket.end(Buffer.concat([sub(5, 11), sub(3, 3), Buffer.from("even"), sub(3, 1), Buffer.from("none")]), () => process.exit(0)), 150);
+  `;
+  const args = ["lease", "raw", "--server", `127.0.0.1:${server.port}`, "--", process.execPath, "-e", script];
+  await using running = Running.start(args);
+  assert.equal(await running.ended, 0, running.stderr);
+  await becomes(agent, "board-1", "ready", 2);
+  const from = board.heard.indexOf("dtr false");
+  await board.said(from + 9);
+  assert.deepEqual(board.heard.slice(from), [
+    ...["dtr false", "rts false", "rts true", "8 even 1", "even", "8 none 1", "none", "dtr true", "rts true"],
+  ]);
 });
 
 describe("a lease on the wire", { skip: lacks("gearmand") }, () => {

@@ -48,6 +48,8 @@ export class Lease {
   readonly session = randomBytes(16).toString("hex");
   readonly build: Build;
   readonly terms: LeaseTerms;
+  /** What its holder has set. */
+  readonly changedLines = new Set<"dtr" | "rts">();
   readonly #options: LeaseOptions;
   readonly #playOut = new PlayOut();
   readonly #changed = new Condition();
@@ -219,6 +221,7 @@ export class Lease {
       if (waitMs >= minDelayMs) await delay(waitMs, undefined, { signal });
       signal.throwIfAborted();
       if (operation.op === "release") this.#releaseNow(operation.reason);
+      if (operation.op === "dtr" || operation.op === "rts") this.changedLines.add(operation.op);
       try {
         await operate(operation, { reservation, build: this.build, signal });
       } catch (error) {

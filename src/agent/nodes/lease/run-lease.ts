@@ -7,7 +7,9 @@ import type { Config } from "#/config/model.ts";
 import type { Device } from "#/devices/device.ts";
 import { BoardFailure, DeviceError } from "#/devices/errors.ts";
 import { openCapture } from "#/devices/port/capture.ts";
+import type { Control } from "#/devices/port/line.ts";
 import type { Port } from "#/devices/port/port.ts";
+import { idleLines } from "#/devices/power.ts";
 import { type LeaseTerms, leaseJob } from "#/exchange/lease.ts";
 import { captureFile } from "#/lib/capture.ts";
 import type { JobReport } from "../job-report.ts";
@@ -80,6 +82,10 @@ async function hold(
     }
   } finally {
     lease.end();
+    // A line that stays off may hold the board in reset.
+    const idle: Control = { dtr: true, rts: true, ...idleLines(device.config) };
+    for (const line of lease.changedLines)
+      await reservation.writer.setControl({ [line]: idle[line] }).catch(() => {});
     reservation.endLease();
   }
 }

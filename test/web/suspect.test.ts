@@ -7,7 +7,7 @@ import type { LabView } from "#/lib/lab.ts";
 import type { DeviceStatus } from "#/lib/status.ts";
 import { labgear, TestAgent } from "../support/agent.ts";
 import { lacks } from "../support/parts.ts";
-import { freePort, startGearmand, temporaryFolder } from "../support/servers.ts";
+import { bounded, freePort, startGearmand, temporaryFolder } from "../support/servers.ts";
 import { get } from "./web-lab.ts";
 
 const dayMs = 86_400_000;
@@ -98,8 +98,14 @@ devices:
     await page("/metrics"),
     /^labgear_device_out_of_order_seconds{device="mcu-1",cause="unplugged"} [\d.e-]+$/m,
   );
-  const asked = await labgear(["lab", "--json", "--server", `127.0.0.1:${server.port}`]);
-  const lab = JSON.parse(asked.stdout) as LabView;
+  const ask = async (): Promise<LabView> => {
+    for (;;) {
+      const { stdout } = await labgear(["lab", "--json", "--server", `127.0.0.1:${server.port}`]);
+      // A loaded box may answer too late.
+      if (stdout.includes('"mcu-1"')) return JSON.parse(stdout);
+    }
+  };
+  const lab = await bounded(ask());
   assert.equal(
     lab.boards.find(({ name }) => name === "mcu-1")?.suspect,
     "failed 20 of 40 boot-smoke in 30 days, its siblings 1 of 40",

@@ -153,6 +153,7 @@ while True: s.accept()'
       await carriesNothingOver(box);
       await networks(box);
       await caches(box);
+      await inputs(box);
       await helperRefuses(box);
       assert.match(await box.sh("labgear build traced"), /^traced\n0\n(?:.*\n)*\d{2,}$/m);
       await devices(box);
@@ -227,6 +228,45 @@ async function caches(box: Box): Promise<void> {
   assert.match(nosy, /^refused$/m);
   assert.doesNotMatch(nosy, /^(changes|lab)$/m);
   await box.sh("rm /etc/labgear/conf.d/caches.yaml; labgear reload");
+}
+
+/** A build has its own copy of what a client sent; the cache and other builds' copies are closed to it. */
+async function inputs(box: Box): Promise<void> {
+  const state = "/var/lib/labgear/inputs";
+  const attack = `sha256sum < "$LABGEAR_INPUT_APP"
+try() { if sh -c "$1" > /dev/null 2>&1; then echo "HOLE: $1"; fi; }
+for file in ${state}/kept/$DIGEST ${state}/kept/$DIGEST.owners ${state}/builds/hold.1/app; do
+  try "cat $file"; try "echo spoiled > $file"; try "chmod 666 $file"; try "rm $file"; try "ln $file $WORKSPACE/link"
+done
+try "ls ${state}/kept"; try "ls ${state}/partial"; try "touch ${state}/kept/new"; try "rm $LABGEAR_INPUT_APP"
+try "mv $LABGEAR_INPUT_APP $LABGEAR_INPUT_APP.old"; try "ln $LABGEAR_INPUT_APP ${state}/kept/new"
+chmod u+w "$LABGEAR_INPUT_APP"; echo spoiled > "$LABGEAR_INPUT_APP"; echo looked`;
+  box.write(
+    "/etc/labgear/conf.d/inputs.yaml",
+    `host: { executors: 2 }
+jobs:
+  hold: { inputs: { app: { max: 1MiB } }, run: 'id -un; exec sleep 4322' }
+  spoil: { inputs: { app: { max: 1MiB } }, parameters: [DIGEST], run: ${JSON.stringify(attack)} }
+`,
+  );
+  await box.sh("labgear reload; echo firmware > /root/app");
+  const digest = (await box.sh("sha256sum /root/app")).slice(0, 64);
+  const holding = box.start("labgear build hold --file app=/root/app");
+  const copy = `${state}/builds/hold.1/app`;
+  await box.sh("timeout 60 sh -c 'until pgrep -f \"sleep 432[2]\"; do sleep 0.1; done'");
+  const [owner, other] = ["labgear-build1", "labgear-build2"];
+  const users = await box.sh(`stat -c %U ${copy}; pgrep -f "sleep 432[2]" | xargs ps -o user:20= -p`);
+  assert.match(users, new RegExp(`^(${owner}|${other})\n\\1$`));
+  for (const again of ["received", "sent before"]) {
+    const found = await box.sh(`labgear build spoil -p DIGEST=${digest} --file app=/root/app`);
+    assert.match(found, new RegExp(`input app: .*${again}.*\n${digest}  -$`, "m"));
+    assert.match(found, /^looked$/m);
+    assert.doesNotMatch(found, /^HOLE/m);
+    assert.equal(await box.sh(`sha256sum < ${state}/kept/${digest}; cat ${copy}`), `${digest}  -\nfirmware`);
+  }
+  await box.sh(`stat -c '%U %a' ${state}/kept | grep -x 'labgear 700'; labgear stop box 'hold#1'`);
+  await holding;
+  await box.sh(`rm /etc/labgear/conf.d/inputs.yaml; labgear reload; ! ls ${state}/builds/hold.1`);
 }
 
 /** The helper does for the agent's user what the agent does, and nothing else. */

@@ -28,7 +28,8 @@ export function agentInfo(agent: Agent, hostname: string): AgentInfo {
 function nodeInfo(agent: Agent, node: Node): NodeInfo {
   const device = agent.devices.find(node.name);
   const busy = node.executors.find(({ idle }) => !idle)?.state;
-  const build = busy?.kind === "busy" ? busy.build.record : undefined;
+  const running = busy?.kind === "busy" ? busy.build : undefined;
+  const lease = running && agent.leases.of(running)?.status;
   const outage = agent.devices.historyOf(node.name)?.outage;
   const tallies = agent.statistics.talliesOf(node.name);
   const [suspicion] = agent.statistics.suspicionsOf(node.name);
@@ -40,7 +41,8 @@ function nodeInfo(agent: Agent, node: Node): NodeInfo {
     ...(outage && { outage: outageInfo(outage) }),
     ...(tallies && { tallies }),
     ...(suspicion && { suspect: suspectInfo(suspicion) }),
-    ...(build && { build: { name: build.job, number: build.number } }),
+    ...(running && { build: { name: running.record.job, number: running.record.number } }),
+    ...(lease && { lease }),
   };
 }
 

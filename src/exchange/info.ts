@@ -2,6 +2,7 @@
  * `info:MANAGER`: what an agent is, and what it does at this moment, in one JSON object of at most 64 KiB. Clients learn from it
  * why no node takes a build, and what a job takes. Keys are added and never change their meaning within a version.
  */
+import type { LeaseStatus } from "#/lib/status.ts";
 import {
   isCount,
   isLine,
@@ -47,6 +48,8 @@ export interface NodeInfo {
   };
   /** What it runs now; of several the first. */
   readonly build?: { readonly name: string; readonly number: number };
+  /** Who has the board and why, while it is leased; `until` is absent before the lease's time begins. */
+  readonly lease?: LeaseStatus;
 }
 
 export interface JobInfo {
@@ -125,7 +128,7 @@ export function parseInfo(answer: Uint8Array): AgentInfo {
 }
 
 function isNode(node: JsonObject): boolean {
-  const { build, outage, tallies, suspect } = node;
+  const { build, outage, tallies, suspect, lease } = node;
   return (
     isLine(node.name, 255) &&
     isTexts(node.classes) &&
@@ -150,7 +153,12 @@ function isNode(node: JsonObject): boolean {
         ["days", "failed", "builds", "siblingFailed", "siblingBuilds"].every((key) =>
           isCount(suspect[key]),
         ))) &&
-    (build === undefined || (isObject(build) && isLine(build.name, 255) && isCount(build.number)))
+    (build === undefined || (isObject(build) && isLine(build.name, 255) && isCount(build.number))) &&
+    (lease === undefined ||
+      (isObject(lease) &&
+        isLine(lease.who, 255) &&
+        isLine(lease.reason, 255) &&
+        (lease.until === undefined || isLine(lease.until, 32))))
   );
 }
 

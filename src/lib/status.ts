@@ -159,7 +159,12 @@ export interface DeviceStatus {
 }
 
 /** In a line: who has a board until when, and why. */
-export function describeLease({ who, reason, until }: LeaseStatus): string {
-  const time = until === undefined ? "not yet" : `until ${until.slice(0, 16).replace("T", " ")} UTC`;
+export function describeLease(lease: LeaseStatus): string {
+  const { who, reason, until } = lease;
+  const time = until === undefined ? "not yet" : `until ${leaseEnd(lease)}`;
   return `held by ${who}, ${time}${reason === who ? "" : `: ${reason}`}`;
+}
+
+export function leaseEnd({ until = "" }: LeaseStatus): string {
+  return until === "" ? "" : `${until.slice(0, 16).replace("T", " ")} UTC`;
 }

@@ -123,6 +123,12 @@ devices:
       stdout,
       /lease#\d+ running: held by \S+@\S+, until \d{4}-\d\d-\d\d \d\d:\d\d UTC: measuring$/m,
     );
+    await using listing = Running.start(["lease", "--list", "--server", `127.0.0.1:${server.port}`]);
+    assert.equal(await listing.ended, 0, listing.stderr);
+    assert.match(
+      listing.stdout,
+      /^BOARD +BOX +UNTIL +BY +WHY\nbit-1 +box7 +\d{4}-\d\d-\d\d \d\d:\d\d UTC +\S+@\S+ +measuring\n$/,
+    );
     const refused = await agent.command("release", "box7");
     assert.match(refused.stderr, /box7 isn't leased/);
     assert.equal((await agent.command("release", "bit-1")).exitCode, 0);

@@ -13,6 +13,7 @@ import { CommandError, exitCodes } from "../exit.ts";
 import { newCommand, rawOption } from "../options.ts";
 import { findFunction } from "../registered.ts";
 import { findServers, type ServerOptions, withServers } from "../servers.ts";
+import { listLeases } from "./list.ts";
 import { runCommand } from "./run-command.ts";
 import { serveBytes } from "./serve.ts";
 import { lease, type UseBoard } from "./session.ts";
@@ -26,6 +27,7 @@ interface Options extends ServerOptions {
   readonly tcp?: number;
   readonly listen: Address;
   readonly raw?: boolean;
+  readonly list?: true;
 }
 
 export function command(): Command {
@@ -35,7 +37,7 @@ export function command(): Command {
       "Gives you a board for a while, through the same queue as builds: its console on this terminal, or a command that uses its port.",
     ),
   )
-    .argument("<class>", "a class of devices, or a device's name")
+    .argument("[class]", "a class of devices, or a device's name")
     .argument("[command...]", "what to run on this machine; the lease ends with it")
     .addOption(
       new Option("--for <duration>", "how long you want it").argParser(duration).default(30 * 60_000, "30m"),
@@ -62,6 +64,7 @@ export function command(): Command {
         .default({ host: "127.0.0.1", port: 0 }, "127.0.0.1"),
     )
     .addOption(rawOption())
+    .option("--list", "show which boards are leased, until when, by whom and why, and lease none")
     .addHelpText(
       "after",
       `\nOn the terminal Ctrl-] opens a menu: ${menuText.replace(", any", ",\nany")}.` +
@@ -72,8 +75,10 @@ export function command(): Command {
         "\nthe job server gave the lease away, 6 no such device can be leased, 7 no job server, 8 gave up waiting, 2 wrong command line," +
         "\n130 interrupted twice.",
     )
-    .action(async (target: string, args: string[], options: Options) => {
-      process.exitCode = await run(target, args, options);
+    .action(async (target: string | undefined, args: string[], options: Options) => {
+      if (options.list) process.stdout.write(await listLeases(await findServers(options)));
+      else if (target === undefined) throw new CommandError("usage", "which board? Name a class or a device");
+      else process.exitCode = await run(target, args, options);
     });
 }
 

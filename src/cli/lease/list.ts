@@ -1,0 +1,27 @@
+/** `labgear lease --list`: who has which board, as the boxes say. Everything shown comes from outside. */
+import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import { leaseEnd } from "#/lib/status.ts";
+import { printable } from "#/lib/text.ts";
+import { table } from "../print.ts";
+import { askServers } from "../registered.ts";
+import { askInfo } from "../transfer/info.ts";
+
+/** @throws GearmanError when no server answers */
+export async function listLeases(servers: readonly ServerAddress[]): Promise<string> {
+  const answers = await askServers(servers);
+  const failures = answers.flatMap((answer) => ("error" in answer ? [answer.error] : []));
+  const [failure] = failures;
+  if (failure && failures.length === answers.length) throw failure;
+  const infos = await Promise.all(
+    answers.map((answer) => ("functions" in answer ? askInfo(answer.server, answer.functions) : [])),
+  );
+  // A box is on several servers.
+  const boxes = new Map(infos.flat().map((info) => [info.manager, info]));
+  const rows = [...boxes.values()].flatMap(({ manager, nodes }) =>
+    nodes.flatMap(({ name, lease }) =>
+      lease ? [[name, manager, leaseEnd(lease), lease.who, lease.reason].map(printable)] : [],
+    ),
+  );
+  if (rows.length === 0) return "no board is leased\n";
+  return table([["BOARD", "BOX", "UNTIL", "BY", "WHY"], ...rows.sort()]);
+}

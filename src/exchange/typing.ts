@@ -4,12 +4,14 @@
  *     {"number": N, "session": HEX, "sequence": N, "length": N, "time": N, "signature": …}\n OPERATIONS   →  {"next": N, "done": N, "left": MS}
  *
  * `number` is the lease's. OPERATIONS are `{"sent": MICROSECONDS, "operations": […]}`, `length` their bytes; without any it is a sign of life. `sequence` counts the messages
- * with operations from 1. The answer's `next` is the one that is expected: an earlier one is answered and not done again, a later
+ * with operations from 1; 0 is a sign of life, or an order (`extend`, `release`) that another process of the holder gives at any time.
+ * The answer's `next` is the one that is expected: an earlier one is answered and not done again, a later
  * one refused with the error `offset`, since the order is the board's. Each message's end follows on the lease as `done`.
  *
  * The signature (key.ts) is over the operation `type`, the build `lease#NUMBER`, and as WHAT the session, a colon, and the SHA-256 of
  * OPERATIONS; OFFSET is the sequence. So a message is good for one lease on one board alone, and no one can change or reorder it.
- * A sign of life has to be later than the last one: a captured one keeps no board.
+ * A sign of life has to be later than the last message: a captured one keeps no board. So has an order, and is refused as `unavailable`
+ * otherwise: sign it again.
  */
 import { createHash } from "node:crypto";
 import type { BuildKey, Signed } from "./key.ts";
@@ -71,7 +73,7 @@ const maxPathLength = 4096;
 export interface Typing {
   readonly number: number;
   readonly session: string;
-  /** Of a sign of life: 0. */
+  /** Of a sign of life or an order: 0. */
   readonly sequence: number;
   readonly time: number;
   readonly operations: Buffer;
@@ -121,8 +123,7 @@ export function parseTyping(argument: Buffer): Typing {
   if (length !== bytes.length)
     throw malformed(`says ${length} bytes and has ${bytes.length} behind its line`);
   if (length > maxOperationsBytes) throw malformed(`has more than ${maxOperationsBytes} bytes of operations`);
-  if ((sequence === 0) !== (length === 0))
-    throw malformed("has operations without a sequence, or none with one");
+  if (sequence > 0 && length === 0) throw malformed("has a sequence and no operations");
   if (signature !== undefined && typeof signature !== "string") throw malformed('has no text as "signature"');
   const facts = { number, session, sequence, time };
   return { ...facts, operations: bytes, signed: signedBy(facts, bytes), signature };
@@ -142,6 +143,17 @@ export function parseBurst(bytes: Buffer): Burst {
     return value as unknown as Operation;
   });
   return { sent, operations };
+}
+
+/** What the holder says of the lease itself: it is done at once, whatever is typed. */
+export type Order = Extract<Operation, { readonly op: "extend" | "release" }>;
+
+/** @throws ExchangeError malformed */
+export function parseOrders(bytes: Buffer): readonly Order[] {
+  const { operations } = parseBurst(bytes);
+  const orders = operations.filter((operation) => operation.op === "extend" || operation.op === "release");
+  if (orders.length === operations.length) return orders;
+  throw malformed("has operations without a sequence that need one");
 }
 
 /** What each operation needs besides its time. */

@@ -197,6 +197,14 @@ describe("a lease on the wire", { skip: lacks("gearmand") }, () => {
       type(message(key, { ...lease, number: 99 }, 2, release)),
       isRefused("unknown-build"),
     );
+    // Another process of the holder extends without a sequence, once, and does nothing else.
+    const extend: Operation = { at: 0, op: "extend", seconds: 600 };
+    const order = message(key, lease, 0, extend);
+    const { left = 0 } = await type(order);
+    assert.ok(left > 60_000, `${left} ms left`);
+    await assert.rejects(type(order), isRefused("unavailable"));
+    await assert.rejects(type(message(BuildKey.generate(), lease, 0, release)), isRefused("signature"));
+    await assert.rejects(type(message(key, lease, 0, extend, write("evil"))), isRefused("malformed"));
     assert.equal((await type(message(key, lease, 2, write("second ")))).next, 3);
     await heard;
     assert.equal((await type(message(key, lease, 3, release))).next, 4);

@@ -1,7 +1,10 @@
 /** Leases on the command line: a board of one's own, through the same queue as builds. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
 import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { TestAgent } from "../support/agent.ts";
 import { becomes, boardYaml } from "../support/boards.ts";
@@ -134,6 +137,34 @@ devices:
     assert.equal((await agent.command("release", "bit-1")).exitCode, 0);
     assert.equal(await running.ended, 3, running.stderr);
     assert.match(running.stderr, /released by an operator of the box/);
+    await again();
+  });
+
+  test("another process of the holder extends the lease and releases it", async (t) => {
+    const runtime = await mkdtemp(join(tmpdir(), "labgear-runtime-"));
+    t.after(() => rm(runtime, { recursive: true }));
+    const env = { XDG_RUNTIME_DIR: runtime };
+    const address = ["--server", `127.0.0.1:${server.port}`];
+    const start = (...args: string[]) => Running.start(["lease", ...args], env);
+    await using running = start("bit", ...address, "--for", "1m", "--", "sleep", "300");
+    await running.until("stderr", "is yours");
+    const folder = join(runtime, "labgear/leases");
+    const [file = "", ...others] = await readdir(folder);
+    assert.deepEqual(others, []);
+    assert.equal((await stat(join(folder, file))).mode & 0o777, 0o600);
+    await using other = start("extend", "bit-2", ...address);
+    assert.equal(await other.ended, 1);
+    assert.equal(other.stderr, "labgear: you hold no lease of bit-2 here\n");
+    await using extending = start("extend", "bit-1", "--for", "20m", ...address);
+    assert.equal(await extending.ended, 0, extending.stderr);
+    assert.match(extending.stdout, /^bit-1 is yours for 2[01]m/);
+    await using releasing = start("release", ...address);
+    assert.equal(await releasing.ended, 0, releasing.stderr);
+    assert.equal(releasing.stdout, "bit-1 is released\n");
+    assert.equal(await running.ended, 0, running.stderr);
+    assert.match(running.stderr, /lease ended after .*: released/);
+    assert.deepEqual(await readdir(folder), []);
+    assert.equal((await record(numberOf(running))).result, "SUCCESS");
     await again();
   });
 

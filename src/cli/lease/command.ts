@@ -14,6 +14,7 @@ import { newCommand, rawOption } from "../options.ts";
 import { findFunction } from "../registered.ts";
 import { findServers, type ServerOptions, withServers } from "../servers.ts";
 import { listLeases } from "./list.ts";
+import { giveOrder } from "./order.ts";
 import { runCommand } from "./run-command.ts";
 import { serveBytes } from "./serve.ts";
 import { lease, type UseBoard } from "./session.ts";
@@ -37,7 +38,7 @@ export function command(): Command {
       "Gives you a board for a while, through the same queue as builds: its console on this terminal, or a command that uses its port.",
     ),
   )
-    .argument("[class]", "a class of devices, or a device's name")
+    .argument("[class]", "a class of devices, or a device's name; or extend or release")
     .argument("[command...]", "what to run on this machine; the lease ends with it")
     .addOption(
       new Option("--for <duration>", "how long you want it").argParser(duration).default(30 * 60_000, "30m"),
@@ -70,6 +71,8 @@ export function command(): Command {
       `\nOn the terminal Ctrl-] opens a menu: ${menuText.replace(", any", ",\nany")}.` +
         "\nA command gets LABGEAR_DEVICE, LABGEAR_BAUD and LABGEAR_PORT, an rfc2217:// address on this machine that pySerial and what is" +
         "\nmade with it take for a port: speed, format, DTR, RTS, break. Control lines keep their timing, however slow the network is." +
+        "\n`labgear lease extend [DEVICE] [--for 30m]` and `labgear lease release [DEVICE]` are for a lease that another process of yours" +
+        "\nholds on this machine; DEVICE says which one of several. A board can't be had for longer than its lab allows at once." +
         "\nWithout a sign of life from this command for 10 s the lease ends. The board proves itself afterwards, as after a build." +
         "\n\nExit code: the command's; without one 0 once it is released. 3 stopped, 4 its time was over, 5 the board or the box failed, or" +
         "\nthe job server gave the lease away, 6 no such device can be leased, 7 no job server, 8 gave up waiting, 2 wrong command line," +
@@ -78,8 +81,19 @@ export function command(): Command {
     .action(async (target: string | undefined, args: string[], options: Options) => {
       if (options.list) process.stdout.write(await listLeases(await findServers(options)));
       else if (target === undefined) throw new CommandError("usage", "which board? Name a class or a device");
+      else if (target === "extend" || target === "release") await order(target, args, options);
       else process.exitCode = await run(target, args, options);
     });
+}
+
+/** To a lease that another process holds. */
+async function order(op: "extend" | "release", args: readonly string[], options: Options): Promise<void> {
+  const [device, ...more] = args;
+  if (more.length > 0) throw new CommandError("usage", `lease ${op} takes one device`);
+  const servers = await findServers(options);
+  const deed =
+    op === "extend" ? ({ op, seconds: options.for / 1000 } as const) : ({ op, reason: "released" } as const);
+  process.stdout.write(`${await giveOrder(servers, device, deed)}\n`);
 }
 
 async function run(target: string, args: readonly string[], options: Options): Promise<number> {

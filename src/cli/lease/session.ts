@@ -35,7 +35,8 @@ import { exitCodes } from "../exit.ts";
 import { onSignals } from "../signals.ts";
 import { askInfo } from "../transfer/info.ts";
 import { askAgent, BuildResults, maxTextBytes } from "../transfer/results.ts";
-import { Holder } from "./holder.ts";
+import { Holder, type LeaseAddress } from "./holder.ts";
+import { keepLease } from "./kept.ts";
 
 export interface LeaseRequest {
   readonly server: ServerAddress;
@@ -126,6 +127,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
   #left: Ending["left"];
   #stopping: Promise<void> | undefined;
   #isMoved = false;
+  #kept: Disposable | undefined;
 
   constructor(request: LeaseRequest, use: UseBoard) {
     super();
@@ -307,7 +309,18 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
       return;
     }
     this.#setLeft(news.left);
-    if (!this.#using && !this.#left) this.#using = this.#begin();
+    if (this.#using || this.#left) return;
+    this.#keep({ manager, number, session: news.session });
+    this.#using = this.#begin();
+  }
+
+  /** For this user's other processes. */
+  #keep(address: LeaseAddress): void {
+    try {
+      this.#kept = keepLease({ ...address, device: this.device, key: this.#signer.key });
+    } catch (error) {
+      this.#request.say(`\`labgear lease extend\` won't find this lease: ${(error as Error).message}`);
+    }
   }
 
   /** A job server has handed the lease to another agent or board, or to this agent once more. */
@@ -363,14 +376,19 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     if (soonMs <= 0) return;
     this.#warning = setTimeout(
       () => {
-        this.#request.say("the lease ends in 60 s; on a terminal, Ctrl-] e extends it");
+        this.#request.say(
+          "the lease ends in 60 s; `labgear lease extend` or, on a terminal, Ctrl-] e extends it",
+        );
       },
       Math.min(soonMs, 2 ** 31 - 1),
     );
   }
 
   interrupt(): void {
-    if (this.#left === "interrupted") process.exit(exitCodes.interrupted);
+    if (this.#left === "interrupted") {
+      this.#kept?.[Symbol.dispose]();
+      process.exit(exitCodes.interrupted);
+    }
     this.#leave("interrupted");
   }
 
@@ -427,6 +445,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
   async [Symbol.asyncDispose](): Promise<void> {
     this.#queued.abort();
     this.#ended.abort();
+    this.#kept?.[Symbol.dispose]();
     clearTimeout(this.#warning);
     for (const timer of this.#timers) clearTimeout(timer);
     await this.holder[Symbol.asyncDispose]();

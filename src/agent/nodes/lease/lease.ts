@@ -7,7 +7,7 @@ import type { Reservation } from "#/devices/reservation.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import type { LeaseNews, LeaseTerms } from "#/exchange/lease.ts";
 import { PlayOut } from "#/exchange/play-out.ts";
-import { type Operation, parseBurst, type Typed, type Typing } from "#/exchange/typing.ts";
+import { type Operation, parseBurst, parseOrders, type Typed, type Typing } from "#/exchange/typing.ts";
 import { Condition } from "#/lib/condition.ts";
 import type { LeaseStatus } from "#/lib/status.ts";
 import { formatDuration } from "#/lib/units.ts";
@@ -133,6 +133,7 @@ export class Lease {
     const isLate = typing.time <= this.#heardTime;
     if (!isLate) this.#heardTime = typing.time;
     if (typing.sequence >= this.#next) this.#enqueue(typing);
+    else if (typing.sequence === 0 && typing.operations.length > 0) this.#obey(typing, isLate);
     const { leftMs } = this;
     return {
       isLate,
@@ -157,6 +158,16 @@ export class Lease {
     this.#queue.push({ sequence, bytes: bytes.length, operations });
     this.#queuedBytes += bytes.length;
     this.#changed.wake();
+  }
+
+  /** Orders have no sequence that would tell a repeated one. */
+  #obey({ operations }: Typing, isLate: boolean): void {
+    const orders = parseOrders(operations);
+    if (isLate) throw new ExchangeError("unavailable", "a later message has come before this one");
+    for (const order of orders) {
+      if (order.op === "extend") this.#extend(order.seconds * 1000);
+      else this.#releaseNow(order.reason);
+    }
   }
 
   #dropWrites(): void {

@@ -64,7 +64,7 @@ export async function probeBoard({
  * Where the latest seconds start, or the last line, if it has no end: output from before shows whether the board is booting, and what
  * prompt it stands at.
  */
-export function recently({ ring }: Port, bootedFrom: number, isBooting: boolean): number {
+export function recently({ ring }: Pick<Port, "ring">, bootedFrom: number, isBooting: boolean): number {
   const start = Math.max(bootedFrom, ring.start, ring.end - maxRecentBytes);
   if (isBooting) return start;
   let lineStart = ring.end;

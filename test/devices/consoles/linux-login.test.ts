@@ -114,6 +114,18 @@ test("login: what a board starts while it boots isn't interrupted", () => {
   assert.ok(!board.typed.includes("\x03"));
 });
 
+test("login: a timer that ends a fraction of a millisecond early doesn't double a silence", () => {
+  let first: number | undefined;
+  const run = lines(shell("# "));
+  const board = new VirtualBoard((typed, self) => {
+    first ??= self.now;
+    run(typed, self);
+  });
+  board.earlyMs = 0.4;
+  board.hold(entering({}));
+  assert.ok(first !== undefined && first > 1999 && first < 2000, `${first}`);
+});
+
 test("login: kernel lines that never stop", () => {
   const board = new VirtualBoard(lines(shell("# ")));
   for (let at = 0; at < 1000; at++) board.say("[   12.345678] noise of the kernel\r\n", at * 100);

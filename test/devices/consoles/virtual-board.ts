@@ -6,6 +6,8 @@ export type React = (typed: string, board: VirtualBoard) => void;
 
 export class VirtualBoard {
   now = 0;
+  /** How much too early a read without output ends, as timers may. */
+  earlyMs = 0;
   /** All that it was sent, one character a byte. */
   typed = "";
   readonly output: Buffer[] = [];
@@ -47,7 +49,7 @@ export class VirtualBoard {
   #read(timeout: number): string {
     const next = this.#pending[0];
     if (!next || next.at > this.now + timeout) {
-      this.now += timeout;
+      this.now += Math.max(0, timeout - this.earlyMs);
       return "";
     }
     this.now = Math.max(this.now, next.at);

@@ -2,19 +2,14 @@
 import { shown } from "#/lib/text.ts";
 import { BoardFailure } from "../../errors.ts";
 import type { Dialogue } from "../dialogue.ts";
-import { compilePattern } from "../matcher.ts";
 import { promptTest } from "../prompt.ts";
 import type { LinuxBoard } from "./board.ts";
-import { type Asks, asks, lastLine, refusalIn } from "./prompts.ts";
+import { asks, lastLine, type OwnQuestions, Questions, refusalIn } from "./prompts.ts";
 import { questionIn, ubootIn, wayOut } from "./standing.ts";
 
-export interface Login {
+export interface Login extends OwnQuestions {
   readonly user: string;
   readonly password?: string;
-  /** The board's own prompts, if they aren't usual ones. */
-  readonly prompts?: { readonly login?: string; readonly password?: string };
-  /** Answers to what else the board asks before its shell. */
-  readonly answers?: readonly { readonly expect: string; readonly send: string }[];
 }
 
 /** The end of the usual shell prompts. */
@@ -43,8 +38,6 @@ const startingUp = /\[ {0,2}OK {0,2}\]|\bstarting\b/i;
 /** So soon after sending, text is an echo. */
 const echoMs = 300;
 const maxTextLength = 4096;
-/** Of one question in a login: a board that repeats it doesn't take the answer. */
-const maxAnswers = 3;
 
 /** Ways out of what may hold the terminal, the mildest first. Ctrl-U comes first so that no half-typed line runs. */
 const enterKey = "\n";
@@ -79,6 +72,43 @@ export interface LoginOptions {
 }
 
 /**
+ * What was typed last, which is what the board's next words answer.
+ *
+ * ```
+ *                silence, a flood or a pager
+ *   listening ───────────────────────────────▶ nudged
+ *       │                                       │ ▲
+ *       │                   a prompt or silence ▼ │ no answer
+ *       ├─────────── a shell's prompt ───────▶ probed ─── its answer ──▶ a shell
+ *       │
+ *       │ a login prompt, from nudged and probed, too
+ *       ▼
+ *     named ─────── a password prompt ───────▶ authenticating
+ *       ▲                                            │
+ *       └── refused, but the line may be at fault ───┘
+ * ```
+ *
+ * `named`, `authenticating`, and `answered` after a configured answer, go on as `listening` does.
+ */
+type State =
+  | { readonly kind: "listening" }
+  | {
+      readonly kind: "nudged" | "probed" | "named" | "authenticating" | "answered";
+      /** As the reason shows it why there is no shell. */
+      readonly typed: string;
+    };
+
+/** Of the name typed last, over all states after it. */
+interface Account {
+  /** The prompt at which it was typed. */
+  readonly prompt: string;
+  /** Whether it arrived as it was typed, at a prompt at which nothing can have stood before. */
+  isNameRight: boolean;
+  /** Whether it, or its password, may still be refused. */
+  mayBeRefused: boolean;
+}
+
+/**
  * @returns whether a name was typed, so that the session is ours
  * @throws BoardFailure
  */
@@ -90,18 +120,11 @@ export function* logIn(options: LoginOptions): Dialogue<boolean> {
   let text = options.text ?? "";
   let nudge = 0;
   let floods = 0;
-  /** For the reason why there is no shell. */
-  let sent = "";
   let refusals = 0;
   const questions = new Questions(login);
-  /** What was sent last. A prompt that comes again after its answer may be a shell's that looks like it. */
-  let last: "name" | "password" | "answer" | "probe" | "nudge" | undefined;
-  /** Whether a name or password was sent that may still be refused. */
-  let mayBeRefused = false;
-  /** The prompt at which the name was typed. */
-  let namePrompt: string | undefined;
-  /** Whether the name arrived as it was typed, at a prompt at which nothing can have stood before. */
-  let isNameRight = false;
+  let state = { kind: "listening" } as State;
+  let account: Account | undefined;
+  /** Whether a login's prompt came that has no answer yet. */
   let isAsked = false;
   let loginEnd = 0;
   const isLoggingIn = () => isAsked || board.now < loginEnd;
@@ -113,28 +136,27 @@ export function* logIn(options: LoginOptions): Dialogue<boolean> {
   let quietSince = board.now;
   let lastWords = board.now;
   const send = function* (
-    what: typeof last,
+    kind: Exclude<State["kind"], "listening">,
     keys: string,
     nextWaitMs: number,
-    isSecret = what === "password",
+    isSecret = false,
   ): Dialogue<void> {
-    last = what;
-    sent = isSecret ? "the password" : keys;
+    state = { kind, typed: isSecret ? "the password" : keys };
     text = "";
     waitMs = nextWaitMs;
     yield* board.send(keys, isSecret);
     sentAt = board.now;
   };
-  const answerLogin = function* (
-    what: "name" | "password" | "answer",
+  const sendProbe = () => send("probed", `\x15${probe}\n`, shortMs());
+  const answerLogin = (
+    kind: "named" | "authenticating" | "answered",
     keys: string,
     nextWaitMs: number,
-    isSecret?: boolean,
-  ): Dialogue<void> {
+    isSecret = kind === "authenticating",
+  ) => {
     isAsked = false;
-    mayBeRefused ||= what !== "answer";
     loginEnd = board.now + profileTimeoutMs;
-    yield* send(what, `${keys}\n`, nextWaitMs, isSecret);
+    return send(kind, `${keys}\n`, nextWaitMs, isSecret);
   };
   const isBooting = () =>
     (options.isBooting === true || board.boot.lines.size > 0) && board.now - lastWords < bootSilenceMs;
@@ -169,16 +191,16 @@ export function* logIn(options: LoginOptions): Dialogue<boolean> {
     if (plain.includes(answer)) {
       const uboot = ubootIn(plain, true);
       if (uboot) throw uboot;
-      return namePrompt !== undefined;
+      return account !== undefined;
     }
     const line = lastLine(plain);
-    const isAskedAgain = last === "password" && line !== "" && line === namePrompt;
-    if (mayBeRefused && (isAskedAgain || refusalIn(plain) !== undefined)) {
+    const isAskedAgain = state.kind === "authenticating" && line !== "" && line === account?.prompt;
+    if (account?.mayBeRefused && (isAskedAgain || refusalIn(plain) !== undefined)) {
       // An account may be locked after a few wrong passwords.
-      if (isNameRight || ++refusals > 1) throw refused(refusalIn(plain) ?? plain);
+      if (account.isNameRight || ++refusals > 1) throw refused(refusalIn(plain) ?? plain);
       // The name may have been damaged on the line, or added to what stood at the prompt.
       text = "";
-      mayBeRefused = false;
+      account.mayBeRefused = false;
       waitMs = silenceMs;
       continue;
     }
@@ -188,16 +210,16 @@ export function* logIn(options: LoginOptions): Dialogue<boolean> {
     const isOwnPrompt = isShellPrompt?.(line) ?? false;
     const isPrompt = asked !== undefined || isOwnPrompt || shellPrompt.test(plain);
     if (asksName || asksPassword) isAsked = true;
-    if (asksPassword && last === "name")
-      isNameRight &&= plain.trimStart().split("\n", 1)[0]?.trim() === login?.user;
+    if (asksPassword && account && state.kind === "named")
+      account.isNameRight &&= plain.trimStart().split("\n", 1)[0]?.trim() === login?.user;
     if (fresh !== "" || bootGoesOn) {
       // More may follow: only at the end of the output is a prompt one.
       waitMs = isPrompt ? promptSilenceMs : usualMs();
       quietSince = board.now;
       if (asked !== "new-password" && board.now - sentAt > floodLimitMs(plain)) {
         floods += 1;
-        if (last === "nudge" && !isBooting()) yield* send("probe", `\x15${probe}\n`, shortMs());
-        else yield* send("nudge", nextNudge(), shortMs());
+        if (state.kind === "nudged" && !isBooting()) yield* sendProbe();
+        else yield* send("nudged", nextNudge(), shortMs());
       }
       continue;
     }
@@ -208,7 +230,7 @@ export function* logIn(options: LoginOptions): Dialogue<boolean> {
       quietSince = board.now;
       asked.left -= 1;
       const isSecret = ["password", "new-password"].includes(asks(plain) ?? "");
-      yield* answerLogin("answer", asked.answer, loginSilenceMs, isSecret);
+      yield* answerLogin("answered", asked.answer, loginSilenceMs, isSecret);
       continue;
     }
     if (isBooting() && !isPrompt) {
@@ -218,30 +240,35 @@ export function* logIn(options: LoginOptions): Dialogue<boolean> {
     const asksAnything = known ? undefined : questionIn(plain);
     if (asksAnything) throw asksAnything;
     quietSince = board.now;
-    const way = last === "name" ? undefined : wayOut(plain);
+    const way = state.kind === "named" ? undefined : wayOut(plain);
     if (way !== undefined && board.now >= loginEnd) {
-      yield* send("nudge", way, shortMs());
+      yield* send("nudged", way, shortMs());
       continue;
     }
     // A shell's prompt may look like a login's, so the probe comes first.
-    if (!login && (asksName || asksPassword) && last === "probe") throw missingLogin("login", "login.user");
-    if (login && asksName && last !== "name") {
+    if (!login && (asksName || asksPassword) && state.kind === "probed")
+      throw missingLogin("login", "login.user");
+    if (login && asksName && state.kind !== "named") {
       // What was there before this login may have been typed to by others.
-      isNameRight = last !== undefined || !lastLine(options.text ?? "").endsWith(line);
-      namePrompt = line;
-      yield* answerLogin("name", login.user, loginSilenceMs);
-    } else if (asksPassword && last === "name") {
+      const isNameRight = state.kind !== "listening" || !lastLine(options.text ?? "").endsWith(line);
+      account = { prompt: line, isNameRight, mayBeRefused: true };
+      yield* answerLogin("named", login.user, loginSilenceMs);
+    } else if (account && asksPassword && state.kind === "named") {
       if (login?.password === undefined) throw missingLogin("password", "login.password-file");
-      yield* answerLogin("password", login.password, silenceMs);
+      account.mayBeRefused = true;
+      yield* answerLogin("authenticating", login.password, silenceMs);
     } else if (
-      last !== "probe" &&
-      (isPrompt || (last === "nudge" && !isBooting() && !(board.now < loginEnd)))
+      state.kind !== "probed" &&
+      (isPrompt || (state.kind === "nudged" && !isBooting() && !(board.now < loginEnd)))
     ) {
       // Also when a nudge brought nothing: a prompt may be empty.
-      yield* send("probe", `\x15${probe}\n`, shortMs());
-    } else yield* send("nudge", nextNudge(), board.received === receivedBefore ? silenceMs : shortMs());
+      yield* sendProbe();
+    } else yield* send("nudged", nextNudge(), board.received === receivedBefore ? silenceMs : shortMs());
   }
-  throw ubootIn(text.replaceAll("\r", ""), false) ?? board.noPrompt("shell", receivedBefore, sent);
+  throw (
+    ubootIn(text.replaceAll("\r", ""), false) ??
+    board.noPrompt("shell", receivedBefore, state.kind === "listening" ? "" : state.typed)
+  );
 }
 
 /** Whether lines come again, but for what changes, such as a time of day or a counter. */
@@ -249,42 +276,6 @@ function isSteady(text: string, changing: RegExp): boolean {
   const lines = text.split("\n").slice(0, -1);
   const different = new Set(lines.map((line) => line.replace(changing, "0").trim()));
   return lines.length > 1 && 2 * different.size <= lines.length;
-}
-
-interface Question {
-  readonly pattern: Pattern;
-  readonly answer: string;
-  /** How often it may still be answered. */
-  left: number;
-}
-
-type Pattern = ReturnType<typeof compilePattern>;
-
-/** What the board asks, by the configuration or in its own words. */
-class Questions {
-  readonly #name: Pattern | undefined;
-  readonly #password: Pattern | undefined;
-  readonly #others: readonly Question[];
-
-  constructor({ prompts, answers = [] }: Partial<Login> = {}) {
-    this.#name = prompts?.login === undefined ? undefined : compilePattern(prompts.login);
-    this.#password = prompts?.password === undefined ? undefined : compilePattern(prompts.password);
-    this.#others = answers.map(({ expect, send }) => ({
-      pattern: compilePattern(expect),
-      answer: send,
-      left: maxAnswers,
-    }));
-  }
-
-  /** @returns what stands at the end of the text; a question with a configured answer may stand anywhere in it */
-  asked(text: string): Asks | Question {
-    const question = this.#others.find(({ pattern, left }) => left > 0 && pattern.test(text));
-    if (question) return question;
-    const line = lastLine(text);
-    if (this.#name?.test(line)) return "name";
-    if (this.#password?.test(line)) return "password";
-    return asks(text);
-  }
 }
 
 function refused(words: string): BoardFailure {

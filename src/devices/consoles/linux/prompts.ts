@@ -3,6 +3,7 @@
  * The words are those of the message catalogues of Linux-PAM 1.5.2, shadow 4.13 and util-linux 2.38: "login: ", "Password: ",
  * "Login incorrect", "Authentication failure", "Password incorrect" and "User account has expired".
  */
+import { compilePattern } from "../matcher.ts";
 
 /** Also behind a host's name, as in `board Anmeldung:`. */
 const names = `login|logind|anmeldung|connexion|identifiant|inicio de sesión|nombre(?: de usuario)?|entrada|usuari|izena|sessão
@@ -93,4 +94,51 @@ export function lastLine(text: string): string {
     .slice(text.lastIndexOf("\n") + 1)
     .slice(-maxLineLength)
     .trim();
+}
+
+/** Of one question in a login: a board that repeats it doesn't take the answer. */
+const maxAnswers = 3;
+
+/** What the configuration knows of a board's login. */
+export interface OwnQuestions {
+  /** The board's own prompts, if they aren't usual ones. */
+  readonly prompts?: { readonly login?: string; readonly password?: string };
+  /** Answers to what else the board asks before its shell. */
+  readonly answers?: readonly { readonly expect: string; readonly send: string }[];
+}
+
+interface Question {
+  readonly pattern: Pattern;
+  readonly answer: string;
+  /** How often it may still be answered. */
+  left: number;
+}
+
+type Pattern = ReturnType<typeof compilePattern>;
+
+/** What the board asks, by the configuration or in its own words. */
+export class Questions {
+  readonly #name: Pattern | undefined;
+  readonly #password: Pattern | undefined;
+  readonly #others: readonly Question[];
+
+  constructor({ prompts, answers = [] }: OwnQuestions = {}) {
+    this.#name = prompts?.login === undefined ? undefined : compilePattern(prompts.login);
+    this.#password = prompts?.password === undefined ? undefined : compilePattern(prompts.password);
+    this.#others = answers.map(({ expect, send }) => ({
+      pattern: compilePattern(expect),
+      answer: send,
+      left: maxAnswers,
+    }));
+  }
+
+  /** @returns what stands at the end of the text; a question with a configured answer may stand anywhere in it */
+  asked(text: string): Asks | Question {
+    const question = this.#others.find(({ pattern, left }) => left > 0 && pattern.test(text));
+    if (question) return question;
+    const line = lastLine(text);
+    if (this.#name?.test(line)) return "name";
+    if (this.#password?.test(line)) return "password";
+    return asks(text);
+  }
 }

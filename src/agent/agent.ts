@@ -210,6 +210,7 @@ export class Agent implements AsyncDisposable {
     if (this.#life !== "draining" && this.#life !== "drained") return;
     this.#life = "running";
     this.nodes.release("draining");
+    this.leases.endDrain();
     this.#resumed.abort();
     this.#resumed = new AbortController();
   }
@@ -222,6 +223,7 @@ export class Agent implements AsyncDisposable {
   async drain(signal?: AbortSignal): Promise<void> {
     if (this.#life !== "stopping") this.#life = "draining";
     this.nodes.hold("draining", "no new builds are taken until the running ones have ended");
+    this.leases.drain(this.config.drainLeasesMs);
     await this.nodes.settled(signal);
     if (this.#life === "draining") this.#life = "drained";
   }

@@ -40,7 +40,7 @@ export function drain(): Command {
   return orderCommand({
     usage: "drain [OPTIONS]",
     description:
-      "Takes no new builds and waits until the running ones have ended. `labgear resume` undoes it.",
+      "Takes no new builds and waits until the running ones have ended; leases end after drain-leases. `labgear resume` undoes it.",
     path: "/drain",
     waits: true,
   });

@@ -39,6 +39,8 @@ export interface Config {
   readonly historyMs: number;
   /** How long the first SIGTERM waits for running builds. */
   readonly stopTimeoutMs: number;
+  /** How long leases go on after a drain has begun. */
+  readonly drainLeasesMs: number;
   /** How long a build goes on after its job server was lost. */
   readonly orphanTimeoutMs: number;
   /** The result string for infrastructure failures; undefined: none is sent, and Zuul runs the build again. */

@@ -49,11 +49,12 @@ export interface ConfigDocument extends ServersDocument {
   readonly devices?: Readonly<Record<string, DeviceDocument>> | null;
   readonly history?: string;
   readonly "stop-timeout"?: string;
+  readonly "drain-leases"?: string;
   readonly "orphan-timeout"?: string;
   readonly "infrastructure-result"?: string;
 }
 
-const defaults = { history: "400d", stopTimeout: "1h", orphanTimeout: "2m" };
+const defaults = { history: "400d", stopTimeout: "1h", drainLeases: "10m", orphanTimeout: "2m" };
 
 const dayMs = 86_400_000;
 const maxHistoryDays = 3660;
@@ -119,6 +120,12 @@ export const configSchema = {
       kind: kinds.durationOrZero,
       default: defaults.stopTimeout,
       description: "How long the first SIGTERM waits for running builds before it stops them.",
+    },
+    "drain-leases": {
+      type: "string",
+      kind: kinds.durationOrZero,
+      default: defaults.drainLeases,
+      description: "How long leases go on after a drain has begun. Their holders are warned.",
     },
     "orphan-timeout": {
       type: "string",
@@ -192,6 +199,7 @@ export function resolveConfig(
     ),
     historyMs: milliseconds(document.history ?? defaults.history),
     stopTimeoutMs: milliseconds(document["stop-timeout"] ?? defaults.stopTimeout),
+    drainLeasesMs: milliseconds(document["drain-leases"] ?? defaults.drainLeases),
     orphanTimeoutMs: milliseconds(document["orphan-timeout"] ?? defaults.orphanTimeout),
     ...(infrastructureResult !== undefined && { infrastructureResult }),
   };

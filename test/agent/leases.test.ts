@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
+import { readFile, writeFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
 import { Rfc2217Server } from "#/devices/port/rfc2217-server.ts";
 import { consoleFunction, formatConsoleRequest, parseConsolePiece } from "#/exchange/console.ts";
@@ -81,6 +82,40 @@ test("a console from afar, where the lab allows it, and not while the board is l
   assert.match(watching.stderr, /^labgear: board-1 is leased by \S+@\S+\n$/);
   holder.child.kill("SIGTERM");
   assert.equal(await holder.ended, 3, holder.stderr);
+});
+
+test("a drain warns the holder and ends the lease after its time; a resume takes that back", {
+  skip: lacks("gearmand"),
+}, async () => {
+  await using server = await startGearmand();
+  await using board = await startNetworkBoard();
+  const yaml = yamlFor(board.port, "drain-leases: 10m");
+  await using agent = await TestAgent.start({ yaml, ports: [server.port] });
+  await becomes(agent, "board-1", "ready");
+  await agent.logged((line) => line.msg.startsWith("registered") && "leases" in line);
+  const args = ["lease", "raw", "--server", `127.0.0.1:${server.port}`, "--", "sleep", "300"];
+  await using holder = Running.start(args);
+  await holder.until("stderr", "is yours");
+  await using early = Running.start(["drain", "--control", agent.control]);
+  await holder.until("stderr", /the box is being drained: the lease ends in \d+m/);
+  assert.equal((await agent.command("resume")).exitCode, 0);
+  await holder.until("stderr", "the box isn't drained any more");
+  const config = await readFile(agent.config, "utf8");
+  await writeFile(agent.config, config.replace("drain-leases: 10m", "drain-leases: 1s"));
+  assert.equal((await agent.command("reload")).exitCode, 0);
+  const drained = await agent.command("drain");
+  assert.equal(drained.exitCode, 0, drained.stderr);
+  assert.equal(await holder.ended, 4, holder.stderr);
+  assert.match(
+    holder.stderr,
+    /the lease ends in [01]s\n[\s\S]*lease ended after .*: the box is being drained/,
+  );
+  const { result, ending } = await agent.record("lease", 1);
+  assert.equal(result, "TIMED_OUT");
+  assert.deepEqual(ending, { kind: "timed-out", reason: "the box is being drained" });
+  const console = (await agent.file("lease", 1, "console.log")).toString();
+  assert.match(console, /^\[labgear\] the box is being drained: \d+m/m);
+  assert.equal(await early.ended, 0, early.stderr);
 });
 
 /** A console server of RFC 2217 that records what its port is set to and gets. */

@@ -31,6 +31,7 @@ test("an empty file: every default", async () => {
     devices: new Map(),
     stopTimeoutMs: 3_600_000,
     historyMs: 400 * 86_400_000,
+    drainLeasesMs: 600_000,
     orphanTimeoutMs: 120_000,
   });
 });
@@ -73,6 +74,7 @@ inputs: { keep: 0, timeout: 1s, max-time: 1m }
 remote: { read: true }
 links: { change: "https://review.example/c/{project}/+/{change}/{patchset}" }
 stop-timeout: 0s
+drain-leases: 5m
 orphan-timeout: 45s
 infrastructure-result: NODE_FAILURE
 jobs:
@@ -123,6 +125,7 @@ jobs:
     links: { change: "https://review.example/c/{project}/+/{change}/{patchset}" },
     stopTimeoutMs: 0,
     historyMs: 90 * 86_400_000,
+    drainLeasesMs: 300_000,
     orphanTimeoutMs: 45_000,
     infrastructureResult: "NODE_FAILURE",
     devices: new Map(),

@@ -309,9 +309,19 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
       return;
     }
     this.#setLeft(news.left);
+    this.#sayDrain(before?.draining, news.draining);
     if (this.#using || this.#left) return;
     this.#keep({ manager, number, session: news.session });
     this.#using = this.#begin();
+  }
+
+  #sayDrain(before: number | undefined, draining: number | undefined): void {
+    if ((before === undefined) === (draining === undefined)) return;
+    const text =
+      draining === undefined
+        ? "the box isn't drained any more: the lease's own time counts again"
+        : `the box is being drained: the lease ends in ${formatDuration(Math.round(draining / 1000) * 1000)}`;
+    this.#request.say(text);
   }
 
   /** For this user's other processes. */
@@ -376,9 +386,9 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     if (soonMs <= 0) return;
     this.#warning = setTimeout(
       () => {
-        this.#request.say(
-          "the lease ends in 60 s; `labgear lease extend` or, on a terminal, Ctrl-] e extends it",
-        );
+        const isDrained = this.#news?.draining !== undefined;
+        const hint = "; `labgear lease extend` or, on a terminal, Ctrl-] e extends it";
+        this.#request.say(`the lease ends in 60 s${isDrained ? "" : hint}`);
       },
       Math.min(soonMs, 2 ** 31 - 1),
     );

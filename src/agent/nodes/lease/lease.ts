@@ -61,6 +61,7 @@ export class Lease {
   /** Of the latest message, in Unix milliseconds by the client. */
   #heardTime = 0;
   #release: string | undefined;
+  #drainUntil: number | undefined;
   #endTimer: NodeJS.Timeout | undefined;
   #releaseTimer: NodeJS.Timeout | undefined;
 
@@ -77,7 +78,23 @@ export class Lease {
   /** Milliseconds to its end; undefined: it hasn't begun. */
   get leftMs(): number | undefined {
     if (this.#state.kind !== "held") return undefined;
-    return Math.max(0, Math.round(this.#state.until - performance.now()));
+    const { until } = this.#state;
+    return Math.max(0, Math.round(Math.min(until, this.#drainUntil ?? until) - performance.now()));
+  }
+
+  /** Since the agent drains; by performance.now(). */
+  set drainUntil(until: number | undefined) {
+    if (until === this.#drainUntil) return;
+    this.#drainUntil = until;
+    if (this.#state.kind !== "held") return;
+    this.#armEnd();
+    if (this.#isCutShort) this.#note("the box is being drained");
+  }
+
+  /** Whether the drain ends it, and not its own time. */
+  get #isCutShort(): boolean {
+    const { kind } = this.#state;
+    return kind === "held" && this.#drainUntil !== undefined && this.#drainUntil < this.#state.until;
   }
 
   /** Who has the board until when, and why. */
@@ -102,7 +119,8 @@ export class Lease {
     const { device } = this.#options;
     const { leftMs, session } = this;
     const { baud } = device.config.port;
-    return { session, device: device.name, baud, ...(leftMs !== undefined && { left: leftMs }) };
+    const left = leftMs === undefined ? {} : { left: leftMs, ...(this.#isCutShort && { draining: leftMs }) };
+    return { session, device: device.name, baud, ...left };
   }
 
   /** The board is reserved: the time begins. */
@@ -117,7 +135,8 @@ export class Lease {
     const { leftMs, build } = this;
     clearTimeout(this.#endTimer);
     this.#endTimer = setTimeout(() => {
-      build.stop({ kind: "timed-out", reason: "the lease's time is over" });
+      const reason = this.#isCutShort ? "the box is being drained" : "the lease's time is over";
+      build.stop({ kind: "timed-out", reason });
     }, leftMs);
     this.announce();
   }
@@ -181,8 +200,12 @@ export class Lease {
     const last = begun + this.#options.maxMs;
     this.#state = { kind: "held", begun, until: Math.min(until + byMs, last) };
     this.#armEnd();
-    const text = `extended: ${formatDuration(Math.round((this.leftMs ?? 0) / 1000) * 1000)} left`;
-    void this.build.console?.note(text).catch(() => {});
+    this.#note("extended");
+  }
+
+  #note(what: string): void {
+    const left = formatDuration(Math.round((this.leftMs ?? 0) / 1000) * 1000);
+    void this.build.console?.note(`${what}: ${left} left`).catch(() => {});
   }
 
   /** What was typed before it gets a moment: a command that ends may just have written something. */

@@ -41,6 +41,8 @@ export class Leases implements AsyncDisposable {
   readonly #signs: SignsOfLife;
 
   #isConsoleOpen = false;
+  /** When all leases end since the agent drains; by performance.now(). */
+  #drainUntil: number | undefined;
 
   constructor(options: LeasesOptions) {
     this.#options = options;
@@ -77,6 +79,7 @@ export class Leases implements AsyncDisposable {
   add(lease: Lease): Disposable {
     const { build } = lease;
     this.#leases.set(build.title, lease);
+    lease.drainUntil = this.#drainUntil;
     const watch = this.#signs.watchFor(build, leaseClientTimeoutMs, maxLookMs);
     return {
       [Symbol.dispose]: () => {
@@ -84,6 +87,20 @@ export class Leases implements AsyncDisposable {
         this.#leases.delete(build.title);
       },
     };
+  }
+
+  /** All leases end within this time. A drain that goes on keeps its time. */
+  drain(limitMs: number): void {
+    this.#setDrain(this.#drainUntil ?? performance.now() + limitMs);
+  }
+
+  endDrain(): void {
+    this.#setDrain(undefined);
+  }
+
+  #setDrain(until: number | undefined): void {
+    this.#drainUntil = until;
+    for (const lease of this.#leases.values()) lease.drainUntil = until;
   }
 
   /** A refusal is an answer, too. */

@@ -47,6 +47,11 @@ export function maskSecrets(parameters: ReadonlyMap<string, string>): Record<str
 
 const masked = "[masked]";
 
+/** Whether a recorded value lacks a secret that the client sent. */
+export function isMasked(value: string): boolean {
+  return value.includes(masked);
+}
+
 /** Parts of names that stand for a secret wherever they are. */
 const telling = /secret|token(?!i[sz])|passw|passphrase|passcode|hmac|credential|private|(api|access)_?key/i;
 /** Whole words of names, and how the words for signing in begin. Nobody hides an author. */

@@ -92,6 +92,10 @@ describe("wrong calls", { concurrency }, () => {
     ["build a --file app=/nowhere", /--file app: \/nowhere can't be read: ENOENT/],
     ["build a --detach --fetch out", /'--detach' cannot be used with option '--fetch <folder>'; see/],
     ["build a --json --quiet", /'--json' cannot be used with option '-q, --quiet'; see/],
+    [
+      "investigate box job#1 --minutes 0",
+      /expected a number from 1 to 9999; see `labgear investigate --help`/,
+    ],
     ["stop box job#zero", /expected JOB#NUMBER or a uuid; see `labgear stop --help`/],
     ["log job#0", /expected JOB#NUMBER or a uuid; see `labgear log --help`/],
     ["builds -n many", /'many' is invalid: expected a number of 1 or more; see/],

@@ -214,7 +214,7 @@ async function collect(
 }
 
 /** False for the Perl job server, which knows no WORK_DATA. Only its version begins so; geard never answers. */
-async function passesDataOn(server: ServerAddress): Promise<boolean> {
+export async function passesDataOn(server: ServerAddress): Promise<boolean> {
   await using admin = await Admin.connect(server, { answerTimeoutMs: 2000 });
   return !(await admin.version().catch(() => "")).startsWith("v1.");
 }

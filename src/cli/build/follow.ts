@@ -22,6 +22,8 @@ export interface FollowOptions {
   ) => Promise<"stopping" | "cancelled" | "unreported">;
   /** How long it may wait in the queue; absent: for ever. */
   readonly queueTimeoutMs?: number | undefined;
+  /** Leaves the build, as a signal does. */
+  readonly withdraw?: AbortSignal | undefined;
   /** Whether the job server passes data on: without it a build that ran can't be told from one that never began. */
   readonly receivesData?: boolean | undefined;
   /** Called with each object of the agent that has the build, before it is shown. */
@@ -40,7 +42,7 @@ export interface Ending extends BuildFacts {
   readonly left?: Leaving;
 }
 
-type Leaving = "interrupted" | "queue-timeout" | "cancelled elsewhere";
+type Leaving = "interrupted" | "queue-timeout" | "withdrawn" | "cancelled elsewhere";
 
 const codeByResult: Record<string, number> = {
   SUCCESS: exitCodes.success,
@@ -104,9 +106,10 @@ class Follower implements Disposable {
 
   constructor(options: FollowOptions) {
     this.#options = options;
-    const { queueTimeoutMs } = options;
+    const { queueTimeoutMs, withdraw } = options;
     if (queueTimeoutMs !== undefined)
       this.#queueTimer = setTimeout(() => this.#giveUp(queueTimeoutMs), queueTimeoutMs);
+    withdraw?.addEventListener("abort", this.#withdraw);
   }
 
   /** Resolves when the build was taken out of the queue: gearmand then sends WORK_FAIL, geard nothing. */
@@ -166,6 +169,10 @@ class Follower implements Disposable {
     this.#say(`no node took it within ${formatDuration(queueTimeoutMs)}: giving up`);
     this.#leave("queue-timeout");
   }
+
+  readonly #withdraw = (): void => {
+    if (!this.#left) this.#leave("withdrawn");
+  };
 
   #leave(why: Leaving): void {
     this.#left = why;
@@ -254,6 +261,7 @@ class Follower implements Disposable {
     this.#over = true;
     clearTimeout(this.#stopTimer);
     clearTimeout(this.#queueTimer);
+    this.#options.withdraw?.removeEventListener("abort", this.#withdraw);
   }
 }
 

@@ -5,6 +5,7 @@ import { Signer } from "#/client/signer.ts";
 import { fetchFunction } from "#/exchange/functions.ts";
 import { type AnnouncedInput, formatInputs } from "#/exchange/inputs.ts";
 import { BuildKey } from "#/exchange/key.ts";
+import type { JsonObject } from "#/exchange/message.ts";
 import type { FunctionStatus } from "#/gearman/client/admin.ts";
 import { Client, type SubmitOptions } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
@@ -30,6 +31,10 @@ export interface Launch {
   readonly parameters: Readonly<Record<string, string>>;
   readonly priority?: SubmitOptions["priority"];
   readonly queueTimeoutMs?: number | undefined;
+  /** Stops the build, or takes it out of the queue. */
+  readonly withdraw?: AbortSignal | undefined;
+  /** Called with what the agent says of the build. */
+  readonly onData?: ((data: JsonObject) => void) | undefined;
   /** Whether the job server passes data on. */
   readonly receivesData?: boolean;
   /** Without a sign of life for so long the agent stops the build; absent: it doesn't ask for any. */
@@ -129,10 +134,15 @@ export async function launchBuild(
   try {
     const ending = await followBuild(events, {
       ...{ renderer, console, stop: (manager, attempt) => stop.try(manager, attempt) },
-      ...{ queueTimeoutMs: launch.queueTimeoutMs, receivesData: launch.receivesData },
+      ...{
+        queueTimeoutMs: launch.queueTimeoutMs,
+        withdraw: launch.withdraw,
+        receivesData: launch.receivesData,
+      },
       onData(data) {
         queued.abort();
         supply.take(data);
+        launch.onData?.(data);
       },
     });
     await stop.makeSure();

@@ -1,0 +1,126 @@
+/** `labgear investigate`: runs a failed build again, here and on a sibling of its board, and says what was at fault. */
+import { type Command, InvalidArgumentError } from "commander";
+import { ManagerCalls } from "#/client/calls.ts";
+import { Signer } from "#/client/signer.ts";
+import { ExchangeError } from "#/exchange/errors.ts";
+import { fetchFunction } from "#/exchange/functions.ts";
+import type { BuildSelector } from "#/exchange/key.ts";
+import { formatAddress } from "#/lib/address.ts";
+import { printable } from "#/lib/text.ts";
+import { formatElapsed } from "#/lib/units.ts";
+import { passesDataOn } from "../build/command.ts";
+import { CommandError, exitCodes } from "../exit.ts";
+import { buildName, newCommand, selectBuild } from "../options.ts";
+import { table } from "../print.ts";
+import { askServer, findFunction } from "../registered.ts";
+import { findServers, type ServerOptions, withServers } from "../servers.ts";
+import { askInfo } from "../transfer/info.ts";
+import { readKey } from "../transfer/key-file.ts";
+import { askAgent, BuildResults } from "../transfer/results.ts";
+import { findSibling } from "./nodes.ts";
+import { findPassed, readOriginal } from "./original.ts";
+import { type Investigated, investigate, type ShownRun } from "./runs.ts";
+import { describeVerdict, judge } from "./verdict.ts";
+
+interface InvestigateOptions extends ServerOptions {
+  readonly minutes: number;
+  readonly key?: string;
+  readonly json?: true;
+}
+
+export function command(): Command {
+  return withServers(
+    newCommand(
+      "investigate MANAGER JOB#NUMBER|UUID [OPTIONS]",
+      "Runs a failed build again at low priority: on its board, on a sibling of its class, and on both with the inputs of the last build that passed. Says what was at fault: software, board, flaky or infrastructure.",
+    ),
+  )
+    .argument("<manager>", "the agent's name, as its builds report it")
+    .argument("<build>", "JOB#NUMBER, or the build's uuid", buildName)
+    .option("--minutes <number>", "stop when the boards have worked for so long", minutes, 30)
+    .option("--key <file>", "the key that `labgear build --key` used: needed where records aren't public")
+    .option("--json", "print one JSON object: the runs, the verdict and how likely each is")
+    .addHelpText(
+      "after",
+      "\nInputs are repeated while the box still keeps them, so the sibling of a build with inputs is on the same box." +
+        "\nA run waits for its node for as long as --minutes at most. Ctrl-C stops the run." +
+        "\n\nExit code: 0 a verdict, 1 can't tell, or the build can't be repeated; 3 interrupted, 6 no such agent, 7 no job server.",
+    )
+    .action(async (manager: string, build: string, options: InvestigateOptions) => {
+      try {
+        process.exitCode = await run(manager, build, options);
+      } catch (cause) {
+        if (!(cause instanceof ExchangeError || (cause instanceof CommandError && cause.code === "failure")))
+          throw cause;
+        throw new CommandError("failure", `${build} of ${manager}: ${cause.message}`, { cause });
+      }
+    });
+}
+
+async function run(manager: string, build: string, options: InvestigateOptions): Promise<number> {
+  const lack = `no manager ${manager} is connected that serves results`;
+  const signer = options.key === undefined ? undefined : new Signer(await readKey(options.key));
+  const server = await findFunction(await findServers(options), fetchFunction(manager), lack);
+  if (!(await passesDataOn(server))) {
+    const text = `${formatAddress(server)} is the Perl job server, which passes nothing on while a build runs: this needs gearmand or labgear's own`;
+    throw new CommandError("usage", text);
+  }
+  await using calls = new ManagerCalls(server);
+  const resultsOf = (of: BuildSelector) => new BuildResults(askAgent({ calls, manager, build: of, signer }));
+  const original = await readOriginal(resultsOf(selectBuild(build)));
+  const functions = await askServer(server);
+  const sibling = findSibling(original, manager, await askInfo(server, functions), functions);
+  const found = await findPassed(original, resultsOf);
+  const passed = typeof found === "string" ? undefined : found;
+  const say = (text: string) => process.stderr.write(`[${printable(text)}]\n`);
+  if (typeof found === "string") say(`no build that passed is repeated: ${found}`);
+  const investigated = await investigate({
+    ...{ server, original, sibling, passed, say, maxMs: options.minutes * 60_000 },
+    onRun: (one) => say(`${nameOf(one)} on ${one.node}: ${resultOf(one)}`),
+  });
+  const { runs, why } = investigated;
+  const judgement = judge(original.outcome, runs);
+  const names = { board: original.node, sibling, passed: passed?.build };
+  const sentence = describeVerdict(judgement, original.outcome, runs, names, why);
+  const of = { build: `${original.job}#${original.number}`, manager, ...names };
+  if (options.json) {
+    const { verdict = null, likelihoods } = judgement;
+    const minutesUsed = Math.round(investigated.usedMs / 600) / 100;
+    const object = { ...of, verdict, sentence, likelihoods, minutes: minutesUsed, runs: runs.map(jsonOf) };
+    process.stdout.write(`${JSON.stringify(object)}\n`);
+  } else process.stdout.write(`${runsTable(investigated, passed?.build)}${printable(sentence)}\n`);
+  if (investigated.interrupted) return exitCodes.aborted;
+  return judgement.verdict === undefined ? exitCodes.failure : exitCodes.success;
+}
+
+function runsTable({ runs }: Investigated, passed: string | undefined): string {
+  if (runs.length === 0) return "";
+  const rows = runs.map((one) => [
+    ...[nameOf(one), one.node, one.inputs === "failed" ? "its own" : `of ${passed}`, resultOf(one)],
+    ...[formatElapsed(one.tookMs), `${one.facts.url ?? ""}`],
+  ]);
+  const head = ["BUILD", "NODE", "INPUTS", "RESULT", "TOOK", "PAGE"];
+  return `${table([head, ...rows.map((row) => row.map(printable))])}\n`;
+}
+
+function nameOf({ facts }: Pick<ShownRun, "facts">): string {
+  return facts.number === undefined ? "none" : `${facts.name}#${facts.number}`;
+}
+
+function resultOf({ result = "no result", cause, outcome }: ShownRun): string {
+  return outcome === "passed" || cause === undefined ? result : `${result} (${cause})`;
+}
+
+function jsonOf({ facts, node, inputs, outcome, result, reason, cause, tookMs }: ShownRun) {
+  const { manager, url } = facts;
+  return {
+    ...{ build: nameOf({ facts }), node, manager, inputs, outcome },
+    ...{ result, reason, cause, seconds: Math.round(tookMs / 10) / 100, url },
+  };
+}
+
+function minutes(text: string): number {
+  // A timer can't be longer than 24 days.
+  if (/^[1-9][0-9]{0,3}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("expected a number from 1 to 9999.");
+}

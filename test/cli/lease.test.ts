@@ -20,19 +20,26 @@ describe("a lease of a MicroPython board", { skip }, () => {
   let server: RunningServer;
   let board: Target;
   let agent: TestAgent;
+  /** Where clients keep their leases' keys. */
+  let runtime: string;
+  const env = () => ({ XDG_RUNTIME_DIR: runtime });
+  const kept = () => readdir(join(runtime, "labgear/leases"));
   /** How often the board has proved itself. */
   let readies = 1;
   const again = () => becomes(agent, "bit-1", "ready", ++readies);
   const lease = (...args: string[]) =>
-    Running.start(["lease", "bit", "--server", `127.0.0.1:${server.port}`, ...args]);
+    Running.start(["lease", "bit", "--server", `127.0.0.1:${server.port}`, ...args], env());
   const onTerminal = (...args: string[]) =>
-    Running.onTerminal(["lease", "bit-1", "--server", `127.0.0.1:${server.port}`, ...args], { columns: 100 });
+    Running.onTerminal(["lease", "bit-1", "--server", `127.0.0.1:${server.port}`, ...args], {
+      ...{ columns: 100, env: env() },
+    });
   const record = (number: number) => agent.record("lease", number);
   /** The number of the newest lease, which its client is told with its URL. */
   const numberOf = (running: Running) =>
     Number(/\/builds\/lease\/(\d+)/.exec(running.stderr + running.stdout)?.[1]);
 
   before(async () => {
+    runtime = await mkdtemp(join(tmpdir(), "labgear-runtime-"));
     server = await startGearmand();
     board = await startMicroPython();
     agent = await TestAgent.start({
@@ -53,6 +60,7 @@ devices:
     await agent?.[Symbol.asyncDispose]();
     await board?.[Symbol.asyncDispose]();
     await server?.[Symbol.asyncDispose]();
+    await rm(runtime, { recursive: true });
   });
 
   test("on a terminal: typing, the menu, release; it has a record, a console and a capture", async () => {
@@ -110,9 +118,9 @@ devices:
       "print(port.read_until(b'\\n1107\\r').decode().splitlines()[-1])",
       "port.close()",
     ].join("\n");
-    const env = { PYTHONPATH: partsEnv.PYTHONPATH };
+    const python = { ...env(), PYTHONPATH: partsEnv.PYTHONPATH };
     const args = ["lease", "bit", "--server", `127.0.0.1:${server.port}`, "--", "python3", "-c", script];
-    await using running = Running.start(args, env);
+    await using running = Running.start(args, python);
     assert.equal(await running.ended, 0, running.stderr);
     assert.match(running.stdout, /1107/);
     await again();
@@ -140,18 +148,14 @@ devices:
     await again();
   });
 
-  test("another process of the holder extends the lease and releases it", async (t) => {
-    const runtime = await mkdtemp(join(tmpdir(), "labgear-runtime-"));
-    t.after(() => rm(runtime, { recursive: true }));
-    const env = { XDG_RUNTIME_DIR: runtime };
+  test("another process of the holder extends the lease and releases it", async () => {
     const address = ["--server", `127.0.0.1:${server.port}`];
-    const start = (...args: string[]) => Running.start(["lease", ...args], env);
-    await using running = start("bit", ...address, "--for", "1m", "--", "sleep", "300");
+    const start = (...args: string[]) => Running.start(["lease", ...args], env());
+    await using running = lease("--for", "1m", "--", "sleep", "300");
     await running.until("stderr", "is yours");
-    const folder = join(runtime, "labgear/leases");
-    const [file = "", ...others] = await readdir(folder);
+    const [file = "", ...others] = await kept();
     assert.deepEqual(others, []);
-    assert.equal((await stat(join(folder, file))).mode & 0o777, 0o600);
+    assert.equal((await stat(join(runtime, "labgear/leases", file))).mode & 0o777, 0o600);
     await using other = start("extend", "bit-2", ...address);
     assert.equal(await other.ended, 1);
     assert.equal(other.stderr, "labgear: you hold no lease of bit-2 here\n");
@@ -163,7 +167,7 @@ devices:
     assert.equal(releasing.stdout, "bit-1 is released\n");
     assert.equal(await running.ended, 0, running.stderr);
     assert.match(running.stderr, /lease ended after .*: released/);
-    assert.deepEqual(await readdir(folder), []);
+    assert.deepEqual(await kept(), []);
     assert.equal((await record(numberOf(running))).result, "SUCCESS");
     await again();
   });
@@ -207,6 +211,8 @@ devices:
     await running.ended;
     await using next = lease("--for", "1m", "--", "true");
     assert.equal(await next.ended, 0, next.stderr);
+    // The killed one couldn't remove its key.
+    assert.deepEqual(await kept(), []);
     const { result, ending } = await record(numberOf(running));
     assert.equal(result, "ABORTED");
     assert.equal((ending as { cause: string }).cause, "client-gone");

@@ -1,6 +1,6 @@
 /**
  * The leases that this user's other processes hold, each with its key in a file that only the user reads. A file is there for as long
- * as its lease runs; one of a process that was killed is removed by the next command that looks.
+ * as its lease runs; one of a process that was killed is removed by the next lease or order.
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir, hostname } from "node:os";
@@ -19,6 +19,7 @@ export interface KeptLease extends LeaseAddress {
 export function keepLease({ key, ...lease }: KeptLease): Disposable {
   const folder = leasesFolder();
   mkdirSync(folder, { recursive: true, mode: 0o700 });
+  removeDead(folder);
   const file = join(folder, `${prefix()}${lease.session}.json`);
   const content = { ...lease, pid: process.pid, key: key.export() };
   // There as a whole or not at all: what can't be read is removed.
@@ -30,12 +31,15 @@ export function keepLease({ key, ...lease }: KeptLease): Disposable {
 /** Those whose process still runs. */
 export function keptLeases(): KeptLease[] {
   const folder = leasesFolder();
-  return namesIn(folder).flatMap((name) => {
+  removeDead(folder);
+  return namesIn(folder).flatMap((name) => readLease(join(folder, name)) ?? []);
+}
+
+function removeDead(folder: string): void {
+  for (const name of namesIn(folder)) {
     const file = join(folder, name);
-    const lease = readLease(file);
-    if (!lease) rmSync(file, { force: true });
-    return lease ?? [];
-  });
+    if (!readLease(file)) rmSync(file, { force: true });
+  }
 }
 
 function namesIn(folder: string): string[] {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Duplex } from "node:stream";
 import { setTimeout as wait } from "node:timers/promises";
 import type { Broker } from "./broker.ts";
-import { Machine } from "./machine.ts";
+import { Machine, type MachineOptions, type Running } from "./machine.ts";
 import { drawFaults, type Faults, type Mishap, MishapPlan, noFaults } from "./mishaps.ts";
 import { type Board, startTarget, type Target, type TargetOptions } from "./target.ts";
 
@@ -15,6 +15,8 @@ export interface BadBoardOptions extends TargetOptions {
   readonly seed: number;
   /** In place of those that the seed draws; what isn't named is good. */
   readonly faults?: Partial<Faults>;
+  /** Turns it on; default: a Linux with all that busybox has. */
+  readonly start?: (options: MachineOptions) => Promise<Running>;
 }
 
 /** What really happened, before anything was spoilt. */
@@ -46,14 +48,14 @@ export interface BadBoard extends Target {
   describe(): string;
 }
 
-/** Its console asks for a login (see `machineLogin`); its shell is busybox's. Its `/truth` outlives its reboots. */
+/** Its console asks for a login (see `machineLogin`), unless it is another system. Its `/truth` outlives its reboots. */
 export async function startBadBoard(options: BadBoardOptions): Promise<BadBoard> {
-  const { seed } = options;
+  const { seed, start = (machine) => Machine.start(machine) } = options;
   const faults = options.faults ? { ...noFaults, ...options.faults } : drawFaults(seed);
   let board: ShellBoard | undefined;
   const target = await startTarget({ name: "Bad-Board", ...options }, (folder, broker) => {
     broker.setFaults(faults, seed);
-    board = new ShellBoard(join(folder, "truth"), broker, faults, seed);
+    board = new ShellBoard(join(folder, "truth"), broker, faults, seed, start);
     return board;
   });
   if (!board) throw new Error("startTarget made no board");
@@ -78,22 +80,30 @@ class ShellBoard implements Board {
   readonly #broker: Broker;
   readonly #faults: Faults;
   readonly #plan: MishapPlan;
+  readonly #start: (options: MachineOptions) => Promise<Running>;
   readonly #wrote: Buffer[] = [];
   readonly #typed: Buffer[] = [];
   readonly #mishaps: string[] = [];
   #bytes = 0;
   #boots = 0;
-  #machine: Machine | undefined;
+  #machine: Running | undefined;
   #line: Duplex | undefined;
   /** What is under way: one thing after the other. */
   #acting: Promise<void> = Promise.resolve();
   readonly #over = new AbortController();
 
-  constructor(folder: string, broker: Broker, faults: Faults, seed: number) {
+  constructor(
+    folder: string,
+    broker: Broker,
+    faults: Faults,
+    seed: number,
+    start: (options: MachineOptions) => Promise<Running>,
+  ) {
     this.#folder = folder;
     this.#broker = broker;
     this.#faults = faults;
     this.#plan = new MishapPlan(faults, seed);
+    this.#start = start;
     const [wrote, typed, mishaps] = [this.#wrote, this.#typed, this.#mishaps];
     const boots = () => this.#boots;
     this.truth = {
@@ -151,9 +161,9 @@ class ShellBoard implements Board {
 
   async #boot(): Promise<void> {
     this.#boots++;
-    this.#line?.push(banner);
     const { prompt, echo } = this.#faults;
-    const machine = await Machine.start({ truth: this.#folder, prompt, echo });
+    const machine = await this.#start({ truth: this.#folder, prompt, echo });
+    this.#line?.push(machine.banner);
     this.#machine = machine;
     machine.output.on("data", (bytes: Buffer) => {
       if (this.#machine === machine) this.#say(bytes);
@@ -232,13 +242,3 @@ class ShellBoard implements Board {
     await this.off();
   }
 }
-
-const banner = [
-  "",
-  "U-Boot 2023.01 (Jan 01 2023 - 00:00:00 +0000)",
-  "Starting kernel ...",
-  "[    0.000000] Booting Linux on physical CPU 0x0000000000 [0x410fd034]",
-  "[    0.000000] Linux version 6.1.0 (build@lab) (gcc 12.2.0) #1 SMP",
-  "[    0.912345] Run /init as init process",
-  "",
-].join("\r\n");

@@ -3,7 +3,7 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import type { Readable, Writable } from "node:stream";
 import { part, partsEnv } from "../support/parts.ts";
-import { machineRoot, setupScript } from "./machine-root.ts";
+import { type Encoder, machineRoot, setupScript, smallFolder } from "./machine-root.ts";
 
 export const machineLogin = { user: "root", password: "board-3" } as const;
 
@@ -31,6 +31,16 @@ export function lacksMachine(): string | false {
   return reason;
 }
 
+/** One run of a board, from power on to power off. */
+export interface Running extends AsyncDisposable {
+  /** What is printed before it runs. */
+  readonly banner: string;
+  readonly input: Writable;
+  readonly output: Readable;
+  /** Resolves when nothing of it runs any more. */
+  readonly ended: Promise<unknown>;
+}
+
 export interface MachineOptions {
   /** The folder that is its /truth. */
   readonly truth: string;
@@ -38,13 +48,14 @@ export interface MachineOptions {
   readonly prompt: string;
   /** The terminal says what is typed, as it does unless it is told otherwise. */
   readonly echo: boolean;
+  /** Its shell is dash, and it has only what labgear needs, with this encoder. */
+  readonly onlyEncoder?: Encoder;
 }
 
-/** One run of the machine, from power on to power off. */
-export class Machine implements AsyncDisposable {
+export class Machine implements Running {
+  readonly banner = banner;
   readonly input: Writable;
   readonly output: Readable;
-  /** Resolves when nothing of it runs any more. */
   readonly ended: Promise<unknown>;
   readonly #process: ChildProcess;
 
@@ -56,7 +67,7 @@ export class Machine implements AsyncDisposable {
     this.ended.catch(() => {});
   }
 
-  static async start({ truth, prompt, echo }: MachineOptions): Promise<Machine> {
+  static async start({ truth, prompt, echo, onlyEncoder }: MachineOptions): Promise<Machine> {
     const root = await machineRoot();
     const terminal = `pty,setsid,ctty,stderr,chroot=${root}`;
     const socat = [part("socat"), "-b", "65536", "-", `EXEC:/bin/busybox sh /etc/getty,${terminal}`];
@@ -69,6 +80,7 @@ export class Machine implements AsyncDisposable {
         PROMPT: prompt,
         USER_NAME: machineLogin.user,
         PASSWORD: machineLogin.password,
+        PROGRAMS: onlyEncoder === undefined ? "/bin" : smallFolder(onlyEncoder),
       },
     });
     return new Machine(child, child.stdin, child.stdout);
@@ -82,3 +94,13 @@ export class Machine implements AsyncDisposable {
     await this.ended.catch(() => {});
   }
 }
+
+const banner = [
+  "",
+  "U-Boot 2023.01 (Jan 01 2023 - 00:00:00 +0000)",
+  "Starting kernel ...",
+  "[    0.000000] Booting Linux on physical CPU 0x0000000000 [0x410fd034]",
+  "[    0.000000] Linux version 6.1.0 (build@lab) (gcc 12.2.0) #1 SMP",
+  "[    0.912345] Run /init as init process",
+  "",
+].join("\r\n");

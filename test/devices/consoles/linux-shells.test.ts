@@ -1,13 +1,13 @@
 /** Scripts through real shells on real terminals: exact output, certain exit codes, whatever state the shell is found in. */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { watch } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
-import { runDialogue } from "#/devices/consoles/dialogue.ts";
+import { type Dialogue, runDialogue } from "#/devices/consoles/dialogue.ts";
 import { newKnownBoard } from "#/devices/consoles/linux/known.ts";
 import { LinuxConsole } from "#/devices/consoles/linux/linux.ts";
-import { RunTimeout } from "#/devices/errors.ts";
+import { BoardFailure, RunTimeout } from "#/devices/errors.ts";
 import { lacks, part } from "../../support/parts.ts";
 import { seeded } from "../../support/random.ts";
 import { scale } from "../../support/scale.ts";
@@ -188,6 +188,28 @@ for (const [missing, pattern] of [
     });
   });
 }
+
+/** The dialogue by a clock that runs so many times faster. */
+function* faster<T>(dialogue: Dialogue<T>, times: number): Dialogue<T> {
+  let state = dialogue.next();
+  while (!state.done) {
+    const step = state.value;
+    const { bytes, now } = yield step.kind === "read" ? { ...step, timeoutMs: step.timeoutMs / times } : step;
+    state = dialogue.next({ bytes, now: now * times });
+  }
+  return state.value;
+}
+
+test("a board whose encoder goes away during a session: the script is given up, and nothing loops", {
+  skip,
+}, async () => {
+  await using folder = await programs([...needed, "od"]);
+  await using b = await board("/bin/dash -i", { env: { PATH: folder.path } });
+  assert.equal((await b.run("printf '\\377'")).output, "\xff");
+  rmSync(`${folder.path}/od`);
+  const run = b.console.run("printf '\\377'; exit 3", { timeoutMs: Number.POSITIVE_INFINITY });
+  await assert.rejects(b.talk.hold(faster(run, 40)), BoardFailure);
+});
 
 test("a terminal that stopped echoing between two scripts is set right again", { skip }, async () => {
   await using b = await board(shells().sh ?? "");

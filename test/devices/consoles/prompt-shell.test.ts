@@ -1,140 +1,14 @@
-/** Conversations with barebox, Zephyr's shell and NuttX's NSH, played by the test: in pieces of odd sizes, and with damage. */
+/** Conversations with barebox, Zephyr's shell and NuttX's NSH, played: in pieces of odd sizes, and with damage. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { withoutEscapes } from "#/devices/consoles/plain-text.ts";
 import type { DialectName } from "#/devices/consoles/prompt-shell/dialects.ts";
 import { PromptShellConsole } from "#/devices/consoles/prompt-shell/prompt-shell.ts";
 import { UbootConsole } from "#/devices/consoles/u-boot/u-boot.ts";
-import { type PlayedBoard, play, tokens } from "./play.ts";
+import { boards, type Command, PlayedShell } from "../../targets/played-shell.ts";
+import { play, tokens } from "./play.ts";
 
 const sizes = [1, 2, 3, 7, 64, 4096];
-
-interface Command {
-  /** A wait is in milliseconds. */
-  readonly says: readonly (string | number)[];
-  readonly code: number;
-}
-
-/** What differs on the board's side. */
-const boards = {
-  barebox: {
-    prompt: "\x1b[1;32mbarebox@\x1b[1;36mboard\x1b[0m:/ ",
-    boot: "\r\n\r\nbarebox 2023.01.0 #1\r\n\r\nBoard: board\r\nHit m for menu or any to stop autoboot:    3",
-    unknown: (name: string) => `${name}: No such file or directory\r\n`,
-    unknownCode: 127,
-  },
-  zephyr: {
-    prompt: "\x1b[1;32muart:~$ \x1b[m",
-    boot: "*** Booting Zephyr OS build v3.6.0 ***\r\n\r\n\r\n\x1b[1;32muart:~$ \x1b[m",
-    unknown: (name: string) => `\x1b[1;31m${name}: command not found\r\n\x1b[m`,
-    unknownCode: -8,
-  },
-  nuttx: {
-    prompt: "nsh> \x1b[K",
-    boot: "\r\nNuttShell (NSH) NuttX-12.4.0\r\nnsh> \x1b[K",
-    unknown: (name: string) => `nsh: ${name}: command not found\r\n`,
-    unknownCode: 1,
-  },
-} as const;
-
-/** Just enough of a small shell: line editing, an exit code, and commands that the test gives it. */
-class PlayedShell implements PlayedBoard {
-  readonly commands: Record<string, Command> = {};
-  readonly ran: string[] = [];
-  /** Whether a keystroke arrives. */
-  arrives: (count: number) => boolean = () => true;
-  readonly #kind: DialectName;
-  #said: { at: number; text: string }[] = [];
-  #waiting: string[] = [];
-  #line = "";
-  #open = "";
-  #now = 0;
-  #code = 0;
-  #isUp: boolean;
-  #keys = 0;
-  #busyUntil = 0;
-
-  constructor(kind: DialectName, isUp = true) {
-    this.#kind = kind;
-    this.#isUp = isUp;
-    if (!isUp) this.#print(boards[kind].boot);
-  }
-
-  say(now: number): string {
-    this.#now = Math.max(this.#now, now);
-    if (this.#now >= this.#busyUntil) for (const key of this.#waiting.splice(0)) this.#key(key);
-    const due = this.#said.filter(({ at }) => at <= now);
-    this.#said = this.#said.filter(({ at }) => at > now);
-    return due.map(({ text }) => text).join("");
-  }
-
-  write(text: string): void {
-    for (const key of text) {
-      this.#keys += 1;
-      if (!this.arrives(this.#keys)) continue;
-      if (this.#now < this.#busyUntil) this.#waiting.push(key);
-      else this.#key(key);
-    }
-  }
-
-  /** A thread of the board logs a line, and the shell draws its own anew. */
-  log(text: string): void {
-    this.#print(`\x1b[${this.#line.length + 8}D\x1b[J${text}\r\n${boards[this.#kind].prompt}${this.#line}`);
-  }
-
-  #print(text: string, at = Math.max(this.#now, this.#busyUntil)): void {
-    this.#said.push({ at, text });
-  }
-
-  #key(key: string): void {
-    const { prompt } = boards[this.#kind];
-    if (!this.#isUp) {
-      this.#isUp = true;
-      this.#line = "";
-      this.#print(`\r\n${prompt}`);
-    } else if (key === "\x03") {
-      this.#open = "";
-      if (this.#kind === "nuttx") return;
-      this.#line = "";
-      this.#print(`\r\n${prompt}`);
-    } else if (key === "\b") {
-      if (this.#line !== "") this.#print("\b \b");
-      this.#line = this.#line.slice(0, -1);
-    } else if (key === "\r") {
-      this.#print("\r\n");
-      const line = this.#open + this.#line.trim();
-      this.#line = "";
-      this.#open = line.startsWith("if ") && !line.endsWith("fi") ? `${line}\n` : "";
-      if (this.#open === "" && line !== "") this.#run(line);
-      this.#print(this.#open === "" ? prompt : "> ");
-    } else {
-      this.#line += key;
-      this.#print(key);
-    }
-  }
-
-  #run(line: string): void {
-    this.ran.push(line);
-    const known = this.commands[line];
-    const { unknown, unknownCode } = boards[this.#kind];
-    const before = this.#code;
-    this.#code = 0;
-    if (known) {
-      this.#code = known.code;
-      this.#busyUntil = Math.max(this.#now, this.#busyUntil);
-      for (const says of known.says) {
-        if (typeof says === "number") this.#busyUntil += says;
-        else this.#print(says);
-      }
-    } else if (line === "retval" && this.#kind === "zephyr") this.#print(`${before}\r\n`);
-    else if (line.startsWith("echo ") && this.#kind !== "zephyr")
-      this.#print(`${line.slice(5).replaceAll("$?", String(before))}\r\n`);
-    else {
-      this.#code = unknownCode;
-      this.#print(unknown(line.split(" ", 1)[0] ?? ""));
-    }
-  }
-}
 
 function run(board: PlayedShell, kind: DialectName, script: string, piece = 4096) {
   const shell = new PromptShellConsole(kind);
@@ -201,6 +75,32 @@ for (const kind of ["barebox", "zephyr", "nuttx"] as const) {
       }
       const own = board.ran.filter((line) => line in commands);
       assert.deepEqual([...new Set(own)], own, `every ${every}`);
+    }
+  });
+
+  test(`${kind}: a prompt that the line damages is found all the same, and the output isn't called complete`, () => {
+    const [whole, damaged] = { barebox: ["reb", "rebb"], zephyr: ["~$", "~$$"], nuttx: ["sh>", "shh>"] }[
+      kind
+    ] as [string, string];
+    for (const piece of sizes) {
+      const board = new PlayedShell(kind);
+      Object.assign(board.commands, commands);
+      const say = board.say.bind(board);
+      let isDamaged = false;
+      board.say = (now) => {
+        const said = say(now);
+        if (isDamaged || !said.includes("Uptime")) return said;
+        isDamaged = true;
+        return said.replace(whole, () => damaged);
+      };
+      const { value, output, notes, took } = run(board, kind, "kernel uptime\ncheck two", piece);
+      assert.deepEqual(
+        [value, output],
+        [{ code: 22, complete: false }, "Uptime: 3 ms\r\nbad\r\n"],
+        `${piece}`,
+      );
+      assert.deepEqual(notes, ["the prompt was damaged on the line: the output may be incomplete"]);
+      assert.ok(took < 20_000, `${took} ms`);
     }
   });
 

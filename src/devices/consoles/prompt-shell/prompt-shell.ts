@@ -163,7 +163,8 @@ export class PromptShellConsole implements Console {
     const { continuation, ask } = this.#dialect;
     let complete = true;
     let isFirst = true;
-    let probedAt: number | undefined;
+    /** The space that was typed last, and what stood at the end of the output then: perhaps a damaged prompt. */
+    let probe: { readonly text: string; readonly at: number } | undefined;
     let attempts = 0;
     let lastCame = board.now;
     for (;;) {
@@ -172,25 +173,26 @@ export class PromptShellConsole implements Console {
         continue;
       }
       const isOpening = isFirst && continuation?.startsWith(board.buffer) === true;
-      const isProbed = probedAt !== undefined;
-      const isLost = isProbed && /^ +$/.test(board.buffer);
+      const isProbed = probe !== undefined;
+      const isWhole = isProbed && isSpaces(board.buffer, prompt);
+      const isLost = !isWhole && probe !== undefined && isSpaces(board.buffer, probe.text);
+      const isProved = isWhole || isLost;
       const line = board.buffer.slice(board.buffer.lastIndexOf("\n") + 1);
       // A prompt may show the folder, which a command changes.
       const isLike = line.startsWith(prompt.slice(0, stemLength)) && line.length < maxPromptLength;
       const begun = Math.max(board.startOf(isProbed ? prompt + probes : prompt), isLike ? line.length : 0);
-      const held = isLost ? board.buffer.length : begun;
+      const held = isProved ? board.buffer.length : begun;
       if (!isOpening && (yield* board.pass(held)) !== "") isFirst = false;
       this.#throwIfGone();
       if (board.now >= end) throw new RunTimeout("the command exceeded its timeout");
       const isPrompt = board.buffer === prompt;
-      const isProved = isLost || (isProbed && isSpaces(board.buffer, prompt));
       const isChanged = !isProbed && !isPrompt && isLike && board.buffer === line && this.#isPrompt(line);
       const isEnd = isPrompt || isProved || isChanged;
       if (yield* board.read(Math.min(isEnd ? promptSilenceMs : 500, end - board.now))) {
         lastCame = board.now;
         continue;
       }
-      const silentMs = board.now - Math.max(lastCame, probedAt ?? 0);
+      const silentMs = board.now - Math.max(lastCame, probe?.at ?? 0);
       if (isChanged) {
         prompt = line;
         this.#line.prompt = line;
@@ -206,10 +208,10 @@ export class PromptShellConsole implements Console {
         if (attempts > maxAttempts || !(yield* this.#line.discard(ask.length)))
           throw new BoardFailure("noise", "the line loses or damages characters: the exit code is unknown");
         board.buffer = prompt;
-        probedAt = undefined;
+        probe = undefined;
       } else if (isPrompt ? !isProbed || silentMs > echoTimeoutMs : !isProbed && silentMs > firstProbeMs) {
         yield* board.send(" ");
-        probedAt = board.now;
+        probe = { text: board.buffer, at: board.now };
       }
     }
   }

@@ -108,6 +108,9 @@ for (const kind of ["barebox", "zephyr", "nuttx"] as const) {
     const rebooting = new PlayedShell(kind);
     Object.assign(rebooting.commands, { boom: { says: [300, `\r\n${boards[kind].boot}`], code: 0 } });
     assert.throws(() => run(rebooting, kind, "boom"), { reason: "rebooted" });
+    const cut = new PlayedShell(kind);
+    Object.assign(cut.commands, { boom: { says: [300, `half a li${boards[kind].boot}`], code: 0 } });
+    assert.throws(() => run(cut, kind, "boom"), { reason: "rebooted" });
     const crashing = new PlayedShell(kind);
     const says = [300, "E: r0/a1: 0x0\r\nE: >>> ZEPHYR FATAL ERROR 0: CPU exception\r\n"];
     Object.assign(crashing.commands, { boom: { says, code: 0 } });

@@ -43,7 +43,8 @@ export const dialects = {
     // A digit that the line loses would go unnoticed; but commands return 0 or a negative errno, and -0 is none.
     ask: "retval",
     answer: /^(0|-?[1-9]\d*)$/,
-    boot: [/^\*\*\* Booting (?:Zephyr OS|nRF Connect SDK|MCUboot)/],
+    // It begins no line of its own, so a reset may put it behind half a line.
+    boot: [/\*\*\* Booting (?:Zephyr OS|nRF Connect SDK|MCUboot)/],
     lacks: {
       sign: /retval: command not found/,
       remedy: "build the firmware with CONFIG_SHELL_CMDS_RETURN_VALUE=y",

@@ -42,7 +42,7 @@ export const linksSchema: SchemaObject = {
   properties: {
     project: link("The project's page, such as https://github.com/{project}."),
     branch: link("The branch's page."),
-    change: link("The review, such as https://review.example.org/c/{project}/+/{change}/{patchset}."),
+    change: link("The review, such as https://review.example/{change}/{patchset}."),
     pipeline: link("The pipeline's page, such as Zuul's status."),
     ref: link("The ref's page."),
     commit: link("The commit's page, such as https://github.com/{project}/commit/{commit}."),

@@ -128,7 +128,8 @@ for (const release of Object.keys(releases) as Release[]) {
       const { exitCode, all } = await upgraded;
       assert.equal(exitCode, 0, all);
       await until(`labgear status --json | grep -qF ${nextVersion}`);
-      assert.equal(await box.sh("systemctl is-active labgear"), "active");
+      // The agent answers a moment before it tells systemd that it is ready.
+      await until("systemctl is-active --quiet labgear");
       assert.equal(
         await box.sh("labgear build pass 2>&1 | grep -c SUCCESS; tail -1 /etc/labgear/labgear.yaml"),
         "1\n# mine",

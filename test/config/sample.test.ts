@@ -6,10 +6,10 @@ import { parse } from "yaml";
 import { loadConfig } from "#/config/load.ts";
 import { configSchema } from "#/config/schema.ts";
 import { folder } from "./folder.ts";
+import { inUse, missingOptions } from "./sample-options.ts";
 
 const sample = readFileSync(new URL("../../packaging/labgear.yaml", import.meta.url), "utf8");
-/** Options are commented out without a space after the #, or with the two and more of their indentation; prose has one. */
-const everything = sample.replaceAll(/^#(?! \S|$)/gm, "");
+const everything = inUse(sample);
 
 test("as installed", async () => {
   using dir = folder({ "labgear.yaml": sample, "defaults/labgear.yaml": "" });
@@ -48,28 +48,9 @@ test("with every option in use", async () => {
 const alternatives = [".http.auth.token-file"];
 
 test("it has every option of the schema", () => {
-  /** @param values what the sample has at a place: several, in lists and under names */
-  const missing = (schema: unknown, values: readonly unknown[], path: string): string[] => {
-    const { properties, items, additionalProperties } = schema as Record<
-      string,
-      Record<string, unknown> | undefined
-    >;
-    const below = values.filter((value) => typeof value === "object" && value !== null);
-    if (items) return missing(items, below.flat(), `${path}[]`);
-    if (additionalProperties)
-      return missing(
-        additionalProperties,
-        below.flatMap((value) => Object.values(value)),
-        `${path}.*`,
-      );
-    return Object.entries(properties ?? {}).flatMap(([key, part]) => {
-      const found = below.flatMap((value) => (Object.hasOwn(value, key) ? [value[key as never]] : []));
-      return found.length > 0 ? missing(part, found, `${path}.${key}`) : [`${path}.${key}`];
-    });
-  };
   const { tls, ...others } = parse(everything) as Record<string, unknown>;
   const { servers, ...schema } = configSchema.properties;
-  assert.deepEqual(missing({ properties: schema }, [{ ...others, tls }], ""), alternatives);
+  assert.deepEqual(missingOptions({ properties: schema }, [{ ...others, tls }]), alternatives);
   for (const path of alternatives) assert.ok(sample.includes(`${path.split(".").at(-1)}: FILE`), path);
   assert.ok(servers && "servers" in others);
 });

@@ -1,12 +1,11 @@
 /** Leases on the command line: a board of one's own, through the same queue as builds. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { TestAgent } from "../support/agent.ts";
+import { runtimeDir, TestAgent } from "../support/agent.ts";
 import { becomes, boardYaml } from "../support/boards.ts";
 import { lacks, partsEnv } from "../support/parts.ts";
 import { bounded, type RunningServer, startGearmand } from "../support/servers.ts";
@@ -20,26 +19,20 @@ describe("a lease of a MicroPython board", { skip }, () => {
   let server: RunningServer;
   let board: Target;
   let agent: TestAgent;
-  /** Where clients keep their leases' keys. */
-  let runtime: string;
-  const env = () => ({ XDG_RUNTIME_DIR: runtime });
-  const kept = () => readdir(join(runtime, "labgear/leases"));
+  const kept = () => readdir(join(runtimeDir, "labgear/leases"));
   /** How often the board has proved itself. */
   let readies = 1;
   const again = () => becomes(agent, "bit-1", "ready", ++readies);
   const lease = (...args: string[]) =>
-    Running.start(["lease", "bit", "--server", `127.0.0.1:${server.port}`, ...args], env());
+    Running.start(["lease", "bit", "--server", `127.0.0.1:${server.port}`, ...args]);
   const onTerminal = (...args: string[]) =>
-    Running.onTerminal(["lease", "bit-1", "--server", `127.0.0.1:${server.port}`, ...args], {
-      ...{ columns: 100, env: env() },
-    });
+    Running.onTerminal(["lease", "bit-1", "--server", `127.0.0.1:${server.port}`, ...args], { columns: 100 });
   const record = (number: number) => agent.record("lease", number);
   /** The number of the newest lease, which its client is told with its URL. */
   const numberOf = (running: Running) =>
     Number(/\/builds\/lease\/(\d+)/.exec(running.stderr + running.stdout)?.[1]);
 
   before(async () => {
-    runtime = await mkdtemp(join(tmpdir(), "labgear-runtime-"));
     server = await startGearmand();
     board = await startMicroPython();
     agent = await TestAgent.start({
@@ -60,7 +53,6 @@ devices:
     await agent?.[Symbol.asyncDispose]();
     await board?.[Symbol.asyncDispose]();
     await server?.[Symbol.asyncDispose]();
-    await rm(runtime, { recursive: true });
   });
 
   test("on a terminal: typing, the menu, release; it has a record, a console and a capture", async () => {
@@ -118,7 +110,7 @@ devices:
       "print(port.read_until(b'\\n1107\\r').decode().splitlines()[-1])",
       "port.close()",
     ].join("\n");
-    const python = { ...env(), PYTHONPATH: partsEnv.PYTHONPATH };
+    const python = { PYTHONPATH: partsEnv.PYTHONPATH };
     const args = ["lease", "bit", "--server", `127.0.0.1:${server.port}`, "--", "python3", "-c", script];
     await using running = Running.start(args, python);
     assert.equal(await running.ended, 0, running.stderr);
@@ -150,12 +142,12 @@ devices:
 
   test("another process of the holder extends the lease and releases it", async () => {
     const address = ["--server", `127.0.0.1:${server.port}`];
-    const start = (...args: string[]) => Running.start(["lease", ...args], env());
+    const start = (...args: string[]) => Running.start(["lease", ...args]);
     await using running = lease("--for", "1m", "--", "sleep", "300");
     await running.until("stderr", "is yours");
     const [file = "", ...others] = await kept();
     assert.deepEqual(others, []);
-    assert.equal((await stat(join(runtime, "labgear/leases", file))).mode & 0o777, 0o600);
+    assert.equal((await stat(join(runtimeDir, "labgear/leases", file))).mode & 0o777, 0o600);
     await using other = start("extend", "bit-2", ...address);
     assert.equal(await other.ended, 1);
     assert.equal(other.stderr, "labgear: you hold no lease of bit-2 here\n");

@@ -1,6 +1,7 @@
 /** Starts the agent as its users do: the command line, in a process of its own. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { EventEmitter, once } from "node:events";
+import { rmSync } from "node:fs";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -18,8 +19,13 @@ export interface LogLine {
   readonly [field: string]: unknown;
 }
 
+/** Where clients of this test file keep their leases' keys; the first lease makes it. */
+export const runtimeDir = join(tmpdir(), `labgear-runtime-${process.pid}`);
+process.once("exit", () => rmSync(runtimeDir, { recursive: true, force: true }));
+
 /** Hides what the machine's own environment would change: a CI system's runner runs the tests, too. */
 export const neutralEnv: NodeJS.ProcessEnv = {
+  XDG_RUNTIME_DIR: runtimeDir,
   ...{
     LABGEAR_SERVER: undefined,
     LABGEAR_CONTROL: undefined,

@@ -132,6 +132,9 @@ devices:
       listing.stdout,
       /^BOARD +BOX +UNTIL +BY +WHY\nbit-1 +box7 +\d{4}-\d\d-\d\d \d\d:\d\d UTC +\S+@\S+ +measuring\n$/,
     );
+    await using second = lease("--queue-timeout", "1s", "--", "true");
+    assert.equal(await second.ended, 8, second.stderr);
+    assert.match(second.stderr, /no device took it within 1s: giving up/);
     const refused = await agent.command("release", "box7");
     assert.match(refused.stderr, /box7 isn't leased/);
     assert.equal((await agent.command("release", "bit-1")).exitCode, 0);

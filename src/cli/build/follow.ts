@@ -266,7 +266,7 @@ class Follower implements Disposable {
 }
 
 /** The events until their end, or until `over` resolves: with one reaction to it, where races would add one for each event. */
-async function* until<T>(events: AsyncIterable<T>, over: Promise<undefined>): AsyncGenerator<T> {
+export async function* until<T>(events: AsyncIterable<T>, over: Promise<undefined>): AsyncGenerator<T> {
   const iterator = events[Symbol.asyncIterator]();
   let isOver = false;
   let wake = () => {};

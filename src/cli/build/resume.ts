@@ -120,7 +120,7 @@ async function* askForEvents(manager: string, options: ResumeOptions): AsyncGene
     const { bytes, end } = await results.piece("console", console.offset);
     console.takeBytes(bytes);
     const record = end ? await askRecord() : undefined;
-    if (record?.ended !== undefined) return yield dataOf(lastData(record));
+    if (record?.ended !== undefined) return yield lastData(record);
     if (bytes.length === 0) await delay(pollIntervalMs);
   }
 }
@@ -135,8 +135,8 @@ function firstData({ job, number, node, url }: JsonObject): JsonObject {
 }
 
 /** As the agent sends it at the end: see ResultMessage. */
-function lastData({ result, ending }: JsonObject): JsonObject {
-  return { result, ...(isEnding(ending) && { reason: ending.reason, cause: causeOf(ending) }) };
+export function lastData({ result, ending }: JsonObject): JobEvent {
+  return dataOf({ result, ...(isEnding(ending) && { reason: ending.reason, cause: causeOf(ending) }) });
 }
 
 function isEnding(value: unknown): value is Ending {

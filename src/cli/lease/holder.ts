@@ -14,11 +14,12 @@ interface Pending {
   readonly settle?: { readonly resolve: () => void; readonly reject: (error: Error) => void };
 }
 
-/** The agent that has the lease, and which lease it is. */
+/** The agent that has the lease, which lease it is, and its board. */
 export interface LeaseAddress {
   readonly manager: string;
   readonly number: number;
   readonly session: string;
+  readonly device: string;
 }
 
 /** Three may get lost in the 10 s that a lease goes on without any. */

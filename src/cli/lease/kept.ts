@@ -11,7 +11,6 @@ import { isCount, parseObject } from "#/exchange/message.ts";
 import type { LeaseAddress } from "./holder.ts";
 
 export interface KeptLease extends LeaseAddress {
-  readonly device: string;
   readonly key: BuildKey;
 }
 

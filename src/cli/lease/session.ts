@@ -3,40 +3,32 @@ import { EventEmitter } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
 import { ManagerCalls } from "#/client/calls.ts";
 import { Signer } from "#/client/signer.ts";
-import {
-  type ConsolePiece,
-  consoleFunction,
-  formatConsoleRequest,
-  parseConsolePiece,
-} from "#/exchange/console.ts";
-import { ExchangeError } from "#/exchange/errors.ts";
 import { BuildKey } from "#/exchange/key.ts";
 import {
   formatLeaseRequest,
   type LeaseNews,
   type LeaseTerms,
   leaseFunction,
-  leaseJob,
   type ModemLines,
   parseLeaseEvent,
 } from "#/exchange/lease.ts";
-import { isCount, isObject, type JsonObject, parseObject } from "#/exchange/message.ts";
-import type { JobEvent, Submission, SubmitOptions } from "#/gearman/client/client.ts";
+import { isCount, isObject, type JsonObject } from "#/exchange/message.ts";
+import type { JobEvent, SubmitOptions } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
 import { whyNoneIsFree } from "#/lab/demand.ts";
 import { formatDuration } from "#/lib/units.ts";
 import type { BuildFacts } from "../build/events.ts";
-import type { Ending } from "../build/follow.ts";
+import { type Ending, until } from "../build/follow.ts";
 import { Line } from "../build/line.ts";
 import { watchQueue } from "../build/queue.ts";
 import { BuildStop } from "../build/stop-build.ts";
 import { exitCodes } from "../exit.ts";
 import { onSignals } from "../signals.ts";
 import { askInfo } from "../transfer/info.ts";
-import { askAgent, BuildResults, maxTextBytes } from "../transfer/results.ts";
 import { Holder, type LeaseAddress } from "./holder.ts";
 import { keepLease } from "./kept.ts";
+import { steadyEvents } from "./resume.ts";
 
 export interface LeaseRequest {
   readonly server: ServerAddress;
@@ -75,10 +67,6 @@ export type UseBoard = (board: HeldBoard, ended: AbortSignal) => Promise<Used>;
 
 const stopIntervalMs = 3000;
 const answerTimeoutMs = 4000;
-/** How long a lost line may take to come back. */
-const lostTimeoutMs = 60_000;
-const retryIntervalMs = 500;
-const pollIntervalMs = 50;
 /** For the agent to end a lease that is released; then it is stopped. */
 const releaseTimeoutMs = 5000;
 /** How long before its end the holder is warned. */
@@ -113,7 +101,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
   readonly #function: string;
   readonly #queued = new AbortController();
   readonly #ended = new AbortController();
-  readonly #cancelled = Promise.withResolvers<"cancelled">();
+  readonly #cancelled = Promise.withResolvers<undefined>();
   readonly #timers = new Set<NodeJS.Timeout>();
   #facts: BuildFacts = {};
   #news: LeaseNews | undefined;
@@ -126,6 +114,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
   #using: Promise<Used | undefined> | undefined;
   #left: Ending["left"];
   #stopping: Promise<void> | undefined;
+  #held: LeaseAddress | undefined;
   #isMoved = false;
   #kept: Disposable | undefined;
 
@@ -173,13 +162,14 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     if (queueTimeoutMs !== undefined) this.#after(queueTimeoutMs, () => this.#giveUp(queueTimeoutMs));
     let last: JsonObject = {};
     try {
-      const over = this.#cancelled.promise;
-      const iterator = this.#steadyEvents(events)[Symbol.asyncIterator]();
-      for (;;) {
-        const next = await Promise.race([iterator.next(), over]);
-        if (next === "cancelled" || next.done) break;
-        last = { ...last, ...this.#take(next.value) };
-      }
+      const steady = steadyEvents(events, {
+        ...{ signer: this.#signer, calls: this.#calls, say: this.#request.say },
+        held: () => this.#held,
+        offset: () => this.#offset,
+        onSerial: (bytes, offset) => this.#takeSerial(bytes, offset),
+      });
+      for await (const event of until(steady, this.#cancelled.promise))
+        last = { ...last, ...this.#take(event) };
     } catch (cause) {
       if (!(cause instanceof GearmanError) || this.#left === undefined) {
         this.#ended.abort();
@@ -209,73 +199,6 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     return { ending, used };
   }
 
-  /** The events of the lease, over a lost line: its agent is asked for the board's output until the lease has ended. */
-  async *#steadyEvents(first: Submission): AsyncGenerator<JobEvent> {
-    try {
-      return yield* first;
-    } catch (error) {
-      const isHeld = this.#using !== undefined && !this.#isMoved;
-      if (!(error instanceof GearmanError) || !isHeld) throw error;
-      this.#request.say(`${error.message}; trying to come back`);
-      yield* this.#askForEvents(error);
-    }
-  }
-
-  async *#askForEvents(lost: GearmanError): AsyncGenerator<JobEvent> {
-    let giveUpAt = performance.now() + lostTimeoutMs;
-    let isBack = false;
-    for (;;) {
-      try {
-        const piece = await this.#read();
-        if (!piece) return yield await this.#readEnding();
-        if (!isBack) this.#request.say("the line is back, and the board is still yours");
-        isBack = true;
-        giveUpAt = performance.now() + lostTimeoutMs;
-        this.#takeSerial(piece.bytes, piece.offset);
-        if (piece.offset + piece.bytes.length >= piece.end) await delay(pollIntervalMs);
-      } catch (error) {
-        const isPassing =
-          error instanceof GearmanError || (error instanceof ExchangeError && error.code === "unavailable");
-        if (!isPassing) throw error;
-        isBack = false;
-        if (performance.now() > giveUpAt) throw lost;
-        await delay(retryIntervalMs);
-      }
-    }
-  }
-
-  /** @returns undefined: the lease has ended */
-  async #read(): Promise<ConsolePiece | undefined> {
-    const { manager, number } = this.#facts;
-    const { session = "", device = "" } = this.#news ?? {};
-    try {
-      return await this.#signer.signed(async (time) => {
-        const by = { key: this.#signer.key, number: Number(number), session, time };
-        const request = formatConsoleRequest(device, this.#offset, by);
-        return parseConsolePiece(await this.#calls.call(consoleFunction(String(manager)), request));
-      });
-    } catch (error) {
-      if (error instanceof ExchangeError && error.code === "unknown-build") return undefined;
-      throw error;
-    }
-  }
-
-  async #readEnding(): Promise<JobEvent> {
-    const { manager, number } = this.#facts;
-    const build = { name: leaseJob, number: Number(number) };
-    const results = new BuildResults(
-      askAgent({ calls: this.#calls, manager: String(manager), build, signer: this.#signer }),
-    );
-    for (;;) {
-      const { ended, result, ending } = parseObject(await results.text("record"), maxTextBytes);
-      if (ended !== undefined) {
-        const { reason, cause } = isObject(ending) ? ending : {};
-        return { type: "data", data: Buffer.from(JSON.stringify({ result, reason, cause })) };
-      }
-      await delay(retryIntervalMs);
-    }
-  }
-
   #take(event: JobEvent): JsonObject {
     if (event.type !== "data" && event.type !== "complete") return {};
     const data = parse(event.data);
@@ -302,7 +225,8 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     if (typeof manager !== "string" || !isCount(number)) return;
     const before = this.#news;
     this.#news = news;
-    this.holder.address = { manager, number, session: news.session };
+    const address = { manager, number, session: news.session, device: news.device };
+    this.holder.address = address;
     if (before && before.session !== news.session) this.#moved(before, news);
     if (news.left === undefined) {
       if (!before) this.#request.say(`lease#${number} waits until ${news.device} is ready`);
@@ -311,7 +235,8 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     this.#setLeft(news.left);
     this.#sayDrain(before?.draining, news.draining);
     if (this.#using || this.#left) return;
-    this.#keep({ manager, number, session: news.session });
+    this.#held = address;
+    this.#keep(address);
     this.#using = this.#begin();
   }
 
@@ -325,9 +250,9 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
   }
 
   /** For this user's other processes. */
-  #keep(address: LeaseAddress): void {
+  #keep(lease: LeaseAddress): void {
     try {
-      this.#kept = keepLease({ ...address, device: this.device, key: this.#signer.key });
+      this.#kept = keepLease({ ...lease, key: this.#signer.key });
     } catch (error) {
       this.#request.say(`\`labgear lease extend\` won't find this lease: ${(error as Error).message}`);
     }
@@ -337,6 +262,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
   #moved(before: LeaseNews, { device }: LeaseNews): void {
     if (!this.#using) return;
     const where = before.device === device ? "the same board, anew" : `another board, ${device}`;
+    this.#held = undefined;
     this.#isMoved = true;
     this.#request.say(`the lease of ${before.device} is lost: the job server has given it ${where}`);
     this.#leave("interrupted");
@@ -421,7 +347,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
       try {
         const { manager } = this.#facts;
         const outcome = await this.#stop.try(typeof manager === "string" ? manager : undefined, attempt);
-        if (outcome === "cancelled") return this.#cancelled.resolve("cancelled");
+        if (outcome === "cancelled") return this.#cancelled.resolve(undefined);
       } catch (error) {
         this.#request.say(`it can't be stopped yet: ${(error as Error).message}`);
       }

@@ -12,6 +12,7 @@ import { Discovery } from "#/devices/discovery/discovery.ts";
 import { isBoardsFault } from "#/devices/errors.ts";
 import { BoardHistory } from "#/devices/history.ts";
 import type { HostCommand } from "#/devices/power.ts";
+import { leaseJob } from "#/exchange/lease.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { loadSystemCalls } from "#/host/syscalls.ts";
 import type { Log } from "#/lib/log.ts";
@@ -86,7 +87,7 @@ export class Devices implements AsyncDisposable {
     const cause = causeOf(ending);
     // A lease is a person's, and ends as its holder likes.
     const isUncounted =
-      record.job === "lease" || this.#options.context.config().jobs.get(record.job)?.needs === "power";
+      record.job === leaseJob || this.#options.context.config().jobs.get(record.job)?.needs === "power";
     const event = {
       ...{ build: title, ending: ending.kind, cause },
       ...(lineErrors > 0 && { lineErrors }),

@@ -43,6 +43,16 @@ export function parseObject(bytes: Uint8Array, maxBytes = maxLineBytes): JsonObj
   throw malformed("is not a JSON object");
 }
 
+/** A data packet's object; empty for anything else, which another kind of worker may send. */
+export function dataObject(data: Buffer): JsonObject {
+  try {
+    const value: unknown = JSON.parse(data.toString());
+    return isObject(value) ? value : {};
+  } catch {
+    return {};
+  }
+}
+
 /** @throws ExchangeError malformed for a key that isn't among them: a request means all that it says */
 export function refuseOtherKeys(object: JsonObject, known: readonly string[]): void {
   const other = Object.keys(object).find((key) => !known.includes(key));

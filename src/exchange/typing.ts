@@ -147,6 +147,8 @@ export function parseBurst(bytes: Buffer): Burst {
 
 /** What the holder says of the lease itself: it is done at once, whatever is typed. */
 export type Order = Extract<Operation, { readonly op: "extend" | "release" }>;
+/** An order whose time isn't set yet. */
+export type OrderDeed = WithoutTime<Order>;
 
 /** @throws ExchangeError malformed */
 export function parseOrders(bytes: Buffer): readonly Order[] {

@@ -15,7 +15,7 @@ import { ExchangeError } from "#/exchange/errors.ts";
 import { sendFunction } from "#/exchange/functions.ts";
 import { parseWants, type WantedInput } from "#/exchange/inputs.ts";
 import { BuildKey } from "#/exchange/key.ts";
-import { isCount, isLine, isObject, type JsonObject, parseObject } from "#/exchange/message.ts";
+import { dataObject, isCount, isLine, isObject, type JsonObject, parseObject } from "#/exchange/message.ts";
 import { formatSignOfLife, parseReceived } from "#/exchange/send.ts";
 import { Admin } from "#/gearman/client/admin.ts";
 import { Client, type JobEvent, type Submission } from "#/gearman/client/client.ts";
@@ -230,7 +230,7 @@ export class BuildRun implements AsyncDisposable {
     if (event.type === "status" && event.denominator > 0) {
       this.percent = Math.max(0, Math.min(100, Math.floor((100 * event.numerator) / event.denominator)));
     } else if (event.type === "data" || event.type === "complete") {
-      this.#takeObject(parse(event.data));
+      this.#takeObject(dataObject(event.data));
     } else if (event.type === "exception") {
       this.#last = { result: "FAILURE", reason: event.data.toString().slice(0, 1000), ...this.#last };
     }
@@ -386,16 +386,6 @@ export class BuildRun implements AsyncDisposable {
 
 function dataEvent(data: JsonObject): JobEvent {
   return { type: "data", data: Buffer.from(JSON.stringify(data)) };
-}
-
-/** Empty for anything that isn't an object. */
-function parse(data: Buffer): JsonObject {
-  try {
-    const value: unknown = JSON.parse(data.toString());
-    return isObject(value) ? value : {};
-  } catch {
-    return {};
-  }
 }
 
 function factsOf({ manager, name, number, node_name, url }: JsonObject): BuildFacts | undefined {

@@ -36,6 +36,11 @@ export function formatDuration(milliseconds: number): string {
   return text === "" ? "0s" : text;
 }
 
+/** @returns the same, rounded to seconds */
+export function formatSeconds(milliseconds: number): string {
+  return formatDuration(Math.round(milliseconds / 1000) * 1000);
+}
+
 /** @returns a measured duration, as exact as people need it: "850 ms", "12.3 s", "4 min 05 s", "3 h 07 min", "2 d 4 h" */
 export function formatElapsed(milliseconds: number): string {
   if (milliseconds < 1000) return `${Math.max(0, Math.round(milliseconds))} ms`;

@@ -22,7 +22,7 @@ import {
   parseWants,
 } from "#/exchange/inputs.ts";
 import { BuildKey, clockToleranceMs, parsePublicKey, verifySignature } from "#/exchange/key.ts";
-import { errorAnswer, maxLineBytes, maxPieceBytes, parseObject } from "#/exchange/message.ts";
+import { dataObject, errorAnswer, maxLineBytes, maxPieceBytes, parseObject } from "#/exchange/message.ts";
 import { formatPiece, formatReceived, formatSignOfLife, parsePiece, parseReceived } from "#/exchange/send.ts";
 import { seeded, seededBytes } from "../support/random.ts";
 import { scale } from "../support/scale.ts";
@@ -227,6 +227,11 @@ test("what lacks is read from the data, and only from data that says so", () => 
     { wants: [{ name: "/", offset: 0 }], time: 1 },
   ])
     assert.throws(() => parseWants(data), malformed);
+});
+
+test("data that is no object says nothing", () => {
+  assert.deepEqual(dataObject(Buffer.from('{"left": 1}')), { left: 1 });
+  for (const text of ["", "{", "[1]", "null", '"x"']) assert.deepEqual(dataObject(Buffer.from(text)), {});
 });
 
 test("a client timeout is a number of seconds", () => {

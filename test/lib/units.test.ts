@@ -4,6 +4,7 @@ import { test } from "node:test";
 import {
   formatDuration,
   formatElapsed,
+  formatSeconds,
   formatSize,
   parseDuration,
   parseShare,
@@ -52,6 +53,7 @@ test("durations are written so that they can be read", () => {
   ]);
   for (const ms of [0, 1, 999, 1001, 1500, 59_999, 60_000, 3_599_000, 86_399_999, 123_456_789])
     assert.equal(parseDuration(formatDuration(ms)), ms);
+  assert.deepEqual([499, 59_999, 90_499].map(formatSeconds), ["0s", "1m", "1m30s"]);
 });
 
 test("measured durations", () => {

@@ -1,6 +1,6 @@
 /** Follows a submitted build to its end and shows it; Ctrl-C stops the build. */
 import { ExchangeError } from "#/exchange/errors.ts";
-import { isObject, type JsonObject } from "#/exchange/message.ts";
+import { dataObject, type JsonObject } from "#/exchange/message.ts";
 import type { JobEvent } from "#/gearman/client/client.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
 import { formatDuration } from "#/lib/units.ts";
@@ -119,7 +119,8 @@ class Follower implements Disposable {
 
   async take(event: JobEvent): Promise<void> {
     if (event.type === "status") this.#showProgress(event.numerator, event.denominator);
-    else if (event.type === "data" || event.type === "complete") await this.#takeObject(parse(event.data));
+    else if (event.type === "data" || event.type === "complete")
+      await this.#takeObject(dataObject(event.data));
     else if (event.type === "exception") {
       this.#result ??= "FAILURE";
       this.#reason = event.data.toString();
@@ -281,16 +282,6 @@ export async function* until<T>(events: AsyncIterable<T>, over: Promise<undefine
     });
     if (!next || next.done) return;
     yield next.value;
-  }
-}
-
-/** A data packet's object; empty for anything else, which another kind of worker may send. */
-function parse(data: Buffer): JsonObject {
-  try {
-    const value: unknown = JSON.parse(data.toString());
-    return isObject(value) ? value : {};
-  } catch {
-    return {};
   }
 }
 

@@ -4,6 +4,7 @@ import { isBoardsFault } from "#/devices/errors.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { type AnnouncedInput, parseInputs } from "#/exchange/inputs.ts";
 import type { BuildSelector } from "#/exchange/key.ts";
+import { leaseJob } from "#/exchange/lease.ts";
 import { isLine, isObject, type JsonObject, parseObject } from "#/exchange/message.ts";
 import { CommandError } from "../exit.ts";
 import { type BuildResults, maxTextBytes } from "../transfer/results.ts";
@@ -30,7 +31,7 @@ export async function readOriginal(results: BuildResults): Promise<Original> {
   const { job, number, node, target, ending, ended } = record;
   if (!isLine(job, 255) || !isLine(node, 255) || typeof number !== "number")
     throw new CommandError("failure", "its record is not one of a build");
-  if (job === "lease") throw new CommandError("failure", "it is a lease, which can't be repeated");
+  if (job === leaseJob) throw new CommandError("failure", "it is a lease, which can't be repeated");
   if (ended === undefined || !isObject(ending)) throw new CommandError("failure", "it hasn't ended yet");
   const outcome = outcomeOf({ result: record.result, kind: ending.kind, cause: ending.cause });
   if (outcome === "passed") throw new CommandError("failure", "it passed: there is nothing to investigate");

@@ -2,14 +2,12 @@
 import { ManagerCalls } from "#/client/calls.ts";
 import { Signer } from "#/client/signer.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
-import { formatTyping, type Order, parseTyped, type Typed, typeFunction } from "#/exchange/typing.ts";
+import { formatTyping, type OrderDeed, parseTyped, type Typed, typeFunction } from "#/exchange/typing.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
-import { formatDuration } from "#/lib/units.ts";
+import { formatSeconds } from "#/lib/units.ts";
 import { CommandError } from "../exit.ts";
 import { findFunction } from "../registered.ts";
 import { type KeptLease, keptLeases } from "./kept.ts";
-
-type Deed = Omit<Extract<Order, { op: "extend" }>, "at"> | Omit<Extract<Order, { op: "release" }>, "at">;
 
 /** The holder's other process may have signed something later meanwhile. */
 const maxTries = 5;
@@ -22,7 +20,7 @@ const maxTries = 5;
 export async function giveOrder(
   servers: readonly ServerAddress[],
   device: string | undefined,
-  deed: Deed,
+  deed: OrderDeed,
 ): Promise<string> {
   const lease = chooseLease(device);
   const name = typeFunction(lease.manager);
@@ -30,7 +28,7 @@ export async function giveOrder(
   await using calls = new ManagerCalls(server);
   const { left = 0 } = await send(calls, name, lease, deed);
   if (deed.op === "release") return `${lease.device} is released`;
-  return `${lease.device} is yours for ${formatDuration(Math.round(left / 1000) * 1000)}`;
+  return `${lease.device} is yours for ${formatSeconds(left)}`;
 }
 
 function chooseLease(device: string | undefined): KeptLease {
@@ -43,7 +41,7 @@ function chooseLease(device: string | undefined): KeptLease {
   throw new CommandError("usage", `you hold more than one lease, name a board: ${names}`);
 }
 
-async function send(calls: ManagerCalls, name: string, lease: KeptLease, deed: Deed): Promise<Typed> {
+async function send(calls: ManagerCalls, name: string, lease: KeptLease, deed: OrderDeed): Promise<Typed> {
   const { number, session, key, device } = lease;
   const signer = new Signer(key);
   for (let tries = 1; ; tries++) {

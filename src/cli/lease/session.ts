@@ -12,12 +12,12 @@ import {
   type ModemLines,
   parseLeaseEvent,
 } from "#/exchange/lease.ts";
-import { isCount, isObject, type JsonObject } from "#/exchange/message.ts";
+import { dataObject, isCount, type JsonObject } from "#/exchange/message.ts";
 import type { JobEvent, SubmitOptions } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
 import { whyNoneIsFree } from "#/lab/demand.ts";
-import { formatDuration } from "#/lib/units.ts";
+import { formatDuration, formatSeconds } from "#/lib/units.ts";
 import type { BuildFacts } from "../build/events.ts";
 import { type Ending, until } from "../build/follow.ts";
 import { Line } from "../build/line.ts";
@@ -201,7 +201,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
 
   #take(event: JobEvent): JsonObject {
     if (event.type !== "data" && event.type !== "complete") return {};
-    const data = parse(event.data);
+    const data = dataObject(event.data);
     const special = parseLeaseEvent(data);
     if (!special) this.#takeFacts(data);
     else if (special.kind === "lease") this.#takeNews(special.news);
@@ -245,7 +245,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     const text =
       draining === undefined
         ? "the box isn't drained any more: the lease's own time counts again"
-        : `the box is being drained: the lease ends in ${formatDuration(Math.round(draining / 1000) * 1000)}`;
+        : `the box is being drained: the lease ends in ${formatSeconds(draining)}`;
     this.#request.say(text);
   }
 
@@ -279,9 +279,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
   async #begin(): Promise<Used | undefined> {
     const { say } = this.#request;
     const { url } = this.#facts;
-    say(
-      `${this.device} is yours for ${formatDuration(Math.round(this.leftMs / 1000) * 1000)}: ${String(url)}`,
-    );
+    say(`${this.device} is yours for ${formatSeconds(this.leftMs)}: ${String(url)}`);
     try {
       const used = await this.#use(this, this.#ended.signal);
       if (this.#ended.signal.aborted) return undefined;
@@ -387,14 +385,5 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     await this.holder[Symbol.asyncDispose]();
     await this.#calls[Symbol.asyncDispose]();
     await this.#line[Symbol.asyncDispose]();
-  }
-}
-
-function parse(data: Buffer): JsonObject {
-  try {
-    const value: unknown = JSON.parse(data.toString());
-    return isObject(value) ? value : {};
-  } catch {
-    return {};
   }
 }

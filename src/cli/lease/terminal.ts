@@ -1,6 +1,6 @@
 /** A leased board's console on this terminal; Ctrl-] opens a menu. */
 import type { Deed } from "#/exchange/typing.ts";
-import { formatDuration } from "#/lib/units.ts";
+import { formatSeconds } from "#/lib/units.ts";
 import { TerminalFilter } from "../terminal.ts";
 import type { HeldBoard, Used } from "./session.ts";
 
@@ -43,7 +43,7 @@ export async function useTerminal(
       case "e":
         return perform({ op: "extend", seconds: extendSeconds }, "extending as far as the lab allows");
       case "t":
-        return say(`${formatDuration(Math.round(board.leftMs / 1000) * 1000)} left`);
+        return say(`${formatSeconds(board.leftMs)} left`);
       case "q":
         return released.resolve();
     }

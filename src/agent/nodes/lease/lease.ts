@@ -10,7 +10,7 @@ import { PlayOut } from "#/exchange/play-out.ts";
 import { type Operation, parseBurst, parseOrders, type Typed, type Typing } from "#/exchange/typing.ts";
 import { Condition } from "#/lib/condition.ts";
 import type { LeaseStatus } from "#/lib/status.ts";
-import { formatDuration } from "#/lib/units.ts";
+import { formatSeconds } from "#/lib/units.ts";
 import type { JobReport } from "../job-report.ts";
 import { operate } from "./operate.ts";
 
@@ -204,7 +204,7 @@ export class Lease {
   }
 
   #note(what: string): void {
-    const left = formatDuration(Math.round((this.leftMs ?? 0) / 1000) * 1000);
+    const left = formatSeconds(this.leftMs ?? 0);
     void this.build.console?.note(`${what}: ${left} left`).catch(() => {});
   }
 

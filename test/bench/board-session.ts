@@ -5,17 +5,13 @@
 import { once } from "node:events";
 import { setTimeout as wait } from "node:timers/promises";
 import type { DeviceConfig } from "#/config/model.ts";
-import { newKnownBoard } from "#/devices/consoles/linux/known.ts";
-import { newConsole } from "#/devices/consoles/new-console.ts";
-import { Device } from "#/devices/device.ts";
+import { openDevice } from "#/devices/device.ts";
 import { Discovery } from "#/devices/discovery/discovery.ts";
-import { HealthRecord } from "#/devices/health.ts";
-import { Port } from "#/devices/port/port.ts";
-import { Power } from "#/devices/power.ts";
 import { loadSystemCalls } from "#/host/syscalls.ts";
 import { runShell } from "#/runners/board/shell.ts";
 import { linuxUsers } from "../targets/initramfs.ts";
 import { startLinux } from "../targets/linux.ts";
+import { median } from "./report.ts";
 
 const [builds = 15, bytes = 300_000] = process.argv.slice(2).map(Number);
 const bytesPerSecond = 11_520;
@@ -33,14 +29,13 @@ const config: DeviceConfig = {
   bootTimeoutMs: 60_000,
   bootSilenceMs: 15_000,
 };
-const known = newKnownBoard();
 using discovery = new Discovery();
-await using device = new Device({
-  config,
-  port: new Port({ name: "board", config: config.port, discovery, calls: loadSystemCalls() }),
-  power: new Power(config, async () => ({ code: 0, output: "" })),
-  newConsole: () => newConsole(config, known),
-  health: new HealthRecord(config, { failures: 0 }, () => {}),
+await using device = openDevice(config, {
+  discovery,
+  calls: loadSystemCalls(),
+  command: async () => ({ code: 0, output: "" }),
+  health: { failures: 0 },
+  saveHealth: () => {},
 });
 while (device.state.kind !== "ready") await once(device, "changed");
 target.broker.throttle(bytesPerSecond);
@@ -87,7 +82,6 @@ async function typed(line: string): Promise<number> {
   return (performance.now() - started) / 1000;
 }
 
-const median = (values: number[]) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 const sessions: number[] = [];
 const peers: number[] = [];
 for (let count = 0; count < builds; count++) {

@@ -5,13 +5,15 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { type GateBuild, GateClient } from "#/client/gate.ts";
 import { JobServer } from "#/gearman/server/server.ts";
 import { TestAgent } from "../support/agent.ts";
+import { memory } from "../support/leftovers.ts";
 import { temporaryFolder } from "../support/servers.ts";
+import { cpuSeconds, median } from "./report.ts";
 
 const mib = 1024 * 1024;
 const sizes = [64, Number(process.argv[2] ?? 512)];
@@ -30,20 +32,7 @@ async function digest(size: number): Promise<string> {
 }
 
 /** In MB. */
-function rss(pid: number): number {
-  const [, kib] = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "latin1")) ?? [];
-  return (Number(kib) * 1024) / 1e6;
-}
-
-/** In seconds, by ticks of 10 ms (proc_pid_stat(5)). */
-function cpu(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, "latin1")
-    .replace(/^.*\) /, "")
-    .split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / 100;
-}
-
-const median = (values: number[]) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+const rss = (pid: number): number => memory(pid, "VmRSS") / 1e6;
 
 async function follow(
   client: GateClient,
@@ -62,7 +51,7 @@ async function sendOne(client: GateClient, size: number, pid: number): Promise<s
     crypto.randomUUID(),
   );
   const before = rss(pid);
-  const worked = cpu(pid);
+  const worked = cpuSeconds(pid);
   let [tookMs, peak, isSent] = [0, before, false];
   await follow(client, build, (event, data) => {
     if (event !== "data" || !data.wants || isSent) return;
@@ -78,7 +67,7 @@ async function sendOne(client: GateClient, size: number, pid: number): Promise<s
       .then(() => (tookMs = performance.now() - begun))
       .finally(() => clearInterval(looks));
   });
-  return `${size / mib} MiB at ${(size / 1e3 / tookMs).toFixed(0)} MB/s; resident memory of the gate ${before.toFixed(0)} → ${peak.toFixed(0)} MB, its processor time ${(cpu(pid) - worked).toFixed(1)} s`;
+  return `${size / mib} MiB at ${(size / 1e3 / tookMs).toFixed(0)} MB/s; resident memory of the gate ${before.toFixed(0)} → ${peak.toFixed(0)} MB, its processor time ${(cpuSeconds(pid) - worked).toFixed(1)} s`;
 }
 
 /** The job writes the time, in nanoseconds, at each line. */

@@ -5,14 +5,15 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { formatPiece, parseReceived } from "#/exchange/send.ts";
 import { Client } from "#/gearman/client/client.ts";
 import { JobServer } from "#/gearman/server/server.ts";
 import { TestAgent } from "../support/agent.ts";
 import { object } from "../support/clients.ts";
 import { type SentBuild, submitWith } from "../support/exchange.ts";
+import { memory } from "../support/leftovers.ts";
 import { startGearmand } from "../support/servers.ts";
+import { cpuSeconds, median } from "./report.ts";
 
 const mib = 1024 * 1024;
 const large = Number(process.argv[2] ?? 1024);
@@ -58,15 +59,14 @@ jobs: { take: { inputs: { app: { max: 4GiB } }, run: "true" } }
   const pids = { agent: agent.child.pid ?? 0, server: server.pid, client: process.pid };
   const before = Object.entries(pids).map(([name, pid]) => [name, rss(pid)] as const);
   const file = new File(large * mib, 9);
-  const worked = Object.values(pids).map(cpu);
+  const worked = Object.values(pids).map(cpuSeconds);
   const peaks = new Map<string, number>();
   const { rate } = await run(server.port, file, () => {
     for (const [name, pid] of Object.entries(pids)) peaks.set(name, Math.max(peaks.get(name) ?? 0, rss(pid)));
   });
   const work = Object.entries(pids).map(
-    ([name, pid], index) => `${name} ${(cpu(pid) - (worked[index] ?? 0)).toFixed(1)} s`,
+    ([name, pid], index) => `${name} ${(cpuSeconds(pid) - (worked[index] ?? 0)).toFixed(1)} s`,
   );
-  const median = (values: number[]) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
   console.log(
     `${kind}: 64 MiB at ${median(rates).toFixed(0)} MB/s (${rates.map((r) => r.toFixed(0)).join(", ")})`,
   );
@@ -125,19 +125,8 @@ async function start(kind: "gearmand" | "embedded") {
   };
 }
 
-/** In seconds, by ticks of 10 ms (proc_pid_stat(5)). */
-function cpu(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, "latin1")
-    .replace(/^.*\) /, "")
-    .split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / 100;
-}
-
 /** In MB. */
-function rss(pid: number): number {
-  const [, kib] = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "latin1")) ?? [];
-  return (Number(kib) * 1024) / 1e6;
-}
+const rss = (pid: number): number => memory(pid, "VmRSS") / 1e6;
 
 if (process.argv[2] === "server") {
   const server = new JobServer({ software: "bench" });

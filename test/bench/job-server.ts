@@ -9,6 +9,7 @@ import { JobServer } from "#/gearman/server/server.ts";
 import { encode, type Packet, type PacketType } from "#/gearman/wire/packet.ts";
 import { PacketParser } from "#/gearman/wire/parser.ts";
 import { bounded, startGearmand } from "../support/servers.ts";
+import { median } from "./report.ts";
 
 const jobs = Number(process.argv[2] ?? 20_000);
 const rounds = 5;
@@ -89,8 +90,6 @@ async function startOurs() {
     },
   };
 }
-
-const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1] ?? 0;
 
 async function compare(): Promise<void> {
   await using ours = await startOurs();

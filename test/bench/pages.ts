@@ -9,8 +9,10 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { BuildRecord } from "#/builds/record.ts";
+import { memory } from "../support/leftovers.ts";
 import { EventReader } from "../web/event-reader.ts";
 import { WebLab } from "../web/web-lab.ts";
+import { cpuSeconds } from "./report.ts";
 
 const [viewers = 200, seconds = 15, rate = 5] = process.argv.slice(2).map(Number);
 /** Prints at the given rate, catching up after short stalls; records its duration, and the part of it spent in writes. */
@@ -47,12 +49,7 @@ await using lab = await WebLab.start(yaml);
 const script = join(lab.agent.folder, "printer.cjs");
 await writeFile(script, printer);
 const { pid = 0 } = lab.agent.child;
-const residence = () =>
-  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
-const processor = () => {
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
-  return (Number(fields[11]) + Number(fields[12])) / 100;
-};
+const residence = () => memory(pid, "VmRSS") / 2 ** 20;
 
 const alone = await build(1);
 const watched = await build(2, viewers);
@@ -93,11 +90,11 @@ async function build(number: number, count = 0) {
   }
   const far = count > 0 ? startViewers(url, count) : undefined;
   await far?.ready;
-  let memory = residence();
+  let most = residence();
   const timer = setInterval(() => {
-    memory = Math.max(memory, residence());
+    most = Math.max(most, residence());
   }, 500);
-  const cpu = processor();
+  const cpu = cpuSeconds(pid);
   const artifacts = join(lab.agent.stateDir, `builds/print/${number}/artifacts`);
   await writeFile(join(artifacts, "go"), "");
   await watch.ended;
@@ -110,7 +107,15 @@ async function build(number: number, count = 0) {
     "took" | "held",
     number
   >;
-  return { took, held, memory, cpu: processor() - cpu, bytes: record.console?.bytes ?? 0, report, late };
+  return {
+    took,
+    held,
+    memory: most,
+    cpu: cpuSeconds(pid) - cpu,
+    bytes: record.console?.bytes ?? 0,
+    report,
+    late,
+  };
 }
 
 function startViewers(url: string, count: number) {

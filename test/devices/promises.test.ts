@@ -10,15 +10,11 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { DeviceConfig } from "#/config/model.ts";
-import { newKnownBoard } from "#/devices/consoles/linux/known.ts";
-import { newConsole } from "#/devices/consoles/new-console.ts";
 import { withoutEscapes } from "#/devices/consoles/plain-text.ts";
-import { Device } from "#/devices/device.ts";
+import { type Device, openDevice } from "#/devices/device.ts";
 import { Discovery } from "#/devices/discovery/discovery.ts";
 import { BoardFailure, DeviceError } from "#/devices/errors.ts";
-import { HealthRecord } from "#/devices/health.ts";
 import { Port } from "#/devices/port/port.ts";
-import { Power } from "#/devices/power.ts";
 import { loadSystemCalls } from "#/host/syscalls.ts";
 import type { BoardVerdict } from "#/runners/board/board.ts";
 import { runShell } from "#/runners/board/shell.ts";
@@ -196,15 +192,13 @@ async function carryOut(
     bootTimeoutMs: 10_000,
     bootSilenceMs: 3000,
   };
-  const known = newKnownBoard();
   using discovery = new Discovery();
-  const port = new Port({ name: "bad", config: config.port, discovery, calls: loadSystemCalls() });
-  const device = new Device({
-    config,
-    port,
-    power: new Power(config, async () => ({ code: 0, output: "" })),
-    newConsole: () => newConsole(config, known),
-    health: new HealthRecord(config, { failures: 0 }, () => {}),
+  const device = openDevice(config, {
+    discovery,
+    calls: loadSystemCalls(),
+    command: async () => ({ code: 0, output: "" }),
+    health: { failures: 0 },
+    saveHealth: () => {},
   });
   try {
     return await run(device, isLinux(system) ? script(code) : playedScript);

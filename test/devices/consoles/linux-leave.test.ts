@@ -7,12 +7,8 @@ import { test } from "node:test";
 import type { DeviceConfig } from "#/config/model.ts";
 import { newKnownBoard } from "#/devices/consoles/linux/known.ts";
 import { LinuxConsole } from "#/devices/consoles/linux/linux.ts";
-import { newConsole } from "#/devices/consoles/new-console.ts";
-import { Device } from "#/devices/device.ts";
+import { openDevice } from "#/devices/device.ts";
 import { Discovery } from "#/devices/discovery/discovery.ts";
-import { HealthRecord } from "#/devices/health.ts";
-import { Port } from "#/devices/port/port.ts";
-import { Power } from "#/devices/power.ts";
 import { loadSystemCalls } from "#/host/syscalls.ts";
 import { lacks, part } from "../../support/parts.ts";
 import { temporaryFolder } from "../../support/servers.ts";
@@ -171,15 +167,13 @@ test("a device: paused, reserved by a person, and when the agent ends", {
     bootTimeoutMs: 60_000,
     bootSilenceMs: 3000,
   };
-  const known = newKnownBoard();
   using discovery = new Discovery();
-  const port = new Port({ name: "board", config: config.port, discovery, calls: loadSystemCalls() });
-  const device = new Device({
-    config,
-    port,
-    power: new Power(config, async () => ({ code: 0, output: "" })),
-    newConsole: () => newConsole(config, known),
-    health: new HealthRecord(config, { failures: 0 }, () => {}),
+  const device = openDevice(config, {
+    discovery,
+    calls: loadSystemCalls(),
+    command: async () => ({ code: 0, output: "" }),
+    health: { failures: 0 },
+    saveHealth: () => {},
   });
   const until = async (kind: string) => {
     while (device.state.kind !== kind) await once(device, "changed", { signal: AbortSignal.timeout(60_000) });

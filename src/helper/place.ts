@@ -29,7 +29,7 @@ export const descriptors = { report: 3, environment: 4, devices: 5 } as const;
 export const insideMark = "inside\n";
 
 /** open(2): a handle without any right to what it names. Node has no constant for it. */
-const pathOnly = 0o10000000;
+export const pathOnly = 0o10000000;
 const folderFlags = pathOnly | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
 const launcherEnvironment = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" } as const;

@@ -10,7 +10,7 @@ import { describeProcess, isDead, type ProcessStat, readStat, signalProcess } fr
 import { reason } from "#/lib/errors.ts";
 import { signalGroup } from "#/lib/process-group.ts";
 import { onlyReach } from "./filter.ts";
-import { descriptors, insideMark, startInPlace } from "./place.ts";
+import { descriptors, insideMark, pathOnly, startInPlace } from "./place.ts";
 import {
   type Answer,
   HelperError,
@@ -35,8 +35,6 @@ export interface HelperOptions {
   readonly fetch?: Account | undefined;
 }
 
-/** open(2): a handle without any right to what it names. Node has no constant for it. */
-const pathOnly = 0o10000000;
 const maxReportLength = 1000;
 
 /** Serves the agent until it hangs up; what still runs for it is killed then. */
@@ -74,7 +72,7 @@ async function act(
   if (verb === "start") return await start(request, agent, options, children, answer);
   if (verb === "signal") {
     await checkGroup(request, options.agent);
-    for (const stat of await processesIn(request.group)) await signalProcess(stat, request.signal);
+    for (const stat of await processesIn(request.group)) signalProcess(stat, request.signal);
     return answer({ id, state: "done" });
   }
   answer({ id, state: "done", outsiders: await endOutsiders(request, options) });
@@ -199,7 +197,7 @@ function openPipe(
 async function processesIn(group: string): Promise<ProcessStat[]> {
   const read = async (path: string) => (await readFile(path, "utf8").catch(() => "")).split("\n").map(Number);
   const pids = (await read(`${group}/cgroup.procs`)).filter((pid) => pid > 1);
-  const stats = (await Promise.all(pids.map(readStat))).filter((stat) => stat !== undefined);
+  const stats = pids.map(readStat).filter((stat) => stat !== undefined);
   const entries = await readdir(group, { withFileTypes: true }).catch(() => []);
   for (const entry of entries) {
     if (entry.isDirectory()) stats.push(...(await processesIn(join(group, entry.name))));
@@ -217,7 +215,7 @@ async function endOutsiders(
   const killed: Outsiders["killed"][number][] = [];
   for (const { user, stat } of await outsideProcesses(users, unit)) {
     const { pid, command } = await describeProcess(stat);
-    if (await signalProcess(stat, "SIGKILL")) killed.push({ pid, user, command });
+    if (signalProcess(stat, "SIGKILL")) killed.push({ pid, user, command });
   }
   return { killed, starters: (await findStarters(users)).found };
 }

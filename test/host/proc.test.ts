@@ -31,17 +31,17 @@ test("a process is named printably, and signalled only while it is the same one"
     },
   );
   await once(child.stdout, "data");
-  const stat = await readStat(child.pid ?? 0);
+  const stat = readStat(child.pid ?? 0);
   assert.ok(stat);
   const { command } = await describeProcess(stat);
   assert.match(command, /^evil\?\[31m\?x+$/);
   assert.equal(command.length, 200);
-  assert.equal(await signalProcess({ pid: stat.pid, started: stat.started - 1 }, "SIGKILL"), false);
+  assert.equal(signalProcess({ pid: stat.pid, started: stat.started - 1 }, "SIGKILL"), false);
   assert.equal(child.exitCode ?? child.signalCode, null);
   const exit = once(child, "exit");
-  assert.equal(await signalProcess(stat, "SIGKILL"), true);
+  assert.equal(signalProcess(stat, "SIGKILL"), true);
   await exit;
-  assert.equal(await readStat(stat.pid), undefined);
+  assert.equal(readStat(stat.pid), undefined);
 });
 
 test("the free space is what df tells", async () => {

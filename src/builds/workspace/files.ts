@@ -17,7 +17,7 @@ import { type FileHandle, lstat, open, readlink, realpath } from "node:fs/promis
 import { dirname, isAbsolute, join, relative, sep } from "node:path";
 
 /** open(2): a handle without any right to what it names. Node has no constant for it. */
-const pathOnly = 0o10000000;
+export const pathOnly = 0o10000000;
 
 /** Whether a name is one part of a path and can be printed on one line. */
 export function isName(name: string): boolean {

@@ -18,10 +18,9 @@ import {
 import { reason } from "#/lib/errors.ts";
 import { shown } from "#/lib/text.ts";
 import { BuildError } from "../errors.ts";
+import { pathOnly } from "./files.ts";
 
 const folderFlags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
-/** open(2): a handle without any right to what it names. Node has no constant for it. */
-const pathOnly = 0o10000000;
 
 /** How deep one descent goes: each level holds two descriptors. What is deeper is moved up first. */
 const maxDepth = 24;

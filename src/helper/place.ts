@@ -19,6 +19,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import type { Account } from "#/host/accounts.ts";
+import { shellQuoted } from "#/lib/text.ts";
 import { type Kernel, loadKernel, mountFlags, namespaceTypes } from "./kernel.ts";
 import { HelperError, type PlaceRequest, type StartRequest } from "./protocol.ts";
 
@@ -220,6 +221,6 @@ function launcher(request: StartRequest, { uid, gid }: Account) {
 function environmentScript(env: Readonly<Record<string, string>>, { name, home }: Account): string {
   const all = { ...env, HOME: home, USER: name, LOGNAME: name };
   return Object.entries(all)
-    .map(([key, value]) => `export ${key}='${value.replaceAll("'", `'\\''`)}'\n`)
+    .map(([key, value]) => `export ${key}=${shellQuoted(value)}\n`)
     .join("");
 }

@@ -1,4 +1,4 @@
-/** Text for people: text from outside made safe for a terminal, words for lists, and the closest of some names. */
+/** Text from outside made safe for a terminal or a shell, words for lists, and the closest of some names. */
 
 /** Control characters, invisible ones that reorder or hide text, lone surrogates, line separators. */
 const unfit = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
@@ -19,6 +19,11 @@ export function shown(value: unknown, maxLength = 60): string {
   const characters = [...value.slice(0, 2 * maxLength + 1)];
   const cut = characters.length > maxLength ? `${characters.slice(0, maxLength).join("")}…` : value;
   return `"${printable(cut).replaceAll('"', '\\"')}"`;
+}
+
+/** @returns the text as one word of a POSIX shell */
+export function shellQuoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 /** @returns names as in a sentence: "a, b and c" */

@@ -1,8 +1,7 @@
 /** Runs a script on the board, over its console, with files before and after. */
 import type { JobWork } from "#/config/model.ts";
 import type { Console } from "#/devices/consoles/console.ts";
-import { quoted } from "#/devices/consoles/linux/session.ts";
-import { shown } from "#/lib/text.ts";
+import { shellQuoted, shown } from "#/lib/text.ts";
 import { type BoardRun, type BoardVerdict, enter, failed, get, put, runDialogue } from "./board.ts";
 
 /**
@@ -24,7 +23,7 @@ export function shellScript(
     if (!found) return undefined;
     flags = found[1] ?? "";
   }
-  const exports = Object.entries(variables).map(([name, value]) => `export ${name}=${quoted(value)}\n`);
+  const exports = Object.entries(variables).map(([name, value]) => `export ${name}=${shellQuoted(value)}\n`);
   const whole = `${exports.join("")}${flags && `set ${flags}\n`}${script}`;
   return tty ? onTerminal(whole) : whole;
 }
@@ -35,7 +34,7 @@ export function shellScript(
  */
 function onTerminal(script: string): string {
   return `d=\${0%/*}
-printf %s ${quoted(script)} >"$d/script"
+printf %s ${shellQuoted(script)} >"$d/script"
 export d SHELL=/bin/sh
 c='stty rows 24 cols 80 -echo -onlcr;s=$d;unset d;sh "$s/script";echo $? >"$s/status"'
 if command -v script >/dev/null;then script -qc "$c" /dev/null </dev/null

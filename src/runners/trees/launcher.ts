@@ -9,6 +9,7 @@ import type { Readable } from "node:stream";
 import { promisify } from "node:util";
 import { type Child, startChild } from "#/host/children.ts";
 import { reason } from "#/lib/errors.ts";
+import { shellQuoted } from "#/lib/text.ts";
 import { RunnerError } from "../errors.ts";
 import { makePipe, OutputPipe } from "../script/output.ts";
 import type { Launch, ScriptCommand, Started } from "./tree.ts";
@@ -47,7 +48,7 @@ export function launcher(
 }
 
 /** What the shell that waits reads on descriptor 4, a pipe which ends with the agent: first this, then what becomes of it. */
-const waiting = (group: string) => `cd /${group && entering(quoted(group))}${settling}exec 3>&-\n`;
+const waiting = (group: string) => `cd /${group && entering(shellQuoted(group))}${settling}exec 3>&-\n`;
 
 /** What a pipe takes at once, however few pages its user may have (pipe(7)). */
 const atomicBytes = 4096;
@@ -189,23 +190,19 @@ function programOf(argv: readonly string[], cwd: string, env: Readonly<Record<st
   const variables = Object.entries(env);
   const through = variables.filter(([name]) => shellVariables.test(name));
   const assignments = (all: readonly (readonly [string, string])[]) =>
-    all.map(([name, value]) => `${name}=${quoted(value)}`);
+    all.map(([name, value]) => `${name}=${shellQuoted(value)}`);
   const exported = variables.filter(([name]) => !shellVariables.test(name));
   const prefix = through.length > 0 ? ["env", ...assignments(through)] : [];
   return [
-    `cd ${quoted(cwd)} || exit 125`,
+    `cd ${shellQuoted(cwd)} || exit 125`,
     "unset PWD OLDPWD",
     // A shell may complain about a locale.
     `{ ${assignments(exported)
       .map((one) => `export ${one}\n`)
       .join("")}:; } 2>/dev/null`,
-    `exec ${[...prefix, ...argv.map(quoted)].join(" ")} 4<&-`,
+    `exec ${[...prefix, ...argv.map(shellQuoted)].join(" ")} 4<&-`,
     "",
   ].join("\n");
-}
-
-function quoted(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 async function readAll(stream: Readable): Promise<string> {

@@ -1,10 +1,11 @@
 /** Files to and from a Linux board. Only damaged parts are sent again, and a copy that was cut off is resumed. */
+import { shellQuoted } from "#/lib/text.ts";
 import { BoardFailure, TransferError } from "../../errors.ts";
 import type { Sink, Source } from "../console.ts";
 import type { Dialogue } from "../dialogue.ts";
 import { type ChecksumProgram, checksum, checksumPrograms, newChecksum } from "./checksum.ts";
 import { unitBytes } from "./framing.ts";
-import { damagedBlocks, flush, progressTimeoutMs, quoted, type Session } from "./session.ts";
+import { damagedBlocks, flush, progressTimeoutMs, type Session } from "./session.ts";
 import { Transfer } from "./transfer.ts";
 
 /** Blocks are multiples of this: whole units, and whole groups of base64. */
@@ -46,7 +47,7 @@ export function* putFile(session: Session, file: Source, to: string): Dialogue<v
     const sum = newChecksum(program);
     for (let at = 0; at < file.size; at += chunkBytes) sum.update(file.read(at, chunkBytes));
     if (digest === sum.digest()) {
-      const moved = yield* session.execute(`mv -f "$(cat "$T/part")" ${quoted(to)}`, workMs(file.size));
+      const moved = yield* session.execute(`mv -f "$(cat "$T/part")" ${shellQuoted(to)}`, workMs(file.size));
       if (moved.code !== 0) throw cannotWrite(to, moved.output);
       return;
     }
@@ -57,7 +58,7 @@ export function* putFile(session: Session, file: Source, to: string): Dialogue<v
 
 /** Links `p` to the partial file. @returns its size */
 function* openPartial(session: Session, to: string, size: number): Dialogue<number> {
-  const { code, output } = yield* session.execute(`F=${quoted(to)}
+  const { code, output } = yield* session.execute(`F=${shellQuoted(to)}
 case $F in /*);;*)F=$PWD/$F;;esac
 [ ! -d "$F" ]||{ echo it is a folder;exit 1;}
 P=\${F%/*}/.\${F##*/}.labgear-part
@@ -213,7 +214,7 @@ class Upload {
 
 /** @throws TransferError; BoardFailure */
 export function* getFile(session: Session, from: string, sink: Sink): Dialogue<void> {
-  const { code, output } = yield* session.execute(`F=${quoted(from)}
+  const { code, output } = yield* session.execute(`F=${shellQuoted(from)}
 case $F in /*);;*)F=$PWD/$F;;esac
 [ -f "$F" ]||{ echo there is no such file;exit 1;}
 rm -f "$T/g";ln -s "$F" "$T/g"&&x=$(wc -c <"$F")&&echo "size:"$x`);

@@ -342,8 +342,3 @@ function encode(decoder: Decoder, bytes: Uint8Array): string {
   for (const byte of bytes) text += `\\0${byte.toString(8).padStart(3, "0")}`;
   return text;
 }
-
-/** Quotes a text as one word of the board's shell. */
-export function quoted(text: string): string {
-  return `'${text.replaceAll("'", "'\\''")}'`;
-}

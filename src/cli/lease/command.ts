@@ -43,7 +43,7 @@ export function command(): Command {
     .addOption(
       new Option("--for <duration>", "how long you want it").argParser(duration).default(30 * 60_000, "30m"),
     )
-    .option("--reason <text>", "shown to whoever waits for the board")
+    .option("--reason <text>", "shown to those who wait for the board")
     .addOption(
       new Option("--priority <level>", "its place in the queue")
         .choices(["high", "normal", "low"])

@@ -17,11 +17,12 @@ test("an orphan is adopted, and reaped when it ends", async () => {
   const exited = once(child, "exit");
   const [line] = (await once(child.stdout, "data")) as [Buffer];
   await exited;
-  const orphan = await readStat(Number(line));
+  const orphan = readStat(Number(line));
   assert.ok(orphan);
   assert.equal(subreaper.isAdopted(orphan), true);
   const own = spawn("sleep", ["3600"]);
-  const ownStat = await readStat(own.pid ?? 0);
+  await once(own, "spawn");
+  const ownStat = readStat(own.pid ?? 0);
   assert.ok(ownStat);
   assert.equal(subreaper.isAdopted(ownStat), false);
   process.kill(orphan.pid, "SIGKILL");

@@ -1,12 +1,10 @@
 /** Asks job servers what is registered, and finds the one that has a function. */
-import { Admin, type FunctionStatus } from "#/gearman/client/admin.ts";
+import { askServer, isOffered } from "#/client/registered.ts";
+import type { FunctionStatus } from "#/gearman/client/admin.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import type { GearmanError } from "#/gearman/wire/errors.ts";
 import { parseFunction } from "#/zuul/functions.ts";
 import { CommandError } from "./exit.ts";
-
-/** For the connection and for each answer. */
-const serverTimeoutMs = 4000;
 
 /** A job server's functions, or why it did not answer. */
 export type ServerAnswer =
@@ -26,42 +24,12 @@ async function ask(server: ServerAddress): Promise<ServerAnswer> {
   }
 }
 
-/** @throws GearmanError when it doesn't answer */
-export async function askServer(server: ServerAddress): Promise<FunctionStatus[]> {
-  const timeouts = { timeoutMs: serverTimeoutMs, answerTimeoutMs: serverTimeoutMs };
-  await using admin = await Admin.connect(server, timeouts);
-  return await admin.status();
-}
-
-/**
- * The managers that have a function of a kind registered.
- * @param functionOf such as stopFunction or infoFunction
- */
-export function managersWith(
-  functions: readonly FunctionStatus[],
-  functionOf: (manager: string) => string,
-): string[] {
-  const prefix = functionOf("");
-  return functions
-    .filter(({ function: name, workers }) => workers > 0 && name.startsWith(prefix))
-    .map(({ function: name }) => name.slice(prefix.length))
-    .filter((manager) => manager !== "" && !manager.includes(":"));
-}
-
 /** The managers that more than one connection answers for: cloned boxes, or a lost connection that is still open. */
 export function sharedManagers(functions: readonly FunctionStatus[]): string[] {
   return functions.flatMap(({ function: name, workers }) => {
     const asked = parseFunction(name);
     return asked?.kind === "stop" && workers > 1 ? [asked.manager] : [];
   });
-}
-
-/**
- * Whether a worker offers the function. A function without workers belonged to a node that has gone: a job for it would
- * wait for ever.
- */
-export function isOffered(functions: readonly FunctionStatus[], name: string): boolean {
-  return functions.some((entry) => entry.function === name && entry.workers > 0);
 }
 
 /**

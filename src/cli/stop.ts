@@ -1,5 +1,6 @@
 /** `labgear stop`: stops a build on any box, through its manager, or takes it out of the queue. */
 import type { Command } from "commander";
+import { askServer, managersWith } from "#/client/registered.ts";
 import { Client } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { formatAddress } from "#/lib/address.ts";
@@ -8,7 +9,7 @@ import { CommandError } from "./exit.ts";
 import { asRefused, findGate, type GateOptions, readBuild, withGate } from "./gate-options.ts";
 import { buildName, newCommand, selectBuild } from "./options.ts";
 import { cancelQueued } from "./queued.ts";
-import { askServer, findFunction, managersWith, sharedManagers } from "./registered.ts";
+import { findFunction, sharedManagers } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
 
 interface StopOptions extends ServerOptions, GateOptions {

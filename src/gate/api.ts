@@ -1,4 +1,5 @@
 /** The gate's API, version 1: see openapi.ts. Submitting and the queue take a token; everything of a build takes the build's own key. */
+import { isOffered } from "#/client/registered.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { isCount, isInputName, isLine, maxPieceBytes } from "#/exchange/message.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
@@ -12,7 +13,7 @@ import { Refusal } from "./errors.ts";
 import { sendEvents } from "./events.ts";
 import { bearer, type Exchange, parseJson, readText, sendJson, write } from "./exchange.ts";
 import { passInput } from "./inputs.ts";
-import { isOffered, type Lab } from "./lab.ts";
+import type { Lab } from "./lab.ts";
 import type { GateMetrics } from "./metrics.ts";
 import { openapi } from "./openapi.ts";
 import type { Rate } from "./rate.ts";

@@ -8,14 +8,15 @@
  * A stop (the caller's, or a limit of the rule) is asked for until the build has ended.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { causeOf, type Ending } from "#/builds/record.ts";
 import { ManagerCalls } from "#/client/calls.ts";
+import { dataEvent, firstData, lastData } from "#/client/record-data.ts";
+import { managersWith } from "#/client/registered.ts";
 import { Signer } from "#/client/signer.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
-import { sendFunction } from "#/exchange/functions.ts";
+import { fetchFunction, sendFunction } from "#/exchange/functions.ts";
 import { parseWants, type WantedInput } from "#/exchange/inputs.ts";
 import { BuildKey } from "#/exchange/key.ts";
-import { dataObject, isCount, isLine, isObject, type JsonObject, parseObject } from "#/exchange/message.ts";
+import { dataObject, isCount, isLine, type JsonObject, parseObject } from "#/exchange/message.ts";
 import { formatSignOfLife, parseReceived } from "#/exchange/send.ts";
 import { Admin } from "#/gearman/client/admin.ts";
 import { Client, type JobEvent, type Submission } from "#/gearman/client/client.ts";
@@ -26,7 +27,7 @@ import { reason } from "#/lib/errors.ts";
 import type { Log } from "#/lib/log.ts";
 import { formatDuration } from "#/lib/units.ts";
 import { stopFunction } from "#/zuul/functions.ts";
-import { type Lab, managersWith } from "./lab.ts";
+import type { Lab } from "./lab.ts";
 import { RecentOutput } from "./recent-output.ts";
 import { Results } from "./results.ts";
 import type { BuildFacts, GateRecord, StopReason } from "./store.ts";
@@ -184,7 +185,7 @@ export class BuildRun implements AsyncDisposable {
     const { lab, server } = this.#options;
     const { record } = this;
     const known = record.facts?.manager;
-    const offered = managersWith(await lab.status(server), "fetch");
+    const offered = managersWith(await lab.status(server), fetchFunction);
     await using results = new Results(server, record);
     for (const manager of known === undefined ? offered : offered.filter((name) => name === known)) {
       try {
@@ -212,16 +213,15 @@ export class BuildRun implements AsyncDisposable {
     await using results = new Results(this.#options.server, this.record);
     while (!this.#over.signal.aborted) {
       const record = parseObject(await results.text(manager, "record"), maxRecordBytes);
-      const { job: name, number, node: node_name, url, started, ended, result, ending } = record;
-      const data = { manager, name, number, node_name, url };
-      const last = ended !== undefined && {
-        result,
-        ...(isEnding(ending) && { reason: ending.reason, cause: causeOf(ending) }),
-      };
+      const { started, ended } = record;
       const lacking = started === undefined && ended === undefined && this.record.inputs.length > 0;
       const wants = lacking && this.record.inputs.map((input) => ({ name: input.name, offset: 0 }));
-      yield dataEvent({ ...data, ...(wants && { wants, time: this.#signer.time }), ...last });
-      if (last) return;
+      yield dataEvent({
+        ...{ manager, ...firstData(record) },
+        ...(wants && { wants, time: this.#signer.time }),
+        ...(ended !== undefined && lastData(record)),
+      });
+      if (ended !== undefined) return;
       await delay(pollIntervalMs, undefined, { signal: this.#over.signal }).catch(() => {});
     }
   }
@@ -348,7 +348,7 @@ export class BuildRun implements AsyncDisposable {
     // All servers drop a queued job whose client has left.
     await this.#client[Symbol.asyncDispose]();
     // It may have been handed out just before.
-    const managers = managersWith(await this.#options.lab.status(this.#options.server), "stop");
+    const managers = managersWith(await this.#options.lab.status(this.#options.server), stopFunction);
     for (const manager of managers) await this.#calls.call(stopFunction(manager), data).catch(() => {});
   }
 
@@ -384,10 +384,6 @@ export class BuildRun implements AsyncDisposable {
   }
 }
 
-function dataEvent(data: JsonObject): JobEvent {
-  return { type: "data", data: Buffer.from(JSON.stringify(data)) };
-}
-
 function factsOf({ manager, name, number, node_name, url }: JsonObject): BuildFacts | undefined {
   if (!isLine(manager, 255) || !isLine(name, 255) || !isCount(number)) return undefined;
   return {
@@ -405,8 +401,4 @@ function wantsOf(data: JsonObject): readonly WantedInput[] {
   } catch {
     return [];
   }
-}
-
-function isEnding(value: unknown): value is Ending {
-  return isObject(value) && typeof value.kind === "string" && typeof value.reason === "string";
 }

@@ -11,6 +11,7 @@ import { ExchangeError } from "#/exchange/errors.ts";
 import { maxPieceBytes } from "#/exchange/message.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
+import { openTail } from "#/lib/text.ts";
 import type { BuildRun } from "./build-run.ts";
 import { type Exchange, write } from "./exchange.ts";
 import type { Lab } from "./lab.ts";
@@ -205,14 +206,4 @@ function dataOf({ record }: Followed): object {
       ...(cause !== undefined && { cause }),
     }),
   };
-}
-
-/** The number of bytes at the end that begin an incomplete character: 0 to 3 (RFC 3629, section 3). */
-function openTail(bytes: Uint8Array): number {
-  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
-    const byte = bytes[bytes.length - back] ?? 0;
-    if (byte < 0x80) return 0;
-    if (byte >= 0xc0) return back < (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2) ? back : 0;
-  }
-  return 0;
 }

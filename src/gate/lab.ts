@@ -1,9 +1,9 @@
 /** What the gate knows of the lab behind it: which server has a function, what its agents say of themselves, and what waits. */
-
 import { ManagerCalls } from "#/client/calls.ts";
+import { askServer, managersWith } from "#/client/registered.ts";
 import { infoFunction } from "#/exchange/functions.ts";
 import { type AgentInfo, parseInfo } from "#/exchange/info.ts";
-import { Admin, type FunctionStatus } from "#/gearman/client/admin.ts";
+import type { FunctionStatus } from "#/gearman/client/admin.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { formatAddress } from "#/lib/address.ts";
 import { reason } from "#/lib/errors.ts";
@@ -14,7 +14,6 @@ const infoAgeMs = 5000;
 /** An agent that is silent for longer isn't counted on. */
 const infoTimeoutMs = 4000;
 const statusAgeMs = 500;
-const serverTimeoutMs = 4000;
 const maxManagers = 500;
 
 interface Cached<T> {
@@ -56,16 +55,12 @@ export class Lab {
 
   /** @throws GearmanError */
   status(server: ServerAddress): Promise<FunctionStatus[]> {
-    return cached(this.#statuses, formatAddress(server), statusAgeMs, async () => {
-      const timeouts = { timeoutMs: serverTimeoutMs, answerTimeoutMs: serverTimeoutMs };
-      await using admin = await Admin.connect(server, timeouts);
-      return await admin.status();
-    });
+    return cached(this.#statuses, formatAddress(server), statusAgeMs, () => askServer(server));
   }
 
   /** What all agents on a server say; those that don't answer in time are left out. */
   async infos(server: ServerAddress): Promise<AgentInfo[]> {
-    const managers = managersWith(await this.status(server), "info").slice(0, maxManagers);
+    const managers = managersWith(await this.status(server), infoFunction).slice(0, maxManagers);
     const answers = await Promise.all(managers.map((manager) => this.#info(server, manager)));
     return answers.filter((info) => info !== undefined);
   }
@@ -84,22 +79,6 @@ export class Lab {
       }
     });
   }
-}
-
-/** Managers that offer a function of the exchange. */
-export function managersWith(
-  functions: readonly FunctionStatus[],
-  kind: "info" | "fetch" | "stop",
-): string[] {
-  const prefix = `${kind}:`;
-  return functions
-    .filter(({ function: name, workers }) => workers > 0 && name.startsWith(prefix))
-    .map(({ function: name }) => name.slice(prefix.length))
-    .filter((manager) => manager !== "" && !manager.includes(":"));
-}
-
-export function isOffered(functions: readonly FunctionStatus[], name: string): boolean {
-  return functions.some((entry) => entry.function === name && entry.workers > 0);
 }
 
 function cached<T>(

@@ -26,6 +26,17 @@ export function shellQuoted(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
+/** The number of bytes at the end that start an incomplete UTF-8 character: 0 to 3. */
+export function openTail(bytes: Uint8Array): number {
+  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
+    const byte = bytes[bytes.length - back] ?? 0;
+    if (byte < 0x80) return 0;
+    // The first byte gives the length of the character (RFC 3629, section 3).
+    if (byte >= 0xc0) return back < (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2) ? back : 0;
+  }
+  return 0;
+}
+
 /** @returns names as in a sentence: "a, b and c" */
 export function inWords(names: readonly string[], last: "and" | "or" = "and"): string {
   return names.length < 2 ? names.join() : `${names.slice(0, -1).join(", ")} ${last} ${names.at(-1)}`;

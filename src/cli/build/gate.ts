@@ -2,6 +2,7 @@
 import { open } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { type GateBuild, type GateClient, GateRefusal } from "#/client/gate.ts";
+import { dataEvent } from "#/client/record-data.ts";
 import { parseWants, type WantedInput } from "#/exchange/inputs.ts";
 import { isCount, type JsonObject, maxPieceBytes } from "#/exchange/message.ts";
 import type { JobEvent } from "#/gearman/client/client.ts";
@@ -142,7 +143,7 @@ async function* steadyEvents(
 function* asJobEvent(event: string, data: JsonObject): Generator<JobEvent> {
   if (event === "progress" && isCount(data.percent))
     yield { type: "status", numerator: data.percent, denominator: 100 };
-  if (event === "data" || event === "output") yield { type: "data", data: Buffer.from(JSON.stringify(data)) };
+  if (event === "data" || event === "output") yield dataEvent(data);
 }
 
 function waitOf({ queued, workers, running }: JsonObject): { readonly queued: number; readonly why: string } {

@@ -1,6 +1,7 @@
 /** Submits a build to a job server, as any client would, and follows it to its end. */
 
 import { ManagerCalls } from "#/client/calls.ts";
+import { askServer, isOffered } from "#/client/registered.ts";
 import { Signer } from "#/client/signer.ts";
 import { fetchFunction } from "#/exchange/functions.ts";
 import { type AnnouncedInput, formatInputs } from "#/exchange/inputs.ts";
@@ -11,7 +12,6 @@ import { Client, type SubmitOptions } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { nodesFor, whyNoneIsFree } from "#/lab/demand.ts";
 import { buildFunction } from "#/zuul/functions.ts";
-import { askServer, isOffered } from "../registered.ts";
 import { askInfo } from "../transfer/info.ts";
 import type { AnnouncedFile, InputFile } from "../transfer/inputs.ts";
 import { type AgentResults, askAgent, BuildResults } from "../transfer/results.ts";

@@ -1,14 +1,14 @@
 /** The events of a build whose client has lost its line to the job server. */
 import { setTimeout as delay } from "node:timers/promises";
-import { causeOf, type Ending } from "#/builds/record.ts";
+import { dataEvent, firstData, lastData } from "#/client/record-data.ts";
+import { askServer, managersWith } from "#/client/registered.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { fetchFunction } from "#/exchange/functions.ts";
 import type { WantedInput } from "#/exchange/inputs.ts";
-import { isObject, type JsonObject, parseObject } from "#/exchange/message.ts";
+import { parseObject } from "#/exchange/message.ts";
 import type { JobEvent, Submission } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
-import { askServer, managersWith } from "../registered.ts";
 import { type BuildResults, maxTextBytes } from "../transfer/results.ts";
 import type { ShownConsole } from "./console.ts";
 
@@ -115,30 +115,12 @@ async function* askForEvents(manager: string, options: ResumeOptions): AsyncGene
   const { console, resultsAt, wants, time } = options;
   const results = resultsAt(manager);
   const askRecord = async () => parseObject(await results.text("record"), maxTextBytes);
-  yield dataOf({ ...firstData(await askRecord()), manager, wants: wants(), time: time() });
+  yield dataEvent({ ...firstData(await askRecord()), manager, wants: wants(), time: time() });
   for (;;) {
     const { bytes, end } = await results.piece("console", console.offset);
     console.takeBytes(bytes);
     const record = end ? await askRecord() : undefined;
-    if (record?.ended !== undefined) return yield lastData(record);
+    if (record?.ended !== undefined) return yield dataEvent(lastData(record));
     if (bytes.length === 0) await delay(pollIntervalMs);
   }
-}
-
-function dataOf(object: JsonObject): JobEvent {
-  return { type: "data", data: Buffer.from(JSON.stringify(object)) };
-}
-
-/** As the agent sent it first, which may have been lost. */
-function firstData({ job, number, node, url }: JsonObject): JsonObject {
-  return { name: job, number, node_name: node, url };
-}
-
-/** As the agent sends it at the end: see ResultMessage. */
-export function lastData({ result, ending }: JsonObject): JobEvent {
-  return dataOf({ result, ...(isEnding(ending) && { reason: ending.reason, cause: causeOf(ending) }) });
-}
-
-function isEnding(value: unknown): value is Ending {
-  return isObject(value) && typeof value.kind === "string" && typeof value.reason === "string";
 }

@@ -1,7 +1,7 @@
 /** Runs a build again that has ended without a result: on another board where there is one. */
+import { askServer, isOffered } from "#/client/registered.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { buildFunction } from "#/zuul/functions.ts";
-import { askServer, isOffered } from "../registered.ts";
 import { askInfo, chooseSibling } from "../transfer/info.ts";
 import type { Renderer } from "./events.ts";
 import { type Ending, showEnding } from "./follow.ts";

@@ -1,6 +1,7 @@
 /** `labgear investigate`: runs a failed build again, here and on a sibling of its board, and says what was at fault. */
 import { type Command, InvalidArgumentError } from "commander";
 import { ManagerCalls } from "#/client/calls.ts";
+import { askServer } from "#/client/registered.ts";
 import { Signer } from "#/client/signer.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { fetchFunction } from "#/exchange/functions.ts";
@@ -12,7 +13,7 @@ import { passesDataOn } from "../build/command.ts";
 import { CommandError, exitCodes } from "../exit.ts";
 import { buildName, newCommand, selectBuild } from "../options.ts";
 import { table } from "../print.ts";
-import { askServer, findFunction } from "../registered.ts";
+import { findFunction } from "../registered.ts";
 import { findServers, type ServerOptions, withServers } from "../servers.ts";
 import { askInfo } from "../transfer/info.ts";
 import { readKey } from "../transfer/key-file.ts";

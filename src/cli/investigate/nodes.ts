@@ -1,10 +1,10 @@
 /** The board that a build failed on, and a sibling of its class. */
+import { isOffered } from "#/client/registered.ts";
 import type { AgentInfo, NodeInfo } from "#/exchange/info.ts";
 import type { FunctionStatus } from "#/gearman/client/admin.ts";
 import { whyNoneIsFree } from "#/lab/demand.ts";
 import { buildFunction } from "#/zuul/functions.ts";
 import { CommandError } from "../exit.ts";
-import { isOffered } from "../registered.ts";
 import { chooseSibling } from "../transfer/info.ts";
 import type { Original } from "./original.ts";
 

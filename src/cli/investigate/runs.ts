@@ -1,4 +1,5 @@
 /** Runs a build again and again, within so many board minutes, until its verdict is clear. */
+import { askServer } from "#/client/registered.ts";
 import { isBoardsFault } from "#/devices/errors.ts";
 import type { AnnouncedInput } from "#/exchange/inputs.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
@@ -7,7 +8,6 @@ import type { BuildFacts, Renderer, ShownEvent } from "../build/events.ts";
 import type { Ending } from "../build/follow.ts";
 import { launchBuild } from "../build/launch.ts";
 import { CommandError } from "../exit.ts";
-import { askServer } from "../registered.ts";
 import { askInfo } from "../transfer/info.ts";
 import { type Original, outcomeOf, type Passed } from "./original.ts";
 import { nextRun, type Run } from "./verdict.ts";

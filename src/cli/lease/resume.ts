@@ -1,6 +1,7 @@
 /** The events of a lease whose client has lost its line to the job server. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { ManagerCalls } from "#/client/calls.ts";
+import { dataEvent, lastData } from "#/client/record-data.ts";
 import type { Signer } from "#/client/signer.ts";
 import {
   type ConsolePiece,
@@ -13,7 +14,6 @@ import { leaseJob } from "#/exchange/lease.ts";
 import { parseObject } from "#/exchange/message.ts";
 import type { JobEvent, Submission } from "#/gearman/client/client.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
-import { lastData } from "../build/resume.ts";
 import { askAgent, BuildResults, maxTextBytes } from "../transfer/results.ts";
 import type { LeaseAddress } from "./holder.ts";
 
@@ -99,7 +99,7 @@ async function readEnding(
   const results = new BuildResults(askAgent({ calls, manager, build, signer }));
   for (;;) {
     const record = parseObject(await results.text("record"), maxTextBytes);
-    if (record.ended !== undefined) return lastData(record);
+    if (record.ended !== undefined) return dataEvent(lastData(record));
     await delay(retryIntervalMs);
   }
 }

@@ -1,13 +1,12 @@
 /** What all agents on a job server say of themselves: why nobody takes a build, and which boards could in place of another. */
-
 import { answerOf } from "#/client/calls.ts";
+import { managersWith } from "#/client/registered.ts";
 import { infoFunction } from "#/exchange/functions.ts";
 import { type AgentInfo, parseInfo } from "#/exchange/info.ts";
 import type { FunctionStatus } from "#/gearman/client/admin.ts";
 import { Client } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { nodesFor, type WantedNode } from "#/lab/demand.ts";
-import { managersWith } from "../registered.ts";
 
 const answerTimeoutMs = 4000;
 

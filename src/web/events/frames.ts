@@ -69,14 +69,3 @@ export function gapEvent(from: number, to: number): Frame {
 
 /** A sign of life. Without one for a while, a page says so: a comment would keep the connection open, but not reach its script. */
 export const heartbeat: Frame = event("alive", {});
-
-/** The number of bytes at the end that start an incomplete character: 0 to 3. */
-export function openTail(bytes: Uint8Array): number {
-  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
-    const byte = bytes[bytes.length - back] ?? 0;
-    if (byte < 0x80) return 0;
-    // The first byte gives the length of the character (RFC 3629, section 3).
-    if (byte >= 0xc0) return back < (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2) ? back : 0;
-  }
-  return 0;
-}

@@ -3,9 +3,10 @@ import type { FileHandle } from "node:fs/promises";
 import type { Build } from "#/builds/build.ts";
 import { consoleSize, openConsole, openTimes, readMarks } from "#/builds/console/follow.ts";
 import type { FoundBuild } from "#/builds/store.ts";
+import { openTail } from "#/lib/text.ts";
 import type { AgentView } from "../agent-view.ts";
 import { deviceView, viewOfRecord } from "../api/views.ts";
-import { openTail, type Piece } from "./frames.ts";
+import type { Piece } from "./frames.ts";
 import type { Source } from "./stream.ts";
 
 const maxHistoryPieceBytes = 64 * 1024;

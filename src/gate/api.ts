@@ -1,8 +1,6 @@
 /** The gate's API, version 1: see openapi.ts. Submitting and the queue take a token; everything of a build takes the build's own key. */
 import { isOffered } from "#/client/registered.ts";
-import { ExchangeError } from "#/exchange/errors.ts";
-import { isCount, isInputName, isLine, maxPieceBytes } from "#/exchange/message.ts";
-import { GearmanError } from "#/gearman/wire/errors.ts";
+import { isCount, isInputName } from "#/exchange/message.ts";
 import { parseFunction } from "#/zuul/functions.ts";
 import { admit, checkAllowed } from "./admission.ts";
 import type { Audit } from "./audit.ts";
@@ -11,14 +9,14 @@ import type { Builds } from "./builds.ts";
 import { type Caller, type Callers, describeCaller, isSigned } from "./callers.ts";
 import { Refusal } from "./errors.ts";
 import { sendEvents } from "./events.ts";
-import { bearer, type Exchange, parseJson, readText, sendJson, write } from "./exchange.ts";
+import { bearer, type Exchange, parseJson, readText, sendJson } from "./exchange.ts";
 import { passInput } from "./inputs.ts";
 import type { Lab } from "./lab.ts";
 import type { GateMetrics } from "./metrics.ts";
 import { openapi } from "./openapi.ts";
 import type { Rate } from "./rate.ts";
 import { parseBuildRequest, parseIdempotencyKey } from "./request.ts";
-import { Results, refusalOf } from "./results.ts";
+import { decodePath, passResult } from "./results.ts";
 import { decide, type Rule } from "./rules.ts";
 import type { GateRecord } from "./store.ts";
 
@@ -232,89 +230,8 @@ export class Api {
     if (!server || manager === undefined) throw new Refusal("not-found", "the build has no results yet");
     const { query } = exchange;
     const asked = { offset: count(query.get("offset")), length: count(query.get("length")) };
-    await using results = new Results(server, record);
-    try {
-      await sendResult(exchange, results, { manager, path, ...asked });
-    } catch (error) {
-      if (exchange.response.headersSent) throw error;
-      if (error instanceof ExchangeError) throw refusalOf(error);
-      if (error instanceof GearmanError)
-        throw new Refusal("unavailable", "the agent that has the build can't be reached now", {
-          why: error.message,
-        });
-      throw error;
-    }
+    await passResult(exchange, record, server, { manager, path, ...asked });
   }
-}
-
-/** With an offset one piece, as fetch: has it; without one the whole. */
-async function sendResult(
-  exchange: Exchange,
-  results: Results,
-  asked: {
-    readonly manager: string;
-    readonly path: string;
-    readonly offset: number | undefined;
-    readonly length: number | undefined;
-  },
-): Promise<void> {
-  const { manager, path, offset, length = maxPieceBytes } = asked;
-  if (length < 1 || length > maxPieceBytes) throw new Refusal("malformed", `length is 1 to ${maxPieceBytes}`);
-  const first = await results.piece(
-    manager,
-    path,
-    offset ?? 0,
-    offset === undefined ? maxPieceBytes : length,
-  );
-  const { size, sha256, end } = first;
-  const headers = {
-    "content-type": typeOf(path),
-    "content-disposition": "attachment",
-    "labgear-size": size,
-    "labgear-end": String(end),
-    ...(sha256 !== undefined && { "labgear-sha256": sha256 }),
-  };
-  const { response } = exchange;
-  if (offset !== undefined) {
-    response.writeHead(200, { ...headers, "content-length": first.bytes.length }).end(first.bytes);
-    return;
-  }
-  response.writeHead(200, { ...headers, "content-length": size });
-  // Not to its end: what a running build writes goes on growing.
-  for (let at = 0, { bytes } = first; ; ) {
-    const part = bytes.subarray(0, size - at);
-    await write(exchange, part);
-    at += part.length;
-    if (at >= size || part.length === 0) break;
-    ({ bytes } = await results.piece(manager, path, at));
-  }
-  response.end();
-}
-
-function typeOf(path: string): string {
-  if (["record", "tests", "artifacts"].includes(path)) return "application/json";
-  if (path === "junit") return "application/xml";
-  return path === "console" ? "text/plain; charset=utf-8" : "application/octet-stream";
-}
-
-const knownPaths = new Set(["record", "console", "tests", "junit", "serial", "artifacts"]);
-
-/** @throws Refusal not-found for anything that isn't a result */
-function decodePath(encoded: string): string {
-  const absent = new Refusal("not-found", "the build has no such result");
-  let path: string;
-  try {
-    path = decodeURIComponent(encoded);
-  } catch {
-    throw absent;
-  }
-  const [, artifact] = /^artifacts\/(.+)$/s.exec(path) ?? [];
-  const isArtifact =
-    artifact !== undefined &&
-    isLine(path, 4096) &&
-    artifact.split("/").every((part) => part !== "" && part !== "." && part !== "..");
-  if (!knownPaths.has(path) && !isArtifact) throw absent;
-  return path;
 }
 
 function statusOf(record: GateRecord, run: BuildRun | undefined): object {

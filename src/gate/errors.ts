@@ -14,7 +14,6 @@ const statuses = {
   conflict: 409,
   "length-required": 411,
   "too-large": 413,
-  range: 416,
   /** Too many builds, minutes, or requests: later. */
   busy: 429,
   /** No node runs such a job now. */

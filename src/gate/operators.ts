@@ -5,7 +5,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import type { Address } from "#/lib/address.ts";
 import { version } from "#/lib/version.ts";
-import { isAuthorized, newHostCheck } from "#/web/access.ts";
+import { challenge, isAuthorized, newHostCheck } from "#/web/access.ts";
 import { html, trusted } from "#/web/pages/html.ts";
 import type { Audit, KeptEntry } from "./audit.ts";
 import type { Builds } from "./builds.ts";
@@ -72,9 +72,7 @@ async function answer(
   if (request.method !== "GET") return void plain(405, "read only", { allow: "GET" });
   if (!isKnownHost(request.headers.host ?? "")) return void plain(421, "unknown host name");
   if (tokenFile && !(await isAuthorized({ kind: "token", tokenFile }, request.headers.authorization)))
-    return void plain(401, "token required", {
-      "www-authenticate": 'Basic realm="labgear", charset="UTF-8"',
-    });
+    return void plain(401, "token required", { "www-authenticate": challenge });
   switch (request.url) {
     case "/":
       return void response.writeHead(200, headers).end(page(options));

@@ -73,7 +73,7 @@ export async function startServer(options: ServerOptions): Promise<GateServer> {
   server.timeout = idleTimeoutMs;
   server.maxConnections = maxConnections;
   server.on("request", onRequest);
-  // The body is asked for by whoever reads it.
+  // The route that reads the body asks for it: see bodyOf().
   server.on("checkContinue", onRequest);
   // Anything else that is expected can't be met (RFC 9110, 10.1.1).
   server.on("checkExpectation", (_, response: ServerResponse) => void response.writeHead(417).end());
@@ -94,16 +94,14 @@ export async function startServer(options: ServerOptions): Promise<GateServer> {
   server.on("tlsClientError", (_, socket: Socket) => socket.destroy());
   await open(server, listen);
   server.on("error", (error) => log.error({}, `the gate's listener failed: ${error.message}`));
-  using watching = new DisposableStack();
-  if (tls) watching.use(watchPair(server as TlsServer, tls, log));
-  const kept = watching.move();
+  const watching = tls && watchPair(server as TlsServer, tls, log);
   return {
     address: { host: listen.host, port: (server.address() as AddressInfo).port },
     get connections() {
       return sockets.size;
     },
     async [Symbol.asyncDispose]() {
-      kept.dispose();
+      watching?.[Symbol.dispose]();
       const closed = once(server, "close");
       server.close();
       const timer = setTimeout(() => server.closeAllConnections(), closeTimeoutMs);

@@ -89,7 +89,7 @@ export class GateStore {
     }
   }
 
-  /** Whoever has it may follow, feed and stop the build; it is valid for as long as the build is kept. */
+  /** With it a client may follow, feed and stop the build. It is valid for as long as the build is kept. */
   keyOf(uuid: string): string {
     return createHmac("sha256", this.#secret).update(`labgear-gate-build-1\n${uuid}`).digest("base64url");
   }

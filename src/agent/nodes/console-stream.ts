@@ -51,7 +51,7 @@ export async function streamConsole(
     await console.changed.until(() => console.size > seen || console.closed);
     if (console.closed && at >= console.size) return;
     // Before the read, so that the packet has everything that came meanwhile.
-    if (!console.closed) await delay(sent + packetIntervalMs - performance.now());
+    if (!console.closed) await reached(sent + packetIntervalMs);
     if (!(await listens(console, target))) return;
     // Before the read, so that what was written before the close is sure to be sent.
     const { closed, size } = console;
@@ -84,9 +84,14 @@ async function listens(console: ConsoleLog, target: StreamTarget): Promise<boole
   return target.isAttached;
 }
 
-/** Limits the rate of packets: nothing else says when the next one may go out. */
-function delay(ms: number): Promise<void> | undefined {
-  return ms > 0 ? new Promise((resolve) => setTimeout(resolve, ms)) : undefined;
+/**
+ * Limits the rate of packets: nothing else says when the next one may go out. A timer counts whole milliseconds from the start of
+ * its turn of the event loop, so it can fire up to two early.
+ * @param time by performance.now()
+ */
+async function reached(time: number): Promise<void> {
+  for (let ms = time - performance.now(); ms > 0; ms = time - performance.now())
+    await new Promise((resolve) => setTimeout(resolve, Math.ceil(ms)));
 }
 
 /** As many bytes as fit a packet as JSON, up to the end of a character. */

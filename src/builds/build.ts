@@ -6,7 +6,15 @@ import { chmod, lstat, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { reason } from "#/lib/errors.ts";
 import { ConsoleLog } from "./console/log.ts";
-import { type BuildRecord, type Ending, isOwn, recordFile, writeFirstRecord, writeRecord } from "./record.ts";
+import {
+  type BuildRecord,
+  type Ending,
+  isOwn,
+  recordFile,
+  type StepName,
+  writeFirstRecord,
+  writeRecord,
+} from "./record.ts";
 import { removeTree } from "./workspace/remove.ts";
 
 /**
@@ -34,6 +42,8 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
   readonly record: BuildRecord;
   /** By performance.now(). */
   #startedAt = performance.now();
+  /** The current step's. */
+  #stepStartedAt = 0;
   readonly #stop = new AbortController();
   readonly #hurry = new AbortController();
   readonly #opened = Promise.withResolvers<ConsoleLog | undefined>();
@@ -153,6 +163,21 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     this.emit("changed");
   }
 
+  /** Begins a step, which ends the one before. */
+  step(name: StepName): void {
+    if (this.#state.phase === "ended" || this.record.steps?.at(-1)?.name === name) return;
+    this.record.steps = [...this.#endedSteps(), { name, started: new Date().toISOString() }];
+    this.#stepStartedAt = performance.now();
+    this.emit("changed");
+  }
+
+  #endedSteps(): NonNullable<BuildRecord["steps"]> {
+    const { steps = [] } = this.record;
+    const last = steps.at(-1);
+    if (!last || last.took !== undefined) return steps;
+    return [...steps.slice(0, -1), { ...last, took: Math.round(performance.now() - this.#stepStartedAt) }];
+  }
+
   /**
    * The work has ended like this, which no stop changes any more, not even one that came after the script's end.
    * @param ending "stopped": a stop ended it, and decides
@@ -204,6 +229,7 @@ export class Build extends EventEmitter<{ changed: []; ended: [] }> {
     this.#opened.resolve(undefined);
     this.record.ended = new Date().toISOString();
     this.record.took = Math.round(performance.now() - this.#startedAt);
+    if (this.record.steps) this.record.steps = this.#endedSteps();
     this.record.ending = final;
     const result = resultOf(final);
     if (result !== undefined) this.record.result = result;

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { jobOfFolder } from "#/lib/job-folder.ts";
 import { removeHalfWritten } from "#/lib/replace-file.ts";
+import { appendNote } from "./console/log.ts";
 import { BuildError } from "./errors.ts";
 import { type BuildRecord, recordFile, recordReader, writeRecord } from "./record.ts";
 import { quote } from "./workspace/find.ts";
@@ -19,6 +20,8 @@ export interface LoadedBuilds {
   /** A line for each thing that was wrong. */
   readonly warnings: readonly string[];
 }
+
+const lostReason = "the agent ended while the build ran";
 
 /** How many builds are read before anything else has its turn. */
 const batchSize = 500;
@@ -67,9 +70,12 @@ export async function loadBuilds(
   }
   for (const { place, record } of lost) {
     record.ended = new Date().toISOString();
-    record.ending = { kind: "lost", reason: "the agent ended while the build ran" };
+    record.ending = { kind: "lost", reason: lostReason };
     onBuild(record);
-    await attempt(place, warnings, () => writeRecord(place, record));
+    await attempt(place, warnings, async () => {
+      await writeRecord(place, record);
+      await appendNote(place, lostReason);
+    });
   }
   return { lost: lost.map(({ record }) => record), highest, warnings };
 }

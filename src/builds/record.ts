@@ -51,11 +51,36 @@ export interface BuildRecord {
   console?: { bytes: number; cut: number };
   artifacts?: readonly { path: string; size: number; sha256?: string; stale?: true }[];
   tests?: { tests: number; failures: number; errors: number; skipped: number };
+  /** What it did, in order. */
+  steps?: readonly BuildStep[];
   /** Processes that outlived the job and were killed, by pid and command line. */
   leftovers?: readonly { pid: number; command: string }[];
   /** Processes that even SIGKILL didn't end. */
   survivors?: readonly { pid: number; command: string }[];
   warnings?: readonly string[];
+}
+
+/**
+ * `inputs`: its client sends files. `reserve`: it waits for its board. `run`: a script on the host. `build`: a script that makes an
+ * image. `boot`: the board starts, up to its prompt where it has one. `login`: to the prompt of a board that is up.
+ */
+export type StepName =
+  | "inputs"
+  | "reserve"
+  | "checkout"
+  | "run"
+  | "build"
+  | "flash"
+  | "boot"
+  | "login"
+  | "test"
+  | "collect";
+
+export interface BuildStep {
+  readonly name: StepName;
+  readonly started: string;
+  /** Milliseconds, by the monotonic clock; absent while it lasts. */
+  readonly took?: number;
 }
 
 /** The part of a record that is kept in memory: enough for lists and estimates. */
@@ -290,6 +315,7 @@ const schema: SchemaObject = object(
     console: object({ bytes: count, cut: count }),
     artifacts: list(object({ path: text, size: count }, { sha256: text, stale: { const: true } })),
     tests: object({ tests: count, failures: count, errors: count, skipped: count }),
+    steps: list(object({ name: text, started: time }, { took: count })),
     leftovers: processes,
     survivors: processes,
     warnings: list(text),

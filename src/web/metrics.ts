@@ -7,6 +7,7 @@ import { type AgentView, isConnected } from "./agent-view.ts";
 
 /** In seconds, from quick checks to long test runs. */
 const durationBuckets = [1, 5, 15, 60, 180, 600, 1800, 3600, 7200, 14_400];
+const stepBuckets = [0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 900, 3600];
 const deviceStates = ["absent", "opening", "proving", "ready", "busy", "recovering", "paused", "quarantined"];
 const nanosecondsPerMs = 1e6;
 const lagResolutionMs = 10;
@@ -18,6 +19,7 @@ export class Metrics implements Disposable {
   readonly #agent: AgentView;
   readonly #builds: Counter<"job" | "class" | "result">;
   readonly #durations: Histogram<"job" | "class">;
+  readonly #steps: Histogram<"job" | "class" | "step">;
 
   /** @param viewers counts the open event streams */
   constructor(agent: AgentView, viewers: () => number) {
@@ -33,6 +35,13 @@ export class Metrics implements Disposable {
       help: "How long builds ran.",
       labelNames: ["job", "class"],
       buckets: durationBuckets,
+      registers: [this.#registry],
+    });
+    this.#steps = new Histogram({
+      name: "labgear_build_step_seconds",
+      help: "How long the steps of builds took: checkout, flash, boot, test and others.",
+      labelNames: ["job", "class", "step"],
+      buckets: stepBuckets,
       registers: [this.#registry],
     });
     agent.builds.on("ended", this.#onEnded);
@@ -53,11 +62,13 @@ export class Metrics implements Disposable {
   }
 
   readonly #onEnded = ({ record }: Build): void => {
-    const { job, target, labels, node, result, ending } = record;
+    const { job, target, labels, node, result, ending, steps = [] } = record;
     const buildLabels = { job, class: target ?? labels[0] ?? node };
     this.#builds.inc({ ...buildLabels, result: result ?? ending?.kind ?? "none" });
     const took = durationOf(record);
     if (took !== undefined) this.#durations.observe(buildLabels, took / 1000);
+    for (const { name, took } of steps)
+      if (took !== undefined) this.#steps.observe({ ...buildLabels, step: name }, took / 1000);
   };
 
   #addBuilds(): void {

@@ -79,6 +79,12 @@ test("a change passes, and its commit, artifacts and test reports are in the rec
     (await agent.file("change", Number(record.number), "artifacts/out/fw.bin")).toString(),
     "two\n",
   );
+  const steps = record.steps as { name: string; took: number }[];
+  assert.deepEqual(
+    steps.map(({ name }) => name),
+    ["checkout", "run", "collect"],
+  );
+  assert.ok(steps.every(({ took }) => took >= 0));
   assert.match(console, new RegExp(`\\[labgear\\] checkout: HEAD is at ${commit}`));
 });
 

@@ -114,6 +114,12 @@ test("each test case is in the JUnit report, and in the record's totals", { skip
   assert.match(xml, /<failure/);
 });
 
+test("the record says what the build did, step by step", { skip }, async () => {
+  const steps = async (name: string) =>
+    ((await agent.record(name, 1)).steps as { name: string }[]).map(({ name }) => name);
+  assert.deepEqual(await steps("zephyr-pass"), ["reserve", "flash", "boot", "test", "collect"]);
+});
+
 test("an image with another RunID can't pass; the one with ours does", { skip }, async () => {
   const old = await ending("old-image");
   assert.deepEqual([old.result, old.cause], ["FAILURE", "verdict-missing"]);

@@ -57,6 +57,7 @@ async function build(script: string): Promise<{ seconds: number; received: numbe
       },
       note: async (text) => console.log(text),
       progress: () => {},
+      step: () => {},
       host: () => Promise.reject(new Error("not in this job")),
       files: { source: async () => "none", sink: async () => "none" },
     },

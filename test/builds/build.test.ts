@@ -55,6 +55,25 @@ test("a build goes through its phases, and its record has the end", async () => 
   assert.ok(kept.assigned < (kept.started ?? "") && (kept.started ?? "") <= (kept.ended ?? ""));
 });
 
+test("each step ends with the next one, and the last one with the build", async () => {
+  using folder = testFolder();
+  const { build } = newBuild(folder.path);
+  await build.open(1000);
+  for (const step of ["checkout", "run", "run", "collect"] as const) build.step(step);
+  assert.equal(build.record.steps?.at(-1)?.took, undefined, "it lasts");
+  await build.end(passed, kindOf);
+  build.step("run");
+  const { steps = [] } = await readRecord(build.folder);
+  assert.deepEqual(
+    steps.map(({ name, took }) => [name, typeof took]),
+    [
+      ["checkout", "number"],
+      ["run", "number"],
+      ["collect", "number"],
+    ],
+  );
+});
+
 for (const phase of ["assigned", "preparing", "running"] as const) {
   test(`a stop while ${phase} decides the end`, async () => {
     using folder = testFolder();

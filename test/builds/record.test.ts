@@ -23,6 +23,7 @@ test("a record comes back as it was written, with all that can be in one", async
     console: { bytes: 12, cut: 0 },
     artifacts: [{ path: "a/b.bin", size: 7 }],
     tests: { tests: 3, failures: 1, errors: 0, skipped: 1 },
+    steps: [{ name: "run", started: "2026-01-02T03:04:06.000Z", took: 60_000 }],
     leftovers: [{ pid: 77, command: "sleep 1000" }],
     survivors: [],
     warnings: ["one"],

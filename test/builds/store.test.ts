@@ -108,6 +108,7 @@ test("a build without an end is lost, once", async () => {
   const unfinished = record({ number: 3 });
   const path = put(folder.path, { number: 3 });
   writeFileSync(recordFile(path), JSON.stringify(unfinished));
+  writeFileSync(join(path, "console.log"), "compiling");
   const { store, lost, warnings } = await open(folder.path);
   assert.deepEqual(warnings, []);
   assert.deepEqual(
@@ -117,6 +118,8 @@ test("a build without an end is lost, once", async () => {
   assert.equal(store.find({ job: "unit-tests", number: 3 })?.summary.ending?.kind, "lost");
   assert.equal((await readRecord(path)).ending?.kind, "lost");
   assert.deepEqual((await open(folder.path)).lost, []);
+  const console = readFileSync(join(path, "console.log"), "utf8");
+  assert.equal(console, "compiling\n[labgear] the agent ended while the build ran\n");
 });
 
 test("a lost build that a full disk keeps from being recorded doesn't stop the start", {

@@ -232,6 +232,7 @@ async function run(device: Device, lines: string): Promise<Result> {
         output: async (bytes) => void output.push(Uint8Array.from(bytes)),
         note,
         progress: () => {},
+        step: () => {},
         host: () => Promise.reject(new Error("not in this job")),
         files: { source: async () => "none", sink: async () => "none" },
       },

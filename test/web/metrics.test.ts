@@ -72,6 +72,7 @@ test("metrics", { skip: lacks("gearmand", "promtool") }, async (t) => {
     'labgear_builds_total{job="good",class="metal",result="SUCCESS"} 2',
     'labgear_builds_total{job="bad",class="metal",result="FAILURE"} 1',
     'labgear_build_duration_seconds_count{job="good",class="metal"} 2',
+    'labgear_build_step_seconds_count{job="good",class="metal",step="run"} 2',
     "labgear_builds_running 1",
     "labgear_builds_waiting 0",
     'labgear_executors{node="box"} 2',

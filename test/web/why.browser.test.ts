@@ -129,6 +129,14 @@ test("the console opens at the first error; e and E go to the next and the previ
   await page.getByText("1 of 2").waitFor();
 });
 
+test("the steps of a build, and in which it ended", { skip }, async () => {
+  await using viewer = await Viewer.open(browser, lab.url);
+  await viewer.go("/builds/compile/1");
+  const steps = viewer.page.getByRole("list", { name: "Steps" }).getByRole("listitem");
+  assert.match(await steps.nth(0).innerText(), /^run [\d.]+ m?s failed/);
+  assert.match(await steps.nth(1).innerText(), /^collect [\d.]+ m?s$/);
+});
+
 test("a line of the excerpt leads to its place in the console", { skip }, async () => {
   await using viewer = await Viewer.open(browser, lab.url);
   await viewer.go("/builds/panic/1");

@@ -120,6 +120,7 @@ export async function runBuild(
     const console = await build.open(context.config().builds.maxConsoleBytes);
     using _ = context.signs.watch(build, parameters);
     // How long its client takes is no time of the job, and nothing is touched before.
+    if (job.inputs.length > 0) build.step("inputs");
     await using inputs = await context.inputs.receive(request);
     using _timeout = watchTimeout(build, job);
     using _silence = watchSilence(build, job);
@@ -140,6 +141,7 @@ async function work(
   reserve: ReserveBoard | undefined,
 ): Promise<Ending> {
   const { build, job, parameters, console, inputs } = request;
+  if (reserve) build.step("reserve");
   await using board = await reserve?.(request);
 
   build.enter("preparing");
@@ -155,6 +157,7 @@ async function work(
   const log = (line: string) => console.note(line);
   const options = { workspace, parameters, mirrors, trust: job.trust, trees, log, signal: build.signal };
   const renew = () => renewWorkspace(workspace, place);
+  if (job.checkout) build.step("checkout");
   // Until the build has ended its workspace borrows from the mirrors.
   await using change = job.checkout ? await checkOut(options, renew) : undefined;
   if (change) build.record.commit = change.commit;
@@ -195,17 +198,22 @@ async function work(
   const runScript = scriptRunner(request, { workspace, console, trees, env, secrets, belongings, home });
   const outcome = board
     ? await board.run({ ...request, console, workspace, runScript })
-    : await runOnHost(job, runScript);
+    : await runOnHost(request, runScript);
   const { ending } = outcome;
   build.collect(ending);
+  build.step("collect");
   await collect({ ...request, ...outcome, workspace, secrets, endPeriod, config: config().builds });
   warn(build, await boundCaches(caches?.folders ?? [], config().builds.maxCacheBytes));
   for (const warning of build.record.warnings ?? []) await console.note(warning);
   return ending;
 }
 
-async function runOnHost(job: JobConfig, runScript: BuildHost["runScript"]): Promise<JobOutcome> {
+async function runOnHost(
+  { build, job }: BuildRequest,
+  runScript: BuildHost["runScript"],
+): Promise<JobOutcome> {
   if (job.work.kind !== "run") throw new TypeError(`${job.name} is for a device`);
+  build.step("run");
   return { ending: scriptEnding(await runScript(job.work.script)) };
 }
 

@@ -80,6 +80,7 @@ async function work(host: BuildHost, reservation: Reservation, device: Device): 
   const { build, job } = host;
   const graceMs = Math.min(job.graceMs, maxGraceMs);
   if (job.work.kind === "run") {
+    build.step("run");
     const ended = await runLent(host, reservation, job.work.script, graceMs);
     if (!build.signal.aborted) reservation.lost.throwIfAborted();
     const ending = scriptEnding(ended);
@@ -127,6 +128,7 @@ function boardRun(host: BuildHost, reservation: Reservation, device: Device, gra
     progress: (percent) => {
       build.progress = percent;
     },
+    step: (name) => build.step(name),
     host: (script, name) => {
       const signal = AbortSignal.any([build.signal, reservation.lost]);
       return host.runScript(script, { name, graceMs, signal });

@@ -115,9 +115,8 @@ export class ConsoleLog {
     return this.#inTurn(() => this.#take(this.#line(text), true));
   }
 
-  /** It begins a line, even behind the job's last one without an end. */
   #line(text: string): Buffer {
-    return Buffer.from(`${this.#last === newline ? "" : "\n"}[labgear] ${text}\n`);
+    return noteAfter(this.#last, text);
   }
 
   #take(bytes: Uint8Array, isNote = false): Promise<void> {
@@ -188,6 +187,30 @@ export class ConsoleLog {
     });
     return this.#closing;
   }
+}
+
+/** It begins a line, even behind the job's last one without an end. */
+function noteAfter(last: number, text: string): Buffer {
+  return Buffer.from(`${last === newline ? "" : "\n"}[labgear] ${text}\n`);
+}
+
+/**
+ * Adds a line of our own to the console of a build that nothing writes any more; nothing happens without one.
+ * @throws the file system's error
+ */
+export async function appendNote(folder: string, text: string): Promise<void> {
+  // A job may have put a link or a pipe in its place.
+  const { O_RDWR, O_APPEND, O_NOFOLLOW, O_NONBLOCK } = constants;
+  const opened = open(consoleFile(folder), O_RDWR | O_APPEND | O_NOFOLLOW | O_NONBLOCK);
+  await using file = await opened.catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "ENOENT" && error.code !== "ELOOP") throw error;
+    return undefined;
+  });
+  const stat = await file?.stat();
+  if (!file || !stat?.isFile()) return;
+  const last = Buffer.of(newline);
+  await file.read(last, 0, 1, Math.max(0, stat.size - 1));
+  await file.write(noteAfter(last[0] ?? newline, text));
 }
 
 /** The last bytes of the job, with our notes among them: those stay where the job's bytes are dropped. */

@@ -20,6 +20,8 @@ export interface BoardRun {
   /** Writes a line from labgear itself to the build's console. */
   readonly note: (text: string) => Promise<void>;
   readonly progress: (percent: number) => void;
+  /** Says what it does now. */
+  readonly step: (name: "build" | "flash" | "boot" | "login" | "test") => void;
   /** Runs a script on the host, in the workspace, with its output on the build's console. */
   readonly host: (script: string, name: string) => Promise<HostEnding>;
   readonly files: WorkspaceFiles;
@@ -64,8 +66,10 @@ export function runDialogue<T>(run: BoardRun, dialogue: Dialogue<T>): Promise<T>
  * Gets to the console's prompt.
  * @throws BoardFailure
  */
-export function enter(run: BoardRun, timeoutMs: number, isRestarted = false): Promise<void> {
-  return run.reservation.enter(timeoutMs, isRestarted, dialogueOptions(run));
+export async function enter(run: BoardRun, timeoutMs: number, isRestarted = false): Promise<void> {
+  run.step(isRestarted ? "boot" : "login");
+  await run.reservation.enter(timeoutMs, isRestarted, dialogueOptions(run));
+  run.step("test");
 }
 
 function dialogueOptions({ signal, output, note }: BoardRun): DialogueOptions {

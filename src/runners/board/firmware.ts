@@ -23,11 +23,13 @@ type Work = Extract<JobWork, { kind: "firmware" }>;
 export async function runFirmware(run: BoardRun, work: Work): Promise<BoardVerdict> {
   const { reservation, signal } = run;
   if (work.build !== undefined) {
+    run.step("build");
     const problem = scriptProblem(await run.host(work.build, "build"));
     signal.throwIfAborted();
     if (problem !== undefined) return failed(`building the image failed: ${problem}`);
   }
   const harness = new Harness(work.verdict, work.start);
+  run.step("flash");
   if (work.lend) {
     await using _ = await reservation.lend(signal);
     await flash(run, work.flash);
@@ -35,7 +37,11 @@ export async function runFirmware(run: BoardRun, work: Work): Promise<BoardVerdi
     await using reader = new ConsoleReader(run, work.start === undefined ? undefined : harness);
     await reservation.allowAbsence(() => reader.race(flash(run, work.flash)), signal);
   }
-  if (work.start === undefined && reservation.canStartAnew) await reservation.startAnew(signal);
+  if (work.start === undefined && reservation.canStartAnew) {
+    run.step("boot");
+    await reservation.startAnew(signal);
+  }
+  run.step("test");
   await listen(run, harness, work);
   const { passed, reason, cause } = harness.end();
   const { junit } = harness;

@@ -25,6 +25,7 @@ type Problem = Pick<BoardVerdict, "reason" | "exitCode" | "cause">;
  */
 export async function runSteps(run: BoardRun, steps: readonly StepConfig[]): Promise<BoardVerdict> {
   const runner = new StepRunner(run);
+  run.step("test");
   for (const [index, step] of steps.entries()) {
     run.progress((100 * index) / steps.length);
     const title = `step ${index + 1} of ${steps.length}, ${step.name ?? describe(step)}`;
@@ -88,7 +89,10 @@ class StepRunner {
         await using reader = new ConsoleReader(this.#run, this.#output);
         if (step.kind === "expect") {
           const problem = await this.#output.expect(step, reader);
-          if (!problem) this.#isRestarted = false;
+          if (!problem) {
+            this.#isRestarted = false;
+            this.#run.step("test");
+          }
           return problem;
         }
         return await reader.race(this.#act(step, index));
@@ -130,10 +134,12 @@ class StepRunner {
         await writer.setBaud(step.baud);
         return undefined;
       case "power":
+        if (step.action !== "off") this.#run.step("boot");
         await reservation.switchPower(step.action, signal, forget);
         this.#isRestarted = true;
         return undefined;
       case "reset":
+        this.#run.step("boot");
         await reservation.reset(signal, forget);
         this.#isRestarted = true;
         return undefined;

@@ -97,6 +97,10 @@ const builds: Record<string, SchemaObject> = {
         { tests: count, failures: count, errors: count, skipped: count },
         { time: { type: "number" } },
       ),
+      steps: described(
+        { type: "array", items: object({ name: text, started: time }, { took: count }) },
+        "What it did, in order; took, in milliseconds, is absent while a step lasts.",
+      ),
       leftovers: processes,
       survivors: processes,
       warnings: texts,

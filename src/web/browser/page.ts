@@ -53,9 +53,9 @@ function follow(live: HTMLElement): void {
   let before: string | undefined;
   document.addEventListener("labgear-state", (event) => {
     const { detail } = event as CustomEvent;
-    const { running, description, state, reason, who } = detail;
+    const { running, steps, description, state, reason, who } = detail;
     showProgress(live, running?.progress);
-    const key = JSON.stringify([running?.phase, description, state, reason, who]);
+    const key = JSON.stringify([running?.phase, steps?.length, description, state, reason, who]);
     // The first event describes what the page shows already, unless that has changed since.
     const isNew = before === undefined ? (running?.phase ?? state) !== live.dataset.phase : key !== before;
     if (isNew) void refresh(state !== undefined);

@@ -19,6 +19,7 @@ import { captureFile } from "#/lib/capture.ts";
 import { formatElapsed, formatSize } from "#/lib/units.ts";
 import type { AgentView } from "../agent-view.ts";
 import { type Artifact, type BuildView, buildView, readTestReport } from "../api/views.ts";
+import { roughly } from "../browser/dates.ts";
 import { changeRows } from "./change.ts";
 import { buildTail, consoleSection } from "./console.ts";
 import { type Html, html, layout, trusted } from "./html.ts";
@@ -62,6 +63,7 @@ ${await boardOrSoftware(agent, build)}
 ${whySection(tests, excerpt)}
 ${trendLine(trendOf(builds, found.summary), now)}
 ${description !== undefined && html`<div class="description">${trusted(description)}</div>`}
+${stepList(build, now)}
 ${facts(agent, build, await captureSize(found))}
 </div>
 ${tests && testsSection(job, tests, trends)}
@@ -99,6 +101,21 @@ function neighbours({ builds }: AgentView, { job, number }: BuildView): Html {
   const older = Math.max(...numbers.filter((other) => other < number));
   const newer = Math.min(...numbers.filter((other) => other > number));
   return html`<nav aria-label="Builds of this job">${Number.isFinite(older) && html`<a rel="prev" href="${buildUrl(job, older)}">#${older}</a>`} ${Number.isFinite(newer) && html`<a rel="next" href="${buildUrl(job, newer)}">#${newer}</a>`}</nav>`;
+}
+
+/** What it did and how long each took; the step that it ended in is told apart. */
+function stepList({ steps = [], ending }: BuildView, now: string): Html | false {
+  if (steps.length === 0) return false;
+  const endedIn =
+    ending && ending.kind !== "passed" ? steps.findLast(({ name }) => name !== "collect") : undefined;
+  return html`<ol class="steps" aria-label="Steps">${steps.map((step) => {
+    const { name, started, took } = step;
+    const time =
+      took === undefined
+        ? html`<span data-since="${started}">for ${roughly(Date.parse(now) - Date.parse(started))}</span>`
+        : formatElapsed(took);
+    return html`<li${step === endedIn && html` class="ended"`}>${name} <span class="quiet">${time}</span>${step === endedIn && html` ${ending?.kind.replace("-", " ")}`}</li>`;
+  })}</ol>`;
 }
 
 async function captureSize({ folder }: FoundBuild): Promise<number | undefined> {

@@ -112,6 +112,7 @@ export async function onBoard(
     },
     note: async () => {},
     progress: () => {},
+    step: () => {},
     host: async (script) =>
       ({ code: (await host?.(script)) ?? 0, signal: null, oom: false, stopped: false }) as never,
     files: { source: async () => "none", sink: async () => "none" },

@@ -14,8 +14,9 @@ links:
   project: "https://review.example.org/q/project:{project}"
   change: "https://review.example.org/c/{project}/+/{change}/{patchset}"
   commit: "https://git.example.org/{project}/commit/{commit}"
+  source: "https://git.example.org/{project}/blob/{branch}/{path}#L{line}"
 jobs:
-  unit: { run: 'test "$ZUUL_PATCHSET" != 2' }
+  unit: { run: 'echo "src/spi.c:88:3: error: no, see https://example.org/why."; test "$ZUUL_PATCHSET" != 2' }
   quick: { run: "true" }
   never: { run: "true" }
 `;
@@ -140,4 +141,20 @@ test("the API and the command line filter alike", { skip }, async () => {
   const refused = await lab.agent.command("builds", "--since", "yesterday");
   assert.equal(refused.exitCode, 1);
   assert.match(refused.stderr, /since must be a time such as/);
+});
+
+test("places in the source and addresses in the output are links, in the excerpt too", { skip }, async () => {
+  await using viewer = await Viewer.open(browser, lab.url);
+  await viewer.go("/builds/unit/2");
+  await viewer.reads("src/spi.c:88");
+  for (const place of [".excerpt", ".row"]) {
+    const link = (name: string) =>
+      viewer.page.locator(place).getByRole("link", { name, exact: true }).first().getAttribute("href");
+    assert.equal(await link("src/spi.c:88"), "https://git.example.org/lab/firmware/blob/main/src/spi.c#L88");
+    assert.equal(await link("https://example.org/why"), "https://example.org/why");
+  }
+  await viewer.accessible();
+  await viewer.go("/builds/unit/5");
+  await viewer.reads("src/spi.c:88");
+  assert.equal(await viewer.page.getByRole("link", { name: "src/spi.c:88" }).count(), 0, "../../evil");
 });

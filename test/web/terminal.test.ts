@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { LineStore } from "#/web/browser/line-store.ts";
+import { linksIn } from "#/web/browser/links.ts";
 import { paletteColor, readable, type Style, showLine } from "#/web/browser/terminal.ts";
 import { seeded } from "../support/random.ts";
 
@@ -40,6 +41,59 @@ for (const [raw, shown] of [
     assert.equal(text(raw), shown);
   });
 }
+
+test("links of programs: only to the web, over colours, to the end of the line", () => {
+  const [osc, end] = ["\u001b]8;id=1;", "\u001b]8;;\u0007"];
+  assert.deepEqual(styles(`see ${osc}https://example.org/a\u001b\\\u001b[31mred\u001b[0m on${end} end`), [
+    ["see ", {}],
+    ["red", { fg: 1, link: "https://example.org/a" }],
+    [" on", { link: "https://example.org/a" }],
+    [" end", {}],
+  ]);
+  for (const bad of ["javascript:alert(1)", "data:text/html,x", "file:///etc/passwd", "//example.org", "x"])
+    assert.deepEqual(styles(`${osc}${bad}\u0007here${end}`), [["here", {}]]);
+  assert.deepEqual(showLine(`${osc}https://example.org\u0007open`).style, {});
+});
+
+const source = "https://git.example/p/blob/c0ffee/{path}#L{line}";
+for (const [line, found] of [
+  ["see https://example.org/a?b=1&c=%20d.", [["https://example.org/a?b=1&c=%20d", ""]]],
+  [
+    "(https://example.org/a_(b)), <http://x.example>",
+    [
+      ["https://example.org/a_(b))", ""],
+      ["http://x.example", ""],
+    ],
+  ],
+  ["[docs](https://example.org/x)", [["https://example.org/x", ""]]],
+  ["src/spi.c:88:3: error", [["src/spi.c:88", "src/spi.c#L88"]]],
+  ["./a b/c.rs:7", [["b/c.rs:7", "b/c.rs#L7"]]],
+  ["In file included from ./inc/x.h:5,", [["./inc/x.h:5", "inc/x.h#L5"]]],
+  [
+    "/var/lib/labgear/workspaces/0/unit/src/a.py:3: in",
+    [["/var/lib/labgear/workspaces/0/unit/src/a.py:3", "src/a.py#L3"]],
+  ],
+  ["/usr/include/stdio.h:3", []],
+  ["../../etc/pass.wd:1 and a/../b.c:2", []],
+  ["at 12:30:45, 10.0.0.1:80, host.example:4730/x", [["10.0.0.1:80", ""]].slice(1)],
+  ["javascript://alert(1)", []],
+] as [string, [string, string][]][]) {
+  test(`links in ${JSON.stringify(line)}`, () => {
+    const links = linksIn(line, source).map(({ from, to, href }) => [line.slice(from, to), href]);
+    const wanted = found.map(([text, path]) => [
+      text,
+      path ? `https://git.example/p/blob/c0ffee/${path}` : text,
+    ]);
+    assert.deepEqual(links, wanted);
+  });
+}
+
+test("a line of sixteen thousand characters is searched for links at once", () => {
+  for (const piece of ["a/", "a.", "a", "http://", "-+", "a:1"]) {
+    const found = linksIn(piece.repeat(16_384 / piece.length), source);
+    assert.ok(found.every(({ from, to }) => from < to));
+  }
+});
 
 test("colours: sixteen, 256, true ones, by semicolons and colons", () => {
   assert.deepEqual(styles("\u001b[31mred\u001b[0m not"), [

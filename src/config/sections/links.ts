@@ -13,9 +13,10 @@ export interface LinksConfig {
   readonly pipeline?: string;
   readonly ref?: string;
   readonly commit?: string;
+  readonly source?: string;
 }
 
-function refuseTemplate(text: string): string | true | undefined {
+function refuseTemplate(text: string, parts: readonly string[]): string | true | undefined {
   const unknown = [...text.matchAll(/\{([^{}]*)\}/g)].find(([, name = ""]) => !parts.includes(name));
   if (unknown) return `names ${unknown[0]}; there are ${parts.map((part) => `{${part}}`).join(" ")}`;
   const example = text.replace(/\{[^{}]*\}/g, "x");
@@ -25,13 +26,15 @@ function refuseTemplate(text: string): string | true | undefined {
   return undefined;
 }
 
-const template: Kind = {
-  expected: "an http:// or https:// address with parts such as {project} or {change}",
-  refuse: refuseTemplate,
-};
+function template(named: readonly string[]): Kind {
+  return {
+    expected: "an http:// or https:// address with parts such as {project} or {change}",
+    refuse: (text) => refuseTemplate(text, named),
+  };
+}
 
-function link(description: string): SchemaObject {
-  return { type: "string", kind: template, description };
+function link(description: string, named = parts): SchemaObject {
+  return { type: "string", kind: template(named), description };
 }
 
 export const linksSchema: SchemaObject = {
@@ -46,5 +49,9 @@ export const linksSchema: SchemaObject = {
     pipeline: link("The pipeline's page, such as Zuul's status."),
     ref: link("The ref's page."),
     commit: link("The commit's page, such as https://github.com/{project}/commit/{commit}."),
+    source: link(
+      "A line of a file that the console names as PATH:LINE, such as https://github.com/{project}/blob/{commit}/{path}#L{line}.",
+      [...parts, "path", "line"],
+    ),
   },
 };

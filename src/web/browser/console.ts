@@ -62,7 +62,7 @@ if (section) await start(section);
 
 /** @throws if the first lines can't be loaded; the page then keeps the tail it came with */
 async function start(section: HTMLElement): Promise<void> {
-  const { kind, events = "", api, running, start: oldest, error } = section.dataset;
+  const { kind, events = "", api, running, start: oldest, error, source } = section.dataset;
   const isBuild = kind === "build";
   const isLive = running === "yes";
   const announce = newAnnouncer();
@@ -94,6 +94,7 @@ async function start(section: HTMLElement): Promise<void> {
     store,
     scroller,
     hasLinks: isBuild,
+    source: source || undefined,
     isMarked: (n) => marks.has(n),
     isBefore: ({ offset }) => offset < Number(section.dataset.buildFrom || 0),
     onDrawn: () => highlight(scroller, search.query),

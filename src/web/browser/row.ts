@@ -1,6 +1,7 @@
 /** One line of a console as an element. Its text is never parsed as HTML. */
 import { clock } from "./dates.ts";
 import type { Line } from "./line-store.ts";
+import { linksIn } from "./links.ts";
 import { type Color, plain, readable, type Span } from "./terminal.ts";
 
 export interface RowLook {
@@ -13,8 +14,11 @@ export interface RowLook {
   readonly before: boolean;
 }
 
-/** @param hasLinks whether lines can be linked to */
-export function newRow(look: RowLook, hasLinks: boolean): HTMLElement {
+/**
+ * @param hasLinks whether lines can be linked to
+ * @param source the address of a file's line in the source, if there is one
+ */
+export function newRow(look: RowLook, hasLinks: boolean, source?: string): HTMLElement {
   const row = document.createElement("div");
   row.className = ["row", look.marked && "marked", look.before && "before"].filter(Boolean).join(" ");
   const number = document.createElement(hasLinks ? "a" : "span");
@@ -32,7 +36,8 @@ export function newRow(look: RowLook, hasLinks: boolean): HTMLElement {
   const text = document.createElement("span");
   text.className = "text";
   // Older lines are dimmed, without their colours.
-  text.append(...look.spans.map((span) => newSpan(look.before ? { ...span, style: plain } : span)));
+  const spans = look.before ? look.spans.map((span) => ({ ...span, style: plain })) : look.spans;
+  text.append(...withLinks(spans, source).map(newSpan));
   if (look.line === undefined) text.textContent = "…";
   else if (look.line.cut) text.append(newNote(` … ${look.line.cut} more bytes in the plain text`));
   row.append(number, time, text);
@@ -45,8 +50,33 @@ function newNote(text: string): HTMLElement {
   return note;
 }
 
+/** Links in the text become links; those that the program itself made (OSC 8) stay. */
+function withLinks(spans: readonly Span[], source: string | undefined): readonly Span[] {
+  const links = linksIn(spans.map(({ text }) => text).join(""), source);
+  if (links.length === 0) return spans;
+  let at = 0;
+  return spans.flatMap((span): Span[] => {
+    const [from, to] = [at, at + span.text.length];
+    at = to;
+    const own = links.filter((link) => link.from < to && link.to > from);
+    if (own.length === 0 || span.style.link !== undefined) return [span];
+    const parts: Span[] = [];
+    let done = from;
+    const take = (end: number, style: Span["style"]): void => {
+      if (end > done) parts.push({ ...span, text: span.text.slice(done - from, end - from), style });
+      done = Math.max(done, end);
+    };
+    for (const { from: start, to: end, href } of own) {
+      take(Math.min(start, to), span.style);
+      take(Math.min(end, to), { ...span.style, link: href });
+    }
+    take(to, span.style);
+    return parts;
+  });
+}
+
 function newSpan({ text, style, wide }: Span): Node {
-  const { fg, bg, bold, dim, italic, underline, strike, inverse } = style;
+  const { fg, bg, bold, dim, italic, underline, strike, inverse, link } = style;
   const names = [
     wide && "w2",
     bold && "sgr-bold",
@@ -58,8 +88,13 @@ function newSpan({ text, style, wide }: Span): Node {
     typeof fg === "number" && `${inverse ? "b" : "f"}${fg}`,
     typeof bg === "number" && `${inverse ? "f" : "b"}${bg}`,
   ].filter(Boolean);
-  if (names.length === 0 && fg === undefined && bg === undefined) return document.createTextNode(text);
-  const span = document.createElement("span");
+  const isPlain = names.length === 0 && fg === undefined && bg === undefined;
+  if (isPlain && link === undefined) return document.createTextNode(text);
+  const span = document.createElement(link === undefined ? "span" : "a");
+  if (span instanceof HTMLAnchorElement) {
+    span.href = link ?? "";
+    span.rel = "noreferrer";
+  }
   span.className = names.join(" ");
   span.textContent = text;
   const [front, back] = inverse ? [bg, fg] : [fg, bg];

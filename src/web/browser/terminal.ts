@@ -1,5 +1,7 @@
 /** Renders one line of a console as a terminal would: ECMA-48 colours, carriage returns, backspaces, wide characters. */
 
+import { safeAddress } from "./links.ts";
+
 /** A terminal colour: one of sixteen defined in the style sheet, or RGB from 0 to 255. */
 export type Color = number | readonly [red: number, green: number, blue: number];
 
@@ -13,6 +15,8 @@ export interface Style {
   readonly underline?: true;
   readonly inverse?: true;
   readonly strike?: true;
+  /** Where it leads (OSC 8); to the end of the line at most. */
+  readonly link?: string;
 }
 
 /** Characters of one style. A wide character, which takes two columns, is a span of its own. */
@@ -30,10 +34,10 @@ interface Cell {
 
 export const plain: Style = {};
 
-/** CSI; OSC and similar up to BEL or ST; other escape sequences; control characters. */
+/** OSC 8; CSI; OSC and similar up to BEL or ST; other escape sequences; control characters. */
 const special =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-  /\u001b\[([0-?]*)[ -/]*([@-~])?|\u001b[\]PX^_][^\u0007\u001b]*(?:\u0007|\u001b\\)?|\u001b[ -/]*[0-~]?|([\u0000-\u001f\u007f-\u009f])/g;
+  /\u001b\]8;[^;\u0007\u001b]*;([^\u0007\u001b]*)(?:\u0007|\u001b\\)|\u001b\[([0-?]*)[ -/]*([@-~])?|\u001b[\]PX^_][^\u0007\u001b]*(?:\u0007|\u001b\\)?|\u001b[ -/]*[0-~]?|([\u0000-\u001f\u007f-\u009f])/g;
 /** Lines without any of these are plain text. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const control = /[\u0000-\u001f\u007f-\u009f]/;
@@ -60,11 +64,14 @@ export function showLine(raw: string, from: Style = plain): { spans: Span[]; sty
   for (const match of text.matchAll(special)) {
     line.write(text.slice(at, match.index));
     at = match.index + match[0].length;
-    if (match[2] !== undefined) line.command(match[2], match[1] ?? "");
-    else if (match[3] !== undefined) line.control(match[3]);
+    if (match[1] !== undefined) line.link(match[1]);
+    else if (match[3] !== undefined) line.command(match[3], match[2] ?? "");
+    else if (match[4] !== undefined) line.control(match[4]);
   }
   line.write(text.slice(at));
-  return { spans: line.spans(), style: line.style };
+  const spans = line.spans();
+  line.link("");
+  return { spans, style: line.style };
 }
 
 class Line {
@@ -92,6 +99,13 @@ class Line {
 
   #move(column: number): void {
     this.#column = Math.max(0, Math.min(maxColumns, column));
+  }
+
+  /** @param address empty: the link ends */
+  link(address: string): void {
+    const { link: before, ...style } = this.style;
+    const link = safeAddress(address);
+    if (link !== before) this.style = link === undefined ? style : { ...style, link };
   }
 
   control(char: string): void {
@@ -142,8 +156,9 @@ function restyle(from: Style, parameters: string): Style {
       const color = parts.length > 1 ? colorOf(parts.slice(1)) : colorOf(codes.slice(at + 1).map(Number));
       if (parts.length === 1) at += Number(codes[at + 1]) === 2 ? 4 : 2;
       if (color) style[code === 38 ? "fg" : "bg"] = color;
-    } else if (code === 0) for (const key of Object.keys(style) as (keyof Style)[]) delete style[key];
-    else if (code >= 30 && code <= 37) style.fg = code - 30;
+    } else if (code === 0) {
+      for (const key of Object.keys(style) as (keyof Style)[]) if (key !== "link") delete style[key];
+    } else if (code >= 30 && code <= 37) style.fg = code - 30;
     else if (code >= 90 && code <= 97) style.fg = code - 90 + 8;
     else if (code >= 40 && code <= 47) style.bg = code - 40;
     else if (code >= 100 && code <= 107) style.bg = code - 100 + 8;

@@ -12,6 +12,8 @@ export interface WindowOptions {
   readonly scroller: HTMLElement;
   /** Whether lines can be linked to. */
   readonly hasLinks: boolean;
+  /** The address of a file's line in the source, if there is one. */
+  readonly source?: string | undefined;
   isMarked(n: number): boolean;
   isBefore(line: Line): boolean;
   /** Called after rows have changed. */
@@ -140,7 +142,7 @@ export class LineWindow {
 
   #draw(): void {
     this.#frame = 0;
-    const { store, hasLinks, isMarked, isBefore } = this.#options;
+    const { store, hasLinks, source, isMarked, isBefore } = this.#options;
     const last = Math.max(store.start, store.total - this.visible);
     this.#top = this.#following ? last : Math.max(store.start, Math.min(this.#top, last));
     const from = Math.max(store.start, Math.floor(this.#top) - margin);
@@ -154,7 +156,8 @@ export class LineWindow {
       const key = `${line?.text.length}.${line?.cut} ${marked} ${before}`;
       const drawn = this.#drawn.get(n);
       if (drawn?.key === key) continue;
-      const element = newRow({ n, line, spans: line ? store.look(line) : [], marked, before }, hasLinks);
+      const spans = line ? store.look(line) : [];
+      const element = newRow({ n, line, spans, marked, before }, hasLinks, source);
       if (drawn) drawn.element.replaceWith(element);
       this.#drawn.set(n, { element, key });
     }

@@ -20,7 +20,7 @@ import { formatElapsed, formatSize } from "#/lib/units.ts";
 import type { AgentView } from "../agent-view.ts";
 import { type Artifact, type BuildView, buildView, readTestReport } from "../api/views.ts";
 import { roughly } from "../browser/dates.ts";
-import { changeRows } from "./change.ts";
+import { changeRows, sourceLink } from "./change.ts";
 import { buildTail, consoleSection } from "./console.ts";
 import { type Html, html, layout, trusted } from "./html.ts";
 import {
@@ -51,6 +51,7 @@ export async function buildPage(agent: AgentView, found: FoundBuild, indexes: Li
     isRed && tests ? compareTests(tests.cases, await runsBefore(builds, found.summary)) : noTrends;
   const { bytes, tail, from } = await buildTail(found);
   const { job, number, running, description, artifacts } = build;
+  const source = sourceLink(agent, build.change);
   const url = buildUrl(job, number);
   const now = new Date().toISOString();
   const main = html`<div id="live-part" data-live="" data-phase="${running?.phase}">
@@ -60,7 +61,7 @@ ${neighbours(agent, build)}
 </header>
 ${running ? html`<p>${progress(running, now)}</p>` : html`<p class="cause">${build.ending?.reason}</p>`}
 ${await boardOrSoftware(agent, build)}
-${whySection(tests, excerpt)}
+${whySection(tests, excerpt, source)}
 ${trendLine(trendOf(builds, found.summary), now)}
 ${description !== undefined && html`<div class="description">${trusted(description)}</div>`}
 ${stepList(build, now)}
@@ -77,6 +78,7 @@ ${consoleSection(
     live: running !== undefined,
     tail,
     error: excerpt?.error,
+    source,
   },
   consoleNote(bytes, build.console?.cut ?? 0, from),
 )}

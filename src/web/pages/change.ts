@@ -35,6 +35,15 @@ function linked(agent: AgentView, change: Change, key: (typeof shown)[number], c
   return url === undefined ? content : html`<a href="${url}">${content}</a>`;
 }
 
+/** The address of a file's line in the source that was tested: {path} and {line} are for the console to fill. */
+export function sourceLink(agent: AgentView, change: Change | undefined): string | undefined {
+  const [before, ...rest] = agent.links().source?.split(/(?=\{(?:path|line)\})/) ?? [];
+  const parts = rest.map((part) => /^(\{\w+\})(.*)$/.exec(part)?.slice(1) ?? []);
+  const filled = [before, ...parts.map(([, text]) => text)].map((text) => text && fill(text, change ?? {}));
+  if (before === undefined || filled.includes(undefined)) return undefined;
+  return [filled[0], ...parts.map(([name], index) => `${name}${filled[index + 1]}`)].join("");
+}
+
 /** @returns undefined if there is no template, or the build lacks a part of it */
 function fill(template: string | undefined, change: Change): string | undefined {
   let isWhole = true;

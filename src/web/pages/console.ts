@@ -26,11 +26,13 @@ export interface ConsoleSection {
   readonly tail: string;
   /** The line to open at, from 0; undefined: the end. */
   readonly error?: number | undefined;
+  /** The address of a file's line in the source, with {path} and {line}. */
+  readonly source?: string | undefined;
 }
 
 export function consoleSection(section: ConsoleSection, note: Html): Html {
-  const { kind, events, api, plain, live, buildFrom, start, before, tail, error } = section;
-  return html`<section class="console" aria-labelledby="console" id="console-section" data-kind="${kind}" data-events="${events}" data-api="${api}" data-running="${live && "yes"}" data-build-from="${buildFrom}" data-start="${start}" data-error="${error}">
+  const { kind, events, api, plain, live, buildFrom, start, before, tail, error, source } = section;
+  return html`<section class="console" aria-labelledby="console" id="console-section" data-kind="${kind}" data-events="${events}" data-api="${api}" data-running="${live && "yes"}" data-build-from="${buildFrom}" data-start="${start}" data-error="${error}" data-source="${source}">
 <header class="heading"><h2 id="console">Console</h2> <span>${note}${plain !== undefined && html` <a href="${plain}">Plain text</a>`}</span></header>
 <pre class="tail" tabindex="0" role="region" aria-label="End of the console">${before !== undefined && html`<span class="before">${plainText(before)}</span>`}${plainText(tail)}</pre>
 </section>`;

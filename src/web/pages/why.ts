@@ -6,6 +6,7 @@ import { consoleOf, isErrorLine, type Line, linesOf, search } from "#/builds/con
 import type { TestReport } from "#/builds/junit.ts";
 import type { EndingKind } from "#/builds/record.ts";
 import type { FoundBuild } from "#/builds/store.ts";
+import { linksIn } from "../browser/links.ts";
 import { showLine } from "../browser/terminal.ts";
 import { type Html, html } from "./html.ts";
 import { count } from "./parts.ts";
@@ -39,8 +40,15 @@ export async function excerptOf(build: FoundBuild, indexes: LineIndexes): Promis
   return lines.length === 0 ? undefined : { error, lines };
 }
 
-/** @param excerpt is shown if no test has failed */
-export function whySection(tests: TestReport | undefined, excerpt: Excerpt | undefined): Html | false {
+/**
+ * @param excerpt is shown if no test has failed
+ * @param source the address of a file's line in the source, if there is one
+ */
+export function whySection(
+  tests: TestReport | undefined,
+  excerpt: Excerpt | undefined,
+  source: string | undefined,
+): Html | false {
   const first = tests?.cases.find(hasFailed);
   if (tests && first) {
     const { failures, errors, tests: all } = tests.totals;
@@ -54,8 +62,18 @@ export function whySection(tests: TestReport | undefined, excerpt: Excerpt | und
   return html`<section id="why-section" class="why" aria-labelledby="why"><h2 id="why">${title}</h2>
 <ol class="excerpt">${lines.map(
     ({ n, text }) =>
-      html`<li${n === error && html` class="error"`}><a href="#L${n + 1}" aria-label="Line ${n + 1}">${n + 1}</a><code>${visible(text)}</code></li>`,
+      html`<li${n === error && html` class="error"`}><a href="#L${n + 1}" aria-label="Line ${n + 1}">${n + 1}</a><code>${withLinks(visible(text), source)}</code></li>`,
   )}</ol></section>`;
+}
+
+function withLinks(text: string, source: string | undefined): Html {
+  let at = 0;
+  const parts = linksIn(text, source).map(({ from, to, href }) => {
+    const before = text.slice(at, from);
+    at = to;
+    return html`${before}<a href="${href}" rel="noreferrer">${text.slice(from, to)}</a>`;
+  });
+  return html`${parts}${text.slice(at)}`;
 }
 
 const maxVisibleLength = 300;

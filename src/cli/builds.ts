@@ -4,10 +4,9 @@ import { changeTitle } from "#/builds/change.ts";
 import { type BuildFilter, filterNames, filters } from "#/builds/filter.ts";
 import { type BuildSummary, durationOf } from "#/builds/record.ts";
 import type { BuildStatus } from "#/lib/status.ts";
-import { printable } from "#/lib/text.ts";
 import { formatElapsed } from "#/lib/units.ts";
 import { controlTimeoutMs, findAgent, newCommand, withControl } from "./options.ts";
-import { table } from "./print.ts";
+import { type Cell, type Column, stateCell, table, timeText } from "./table.ts";
 
 /** The job is the argument. */
 const filterOptions = filterNames.filter((name) => name !== "job");
@@ -31,28 +30,36 @@ export function command(): Command {
         timeoutMs: controlTimeoutMs,
       });
       if (options.json) return void process.stdout.write(`${JSON.stringify(builds)}\n`);
-      const head = ["BUILD", "RESULT", "NODE", "ASSIGNED", "DURATION", "CHANGE", "REASON"];
-      process.stdout.write(table([head, ...builds.map(row)]));
+      process.stdout.write(table(columns, builds.map(row)));
     });
 }
+
+const columns: readonly Column[] = [
+  ...["BUILD", "RESULT", "NODE", "ASSIGNED"],
+  { title: "DURATION", fit: "drop" },
+  { title: "CHANGE", fit: "drop" },
+  { title: "REASON", fit: "cut" },
+];
 
 /** A build that hasn't ended has a phase. */
 type ListedBuild = BuildSummary & { readonly phase?: BuildStatus["phase"] };
 
-function row(build: ListedBuild): string[] {
+function row(build: ListedBuild): Cell[] {
   const took = durationOf(build) ?? Math.max(0, Date.now() - Date.parse(build.assigned));
   return [
     `${build.job}#${build.number}`,
-    build.ending
-      ? (build.result ?? `(${build.ending.kind})`)
-      : build.phase === "assigned"
-        ? "waiting"
-        : "running",
+    stateCell(
+      build.ending
+        ? (build.result ?? `(${build.ending.kind})`)
+        : build.phase === "assigned"
+          ? "waiting"
+          : "running",
+    ),
     build.node,
-    build.assigned,
+    timeText(build.assigned),
     formatElapsed(took),
-    printable(build.change ? changeTitle(build.change) : ""),
-    printable(build.ending?.reason ?? ""),
+    build.change ? changeTitle(build.change) : "",
+    build.ending?.reason ?? "",
   ];
 }
 

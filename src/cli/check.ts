@@ -9,7 +9,6 @@ import { ownProgram } from "#/host/executable.ts";
 import { printable, shown } from "#/lib/text.ts";
 import { exitCodes } from "./exit.ts";
 import { newCommand } from "./options.ts";
-import { describeConfig } from "./print.ts";
 
 export function command(): Command {
   return newCommand(
@@ -29,6 +28,11 @@ export function command(): Command {
       for (const warning of configWarnings(config)) process.stderr.write(`labgear: warning: ${warning}\n`);
       process.stdout.write(`${describeConfig(config)}, no mistakes\n`);
     });
+}
+
+/** Which files, and how many jobs. */
+export function describeConfig({ files, jobs }: Config): string {
+  return `${files.join(", ")}: ${jobs.size} ${jobs.size === 1 ? "job" : "jobs"}`;
 }
 
 /** What is no mistake, and yet more than people may want. */

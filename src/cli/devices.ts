@@ -6,13 +6,12 @@ import { scanYaml } from "#/devices/discovery/scan.ts";
 import { infoFunction } from "#/exchange/functions.ts";
 import { type NodeInfo, parseInfo } from "#/exchange/info.ts";
 import { describeOutage } from "#/lib/board-history.ts";
-import type { DeviceStatus } from "#/lib/status.ts";
-import { printable } from "#/lib/text.ts";
+import { type DeviceStatus, describeLease } from "#/lib/status.ts";
 import { formatElapsed } from "#/lib/units.ts";
 import { controlTimeoutMs, findAgent, newCommand, withControl } from "./options.ts";
-import { table } from "./print.ts";
 import { findFunction } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
+import { type Cell, type Column, stateCell, table } from "./table.ts";
 
 export function command(): Command {
   return withServers(
@@ -51,8 +50,14 @@ async function remote(box: string, options: Options): Promise<string> {
   const boards = nodes.filter(({ device }) => device);
   if (options.json) return `${JSON.stringify(boards)}\n`;
   if (boards.length === 0) return `${box} has no boards\n`;
-  return table([["DEVICE", "STATE", "FOR", "CLASSES", "WHY"], ...boards.map(remoteRow)]);
+  return table(remoteColumns, boards.map(remoteRow));
 }
+
+const remoteColumns: readonly Column[] = [
+  ...["DEVICE", "STATE", "FOR"],
+  { title: "CLASSES", fit: "cut" },
+  { title: "WHY", fit: "wrap" },
+];
 
 function remoteRow({
   name,
@@ -63,13 +68,14 @@ function remoteRow({
   since = "",
   outage,
   build,
-}: NodeInfo): string[] {
+  lease,
+}: NodeInfo): Cell[] {
   const begun = Date.parse(since);
   const lasting = Number.isNaN(begun) ? "" : formatElapsed(Math.max(0, Date.now() - begun));
   const tries =
     outage && outage.tries > 0 ? ` (${outage.tries} ${outage.tries === 1 ? "try" : "tries"})` : "";
-  const why = build ? `${build.name}#${build.number}` : `${reason}${tries}`;
-  return [name, state === "held" ? (cause ?? state) : state, lasting, classes.join(" "), why].map(printable);
+  const why = lease ? describeLease(lease) : build ? `${build.name}#${build.number}` : `${reason}${tries}`;
+  return [name, stateCell(state === "held" ? (cause ?? state) : state), lasting, classes.join(" "), why];
 }
 
 async function scanned(json: true | undefined): Promise<string> {
@@ -85,9 +91,16 @@ async function listed(options: { json?: true; control?: string }): Promise<strin
   if (options.json) return `${JSON.stringify(devices)}\n`;
   if (devices.length === 0)
     return "no devices are configured; `labgear devices --scan` shows what is plugged in\n";
-  const head = ["DEVICE", "STATE", "FOR", "CONSOLE", "PORT", "CLASSES", "WHY"];
-  return table([head, ...devices.map(row)]);
+  return table(columns, devices.map(row));
 }
+
+const columns: readonly Column[] = [
+  ...["DEVICE", "STATE", "FOR"],
+  { title: "CONSOLE", fit: "drop" },
+  { title: "PORT", fit: "drop" },
+  { title: "CLASSES", fit: "cut" },
+  { title: "WHY", fit: "wrap" },
+];
 
 function row({
   name,
@@ -100,8 +113,8 @@ function row({
   who,
   reason,
   outage,
-}: DeviceStatus): string[] {
+}: DeviceStatus): Cell[] {
   const lasting = formatElapsed(Math.max(0, Date.now() - Date.parse(since)));
   const why = outage ? `${describeOutage(outage)}: ${outage.reason}` : (who ?? reason ?? "");
-  return [name, state, lasting, console, path ?? port, classes.join(" "), printable(why)];
+  return [name, stateCell(state), lasting, console, path ?? port, classes.join(" "), why];
 }

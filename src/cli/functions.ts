@@ -7,9 +7,9 @@ import { buildFunction } from "#/zuul/functions.ts";
 import { report } from "./exit.ts";
 import { asRefused, findGate, type GateOptions, withGate } from "./gate-options.ts";
 import { newCommand } from "./options.ts";
-import { table } from "./print.ts";
 import { askServers, type ServerAnswer, sharedManagers } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
+import { type Column, table } from "./table.ts";
 
 export function command(): Command {
   return withGate(
@@ -28,13 +28,18 @@ export function command(): Command {
       if (options.json) return void process.stdout.write(`${JSON.stringify(rows)}\n`);
       if (!gate && answers.every((answer) => "error" in answer)) return;
       const cells = rows.map((row) => [
-        printable(row.function),
+        row.function,
         ...[row.queued, row.running, row.workers].map(String),
         row.server,
       ]);
-      process.stdout.write(table([["FUNCTION", "QUEUED", "RUNNING", "WORKERS", "SERVER"], ...cells]));
+      process.stdout.write(table(columns, cells));
     });
 }
+
+const columns: readonly Column[] = [
+  ...["FUNCTION", "QUEUED", "RUNNING", "WORKERS"],
+  { title: "SERVER", fit: "drop" },
+];
 
 /** What the caller may use. */
 async function rowsBehind(gate: GateClient): Promise<ReturnType<typeof rowsOf>> {

@@ -2,13 +2,12 @@
 import type { Command } from "commander";
 import { LabWatch } from "#/lab/watch.ts";
 import type { LabBoard, LabBox, LabClass, LabQueued, LabView } from "#/lib/lab.ts";
-import { printable } from "#/lib/text.ts";
 import { formatElapsed } from "#/lib/units.ts";
 import { exitCodes } from "./exit.ts";
 import { newCommand } from "./options.ts";
-import { table } from "./print.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
 import { onSignals } from "./signals.ts";
+import { type Cell, type Column, stateCell, table } from "./table.ts";
 
 interface LabOptions extends ServerOptions {
   readonly json?: true;
@@ -18,6 +17,8 @@ interface LabOptions extends ServerOptions {
 
 const clearScreen = "\x1b[H\x1b[2J";
 const refreshIntervalMs = 1000;
+/** About as long as a look at the lab takes. */
+const momentMs = 5000;
 
 export function command(): Command {
   return withServers(
@@ -73,31 +74,31 @@ function labText(view: LabView): string {
   const well = boards.filter(({ state }) => state !== "sick");
   return [
     `${upBoxes} of ${view.boxes.length} ${view.boxes.length === 1 ? "box" : "boxes"}\n`,
-    ...(wrong.length > 0 ? [`\nout of order\n${table(wrong)}`] : []),
-    section("suspect", ["BOARD", "BOX", "WHY"], suspects(view)),
+    ...(wrong.length > 0 ? [`\nout of order\n${table(problemColumns, wrong, { indent: 2 })}`] : []),
+    section("suspect", suspectColumns, suspects(view)),
     section(
       "classes",
-      ["CLASS", "FREE", "BUSY", "SICK", "HELD", "WAITING"],
+      classColumns,
       view.classes.map((entry) => classRow(entry, now)),
     ),
     section(
       "waiting",
-      ["FUNCTION", "BUILDS", "SEEN", "WHY"],
+      queuedColumns,
       view.queued.map((entry) => queuedRow(entry, now)),
     ),
     section(
       "running",
-      ["BUILD", "NODE", "BOX", "PAGE"],
+      ["BUILD", "NODE", "BOX", { title: "PAGE", fit: "drop" }],
       running.map(({ box, node, name, number, url }) => [`${name}#${number}`, node, box, url ?? ""]),
     ),
     section(
       "boards",
-      ["BOARD", "BOX", "STATE", "FOR", "CLASSES", "PAGE"],
+      ["BOARD", "BOX", "STATE", "FOR", { title: "CLASSES", fit: "cut" }, { title: "PAGE", fit: "drop" }],
       well.map((board) => boardRow(board, now)),
     ),
     section(
       "boxes",
-      ["BOX", "STATE", "VERSION", "PAGES"],
+      ["BOX", "STATE", "VERSION", { title: "PAGES", fit: "drop" }],
       view.boxes.map((box) => boxRow(box, now)),
     ),
   ].join("");
@@ -108,49 +109,58 @@ function wallText(view: LabView): string {
   const wrong = problems(view, now);
   const orphans = view.queued.filter(({ orphan }) => orphan).map((entry) => queuedRow(entry, now));
   return [
-    wrong.length > 0 ? `OUT OF ORDER\n${table(wrong)}` : "All boxes and boards are in order.\n",
-    section("SUSPECT", ["BOARD", "BOX", "WHY"], suspects(view)),
-    section("NO NODE TAKES", ["FUNCTION", "BUILDS", "SEEN", "WHY"], orphans),
+    wrong.length > 0
+      ? `OUT OF ORDER\n${table(problemColumns, wrong, { indent: 2 })}`
+      : "All boxes and boards are in order.\n",
+    section("SUSPECT", suspectColumns, suspects(view)),
+    section("NO NODE TAKES", queuedColumns, orphans),
     section(
       "CLASSES",
-      ["CLASS", "FREE", "BUSY", "SICK", "HELD", "WAITING"],
+      classColumns,
       view.classes.map((entry) => classRow(entry, now)),
     ),
   ].join("");
 }
 
+const problemColumns: readonly Column[] = ["", "", "", { fit: "wrap" }, { fit: "drop" }];
+const suspectColumns: readonly Column[] = ["BOARD", "BOX", { title: "WHY", fit: "wrap" }];
+const classColumns: readonly Column[] = ["CLASS", "FREE", "BUSY", "SICK", "HELD", "WAITING"];
+const queuedColumns: readonly Column[] = ["FUNCTION", "BUILDS", "SEEN", { title: "WHY", fit: "wrap" }];
+
 function suspects({ boards }: LabView): string[][] {
   return boards.flatMap(({ name, box, suspect }) => (suspect === undefined ? [] : [[name, box, suspect]]));
 }
 
-function section(title: string, head: readonly string[], rows: readonly (readonly string[])[]): string {
-  if (rows.length === 0) return "";
-  return `\n${title}\n${table([head, ...rows].map((row) => row.map((cell, index) => `${index === 0 ? "  " : ""}${printable(cell)}`)))}`;
+function section(title: string, columns: readonly Column[], rows: readonly (readonly Cell[])[]): string {
+  return rows.length === 0 ? "" : `\n${title}\n${table(columns, rows, { indent: 2 })}`;
 }
 
 /** Servers and boxes that don't answer, then boards that are out of order. */
-function problems({ servers, boxes, boards }: LabView, now: number): string[][] {
-  const rows = [
+function problems({ servers, boxes, boards }: LabView, now: number): Cell[][] {
+  const bad = (text: string): Cell => ({ text, tone: "bad" });
+  return [
     ...servers.flatMap(({ server, error }) =>
-      error === undefined ? [] : [[server, "job server", "", error]],
+      error === undefined ? [] : [[server, bad("job server"), "", error]],
     ),
     ...boxes
       .filter(({ state }) => state === "away")
-      .map(({ name, seen }) => [name, "box is away", since(seen, now), ""]),
+      .map(({ name, seen }) => [name, bad("box is away"), since(seen, now), ""]),
     ...boards
       .filter(({ state }) => state === "sick")
       .map(({ box, name, cause = "", reason = "", since: begun, tries, url }) => [
-        ...[`${name} (${box})`, cause, since(begun, now)],
-        [...(tries === undefined ? [] : [`${tries} ${tries === 1 ? "try" : "tries"}`]), reason, url ?? ""]
+        ...[`${name} (${box})`, bad(cause), since(begun, now)],
+        [...(tries === undefined ? [] : [`${tries} ${tries === 1 ? "try" : "tries"}`]), reason]
           .filter(Boolean)
           .join("; "),
+        url ?? "",
       ]),
   ];
-  return rows.map((row) => row.map((cell, index) => `${index === 0 ? "  " : ""}${printable(cell)}`));
 }
 
 function since(iso: string | undefined, now: number): string {
-  return iso === undefined ? "" : `for ${formatElapsed(Math.max(0, now - Date.parse(iso)))}`;
+  if (iso === undefined) return "";
+  const ms = now - Date.parse(iso);
+  return ms < momentMs ? "just now" : `for ${formatElapsed(ms)}`;
 }
 
 function classRow({ name, free, busy, sick, held, waiting, waitingSince }: LabClass, now: number): string[] {
@@ -165,12 +175,12 @@ function queuedRow({ function: name, count, since: begun, why = "" }: LabQueued,
 function boardRow(
   { box, name, state, classes, since: begun, cause, who, url }: LabBoard,
   now: number,
-): string[] {
+): Cell[] {
   const word = state === "held" ? `${cause ?? state}${who === undefined ? "" : ` by ${who}`}` : state;
-  return [name, box, word, since(begun, now), classes.join(" "), url ?? ""];
+  return [name, box, stateCell(word), since(begun, now), classes.join(" "), url ?? ""];
 }
 
-function boxRow({ name, state, seen, life, programVersion = "", url = "" }: LabBox, now: number): string[] {
+function boxRow({ name, state, seen, life, programVersion = "", url = "" }: LabBox, now: number): Cell[] {
   const word = state === "away" ? `away ${since(seen, now)}` : life === "running" ? "up" : (life ?? state);
-  return [name, word.trim(), programVersion, url];
+  return [name, stateCell(word.trim()), programVersion, url];
 }

@@ -3,10 +3,10 @@ import { userInfo } from "node:os";
 import type { Command } from "commander";
 import { describeOutage } from "#/lib/board-history.ts";
 import { type AgentStatus, describeLease, type ExecutorStatus } from "#/lib/status.ts";
-import { printable } from "#/lib/text.ts";
+import { formatElapsed } from "#/lib/units.ts";
 import { CommandError } from "./exit.ts";
 import { controlTimeoutMs, findAgent, newCommand, withControl } from "./options.ts";
-import { table } from "./print.ts";
+import { type Cell, stateCell, table } from "./table.ts";
 
 export function pause(): Command {
   return orderCommand({
@@ -131,18 +131,22 @@ export function status(): Command {
 }
 
 export function statusText(status: AgentStatus): string {
-  const servers = status.servers.map(({ server, status: line }) => [`  ${server}`, printable(line)]);
-  const nodes = status.nodes.flatMap((node) => [
-    [`  ${node.name}`, node.state, node.classes.join(" ")],
-    ...node.reasons.map((reason) => ["", printable(reason)]),
-    ...(node.outage ? [["", printable(describeOutage(node.outage))]] : []),
-    ...node.executors.map((executor) => [`    executor ${executor.index}`, executorText(executor)]),
-    ...node.waiting.map(({ job, number }) => ["    waiting", `${job}#${number} waits for an executor`]),
+  const servers = status.servers.map(({ server, status: line }) => [server, line]);
+  const nodes = status.nodes.flatMap((node): Cell[][] => [
+    [node.name, stateCell(node.state), node.classes.join(" ")],
+    ...node.reasons.map((reason) => ["", "", reason]),
+    ...(node.outage ? [["", "", describeOutage(node.outage)]] : []),
+    ...node.executors.map((executor) => [`  executor ${executor.index}`, "", executorText(executor)]),
+    ...node.waiting.map(({ job, number }) => ["  waiting", "", `${job}#${number} waits for an executor`]),
   ]);
+  const { name, version, state, since, pid } = status;
+  const begun = process.stdout.isTTY
+    ? `, up ${formatElapsed(Date.now() - Date.parse(since))}`
+    : ` since ${since}`;
   return [
-    `${status.name}: labgear ${status.version}, ${status.state} since ${status.since}, pid ${status.pid}\n`,
-    `job servers\n${table(servers)}`,
-    `nodes\n${table(nodes)}`,
+    `${name}: labgear ${version}, ${state}${begun}, pid ${pid}\n`,
+    `job servers\n${table(["", { fit: "wrap" }], servers, { indent: 2 })}`,
+    `nodes\n${table(["", "", { fit: "wrap" }], nodes, { indent: 2 })}`,
   ].join("");
 }
 
@@ -150,6 +154,6 @@ function executorText({ build, blockedBy }: ExecutorStatus): string {
   if (blockedBy) return `held until these processes of its last build have ended: ${blockedBy.join(", ")}`;
   if (!build) return "idle";
   const { job, number, phase, progress, lease } = build;
-  if (lease) return printable(`${job}#${number} ${phase}: ${describeLease(lease)}`);
+  if (lease) return `${job}#${number} ${phase}: ${describeLease(lease)}`;
   return `${job}#${number} ${phase} ${progress} %`;
 }

@@ -14,9 +14,9 @@ import { Discovery, type FoundPort } from "#/devices/discovery/discovery.ts";
 import { scanYaml } from "#/devices/discovery/scan.ts";
 import { ownProgram, sampleConfig } from "#/host/executable.ts";
 import { printable } from "#/lib/text.ts";
+import { describeConfig } from "./check.ts";
 import { CommandError } from "./exit.ts";
 import { newCommand } from "./options.ts";
-import { describeConfig } from "./print.ts";
 
 interface SetupOptions extends Given {
   readonly config: string;

@@ -2,54 +2,20 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import type { AgentInfo, NodeInfo } from "#/exchange/info.ts";
-import { JobServer } from "#/gearman/server/server.ts";
-import type { ServerAddress } from "#/gearman/wire/dial.ts";
-import type { Job } from "#/gearman/worker/worker.ts";
 import { LabWatch } from "#/lab/watch.ts";
 import type { LabView } from "#/lib/lab.ts";
 import { Running } from "../cli/running.ts";
 import { labgear } from "../support/agent.ts";
-import { startWorker, submitDetached } from "../support/gearman.ts";
+import { submitDetached } from "../support/gearman.ts";
+import {
+  answering,
+  agentInfo as info,
+  nodeInfo as node,
+  saturday,
+  startBox,
+  startLabServer as startServer,
+} from "../support/lab.ts";
 import { bounded, startRawServer } from "../support/servers.ts";
-
-const saturday = "2026-11-28T14:02:00.000Z";
-
-async function startServer(): Promise<ServerAddress & AsyncDisposable> {
-  const server = new JobServer({ software: "test" });
-  const { port } = await server.listen({ host: "127.0.0.1", port: 0 });
-  return { host: "127.0.0.1", port, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
-}
-
-function node(name: string, more: Partial<NodeInfo> = {}): NodeInfo {
-  return { name, classes: ["mcu"], device: true, state: "free", ...more };
-}
-
-function info(manager: string, nodes: readonly NodeInfo[], more: Partial<AgentInfo> = {}): AgentInfo {
-  const job = { trust: "lab" as const, checkout: false, debug: false, timeoutSeconds: 60, inputs: [] };
-  return {
-    ...{ version: 1, manager, program: "labgear", programVersion: "1.0", hostname: `${manager}.example` },
-    ...{ url: `http://${manager}.example:8430/`, state: "running", since: saturday, time: 1, nodes },
-    jobs: [{ ...job, name: "smoke", nodes: ["mcu"] }],
-    counts: { nodes: nodes.length, jobs: 1, executors: nodes.length, running: 0, waiting: 0 },
-    ...more,
-  };
-}
-
-/** A box: what answers `stop:`, and what answers `info:`. @param answer undefined: it hangs */
-async function startBox(server: ServerAddress, name: string, answer?: (job: Job) => Buffer | string) {
-  await using resources = new AsyncDisposableStack();
-  resources.use(await startWorker([server], [`stop:${name}`]));
-  const onJob = async (job: Job) => {
-    if (!answer) return new Promise<void>(() => {});
-    job.complete(Buffer.from(answer(job)));
-  };
-  const options = { clientId: "box", ...(answer && { onJob }) };
-  resources.use(await startWorker([server], [`info:${name}`], options));
-  return resources.move();
-}
-
-const answering = (said: AgentInfo) => () => JSON.stringify(said);
 
 /** Looks until the lab is as it should be: a loaded machine may answer late. */
 async function until(watch: LabWatch, condition: (view: LabView) => boolean): Promise<LabView> {
@@ -175,7 +141,7 @@ test("labgear lab: for people, as JSON, on a wall; what a box says can't act on 
   const text = await labUntil(at, /^1 of 2 boxes\n/);
   assert.match(
     text,
-    /\nout of order\n {2}hangs +box is away\n {2}mcu-2 \(well\) +silent +for .*1 try; silent: no byte; http:\/\/well/,
+    /\nout of order\n {2}hangs +box is away\n {2}mcu-2 \(well\) +silent +for .*1 try; silent: no byte +http:\/\/well/,
   );
   assert.match(text, /mcu-1 +well +paused by ada/);
   assert.doesNotMatch(text, /[\u202e\u2066]/);

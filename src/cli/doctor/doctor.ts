@@ -12,14 +12,13 @@ import type { Config } from "#/config/model.ts";
 import { freeInodes, freeSpace, minFreeInodes } from "#/host/health.ts";
 import { formatAddress } from "#/lib/address.ts";
 import type { AgentStatus, ServerStatus } from "#/lib/status.ts";
-import { printable } from "#/lib/text.ts";
 import { formatSize } from "#/lib/units.ts";
 import { managerFunctions } from "#/zuul/functions.ts";
-import { checkAsAgent } from "../check.ts";
+import { checkAsAgent, describeConfig } from "../check.ts";
 import { exitCodes } from "../exit.ts";
 import { controlTimeoutMs, findAgent, newCommand, withControl } from "../options.ts";
-import { describeConfig, table } from "../print.ts";
 import { askServers, type ServerAnswer, sharedManagers } from "../registered.ts";
+import { stateCell, table } from "../table.ts";
 import type { Finding } from "./finding.ts";
 import { checkDoors, checkTraps } from "./job-server.ts";
 import { checkLeftovers } from "./leftovers.ts";
@@ -44,10 +43,10 @@ export function command(): Command {
 function findingsText(findings: readonly Finding[]): string {
   const marks = { good: "ok", warning: "note", bad: "BAD" };
   const rows = findings.flatMap(({ state, about, text, advice }) => [
-    [marks[state], about, printable(text)],
+    [stateCell(marks[state]), about, text],
     ...(advice ? [["", "", `→ ${advice}`]] : []),
   ]);
-  return table(rows);
+  return table(["", "", { fit: "wrap" }], rows);
 }
 
 interface DiagnoseOptions {

@@ -12,9 +12,9 @@ import { formatElapsed } from "#/lib/units.ts";
 import { passesDataOn } from "../build/command.ts";
 import { CommandError, exitCodes } from "../exit.ts";
 import { buildName, newCommand, selectBuild } from "../options.ts";
-import { table } from "../print.ts";
 import { findFunction } from "../registered.ts";
 import { findServers, type ServerOptions, withServers } from "../servers.ts";
+import { type Column, stateCell, table } from "../table.ts";
 import { askInfo } from "../transfer/info.ts";
 import { readKey } from "../transfer/key-file.ts";
 import { askAgent, BuildResults } from "../transfer/results.ts";
@@ -97,12 +97,21 @@ async function run(manager: string, build: string, options: InvestigateOptions):
 function runsTable({ runs }: Investigated, passed: string | undefined): string {
   if (runs.length === 0) return "";
   const rows = runs.map((one) => [
-    ...[nameOf(one), one.node, one.inputs === "failed" ? "its own" : `of ${passed}`, resultOf(one)],
+    ...[
+      nameOf(one),
+      one.node,
+      one.inputs === "failed" ? "its own" : `of ${passed}`,
+      stateCell(resultOf(one)),
+    ],
     ...[formatElapsed(one.tookMs), `${one.facts.url ?? ""}`],
   ]);
-  const head = ["BUILD", "NODE", "INPUTS", "RESULT", "TOOK", "PAGE"];
-  return `${table([head, ...rows.map((row) => row.map(printable))])}\n`;
+  return `${table(columns, rows)}\n`;
 }
+
+const columns: readonly Column[] = [
+  ...["BUILD", "NODE", "INPUTS", "RESULT", "TOOK"],
+  { title: "PAGE", fit: "drop" },
+];
 
 function nameOf({ facts }: Pick<ShownRun, "facts">): string {
   return facts.number === undefined ? "none" : `${facts.name}#${facts.number}`;

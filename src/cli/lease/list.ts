@@ -1,9 +1,8 @@
 /** `labgear lease --list`: who has which board, as the boxes say. Everything shown comes from outside. */
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { leaseEnd } from "#/lib/status.ts";
-import { printable } from "#/lib/text.ts";
-import { table } from "../print.ts";
 import { askServers } from "../registered.ts";
+import { table } from "../table.ts";
 import { askInfo } from "../transfer/info.ts";
 
 /** @throws GearmanError when no server answers */
@@ -19,9 +18,9 @@ export async function listLeases(servers: readonly ServerAddress[]): Promise<str
   const boxes = new Map(infos.flat().map((info) => [info.manager, info]));
   const rows = [...boxes.values()].flatMap(({ manager, nodes }) =>
     nodes.flatMap(({ name, lease }) =>
-      lease ? [[name, manager, leaseEnd(lease), lease.who, lease.reason].map(printable)] : [],
+      lease ? [[name, manager, leaseEnd(lease), lease.who, lease.reason]] : [],
     ),
   );
   if (rows.length === 0) return "no board is leased\n";
-  return table([["BOARD", "BOX", "UNTIL", "BY", "WHY"], ...rows.sort()]);
+  return table(["BOARD", "BOX", "UNTIL", "BY", { title: "WHY", fit: "wrap" }], rows.sort());
 }

@@ -1,20 +1,25 @@
 /**
- * What a `shell:` build on a Linux board costs besides its own work, at 115,200 baud: the board is emulated, logged in, and has been proved.
+ * What a `shell:` build on a Linux board costs besides its own work, and how much of the line its output and files fill, at 115,200 baud: the board is emulated, logged in, and has been proved.
  * The peer is the same command typed at the board's prompt. `node test/bench/board-session.ts [BUILDS] [BYTES]`
  */
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { setTimeout as wait } from "node:timers/promises";
-import type { DeviceConfig } from "#/config/model.ts";
+import type { DeviceConfig, FileTransfer } from "#/config/model.ts";
 import { openDevice } from "#/devices/device.ts";
 import { Discovery } from "#/devices/discovery/discovery.ts";
 import { loadSystemCalls } from "#/host/syscalls.ts";
 import { runShell } from "#/runners/board/shell.ts";
+import { sinkOf, sourceOf } from "../devices/consoles/conversation.ts";
 import { linuxUsers } from "../targets/initramfs.ts";
 import { startLinux } from "../targets/linux.ts";
 import { median } from "./report.ts";
 
 const [builds = 15, bytes = 300_000] = process.argv.slice(2).map(Number);
 const bytesPerSecond = 11_520;
+
+const content = randomBytes(bytes);
+let sink = sinkOf();
 
 await using target = await startLinux();
 const config: DeviceConfig = {
@@ -41,7 +46,10 @@ while (device.state.kind !== "ready") await once(device, "changed");
 target.broker.throttle(bytesPerSecond);
 
 /** @returns seconds, and the bytes of its output */
-async function build(script: string): Promise<{ seconds: number; received: number }> {
+async function build(
+  script: string,
+  files: Partial<Files> = {},
+): Promise<{ seconds: number; received: number }> {
   const started = performance.now();
   const signal = AbortSignal.timeout(300_000);
   using reservation = await device.reserve("bench#1", { name: "bench" }, signal);
@@ -59,9 +67,15 @@ async function build(script: string): Promise<{ seconds: number; received: numbe
       progress: () => {},
       step: () => {},
       host: () => Promise.reject(new Error("not in this job")),
-      files: { source: async () => "none", sink: async () => "none" },
+      files: {
+        source: async () => ({ ...sourceOf(content), [Symbol.asyncDispose]: async () => {} }),
+        sink: async () => {
+          sink = sinkOf();
+          return Object.assign(sink, { [Symbol.dispose]: () => {} });
+        },
+      },
     },
-    { kind: "shell", script, tty: false, put: [], get: [] },
+    { kind: "shell", script, tty: false, put: [], get: [], ...files },
   );
   reservation.release({ kind: "well", passed: verdict.passed });
   if (!verdict.passed) throw new Error(verdict.reason);
@@ -81,6 +95,12 @@ async function typed(line: string): Promise<number> {
     text += Buffer.from(await reservation.line.read(10_000, signal)).toString();
   reservation.release({ kind: "well", passed: true });
   return (performance.now() - started) / 1000;
+}
+
+/** A shell job's files. */
+interface Files {
+  readonly put: readonly FileTransfer[];
+  readonly get: readonly FileTransfer[];
 }
 
 const sessions: number[] = [];
@@ -107,4 +127,13 @@ while [ $n -lt ${bytes} ]; do cat /tmp/t; n=$((n+$(wc -c </tmp/t))); done`,
   const { seconds, received } = await build(script);
   const share = (received / bytesPerSecond / (seconds - own)) * 100;
   console.log(`${what}: ${received} bytes in ${seconds.toFixed(1)} s, ${share.toFixed(0)} % of the line`);
+}
+for (const [what, files] of [
+  ["put", { put: [{ from: "file", to: "/tmp/file" }] }],
+  ["get", { get: [{ from: "/tmp/file", to: "file" }] }],
+] as const) {
+  const { seconds } = await build("true", files);
+  if (what === "get" && !sink.bytes.equals(content)) throw new Error("another file came back");
+  const share = (bytes / bytesPerSecond / (seconds - own)) * 100;
+  console.log(`${what}: ${bytes} bytes in ${seconds.toFixed(1)} s, ${share.toFixed(0)} % of the line`);
 }

@@ -70,6 +70,49 @@ test("frames: ASCII in eight bits, with other programs' lines anywhere", () => {
   assert.deepEqual(answers(sevenBits), [{ kind: "damaged", token, isDense: true }]);
 });
 
+/** As the board's `tr` makes it. */
+function withRare(content: Buffer): string {
+  const replaced = [0x00, 0x0a, 0x0d, 0x11, 0x13, 0x1b, 0x3c, 0x5b, 0x7e, 0xff];
+  const isRare = (byte: number) => byte >= 0xf1 && byte <= 0xfb;
+  const letters = String.fromCharCode(...[...content].filter(isRare).map((byte) => byte - 0xf1 + 0x61));
+  const text = content.map((byte) => {
+    if (isRare(byte)) return 0xfb;
+    return replaced.includes(byte) ? 0xf1 + replaced.indexOf(byte) : byte;
+  });
+  const header = `0:0:${content.length}:${checksum("cksum", content)}`;
+  return `\n~${token}+${header}\n${letters}\n${Buffer.from(text).toString("latin1")}\n~${token}.${header}\n`;
+}
+
+test("frames: any bytes in eight bits, with another program's line anywhere", () => {
+  for (const content of [
+    Buffer.from([0xff]),
+    Buffer.from(Array.from({ length: 256 }, (_, byte) => byte)),
+    Buffer.alloc(100),
+    Buffer.alloc(100, 0xfb),
+    seededBytes(seeded(8), 500),
+  ]) {
+    const dense = withRare(content);
+    const size = content.length;
+    const expected: Answer[] = [
+      { kind: "frame", token, segment: 0, unit: 0, size, bytes: content, isDense: true },
+    ];
+    assert.deepEqual(answers(dense), expected);
+    assert.deepEqual(answers(dense.replaceAll("\n", "\r\n")), expected);
+    const from = dense.indexOf("\n", dense.indexOf("\n", 1) + 1) + 1;
+    for (let at = from; at < dense.lastIndexOf("\n~"); at += 7) {
+      const spoilt = `${dense.slice(0, at)}some daemon: words, and a number 12\r\n${dense.slice(at)}`;
+      assert.deepEqual(answers(spoilt), expected, `at ${at}`);
+    }
+    for (let at = 1; at < dense.length - 1; at++) {
+      const other =
+        dense.slice(0, at) + String.fromCharCode(dense.charCodeAt(at) ^ 0x20) + dense.slice(at + 1);
+      for (const answer of answers(other))
+        if (answer.kind === "frame")
+          assert.deepEqual(answer, { ...expected[0], token: answer.token }, `at ${at}`);
+    }
+  }
+});
+
 test("frames: a foreign line without any mark, in the middle of one or between two", () => {
   const text = frame(bytes);
   for (let at = text.indexOf("\n", 2) + 1; at < text.lastIndexOf("~"); at++) {

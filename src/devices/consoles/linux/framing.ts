@@ -6,7 +6,9 @@
  *     ~TOKEN.SEGMENT:UNIT:SIZE:CHECKSUM
  *
  * With `=` in place of `#` the frame is ASCII, on one line, each character with its eighth bit set: as short as the text itself, and other
- * programs' text stands out. A line that isn't clean in eight bits damages it.
+ * programs' text stands out. With `+` it is any bytes, but for those that terminals, other programs or this protocol act on: each of
+ * these takes the place of a rare byte, and all rare bytes become the last of them. A line of letters in front says which each of those
+ * was. A line that isn't clean in eight bits damages both.
  *
  * UNIT is the place in the segment, in units of 64 bytes. SIZE is the size of the segment in bytes, and CHECKSUM covers the frame's
  * bytes. No checksum covers the header, so a frame counts only if its two ends agree. Every other answer is a line that contains its
@@ -18,7 +20,7 @@ export const unitBytes = 64;
 /** Of the largest frame that labgear asks for. */
 export const maxFrameBytes = 8192;
 
-/** Of frames that aren't ASCII. */
+/** Of frames in seven bits. */
 export type Encoding = "base64" | "hex";
 
 export type Answer =
@@ -39,18 +41,27 @@ export type Answer =
 
 export type Frame = Extract<Answer, { kind: "frame" }>;
 
-const edge = /~([a-z0-9]{8})([#=.])((\d{1,9}):(\d{1,9}):(\d{1,12}):([0-9a-f]{1,128}))$/;
+const edge = /~([a-z0-9]{8})([#=+.])((\d{1,9}):(\d{1,9}):(\d{1,12}):([0-9a-f]{1,128}))$/;
 const words = /~([a-z0-9]{8}):([\w:.+-]{1,300})$/;
 /** A longer line isn't ours. */
 const maxLineLength = 2 * maxFrameBytes;
 /** Of an encoded frame, with other programs' lines in it. */
 const maxOpenLength = maxFrameBytes * 6 + 4096;
 
+/** NUL, LF, CR, XON, XOFF, ESC, `<`, `[`, `~` and telnet's IAC. */
+const replaced = [0x00, 0x0a, 0x0d, 0x11, 0x13, 0x1b, 0x3c, 0x5b, 0x7e, 0xff];
+/** Hardly any text or program has these eleven. */
+const firstRare = 0xf1;
+const lastRare = firstRare + replaced.length;
+const firstLetter = 0x61;
+/** Of another program's line in a frame. */
+const maxForeignLength = 400;
+
 /** A frame whose end hasn't come yet. */
 interface Open {
   readonly token: string;
   readonly header: string;
-  readonly isDense: boolean;
+  readonly mark: string;
   readonly segment: number;
   readonly unit: number;
   readonly size: number;
@@ -111,12 +122,12 @@ export class AnswerReader {
 
   /** The beginning or end of a frame. Text that noise pushed in front of an end belongs to the frame. */
   #edge(found: RegExpExecArray, before: string): Answer[] {
-    const [, token = "", mark, header = "", segment, place, size, sum = ""] = found;
+    const [, token = "", mark = "", header = "", segment, place, size, sum = ""] = found;
     const open = this.#open;
     if (mark !== ".") {
       const damaged = this.#drop();
       const numbers = { segment: Number(segment), unit: Number(place), size: Number(size) };
-      this.#open = { token, header, isDense: mark === "=", ...numbers, sum, lines: [], length: 0 };
+      this.#open = { token, header, mark, ...numbers, sum, lines: [], length: 0 };
       return damaged;
     }
     if (!open || open.token !== token || open.header !== header) return this.#drop();
@@ -128,7 +139,7 @@ export class AnswerReader {
   #drop(): Answer[] {
     const open = this.#open;
     this.#open = undefined;
-    return open ? [{ kind: "damaged", token: open.token, ...(open.isDense && { isDense: true }) }] : [];
+    return open ? [{ kind: "damaged", token: open.token, ...(open.mark !== "#" && { isDense: true }) }] : [];
   }
 
   /** Decodes the open frame. */
@@ -137,25 +148,58 @@ export class AnswerReader {
     this.#open = undefined;
     if (!open) return [];
     const { token, segment, unit: place, size, sum } = open;
-    const dense = open.isDense && ({ isDense: true } as const);
-    for (const bytes of dense ? [lowHalf(open.lines)] : this.#decoded(open.lines)) {
+    const dense = open.mark !== "#" && ({ isDense: true } as const);
+    for (const bytes of this.#decoded(open)) {
       if (checksum(this.#sum, bytes) === sum)
         return [{ kind: "frame", token, segment, unit: place, size, bytes, ...dense }];
     }
     return [{ kind: "damaged", token, ...dense }];
   }
 
-  *#decoded(lines: readonly string[]): Generator<Uint8Array> {
-    for (const text of readings(this.#encoding, lines)) {
-      const bytes = decode(this.#encoding, text);
-      if (bytes) yield bytes;
-    }
+  *#decoded({ mark, lines, size, unit: place }: Open): Generator<Uint8Array> {
+    if (mark === "=") yield lowHalf(lines);
+    else if (mark === "+") yield* withRare(lines, size - place * unitBytes);
+    else
+      for (const text of readings(this.#encoding, lines)) {
+        const bytes = decode(this.#encoding, text);
+        if (bytes) yield bytes;
+      }
   }
 }
 
 /** Characters without the eighth bit are other programs'. */
 function lowHalf(lines: readonly string[]): Uint8Array {
   return Buffer.from(lines.join("").replace(/[^\x80-\xff]+/g, ""), "latin1").map((byte) => byte & 0x7f);
+}
+
+/**
+ * What a frame of any bytes may have been before another program's line came in between.
+ * @param left so many bytes of the segment, at most
+ */
+function* withRare(lines: readonly string[], left: number): Generator<Uint8Array> {
+  const plain = lines.map((line) => line.replaceAll("\r", ""));
+  const from = plain.findIndex((line) => /^[a-k]*$/.test(line));
+  const [letters = "", first = "", rest] = plain.slice(Math.max(0, from));
+  if (rest === undefined) return yield restored(letters, first);
+  // A frame has whole units, or all that is left.
+  const lengths = [left];
+  for (let length = unitBytes; length <= first.length + rest.length; length += unitBytes)
+    lengths.push(length);
+  for (const length of lengths) {
+    const at = length - rest.length;
+    const foreign = first.slice(Math.max(0, at));
+    if (at >= 0 && foreign.length <= maxForeignLength && /^[ -~]+$/.test(foreign))
+      yield restored(letters, first.slice(0, at) + rest);
+  }
+}
+
+/** @param letters say which the rare bytes were */
+function restored(letters: string, text: string): Uint8Array {
+  let at = 0;
+  return Buffer.from(text, "latin1").map((byte) => {
+    if (byte === lastRare) return firstRare + letters.charCodeAt(at++) - firstLetter;
+    return replaced[byte - firstRare] ?? byte;
+  });
 }
 
 const alphabet = { base64: /^[A-Za-z0-9+/=]*$/, hex: /^[0-9a-f ]*$/ } as const;

@@ -11,7 +11,7 @@
  * | `d` | takes the next A lines as the block TOKEN: encoded bytes, each line after a `#`, so that a shell would ignore it |
  * | `e` | completes the block with checksum C: runs it, once, if A is `x`; else writes it to the file A at unit B, and starts that as the job if D is 1 |
  * | `o` | sends output: drops the segments before A, then sends at most D frames of C units from segment A, unit B on |
- * | `O` | the same, with frames of ASCII sent as the upper half of eight bits |
+ * | `O` | the same, with frames in eight bits |
  * | `g`, `G` | does the same with the file that `g` links to |
  * | `k` | sends signal A to the job's processes, once they are there: the job may only just start |
  * | `p` | answers that it is there |
@@ -83,14 +83,21 @@ f(){ z=$(wc -c <"$1");z=$((z))
 while [ $d -gt 0 ]&&[ $((b*64)) -lt $z ];do
 dd if="$1" bs=64 skip=$b count=$c >"$T/f" 2>/dev/null||{ if W;then s unread;else s full;fi;return 1;}
 x=$($C <"$T/f");x=$a:$b:$z:\${x%% *}
-h="#";case $v in [OG])[ $(tr -d "\\000-\\177" <"$T/f"|wc -c) = 0 ]&&h="=";;esac
+h="#";case $v in [OG])h=+;[ $(tr -d "\\000-\\177" <"$T/f"|wc -c) = 0 ]&&h="=";;esac
 printf "\\n~%s%s%s\\n" "$t" $h "$x"
-if [ $h = "#" ];then E <"$T/f";else tr "\\000-\\177" "\\200-\\377" <"$T/f";echo;fi
+case $h in
+"=")tr "\\000-\\177" "\\200-\\377" <"$T/f";echo;;
++)tr -cd "$N" <"$T/f"|tr "$N" a-k;echo;tr "$X" "$Y" <"$T/f";echo;;
+*)E <"$T/f"
+esac
 printf "~%s.%s\\n" "$t" "$x"
 b=$((b+c));d=$((d-1));done;}
 J(){ [ "$d" = 0 ]&&return
 { read -r R <"$T/run";} 2>/dev/null
 [ "$R" = "run.$a" ]||sh "$0" run "$a" </dev/null >/dev/null 2>&1;}
+N="\\361-\\373"
+X="\\000\\012\\015\\021\\023\\033\\074\\133\\176\\377$N"
+Y="\\361-\\372\\373\\373\\373\\373\\373\\373\\373\\373\\373\\373\\373"
 L="- - - - - - - -"
 w=
 x=$($C <"$0");t=$K;s "up:$I:$O:\${x%% *}"

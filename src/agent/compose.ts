@@ -21,7 +21,6 @@ import { Agent, hostLabels } from "./agent.ts";
 import { BoardStatistics } from "./board-statistics.ts";
 import { WatchedBox } from "./box-health.ts";
 import { controlRoutes } from "./control-routes.ts";
-import { transferFolder } from "./device-routes.ts";
 import { Devices } from "./devices.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { agentInfo } from "./info.ts";
@@ -29,6 +28,7 @@ import { Exchange } from "./nodes/exchange.ts";
 import type { NodeContext } from "./nodes/executor.ts";
 import { Inputs } from "./nodes/inputs.ts";
 import { JobReports } from "./nodes/job-report.ts";
+import { transferFolder } from "./nodes/lease/files.ts";
 import { Leases } from "./nodes/lease/leases.ts";
 import { Manager } from "./nodes/manager.ts";
 import { Node, Nodes } from "./nodes/node.ts";
@@ -122,8 +122,12 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   const shared = { name: config.name, servers, store: builds, counts, log };
   const manager = resources.use(new Manager(shared));
   const info = () => agentInfo(agent, host.hostname);
+  const leases = resources.use(
+    new Leases({ name: config.name, findPort: (name) => devices.find(name)?.port, counts, log }),
+  );
+  const { twins } = manager;
   const exchange = resources.use(
-    new Exchange({ ...shared, inputs, signs, reports, twins: manager.twins, config: currentConfig, info }),
+    new Exchange({ ...shared, inputs, leases, signs, reports, twins, config: currentConfig, info }),
   );
   const hostNode = new Node({
     name: config.name,
@@ -144,9 +148,6 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   host = await hostFacts();
   await rm(transferFolder(stateDir), { recursive: true, force: true });
   await rm(secretsFolder(stateDir), { recursive: true, force: true });
-  const leases = resources.use(
-    new Leases({ name: config.name, findPort: (name) => devices.find(name)?.port, counts, log }),
-  );
   const devices: Devices = resources.use(new Devices({ nodes, context, leases, state }));
   await devices.prepare(config);
   devices.apply(config, servers);

@@ -12,6 +12,7 @@ import type { Dialogue } from "#/devices/consoles/dialogue.ts";
 import type { Device } from "#/devices/device.ts";
 import type { PortWriter } from "#/devices/port/writer.ts";
 import type { Agent } from "./agent.ts";
+import { transferFolder } from "./nodes/lease/files.ts";
 import { deviceStatuses } from "./status.ts";
 
 /** Of the latest output, shown before the live console. */
@@ -114,11 +115,6 @@ async function transfer(
   } catch (error) {
     throw new ControlError("REFUSED", (error as Error).message, { cause: error });
   }
-}
-
-/** Where files wait on their way. The next start clears what a crash leaves here. */
-export function transferFolder(stateDir: string): string {
-  return join(stateDir, "transfers");
 }
 
 async function openSpool({ stateDir }: Agent): Promise<AsyncDisposable & { readonly folder: string }> {

@@ -4,12 +4,12 @@ import { stat } from "node:fs/promises";
 import { Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as delay } from "node:timers/promises";
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { ManagerCalls } from "#/client/calls.ts";
 import { ControlError } from "#/control/errors.ts";
 import { consoleFunction, formatConsoleRequest, parseConsolePiece } from "#/exchange/console.ts";
 import { CommandError } from "./exit.ts";
-import { findAgent, newCommand, rawOption, withControl } from "./options.ts";
+import { type FileNames, fileNames, findAgent, newCommand, rawOption, withControl } from "./options.ts";
 import { findFunction } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
 import { print } from "./terminal.ts";
@@ -21,11 +21,6 @@ interface Options extends ServerOptions {
   readonly put?: FileNames;
   readonly get?: FileNames;
   readonly control?: string;
-}
-
-interface FileNames {
-  readonly from: string;
-  readonly to: string;
 }
 
 /** Ctrl-], as in telnet and virsh. */
@@ -43,8 +38,8 @@ export function command(): Command {
   )
     .argument("<device>", "the device's name")
     .option("--write", "type to the board while the device is paused (labgear pause DEVICE); Ctrl-] exits")
-    .option("--put <file:path>", "send a file to the board and verify it", names)
-    .option("--get <path:file>", "fetch a file from the board and verify it", names)
+    .option("--put <file:path>", "send a file to the board and verify it", fileNames)
+    .option("--get <path:file>", "fetch a file from the board and verify it", fileNames)
     .option(
       "--manager <name>",
       "of another box, through the job server, where its lab allows that; watching only",
@@ -56,12 +51,6 @@ export function command(): Command {
       if (options.get) return get(device, options.get, options);
       return watch(device, options);
     });
-}
-
-function names(text: string): FileNames {
-  const [, from, to] = /^([^:]+):([^:]+)$/.exec(text) ?? [];
-  if (from === undefined || to === undefined) throw new InvalidArgumentError("expected FROM:TO.");
-  return { from, to };
 }
 
 async function watch(device: string, options: Options): Promise<void> {

@@ -55,3 +55,15 @@ export function selectBuild(build: string): BuildSelector {
   const [, name, number] = /^(.+)#(\d+)$/.exec(build) ?? [];
   return name === undefined ? { uuid: build } : { name, number: Number(number) };
 }
+
+/** A file and its name on the other side. */
+export interface FileNames {
+  readonly from: string;
+  readonly to: string;
+}
+
+export function fileNames(text: string): FileNames {
+  const [, from, to] = /^([^:]+):([^:]+)$/.exec(text) ?? [];
+  if (from === undefined || to === undefined) throw new InvalidArgumentError("expected FROM:TO.");
+  return { from, to };
+}

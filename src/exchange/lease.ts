@@ -10,6 +10,7 @@
  *     {"serial": BASE64, "offset": N}         the board's output
  *     {"lines": {"cts": true, …}}             the modem lines
  *     {"done": SEQUENCE}                      what was typed is done; with "error" if it failed
+ *     {"transferred": N, "of": N}             bytes of the file that is on its way to or from the board
  *
  * `left` is absent while the board is made ready. Another `session` means another lease, perhaps on another board: the job
  * server has handed the job out again, and nothing that was typed before counts there.
@@ -34,6 +35,17 @@ export function leaseFunction(target: string): string {
 export function parseLeaseFunction(name: string): string | undefined {
   const [kind, target, ...rest] = name.split(":");
   return kind === "lease" && target && rest.length === 0 ? target : undefined;
+}
+
+/** Of a file that the holder sends to the board or gets from it. */
+export const maxFileBytes = 256 * 1024 * 1024;
+
+/** The path of the file that came from the board last, for `fetch:`. */
+export const fetchedFile = "file";
+
+/** The name under which a file for the board comes by `send:`. */
+export function fileInput(sha256: string): string {
+  return `file_${sha256.slice(0, 32)}`;
 }
 
 /** What a client asks for. */
@@ -93,15 +105,17 @@ export type LeaseEvent =
   | { readonly kind: "lease"; readonly news: LeaseNews }
   | { readonly kind: "serial"; readonly bytes: Buffer; readonly offset: number }
   | { readonly kind: "lines"; readonly lines: ModemLines }
+  | { readonly kind: "transferred"; readonly done: number; readonly total: number }
   | { readonly kind: "done"; readonly sequence: number; readonly error?: string };
 
 /** @returns undefined: it says nothing of that; malformed objects of other workers count as that, too */
 export function parseLeaseEvent(data: JsonObject): LeaseEvent | undefined {
-  const { lease, serial, offset, lines, done, error } = data;
+  const { lease, serial, offset, lines, transferred, of, done, error } = data;
   if (isObject(lease) && isNews(lease)) return { kind: "lease", news: lease as unknown as LeaseNews };
   if (typeof serial === "string" && isCount(offset))
     return { kind: "serial", bytes: Buffer.from(serial, "base64"), offset };
   if (isObject(lines)) return { kind: "lines", lines: modemLines(lines) };
+  if (isCount(transferred) && isCount(of)) return { kind: "transferred", done: transferred, total: of };
   if (!isCount(done)) return undefined;
   return { kind: "done", sequence: done, ...(typeof error === "string" && { error: error.slice(0, 1000) }) };
 }

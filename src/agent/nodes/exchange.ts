@@ -10,6 +10,7 @@ import { formatFetched, parseFetch } from "#/exchange/fetch.ts";
 import { exchangeFunctions, parseExchangeFunction } from "#/exchange/functions.ts";
 import { type AgentInfo, formatInfo } from "#/exchange/info.ts";
 import { type BuildSelector, parsePublicKey, type Signed, verifySignature } from "#/exchange/key.ts";
+import { fetchedFile } from "#/exchange/lease.ts";
 import { errorAnswer } from "#/exchange/message.ts";
 import { formatReceived, parsePiece } from "#/exchange/send.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
@@ -17,6 +18,7 @@ import { type Job, logWorkerEvents, Worker, type WorkerCounts } from "#/gearman/
 import type { Log } from "#/lib/log.ts";
 import type { Inputs } from "./inputs.ts";
 import type { JobReports } from "./job-report.ts";
+import type { Leases } from "./lease/leases.ts";
 import { Results } from "./results.ts";
 import type { Twins } from "./twins.ts";
 import type { SignsOfLife } from "./watchdogs.ts";
@@ -26,6 +28,7 @@ export interface ExchangeOptions {
   readonly servers: readonly ServerAddress[];
   readonly store: BuildStore;
   readonly inputs: Inputs;
+  readonly leases: Leases;
   readonly signs: SignsOfLife;
   readonly reports: JobReports;
   readonly twins: Twins;
@@ -76,17 +79,18 @@ export class Exchange implements AsyncDisposable {
   }
 
   async #send(argument: Buffer): Promise<number> {
-    const { store, inputs } = this.#options;
+    const { store, inputs, leases } = this.#options;
     const piece = parsePiece(argument);
     const build = store.findRunning({ uuid: piece.uuid });
     if (!build) throw new ExchangeError("unknown-build", "this manager runs no such build");
     verify(piece.signed, piece.signature, build.record.key);
     this.#heard(build);
-    return piece.name === undefined ? 0 : inputs.take(build, piece);
+    if (piece.name === undefined) return 0;
+    return leases.of(build)?.files.take(piece) ?? inputs.take(build, piece);
   }
 
   async #fetch({ argument, server }: Job): Promise<Buffer> {
-    const { store, config, twins } = this.#options;
+    const { store, config, twins, leases } = this.#options;
     const { build: wanted, path, offset, length, signed, signature } = parseFetch(argument);
     // Each piece could be of another one's build.
     if (!("uuid" in wanted) && twins.isAt(server))
@@ -95,7 +99,7 @@ export class Exchange implements AsyncDisposable {
     if (!found) throw new ExchangeError("unknown-build", "this manager has no such build");
     const { key } = found.summary;
     const { http, remote } = config();
-    const isPublic = http.auth === undefined || remote.read;
+    const isPublic = path !== fetchedFile && (http.auth === undefined || remote.read);
     if (!isPublic && (signature === undefined || key === undefined)) {
       const who = key === undefined ? "and its client set no key" : "only its client's key opens them";
       const why = "http.auth is set here, and `remote: { read: true }` isn't";
@@ -105,6 +109,8 @@ export class Exchange implements AsyncDisposable {
       verify(signed, signature, key);
       if (found.running) this.#heard(found.running);
     }
+    const lease = path === fetchedFile && found.running ? leases.of(found.running) : undefined;
+    if (lease) return formatFetched(await lease.files.read(offset, length));
     return formatFetched(await this.#results.read(found, path, offset, length));
   }
 

@@ -1,4 +1,5 @@
 /** `labgear lease`: a board for a while, for a person or a program. */
+import { access, constants } from "node:fs/promises";
 import { hostname, userInfo } from "node:os";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type LeaseTerms, leaseFunction } from "#/exchange/lease.ts";
@@ -10,7 +11,7 @@ import { formatElapsed, parseDuration } from "#/lib/units.ts";
 import { exitCodeOf } from "../build/follow.ts";
 import { reasonOf } from "../build/lines.ts";
 import { CommandError, exitCodes } from "../exit.ts";
-import { newCommand, rawOption } from "../options.ts";
+import { type FileNames, fileNames, newCommand, rawOption } from "../options.ts";
 import { findFunction } from "../registered.ts";
 import { findServers, type ServerOptions, withServers } from "../servers.ts";
 import { listLeases } from "./list.ts";
@@ -27,6 +28,8 @@ interface Options extends ServerOptions {
   readonly queueTimeout?: number;
   readonly tcp?: number;
   readonly listen: Address;
+  readonly put?: readonly FileNames[];
+  readonly get?: readonly FileNames[];
   readonly raw?: boolean;
   readonly list?: true;
 }
@@ -64,11 +67,18 @@ export function command(): Command {
         .argParser(listen)
         .default({ host: "127.0.0.1", port: 0 }, "127.0.0.1"),
     )
+    .option("--put <file:path>", "send a file to the board first, and verify it; can be repeated", more)
+    .option(
+      "--get <path:file>",
+      "fetch a file from the board at the end, and verify it; can be repeated",
+      more,
+      [],
+    )
     .addOption(rawOption())
     .option("--list", "show which boards are leased, until when, by whom and why, and lease none")
     .addHelpText(
       "after",
-      `\nOn the terminal Ctrl-] opens a menu: ${menuText.replace(", any", ",\nany")}.` +
+      `\nOn the terminal Ctrl-] opens a menu: ${menuText.replace(", t ", ",\nt ")}.` +
         "\nA command gets LABGEAR_DEVICE, LABGEAR_BAUD and LABGEAR_PORT, an rfc2217:// address on this machine that pySerial and what is" +
         "\nmade with it take for a port: speed, format, DTR, RTS, break. Control lines keep their timing, however slow the network is." +
         "\n`labgear lease extend [DEVICE] [--for 30m]` and `labgear lease release [DEVICE]` are for a lease that another process of yours" +
@@ -97,7 +107,8 @@ async function order(op: "extend" | "release", args: readonly string[], options:
 }
 
 async function run(target: string, args: readonly string[], options: Options): Promise<number> {
-  const { priority, queueTimeout: queueTimeoutMs } = options;
+  const { priority, queueTimeout: queueTimeoutMs, put = [] } = options;
+  for (const { from } of put) await refuseUnreadable(from);
   const servers = await findServers(options);
   const lack = `no device ${target} can be leased now`;
   const server = await findFunction(servers, leaseFunction(target), lack);
@@ -111,7 +122,19 @@ async function run(target: string, args: readonly string[], options: Options): P
   return isReleased ? (used.exitCode ?? exitCodes.success) : exitCodeOf(ending);
 }
 
-function useOf(args: readonly string[], { tcp, listen, raw = false }: Options): UseBoard {
+/** Files to the board come before its use, those from the board behind it. */
+function useOf(args: readonly string[], options: Options): UseBoard {
+  const { put = [], get = [] } = options;
+  const use = plainUseOf(args, options);
+  return async (board, ended) => {
+    for (const names of put) await board.files.put(names);
+    const used = await use(board, ended);
+    if (!ended.aborted) for (const names of get) await board.files.get(names);
+    return used;
+  };
+}
+
+function plainUseOf(args: readonly string[], { tcp, listen, raw = false }: Options): UseBoard {
   if (args.length > 0) return (board, ended) => runCommand(args, board, listen, ended);
   if (tcp === undefined) return (board, ended) => useTerminal(board, ended, { say, raw });
   return async (board, ended) => {
@@ -123,6 +146,15 @@ function useOf(args: readonly string[], { tcp, listen, raw = false }: Options): 
     });
     return { reason: "released" };
   };
+}
+
+/** Before the board is held for it. @throws CommandError usage */
+async function refuseUnreadable(file: string): Promise<void> {
+  try {
+    await access(file, constants.R_OK);
+  } catch (cause) {
+    throw new CommandError("usage", `--put: ${file} can't be read: ${(cause as Error).message}`, { cause });
+  }
 }
 
 /** In raw mode a terminal doesn't return the carriage. */
@@ -157,6 +189,10 @@ function duration(text: string): number {
   if (milliseconds !== undefined && milliseconds >= 1000 && milliseconds < 2 ** 31)
     return Math.round(milliseconds / 1000) * 1000;
   throw new InvalidArgumentError("expected a duration such as 90s, 30m or 1h30m.");
+}
+
+function more(text: string, former: readonly FileNames[] = []): FileNames[] {
+  return [...former, fileNames(text)];
 }
 
 function port(text: string): number {

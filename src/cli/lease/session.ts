@@ -23,9 +23,10 @@ import { type Ending, until } from "../build/follow.ts";
 import { Line } from "../build/line.ts";
 import { watchQueue } from "../build/queue.ts";
 import { BuildStop } from "../build/stop-build.ts";
-import { exitCodes } from "../exit.ts";
+import { CommandError, exitCodes } from "../exit.ts";
 import { onSignals } from "../signals.ts";
 import { askInfo } from "../transfer/info.ts";
+import { BoardFiles } from "./files.ts";
 import { Holder, type LeaseAddress } from "./holder.ts";
 import { keepLease } from "./kept.ts";
 import { steadyEvents } from "./resume.ts";
@@ -45,6 +46,7 @@ export interface HeldBoard extends EventEmitter<BoardEvents> {
   readonly device: string;
   readonly baud: number;
   readonly holder: Holder;
+  readonly files: BoardFiles;
   readonly modem: ModemLines;
   /** Milliseconds to the lease's end. */
   readonly leftMs: number;
@@ -91,6 +93,7 @@ export async function lease(
 
 class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, AsyncDisposable {
   readonly holder: Holder;
+  readonly files: BoardFiles;
   readonly #request: LeaseRequest;
   readonly #use: UseBoard;
   readonly #line: Line;
@@ -137,6 +140,13 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
       (text) => say(`it can't be done: ${text}`),
       (left) => this.#setLeft(left),
     );
+    this.files = new BoardFiles({
+      ...{ server, signer, uuid: unique, holder: this.holder, ended: this.#ended.signal, say },
+      lease: () => {
+        if (this.#held) return this.#held;
+        throw new CommandError("failure", "the lease is over");
+      },
+    });
   }
 
   get device(): string {
@@ -207,6 +217,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     else if (special.kind === "lease") this.#takeNews(special.news);
     else if (special.kind === "serial") this.#takeSerial(special.bytes, special.offset);
     else if (special.kind === "done") this.holder.done(special.sequence, special.error);
+    else if (special.kind === "transferred") this.files.progress(special.done, special.total);
     else {
       this.#modem = { ...this.#modem, ...special.lines };
       this.emit("lines", this.#modem);
@@ -238,6 +249,8 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     this.#held = address;
     this.#keep(address);
     this.#using = this.#begin();
+    // Awaited once the lease has ended.
+    this.#using.catch(() => {});
   }
 
   #sayDrain(before: number | undefined, draining: number | undefined): void {
@@ -286,6 +299,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
       await this.#release(used.reason);
       return used;
     } catch (error) {
+      if (this.#ended.signal.aborted) return undefined;
       this.#leave("interrupted");
       throw error;
     }
@@ -383,6 +397,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     clearTimeout(this.#warning);
     for (const timer of this.#timers) clearTimeout(timer);
     await this.holder[Symbol.asyncDispose]();
+    await this.files[Symbol.asyncDispose]();
     await this.#calls[Symbol.asyncDispose]();
     await this.#line[Symbol.asyncDispose]();
   }

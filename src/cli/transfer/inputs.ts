@@ -25,22 +25,27 @@ export async function announce(files: readonly InputFile[]): Promise<(AnnouncedI
   const announced = [];
   for (const { name, path } of files) {
     try {
-      if (!(await stat(path)).isFile()) throw new Error("it is no file");
-      const hash = createHash("sha256");
-      let size = 0;
-      await pipeline(createReadStream(path), async (chunks) => {
-        for await (const chunk of chunks) {
-          size += chunk.length;
-          hash.update(chunk);
-        }
-      });
-      announced.push({ name, size, sha256: hash.digest("hex") });
+      announced.push({ name, ...(await digestFile(path)) });
     } catch (cause) {
       const text = `--file ${name}: ${path} can't be read: ${(cause as Error).message}`;
       throw new CommandError("usage", text, { cause });
     }
   }
   return announced;
+}
+
+/** @throws Error it can't be read */
+export async function digestFile(path: string): Promise<{ size: number; sha256: string }> {
+  if (!(await stat(path)).isFile()) throw new Error("it is no file");
+  const hash = createHash("sha256");
+  let size = 0;
+  await pipeline(createReadStream(path), async (chunks) => {
+    for await (const chunk of chunks) {
+      size += chunk.length;
+      hash.update(chunk);
+    }
+  });
+  return { size, sha256: hash.digest("hex") };
 }
 
 /** A file as its build's parameters announce it. */

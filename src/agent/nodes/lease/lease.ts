@@ -12,6 +12,7 @@ import { Condition } from "#/lib/condition.ts";
 import type { LeaseStatus } from "#/lib/status.ts";
 import { formatSeconds } from "#/lib/units.ts";
 import type { JobReport } from "../job-report.ts";
+import type { LeaseFiles } from "./files.ts";
 import { operate } from "./operate.ts";
 
 export interface LeaseOptions {
@@ -19,6 +20,7 @@ export interface LeaseOptions {
   readonly terms: LeaseTerms;
   readonly device: Device;
   readonly report: JobReport;
+  readonly files: LeaseFiles;
   readonly maxMs: number;
 }
 
@@ -28,6 +30,8 @@ const maxQueuedBytes = 1024 * 1024;
 const releaseTimeoutMs = 2000;
 /** A timer is late rather than early, and on a busy machine by a millisecond. */
 const minDelayMs = 1;
+/** Between reports of how far a file is. */
+const progressIntervalMs = 250;
 
 /**
  *     waiting ──the board is reserved──▶ held ──release, its time is over──▶ over
@@ -61,6 +65,8 @@ export class Lease {
   /** Of the latest message, in Unix milliseconds by the client. */
   #heardTime = 0;
   #release: string | undefined;
+  /** Set while a file is on its way; a purge ends that. */
+  #transfer: AbortController | undefined;
   #drainUntil: number | undefined;
   #endTimer: NodeJS.Timeout | undefined;
   #releaseTimer: NodeJS.Timeout | undefined;
@@ -73,6 +79,10 @@ export class Lease {
 
   get device(): string {
     return this.#options.device.name;
+  }
+
+  get files(): LeaseFiles {
+    return this.#options.files;
   }
 
   /** Milliseconds to its end; undefined: it hasn't begun. */
@@ -169,7 +179,10 @@ export class Lease {
     const { sent, operations } = parseBurst(bytes);
     this.#next += 1;
     this.#playOut.heard(sent / 1000, performance.now());
-    if (operations.some(({ op }) => op === "purge")) this.#dropWrites();
+    if (operations.some(({ op }) => op === "purge")) {
+      this.#dropWrites();
+      this.#transfer?.abort();
+    }
     for (const operation of operations) {
       if (operation.op === "extend") this.#extend(operation.seconds * 1000);
       else if (operation.op === "release") this.#releaseSoon(operation.reason);
@@ -257,13 +270,29 @@ export class Lease {
       if (operation.op === "release") this.#releaseNow(operation.reason);
       if (operation.op === "dtr" || operation.op === "rts") this.changedLines.add(operation.op);
       try {
-        await operate(operation, { reservation, build: this.build, signal });
+        await this.#operate(operation, reservation, signal);
       } catch (error) {
         signal.throwIfAborted();
         failure ??= `${operation.op}: ${(error as Error).message}`;
       }
     }
     return failure;
+  }
+
+  async #operate(operation: Operation, reservation: Reservation, signal: AbortSignal): Promise<void> {
+    const { device, report, files } = this.#options;
+    const { bootTimeoutMs } = device.config;
+    const { build } = this;
+    const transfer = new AbortController();
+    this.#transfer = transfer;
+    let reported = Number.NEGATIVE_INFINITY;
+    const onProgress = (done: number, total: number) => {
+      if (done < total && performance.now() - reported < progressIntervalMs) return;
+      reported = performance.now();
+      void report.send({ transferred: done, of: total });
+    };
+    const context = { reservation, build, files, bootTimeoutMs, signal, cancel: transfer.signal, onProgress };
+    await operate(operation, context);
   }
 
   end(): void {

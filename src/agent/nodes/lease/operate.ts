@@ -2,18 +2,19 @@
 import type { Build } from "#/builds/build.ts";
 import type { Reservation } from "#/devices/reservation.ts";
 import type { Operation } from "#/exchange/typing.ts";
+import { formatSize } from "#/lib/units.ts";
+import type { LeaseFiles, Transferring } from "./files.ts";
 
-interface Operating {
+interface Operating extends Transferring {
   readonly reservation: Reservation;
   readonly build: Build;
+  readonly files: LeaseFiles;
   readonly signal: AbortSignal;
 }
 
 /** @throws DeviceError, BoardFailure: it can't be done; the signal's reason */
-export async function operate(
-  operation: Operation,
-  { reservation, build, signal }: Operating,
-): Promise<void> {
+export async function operate(operation: Operation, operating: Operating): Promise<void> {
+  const { reservation, build, files, signal } = operating;
   const { writer } = reservation;
   const note = (text: string) => build.console?.note(text);
   switch (operation.op) {
@@ -35,9 +36,13 @@ export async function operate(
       return await reservation.switchPower(operation.action, signal, () => {});
     case "format":
       return await writer.setFormat(operation);
-    case "flow":
     case "put":
+      await note(`a file of ${formatSize(operation.size)} goes to ${operation.to}`);
+      return await files.put(operation, operating);
     case "get":
+      await note(`the file ${operation.from} is fetched`);
+      return await files.get(operation, operating);
+    case "flow":
       throw new TypeError("this agent can't do it");
     // Done when they came.
     case "extend":

@@ -14,6 +14,7 @@ import { type LeaseTerms, leaseJob } from "#/exchange/lease.ts";
 import { captureFile } from "#/lib/capture.ts";
 import type { JobReport } from "../job-report.ts";
 import { boardEnding } from "../run-build.ts";
+import { LeaseFiles } from "./files.ts";
 import { Lease } from "./lease.ts";
 import type { Leases } from "./leases.ts";
 import { streamSerial } from "./serial-stream.ts";
@@ -27,18 +28,25 @@ export interface LeaseRequest {
 /** Of the board's latest output, shown to the holder first. */
 const maxRecentBytes = 4096;
 
+export interface LeaseContext {
+  readonly config: () => Config;
+  readonly leases: Leases;
+  readonly stateDir: string;
+}
+
 /**
  * @returns how it ended; a stop decides that ending whatever else came: see Build.end()
  */
 export async function runLease(
   device: Device,
   request: LeaseRequest,
-  { config, leases }: { readonly config: () => Config; readonly leases: Leases },
+  { config, leases, stateDir }: LeaseContext,
 ): Promise<Ending> {
   const { build } = request;
   try {
     const console = await build.open(config().builds.maxConsoleBytes);
-    const lease = new Lease({ ...request, device, maxMs: device.config.lease?.maxMs ?? 0 });
+    await using files = await LeaseFiles.open(stateDir);
+    const lease = new Lease({ ...request, device, files, maxMs: device.config.lease?.maxMs ?? 0 });
     // From here on the client has to be heard, also while the board is made ready.
     using _ = leases.add(lease);
     lease.announce();
@@ -65,6 +73,7 @@ async function hold(
     await console.note(`${device.name} is held by ${terms.who}: ${terms.reason}`);
     const over = new AbortController();
     const signal = AbortSignal.any([build.signal, reservation.lost, over.signal]);
+    await reservation.leave(signal);
     const { handOver } = reservation.console;
     if (handOver !== undefined) await reservation.writer.write(Buffer.from(handOver));
     lease.begin();

@@ -14,7 +14,7 @@ jobs:
   full:
     run: |
       mkdir -p out
-      echo 'one line'; printf 'half'
+      echo 'one line'; echo '::group::one group'; echo 'in it'; echo '::endgroup::'; printf 'half'
       echo data >out/a.txt
       echo '<testsuite name="s"><testcase classname="c" name="good" time="0.5"/><testcase name="bad"><failure message="m">why</failure></testcase></testsuite>' >out/r.xml
     artifacts: ["out/a.txt"]
@@ -76,6 +76,7 @@ test("each answer of the API matches its description", {
     ["/api/builds/{job}/{number}/tests", ["/api/builds/full/1/tests"]],
     ["/api/builds/{job}/{number}/lines", ["/api/builds/full/1/lines", "/api/builds/full/1/lines?from=-1"]],
     ["/api/builds/{job}/{number}/search", ["/api/builds/full/1/search?q=LINE"]],
+    ["/api/builds/{job}/{number}/sections", ["/api/builds/full/1/sections", "/api/builds/long/1/sections"]],
     ["/api/builds/{job}/{number}/errors", ["/api/builds/full/1/errors", "/api/builds/full/1/errors?from=3"]],
     ["/api/jobs", ["/api/jobs"]],
     ["/api/jobs/{job}", ["/api/jobs/full", "/api/jobs/on-board"]],
@@ -130,6 +131,8 @@ test("each answer of the API matches its description", {
     };
     assert.deepEqual([lines[0]?.text, total], ["one line", lines.length]);
     assert.ok(lines.some(({ text }) => text.startsWith("half")));
+    const { sections } = await lab.json("/api/builds/full/1/sections");
+    assert.deepEqual(sections, [{ from: 1, to: 3, title: "one group" }]);
   });
 
   for (const path of [

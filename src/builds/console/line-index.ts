@@ -1,5 +1,6 @@
 /** Where a console's lines begin. Lines are counted on demand, and the offset of every thousandth is kept. */
 import type { FileHandle } from "node:fs/promises";
+import { SectionIndex } from "./sections.ts";
 
 /** Bytes read at once. */
 export const pieceSize = 256 * 1024;
@@ -16,6 +17,7 @@ const firstStride = 1000;
 const maxPlaces = 65_536;
 
 export class LineIndex {
+  readonly sections = new SectionIndex();
   /** Offsets of the lines 0, stride, 2 × stride, … */
   #places: number[] = [0];
   #stride = firstStride;

@@ -5,6 +5,7 @@ import { errorRank } from "./errors.ts";
 import { consoleSize, openConsole, openTimes, readMarks, timeAt } from "./follow.ts";
 import { type LineIndex, type Place, pieceSize } from "./line-index.ts";
 import type { ConsoleLog } from "./log.ts";
+import type { Section } from "./sections.ts";
 
 export interface ConsolePlace {
   /** The build's. */
@@ -97,6 +98,15 @@ export async function countLines(console: ConsolePlace, index: LineIndex): Promi
 function shown({ line, offset, bytes, cut }: RawLine, at?: number): Line {
   const text = bytes.toString("utf8");
   return { n: line, offset, text, ...(at !== undefined && { at }), ...(cut > 0 && { cut }) };
+}
+
+/** The sections that its marks and headings make. */
+export async function sectionsOf(console: ConsolePlace, index: LineIndex): Promise<Section[]> {
+  const file = await openConsole(console.folder);
+  if (!file) return [];
+  await using _ = file;
+  const size = await consoleSize(file, console.live);
+  return await index.sections.read(file, size, console.live === undefined);
 }
 
 interface Search {

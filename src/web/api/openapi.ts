@@ -121,6 +121,14 @@ export const operations: readonly Operation[] = [
     errors: [400, 404],
   },
   {
+    path: "/api/builds/{job}/{number}/sections",
+    id: "sections",
+    summary: "The sections of the console of a build, by the marks of GitHub, GitLab, Azure and Buildkite.",
+    parameters: { job, number },
+    answer: ref("Sections"),
+    errors: [404],
+  },
+  {
     path: "/api/builds/{job}/{number}/errors",
     id: "errors",
     summary:

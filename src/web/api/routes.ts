@@ -11,6 +11,7 @@ import {
   isErrorLine,
   linesOf,
   search,
+  sectionsOf,
 } from "#/builds/console/lines.ts";
 import { openStored } from "#/builds/workspace/files.ts";
 import { captureFile, readCapture } from "#/lib/capture.ts";
@@ -126,6 +127,13 @@ function lineRoutes(
     return c.json(await hits(c, containing(query)));
   });
   routes.get("/builds/:job/:number/errors", async (c) => c.json(await hits(c, isErrorLine)));
+
+  routes.get("/builds/:job/:number/sections", async (c) => {
+    const { job, number } = c.req.param();
+    const found = findBuild(agent, job, number);
+    const index = indexes.of(found.folder);
+    return c.json({ sections: await searchLimit(() => sectionsOf(consoleOf(found), index)) });
+  });
 
   async function hits(c: Context<Env>, isHit: (line: Buffer) => boolean): Promise<Hits> {
     const { job = "", number = "" } = c.req.param();

@@ -134,6 +134,15 @@ const consoles: Record<string, SchemaObject> = {
     },
     { message: text, details: text },
   ),
+  Sections: object({ sections: list("Section") }),
+  Section: object(
+    {
+      from: described(count, "The line of its heading, counted from 0."),
+      to: described({ type: ["integer", "null"], minimum: 0 }, "Its last line; null: it isn't over."),
+      title: text,
+    },
+    { folded: described({ const: true }, "It asks to be folded.") },
+  ),
   Lines: object({
     from: described(count, "The number of the first line, counted from 0."),
     total: described(

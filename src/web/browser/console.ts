@@ -1,4 +1,5 @@
 /** The live console of a build or device: live output and loaded lines in one scrolling view. */
+import { Folds, type Section } from "./folds.ts";
 import { type GetLines, LineStore } from "./line-store.ts";
 import { followBuild, followDevice, loadEnd } from "./live.ts";
 import { shortcuts } from "./page.ts";
@@ -10,6 +11,11 @@ import { LineWindow } from "./window.ts";
 interface DeviceState {
   readonly feed: { readonly buildFrom?: number };
 }
+
+/** What may begin or end a section: the server says whether it does. */
+const sectionMark = /::(?:end)?group::|##\[(?:end)?group\]|section_(?:start|end):|^(?:---|\+\+\+) /m;
+/** So that many marks at once are one request. */
+const sectionDelayMs = 1000;
 
 /** The marked lines, named by the fragment of the URL: #L12 or #L12-L20. */
 class Marks {
@@ -75,12 +81,14 @@ async function start(section: HTMLElement): Promise<void> {
   const store = new LineStore(isBuild ? getLines : undefined);
   const from = isBuild ? await loadEnd(store, getLines, isLive) : Number(oldest);
   const search = new Search((query, from) => get(`search?q=${encodeURIComponent(query)}&from=${from}`));
+  let sectionTimer = 0;
   const errors = new Search((_, from) => get(`errors?from=${from}`));
   errors.start("errors");
   const scroller = newScroller();
   const toolbar = newToolbar({
     follow: toggleFollow,
     times: toggleTimes,
+    fold: toggleFolds,
     ...(isBuild && {
       search: { setQuery, step: (by) => step(search, by), leave: () => scroller.focus() },
       error: () => step(errors, 1),
@@ -90,8 +98,10 @@ async function start(section: HTMLElement): Promise<void> {
   section.querySelector(".tail")?.replaceWith(toolbar.element, scroller);
   section.classList.add("scripted");
   const marks = new Marks();
+  const folds = new Folds();
   const view = new LineWindow({
     store,
+    folds,
     scroller,
     hasLinks: isBuild,
     source: source || undefined,
@@ -107,11 +117,43 @@ async function start(section: HTMLElement): Promise<void> {
   };
   const opensAt = marks.first ?? (error ? Number(error) : undefined);
   if (opensAt !== undefined) view.reveal(opensAt);
+  if (isBuild) void loadSections();
   const onLines = (): void => view.draw();
   if (!isBuild) followDevice({ events, store, onLines, onState: dimEarlier, onEnd: () => {} }, from);
   else if (isLive) {
-    const onEnd = (): void => announce("The build has ended.");
-    followBuild({ events, store, onLines, onState: () => {}, onEnd }, getLines, from);
+    const onEnd = (): void => {
+      announce("The build has ended.");
+      void loadSections();
+    };
+    const onText = (text: string): void => {
+      if (sectionMark.test(text)) loadSectionsSoon();
+    };
+    followBuild({ events, store, onText, onLines, onState: () => {}, onEnd }, getLines, from);
+  }
+
+  async function loadSections(): Promise<void> {
+    try {
+      const { sections }: { sections: readonly Section[] } = await get("sections");
+      folds.set(sections);
+    } catch {
+      // Nothing folds until the next mark comes.
+    }
+    if (opensAt !== undefined) folds.reveal(opensAt);
+    toolbar.fold.hidden = folds.isEmpty;
+    view.draw();
+  }
+
+  function loadSectionsSoon(): void {
+    if (sectionTimer !== 0) return;
+    sectionTimer = setTimeout(() => {
+      sectionTimer = 0;
+      void loadSections();
+    }, sectionDelayMs);
+  }
+
+  function toggleFolds(): void {
+    folds.setAll(!folds.isAnyFolded);
+    view.draw();
   }
 
   /** Once a build starts on a device, everything before it is dimmed. */
@@ -155,6 +197,7 @@ async function start(section: HTMLElement): Promise<void> {
   );
   if (!isBuild) return;
   shortcuts.add(
+    { key: "z", text: "fold or unfold all sections", run: toggleFolds },
     { key: "/", text: "search the console", run: () => toolbar.input.focus() },
     { key: "n", text: "next match", run: () => void step(search, 1) },
     { key: "N", text: "previous match", run: () => void step(search, -1) },

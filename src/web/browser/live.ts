@@ -6,6 +6,8 @@ export interface LiveConsole {
   /** The URL of the events. */
   readonly events: string;
   readonly store: LineStore;
+  /** Called with live output. */
+  onText?(text: string): void;
   /** Called after lines have been added. */
   onLines(): void;
   /** Called with the state of the build or device. */
@@ -75,7 +77,9 @@ function follow(
     output: ({ data, lastEventId }: MessageEvent<string>) => {
       const { offset, at, ...rest } = JSON.parse(data);
       next = Number(lastEventId);
-      store.append(decode(rest), offset, at);
+      const text = decode(rest);
+      store.append(text, offset, at);
+      live.onText?.(text);
       onLines();
     },
     gap: ({ data }: MessageEvent<string>) => {

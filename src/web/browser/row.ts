@@ -12,6 +12,16 @@ export interface RowLook {
   readonly marked: boolean;
   /** It is older than the running build. */
   readonly before: boolean;
+  /** It heads a section that can be folded. */
+  readonly heading?: Heading | undefined;
+}
+
+export interface Heading {
+  readonly title: string;
+  /** How many lines are below it. */
+  readonly lines: number;
+  readonly folded: boolean;
+  toggle(): void;
 }
 
 /**
@@ -37,11 +47,23 @@ export function newRow(look: RowLook, hasLinks: boolean, source?: string): HTMLE
   text.className = "text";
   // Older lines are dimmed, without their colours.
   const spans = look.before ? look.spans.map((span) => ({ ...span, style: plain })) : look.spans;
-  text.append(...withLinks(spans, source).map(newSpan));
+  if (look.heading) text.append(newHeading(look.heading));
+  else text.append(...withLinks(spans, source).map(newSpan));
   if (look.line === undefined) text.textContent = "…";
   else if (look.line.cut) text.append(newNote(` … ${look.line.cut} more bytes in the plain text`));
   row.append(number, time, text);
   return row;
+}
+
+function newHeading({ title, lines, folded, toggle }: Heading): HTMLElement {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "fold";
+  button.setAttribute("aria-expanded", `${!folded}`);
+  button.textContent = title;
+  if (folded) button.append(newNote(` ${lines} ${lines === 1 ? "line" : "lines"}`));
+  button.addEventListener("click", toggle);
+  return button;
 }
 
 function newNote(text: string): HTMLElement {

@@ -4,6 +4,8 @@ export interface Toolbar {
   readonly element: HTMLElement;
   readonly follow: HTMLButtonElement;
   readonly times: HTMLButtonElement;
+  /** Hidden while there are no sections. */
+  readonly fold: HTMLButtonElement;
   readonly input: HTMLInputElement;
   readonly count: HTMLElement;
 }
@@ -11,6 +13,8 @@ export interface Toolbar {
 export interface ToolbarActions {
   follow(): void;
   times(): void;
+  /** Folds or unfolds all sections. */
+  fold(): void;
   /** Absent if there is no search. */
   readonly search?: {
     setQuery(query: string): void;
@@ -29,13 +33,15 @@ export function newToolbar(actions: ToolbarActions): Toolbar {
   element.setAttribute("aria-label", "Console");
   const follow = button("Follow", "Follow new output (f)", actions.follow);
   const times = button("Times", "Show when each line arrived (t)", actions.times);
+  const fold = button("Fold", "Fold or unfold all sections (z)", actions.fold);
+  fold.hidden = true;
   follow.setAttribute("aria-pressed", "true");
   times.setAttribute("aria-pressed", "false");
   const input = document.createElement("input");
   const count = document.createElement("span");
   count.className = "count";
   count.setAttribute("role", "status");
-  element.append(follow, times);
+  element.append(follow, times, fold);
   const { search } = actions;
   if (search) {
     input.type = "search";
@@ -55,7 +61,7 @@ export function newToolbar(actions: ToolbarActions): Toolbar {
   if (actions.error) element.append(button("Error", "Next error (e)", actions.error));
   if (search) element.append(count);
   element.append(button("?", "Keyboard shortcuts (?)", actions.help));
-  return { element, follow, times, input, count };
+  return { element, follow, times, fold, input, count };
 }
 
 function button(text: string, title: string, onClick: () => void): HTMLButtonElement {

@@ -1,6 +1,7 @@
 /** A scrolling view of many lines. Only lines in view are elements; all have the same height, so positions can be computed. */
+import type { Folds } from "./folds.ts";
 import type { Line, LineStore } from "./line-store.ts";
-import { newRow } from "./row.ts";
+import { type Heading, newRow } from "./row.ts";
 
 /** In pixels. Browsers limit the height of elements to about twice this. */
 const maxHeight = 15_000_000;
@@ -9,6 +10,7 @@ const margin = 20;
 
 export interface WindowOptions {
   readonly store: LineStore;
+  readonly folds: Folds;
   readonly scroller: HTMLElement;
   /** Whether lines can be linked to. */
   readonly hasLinks: boolean;
@@ -29,7 +31,7 @@ export class LineWindow {
   #rowHeight = 18;
   #following = true;
   #frame = 0;
-  /** The first visible line; a fraction if it is partly visible. */
+  /** The first visible row; a fraction if it is partly visible. */
   #top = 0;
   /** Where the script last set the scroll bar, to ignore the scroll event of that. */
   #scrolledTo = -1;
@@ -62,13 +64,20 @@ export class LineWindow {
     return Math.max(1, this.#options.scroller.clientHeight / this.#rowHeight);
   }
 
+  /** The first visible line. */
   get top(): number {
-    return this.#top;
+    return this.#options.folds.lineOf(Math.floor(this.#top));
   }
 
-  /** The number of lines that can be shown. */
+  /** Behind the last row. */
+  get #end(): number {
+    const { store, folds } = this.#options;
+    return store.total === 0 ? 0 : folds.rowOf(store.total - 1) + 1;
+  }
+
+  /** The number of rows that can be shown. */
   get #count(): number {
-    return this.#options.store.total - this.#options.store.start;
+    return this.#end - this.#options.store.start;
   }
 
   /** With more than about a million lines, the scroll bar is proportional and doesn't count pixels. */
@@ -108,7 +117,7 @@ export class LineWindow {
     if (!this.#isScaled || event.deltaY === 0 || event.ctrlKey) return;
     event.preventDefault();
     const lines = event.deltaMode === 0 ? event.deltaY / this.#rowHeight : event.deltaY;
-    this.moveTo(this.#top + lines, false);
+    this.#moveTo(this.#top + lines, false);
   }
 
   /**
@@ -116,16 +125,22 @@ export class LineWindow {
    * @param leave false if reaching the end turns following on
    */
   moveTo(line: number, leave = true): void {
-    const { start, total } = this.#options.store;
-    const last = Math.max(start, total - this.visible);
-    this.#top = Math.max(start, Math.min(line, last));
-    this.#noteFollowing(!leave && line >= last);
+    this.#moveTo(this.#options.folds.rowOf(line), leave);
+  }
+
+  #moveTo(row: number, leave: boolean): void {
+    const { start } = this.#options.store;
+    const last = Math.max(start, this.#end - this.visible);
+    this.#top = Math.max(start, Math.min(row, last));
+    this.#noteFollowing(!leave && row >= last);
     this.draw();
   }
 
-  /** Scrolls a line to the middle. */
+  /** Scrolls a line to the middle, and unfolds it. */
   reveal(line: number): void {
-    this.moveTo(line - this.visible / 2);
+    const { folds } = this.#options;
+    folds.reveal(line);
+    this.#moveTo(folds.rowOf(line) - this.visible / 2, true);
   }
 
   /** Draws in the next frame. */
@@ -142,23 +157,27 @@ export class LineWindow {
 
   #draw(): void {
     this.#frame = 0;
-    const { store, hasLinks, source, isMarked, isBefore } = this.#options;
-    const last = Math.max(store.start, store.total - this.visible);
+    const { store, hasLinks, source, folds, isMarked, isBefore } = this.#options;
+    const last = Math.max(store.start, this.#end - this.visible);
     this.#top = this.#following ? last : Math.max(store.start, Math.min(this.#top, last));
     const from = Math.max(store.start, Math.floor(this.#top) - margin);
-    const to = Math.min(store.total, Math.ceil(this.#top + this.visible) + margin);
+    const to = Math.min(this.#end, Math.ceil(this.#top + this.visible) + margin);
     const wanted = new Set<number>();
-    for (let n = from; n < to; n++) {
+    for (let row = from; row < to; row++) {
+      const n = folds.lineOf(row);
       wanted.add(n);
       const line = store.get(n);
       const marked = isMarked(n);
       const before = line !== undefined && isBefore(line);
-      const key = `${line?.text.length}.${line?.cut} ${marked} ${before}`;
+      const heading = this.#headingOf(n);
+      const key = `${line?.text.length}.${line?.cut} ${marked} ${before} ${heading?.folded} ${heading?.lines}`;
       const drawn = this.#drawn.get(n);
       if (drawn?.key === key) continue;
       const spans = line ? store.look(line) : [];
-      const element = newRow({ n, line, spans, marked, before }, hasLinks, source);
+      const element = newRow({ n, line, spans, marked, before, heading }, hasLinks, source);
+      const hadFocus = drawn?.element.contains(document.activeElement);
       if (drawn) drawn.element.replaceWith(element);
+      if (hadFocus) element.querySelector("button")?.focus({ preventScroll: true });
       this.#drawn.set(n, { element, key });
     }
     for (const [n, { element }] of this.#drawn) {
@@ -170,11 +189,23 @@ export class LineWindow {
     this.#options.onDrawn();
   }
 
+  #headingOf(n: number): Heading | undefined {
+    const { folds } = this.#options;
+    const section = folds.at(n);
+    if (!section || section.to === null) return undefined;
+    const toggle = (): void => {
+      folds.toggle(n);
+      this.#noteFollowing(false);
+      this.draw();
+    };
+    return { title: section.title, lines: section.to - n, folded: folds.isFolded(n), toggle };
+  }
+
   /** Puts the rows in order and at the position that the scroll bar shows. */
   #place(from: number, to: number): void {
     let before: Element | null = null;
-    for (let n = from; n < to; n++) {
-      const element = this.#drawn.get(n)?.element;
+    for (let row = from; row < to; row++) {
+      const element = this.#drawn.get(this.#options.folds.lineOf(row))?.element;
       if (!element) continue;
       const next: Element | null = before ? before.nextElementSibling : this.#rows.firstElementChild;
       if (next !== element) this.#rows.insertBefore(element, next);

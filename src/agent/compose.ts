@@ -102,7 +102,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
     log.warn({ job, number, uuid }, `${job}#${number} is lost: the agent ended while it ran`);
   }
 
-  if (config.servers.length === 0) resources.use(await startEmbeddedServer(log, isBuild));
+  if (config.servers.length === 0) resources.use(await startEmbeddedServer(stateDir, log, isBuild));
   const servers = await serverAddresses(config);
   let host: HostFacts;
   const worker = () => ({ manager: config.name, version, ...host });
@@ -182,14 +182,20 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
  * @returns undefined when another one listens there already, which is then used
  * @throws the system's error
  */
-async function startEmbeddedServer(log: Log, refuses: BuildCheck): Promise<AsyncDisposable | undefined> {
+async function startEmbeddedServer(
+  stateDir: string,
+  log: Log,
+  refuses: BuildCheck,
+): Promise<AsyncDisposable | undefined> {
   const { host, port } = defaultServer;
   // Most boxes have job servers configured, and never load this.
   const { JobServer } = await import("#/gearman/server/server.ts");
   const server = new JobServer({
     software: `labgear ${version}`,
     refuses,
-    log: ({ kind, address, message }) => log.warn({ kind, address }, `embedded job server: ${message}`),
+    journal: join(stateDir, "queue"),
+    log: ({ kind, address, message }) =>
+      log[kind === "restored" ? "info" : "warn"]({ kind, address }, `embedded job server: ${message}`),
   });
   try {
     await server.listen({ host, port });

@@ -317,3 +317,20 @@ test("without servers: the agent brings one of its own, on gearmand's port", { s
   const there = await submit(4730, { function: "build:pass:box8", data: "{}" });
   assert.equal(object((await there.ended).at(-1)).manager, "box8");
 });
+
+test("what is queued at the agent's own server waits for the next agent, also when this one is killed", {
+  skip,
+}, async (context) => {
+  const free = await freePort(4730).catch((error: Error) => error.message);
+  if (typeof free === "string") return context.skip(`NOT TESTED HERE: ${free}`);
+  await using folder = await temporaryFolder();
+  const killed = await TestAgent.launch({ yaml, folder: folder.path });
+  await killed.logged((line) => line.msg.startsWith("registered") && line.executor === 0);
+  const build = await submit(4730, { function: "build:wait", data: '{"LABGEAR_STREAM":"1"}' });
+  await build.said("waiting");
+  assert.equal((await gearman(4730, ["-b", "-f", "build:pass", "-u", "kept", "{}"])).exitCode, 0);
+  await killed.end("SIGKILL");
+  await using agent = await TestAgent.launch({ yaml, folder: folder.path });
+  await agent.logged("jobs back in the queue: 1");
+  await agent.logged((line) => line.uuid === "kept" && line.msg.endsWith("ended: the job passed"));
+});

@@ -41,6 +41,10 @@ function written(effect: Effect): string[] {
       );
     case "worker-lost":
       return [effect.message];
+    case "keep":
+    case "run":
+    case "forget":
+      return [`${effect.kind} ${effect.job.handle}`];
     default:
       return [`${effect.kind} ${effect.handle}`];
   }

@@ -103,10 +103,21 @@ export function queuedCount(entry: JobFunction): number {
   return priorities.reduce((sum, priority) => sum + entry.queues[priority].size, 0);
 }
 
+/** What restore() takes: see journal.ts. */
+type Restored = Omit<Submission, "name" | "unique" | "data"> & {
+  readonly handle: string;
+  readonly unique: string;
+  readonly data: string;
+  readonly order: number;
+  readonly losses: number;
+};
+
 export class JobTable implements Iterable<Job> {
   readonly #limits: JobLimits;
   readonly #handlePrefix: string;
   readonly #jobs = new Map<string, Job>();
+  /** By function and unique. */
+  readonly #places = new Map<string, number>();
   #count = 0;
   /** How many foreground submits wait for the end of a job. */
   #foreground = 0;
@@ -167,6 +178,30 @@ export class JobTable implements Iterable<Job> {
     job.state = { kind: "running", worker, timed };
   }
 
+  /** A background job of an earlier server, under its old handle; false when a limit is reached. */
+  restore(entry: JobFunction, kept: Restored): boolean {
+    const data = Buffer.from(kept.data, "base64");
+    if (this.#isFull(entry, data)) return false;
+    const submission = { ...kept, unique: fromKey(kept.unique), data };
+    this.#insert(entry, submission, kept.handle, kept.order, uniqueKey(submission)).losses = kept.losses;
+    return true;
+  }
+
+  /** Handles and places from here on are new ones. */
+  countFrom(count: number): void {
+    this.#count = Math.max(this.#count, count);
+  }
+
+  /** The place of a foreground job of an earlier server, for when its client submits it again. */
+  reserve(name: string, unique: string, order: number): void {
+    if (unique !== "" && unique !== "-" && this.#places.size < this.#limits.maxJobs)
+      this.#places.set(`${name}\0${unique}`, order);
+  }
+
+  dropReserved(): void {
+    this.#places.clear();
+  }
+
   /** running → queued, before all younger jobs of its priority. */
   requeue(job: Job): void {
     this.#release(job);
@@ -194,14 +229,28 @@ export class JobTable implements Iterable<Job> {
 
   #add(entry: JobFunction, submission: Submission, key: string | undefined): Job {
     this.#count += 1;
+    const handle = `${this.#handlePrefix}${this.#count}`;
+    const place = `${entry.name}\0${toKey(submission.unique)}`;
+    const order = this.#places.get(place) ?? this.#count;
+    this.#places.delete(place);
+    return this.#insert(entry, submission, handle, order, key);
+  }
+
+  #insert(
+    entry: JobFunction,
+    submission: Omit<Submission, "name">,
+    handle: string,
+    order: number,
+    key: string | undefined,
+  ): Job {
     const job: Job = {
-      handle: `${this.#handlePrefix}${this.#count}`,
+      handle,
       function: entry,
       unique: submission.unique,
       uniqueKey: key,
       data: submission.data,
       priority: submission.priority,
-      order: this.#count,
+      order,
       background: submission.background,
       state: { kind: "queued" },
       clients: [],
@@ -227,7 +276,7 @@ export class JobTable implements Iterable<Job> {
 const noProgress = ["0", "0"] as const;
 
 /** A job without a unique is never shared; the unique `-` stands for the data, as in gearmand. */
-function uniqueKey({ unique, data }: Submission): string | undefined {
+function uniqueKey({ unique, data }: Pick<Submission, "unique" | "data">): string | undefined {
   if (unique.length === 0) return undefined;
   const key = toKey(unique);
   return key === "-" ? `-\0${hash("sha256", data)}` : key;

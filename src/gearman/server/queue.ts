@@ -12,6 +12,7 @@ import {
   type Submission,
   toKey,
 } from "./jobs.ts";
+import type { KeptJob } from "./journal.ts";
 
 /** What the server has to do after a command, in this order. */
 export type Effect =
@@ -25,6 +26,12 @@ export type Effect =
   /** Call `expire(handle)` after that time, unless the timer is stopped before. */
   | { readonly kind: "start-timer"; readonly handle: string; readonly seconds: number }
   | { readonly kind: "stop-timer"; readonly handle: string }
+  /** The job came into the queue, or changed there: the next server has to find it. */
+  | { readonly kind: "keep"; readonly job: Job }
+  /** A worker has it. */
+  | { readonly kind: "run"; readonly job: Job }
+  /** It has ended. */
+  | { readonly kind: "forget"; readonly job: Job }
   /** A running job lost its worker; `message` is one line for the log. */
   | { readonly kind: "worker-lost"; readonly message: string };
 
@@ -34,6 +41,8 @@ export interface QueueOptions extends JobLimits {
   readonly maxFunctions: number;
   /** How many workers a job may lose and still be requeued; 0: the first loss fails it. */
   readonly maxLosses: number;
+  /** Whether the changes of jobs are effects, too. */
+  readonly isKept?: boolean;
 }
 
 /** The functions of one connection. */
@@ -49,12 +58,31 @@ export class JobQueue {
   readonly jobs: JobTable;
   readonly #members = new Map<ConnectionId, Member>();
   readonly #maxLosses: number;
+  readonly #isKept: boolean;
   #effects: Effect[] = [];
 
   constructor(options: QueueOptions) {
     this.functions = new FunctionTable(options.maxFunctions);
     this.jobs = new JobTable(options.handlePrefix, options);
     this.#maxLosses = options.maxLosses;
+    this.#isKept = options.isKept ?? false;
+  }
+
+  /**
+   * Takes over the jobs of an earlier server, before anyone connects: background jobs wait again, foreground jobs get their place
+   * back when their clients submit them again.
+   * @returns how many wait
+   */
+  restore(kept: readonly KeptJob[]): number {
+    let count = 0;
+    for (const job of kept) {
+      this.jobs.countFrom(Math.max(job.order, Number(/\d{1,15}$/.exec(job.handle)?.[0] ?? 0)));
+      if (!job.background) this.jobs.reserve(job.name, job.unique, job.order);
+      const entry =
+        job.background && job.losses <= this.#maxLosses ? this.functions.obtain(fromKey(job.name)) : "";
+      if (typeof entry !== "string" && this.jobs.restore(entry, job)) count += 1;
+    }
+    return count;
   }
 
   get members(): Iterable<Member> {
@@ -147,6 +175,7 @@ export class JobQueue {
     const seconds = member.abilities.get(job.function) ?? 0;
     this.jobs.assign(job, member, seconds > 0);
     const unique = form === "JOB_ASSIGN_UNIQ" ? [job.unique] : [];
+    if (this.#isKept) this.#effects.push({ kind: "run", job });
     this.#send([member], form, job.handle, fromKey(job.function.name), ...unique, job.data);
     if (seconds > 0) this.#effects.push({ kind: "start-timer", handle: job.handle, seconds });
     return this.#take();
@@ -162,6 +191,7 @@ export class JobQueue {
     if (typeof entry === "string") return this.refuse(id, "INVALID_FUNCTION_NAME", entry);
     const job = this.jobs.submit(entry, submission, member);
     if (!job) return this.refuse(id, "QUEUE_ERROR", "Job queue is full");
+    this.#keep(job);
     this.#send([member], "JOB_CREATED", job.handle);
     if (job.state.kind === "queued") this.#wake(entry.workers);
     return this.#take();
@@ -223,8 +253,15 @@ export class JobQueue {
     this.#end(job);
   }
 
+  #keep(job: Job): void {
+    if (!this.#isKept) return;
+    this.#effects.push({ kind: "keep", job });
+    if (job.state.kind === "running") this.#effects.push({ kind: "run", job });
+  }
+
   #end(job: Job): void {
     this.#stopTimer(job);
+    if (this.#isKept) this.#effects.push({ kind: "forget", job });
     this.jobs.end(job);
   }
 
@@ -238,6 +275,7 @@ export class JobQueue {
     else {
       this.#stopTimer(job);
       this.jobs.requeue(job);
+      this.#keep(job);
       this.#wake(job.function.workers);
     }
   }

@@ -7,12 +7,13 @@ import { defaultMaxPacket, encode, type Packet } from "../wire/packet.ts";
 import type { TextLine } from "../wire/parser.ts";
 import { addressOf, type ConnectionLimits, closeSoon, ServerConnection } from "./connection.ts";
 import { type ConnectionId, fromKey } from "./jobs.ts";
+import { Journal } from "./journal.ts";
 import { type Effect, JobQueue } from "./queue.ts";
 import { handleLine, handleRequest } from "./requests.ts";
 
 /** Something for the operator's log; `message` is one line. */
 export interface ServerEvent {
-  readonly kind: "garbage" | "refused" | "dropped" | "worker-lost";
+  readonly kind: "garbage" | "refused" | "dropped" | "worker-lost" | "restored" | "not-kept";
   readonly address: string;
   readonly message: string;
 }
@@ -28,6 +29,8 @@ export interface JobServerOptions {
   readonly maxJobs?: number;
   /** Bytes of all jobs and connections together, about; default 256 MiB. */
   readonly maxMemory?: number;
+  /** Where the queue is kept for the next server; default: it ends with this one. */
+  readonly journal?: string;
   /** What happens to a job whose worker's connection ended; by default it is requeued, and fails at the third loss. */
   readonly onWorkerLoss?: "requeue" | "fail";
   /** Whether a connection is refused before anything of it is read; default: none is. */
@@ -39,6 +42,8 @@ export interface JobServerOptions {
 
 const maxFunctions = 10_000;
 const maxLosses = 2;
+/** How long the places of foreground jobs wait for their clients after a restart. */
+const placesTimeoutMs = 10 * 60 * 1000;
 /** The limit of setTimeout, 24 days. */
 const maxTimerMs = 2 ** 31 - 1;
 /** Connections over the limit that may wait for their ERROR packet at one time. */
@@ -61,6 +66,7 @@ export class JobServer implements AsyncDisposable {
   readonly #log: (event: ServerEvent) => void;
   readonly #clock: Clock;
   readonly #server: Server;
+  readonly #journal: Journal | undefined;
   #lastId = 0;
 
   constructor(options: JobServerOptions = {}) {
@@ -78,7 +84,12 @@ export class JobServer implements AsyncDisposable {
       maxJobBytes: this.#maxMemory / 2,
       maxFunctions,
       maxLosses: options.onWorkerLoss === "fail" ? 0 : maxLosses,
+      isKept: options.journal !== undefined,
     });
+    if (options.journal !== undefined) {
+      const onFailure = (message: string) => this.#log({ kind: "not-kept", address: "-", message });
+      this.#journal = new Journal(options.journal, () => this.#queue.jobs, onFailure);
+    }
     this.#server = createServer({ keepAlive: true, keepAliveInitialDelay: 60_000, noDelay: true });
     this.#server.maxConnections = this.#maxConnections + maxRefusals;
     this.#server.on("connection", (socket) => this.#accept(socket));
@@ -92,7 +103,11 @@ export class JobServer implements AsyncDisposable {
   async listen(at: { host?: string; port: number }): Promise<{ host: string; port: number }> {
     const host = at.host ?? "127.0.0.1";
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#server.once("error", reject).listen({ host, port: at.port }, resolve);
+    this.#server.once("error", reject).listen({ host, port: at.port }, () => {
+      // Before the first connection, and never beside another server.
+      this.#restore();
+      resolve();
+    });
     await promise;
     this.#server.off("error", reject);
     this.#server.on("error", (error) => {
@@ -102,10 +117,23 @@ export class JobServer implements AsyncDisposable {
     return { host, port: typeof bound === "object" && bound ? bound.port : at.port };
   }
 
-  /** Stops listening and ends all connections; the jobs are lost. */
+  #restore(): void {
+    if (!this.#journal) return;
+    const count = this.#queue.restore(this.#journal.read());
+    this.#journal.rewrite();
+    this.#timers.set(
+      "",
+      this.#clock.after(placesTimeoutMs, () => this.#queue.jobs.dropReserved()),
+    );
+    if (count > 0) this.#log({ kind: "restored", address: "-", message: `jobs back in the queue: ${count}` });
+  }
+
+  /** Stops listening and ends all connections; jobs are lost that the journal doesn't keep. */
   async [Symbol.asyncDispose](): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#server.close(() => resolve());
+    // The clients that leave now come back.
+    this.#journal?.[Symbol.dispose]();
     for (const socket of this.#sockets) socket.destroy();
     await promise;
     for (const cancel of this.#timers.values()) cancel();
@@ -178,6 +206,11 @@ export class JobServer implements AsyncDisposable {
         case "stop-timer":
           this.#timers.get(effect.handle)?.();
           this.#timers.delete(effect.handle);
+          break;
+        case "keep":
+        case "run":
+        case "forget":
+          this.#journal?.note(effect.kind, effect.job);
           break;
         case "worker-lost":
           this.#log({ kind: "worker-lost", address: cause.address, message: effect.message });

@@ -1,25 +1,13 @@
 /** A full disk, at each step of a build; a disk that can't be written; room that is kept and made. */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  rmSync,
-  statfsSync,
-  statSync,
-  watch,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync, watch, writeFileSync } from "node:fs";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { TestAgent } from "../support/agent.ts";
 import { functions, object, submit, type Watched } from "../support/clients.ts";
-import { lacksMount, smallDisk } from "../support/folders.ts";
+import { fillDisk, freeDisk, lacksMount, smallDisk } from "../support/folders.ts";
 import { makeGate, openGate, waitAtGate } from "../support/gate.ts";
 import { lacks } from "../support/parts.ts";
 import { bounded, type RunningServer, startGearmand, temporaryFolder } from "../support/servers.ts";
@@ -75,28 +63,6 @@ async function startOnDisk(kibibytes: number, builds: string, executors = 1) {
     throw error;
   }
 }
-
-/** Fills the disk but for so many bytes. The agent may remove something meanwhile, whose space stays free then, unless all is to be full. */
-function fill(disk: string, leave = 0): void {
-  const filler = join(disk, "filler");
-  if (leave > 0) {
-    const { bavail, bsize } = statfsSync(disk);
-    const { size = 0 } = statSync(filler, { throwIfNoEntry: false }) ?? {};
-    execFileSync("fallocate", ["-l", `${size + bavail * bsize - leave}`, filler]);
-    return;
-  }
-  const page = Buffer.alloc(4 * kib);
-  const file = openSync(filler, "w");
-  try {
-    while (writeSync(file, page) === page.length);
-  } catch (error) {
-    assert.equal((error as NodeJS.ErrnoException).code, "ENOSPC");
-  } finally {
-    closeSync(file);
-  }
-}
-
-const free = (disk: string) => rmSync(join(disk, "filler"), { force: true });
 
 const run = (job: string, parameters: object = {}) =>
   submit(server.port, { function: `build:${job}`, data: JSON.stringify(parameters) });
@@ -178,7 +144,7 @@ describe("the disk gets full", { skip }, () => {
     const { agent, disk } = box;
     assert.equal(await outcome(await run("quick")), "SUCCESS");
     await noted(agent, "quick", 1);
-    fill(disk);
+    fillDisk(disk);
     const failed = await run("quick");
     assert.equal(await outcome(failed), "none");
     assert.deepEqual(
@@ -193,7 +159,7 @@ describe("the disk gets full", { skip }, () => {
     const waiting = await run("quick");
     assert.match(String((await agent.status()).nodes[0]?.reasons), /^box: .*ENOSPC/);
     assert.equal(waiting.events.length, 0);
-    free(disk);
+    freeDisk(disk);
     assert.equal(await outcome(waiting), "SUCCESS");
     assert.equal(
       object(waiting.events.at(-1)).number,
@@ -208,14 +174,14 @@ describe("the disk gets full", { skip }, () => {
   test("at the record: one line, no result, no half of a folder, and the number isn't given again", async () => {
     await using box = await startOnDisk(16 * kib, "{ min-free: 0 }");
     const { agent, disk } = box;
-    fill(disk, 32 * kib);
+    fillDisk(disk, 32 * kib);
     const failed = await run("quick", large);
     assert.equal(await outcome(failed), "none");
     assert.equal(object(failed.events[0]).number, 1);
     assert.equal(complaints(agent).length, 1);
     assert.match(complaints(agent)[0] ?? "", /^quick#1 ended: the disk is full: ENOSPC/);
     assert.deepEqual(readdirSync(join(agent.stateDir, "builds", "quick")), []);
-    free(disk);
+    freeDisk(disk);
     await agent.logged("the box is well again");
     await assertWell(agent, 2);
   });
@@ -238,10 +204,10 @@ describe("the disk gets full", { skip }, () => {
   test("while the console is written: no result, and what found room is there", async () => {
     await using box = await startOnDisk(16 * kib, "{ min-free: 0, keep: 1 }");
     const { agent } = box;
-    fill(box.disk, 2 * mib);
+    fillDisk(box.disk, 2 * mib);
     assert.equal(await outcome(await run("console", large)), "none");
     await endedWhileFull(agent, "console#1 ended: the disk is full: ENOSPC");
-    free(box.disk);
+    freeDisk(box.disk);
     await agent.logged("are written now");
     const { console, result } = await agent.record("console", 1);
     const { length } = await agent.file("console", 1, "console.log");
@@ -253,7 +219,7 @@ describe("the disk gets full", { skip }, () => {
   test("while artifacts are collected: no result, and the line says so", async () => {
     await using box = await startOnDisk(16 * kib, "{ min-free: 0 }");
     const { agent, disk } = box;
-    fill(disk, 7 * mib);
+    fillDisk(disk, 7 * mib);
     assert.equal(await outcome(await run("artifacts")), "none");
     assert.equal(complaints(agent).length, 1);
     assert.match(
@@ -265,7 +231,7 @@ describe("the disk gets full", { skip }, () => {
       [],
       "no half of one is kept",
     );
-    free(disk);
+    freeDisk(disk);
     await agent.logged("the box is well again");
     assert.equal(await outcome(await run("artifacts")), "SUCCESS");
     await assertWell(agent, 1);
@@ -290,7 +256,7 @@ describe("min-free", { skip }, () => {
   test("below it nothing is grabbed, the status says why, and what is queued runs when there is room again", async () => {
     await using box = await startOnDisk(16 * kib, "{ min-free: 4MiB }");
     const { agent, disk } = box;
-    fill(disk, 3 * mib);
+    fillDisk(disk, 3 * mib);
     await agent.logged("no build is taken");
     const queued = await run("quick");
     const { stdout } = await agent.command("status");
@@ -299,7 +265,7 @@ describe("min-free", { skip }, () => {
     await (await submit(server.port, { function: "stop:box7", data: "nothing" })).ended;
     assert.equal(queued.events.length, 0);
     assert.equal((await functions(server.port)).get("build:quick:lab1")?.workers, 1);
-    free(disk);
+    freeDisk(disk);
     assert.equal(await outcome(queued), "SUCCESS");
     assert.deepEqual(
       complaints(agent).map((line) => line.replace(/ at .*?,/, ",")),
@@ -312,7 +278,7 @@ describe("min-free", { skip }, () => {
   test("an agent that starts below it takes nothing from the first moment on", async () => {
     await using box = await startOnDisk(16 * kib, "{ min-free: 4MiB }");
     assert.equal(await box.agent.end(), 0);
-    fill(box.disk, mib);
+    fillDisk(box.disk, mib);
     const queued = await run("quick");
     await using again = await TestAgent.start({
       yaml: yaml("{ min-free: 4MiB }"),
@@ -321,7 +287,7 @@ describe("min-free", { skip }, () => {
     });
     await again.logged("no build is taken");
     assert.equal(queued.events.length, 0);
-    free(box.disk);
+    freeDisk(box.disk);
     assert.equal(await outcome(queued), "SUCCESS");
   });
 
@@ -331,12 +297,12 @@ describe("min-free", { skip }, () => {
     for (let number = 1; number <= 3; number++)
       assert.equal(await outcome(await run("artifacts")), "SUCCESS");
     // Three times 5 MiB of artifacts, 5 MiB of workspace.
-    fill(disk, 4 * mib);
+    fillDisk(disk, 4 * mib);
     await agent.logged("artifacts#1 is removed to make room");
     assert.deepEqual(readdirSync(join(agent.stateDir, "builds/artifacts")).sort(), ["2", "3"]);
     assert.ok(existsSync(join(agent.stateDir, "workspaces/0/artifacts/big")));
     while ((await agent.status()).nodes[0]?.reasons.length);
-    fill(disk, 64 * kib);
+    fillDisk(disk, 64 * kib);
     await agent.logged("artifacts#2 is removed to make room");
     await agent.logged("the workspace of artifacts is removed to make room");
     assert.deepEqual(readdirSync(join(agent.stateDir, "builds/artifacts")), ["3"]);
@@ -393,11 +359,11 @@ describe("min-free", { skip }, () => {
     const { agent, disk } = box;
     const modest = await run("modest", { LABGEAR_STREAM: "1" });
     await modest.said("begun");
-    fill(disk, mib);
+    fillDisk(disk, mib);
     await agent.logged("no build is taken");
     await using _ = await openGate(agent.stateDir);
     assert.equal(await outcome(modest), "SUCCESS");
-    free(disk);
+    freeDisk(disk);
     await agent.logged("there is room again");
     await assertWell(agent, 1);
   });

@@ -1,6 +1,17 @@
 /** Folders for tests: in the temporary directory, and on a disk so small that it is soon full. */
+import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { chmodSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  mkdtempSync,
+  openSync,
+  realpathSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -48,3 +59,26 @@ export function lacksMount(): string | false {
     return `NOT TESTED HERE: no small disk can be mounted: ${(error as Error).message.trim()}`;
   }
 }
+
+/** Fills the disk but for so many bytes. The agent may remove something meanwhile, whose space stays free then, unless all is to be full. */
+export function fillDisk(disk: string, leave = 0): void {
+  const filler = join(disk, "filler");
+  if (leave > 0) {
+    const { bavail, bsize } = statfsSync(disk);
+    const { size = 0 } = statSync(filler, { throwIfNoEntry: false }) ?? {};
+    execFileSync("fallocate", ["-l", `${size + bavail * bsize - leave}`, filler]);
+    return;
+  }
+  const page = Buffer.alloc(4096);
+  const file = openSync(filler, "w");
+  try {
+    while (writeSync(file, page) === page.length);
+  } catch (error) {
+    assert.equal((error as NodeJS.ErrnoException).code, "ENOSPC");
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Gives back what fillDisk() took. */
+export const freeDisk = (disk: string) => rmSync(join(disk, "filler"), { force: true });

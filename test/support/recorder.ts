@@ -39,7 +39,7 @@ interface ProxiedConnection {
 }
 
 /** What a connection's bytes and endings pass through: at once while it is open, and when it opens again. */
-class Gate {
+export class Gate {
   readonly #held: (() => void)[] = [];
   #isOpen = true;
 

@@ -28,6 +28,8 @@ export class CgroupBase implements AsyncDisposable {
   readonly #home: CgroupHome;
   readonly #signalGroup: SignalGroup | undefined;
   readonly #enabledAtHome: readonly Controller[];
+  /** Groups of builds that have ended and couldn't be removed. */
+  readonly #left = new Set<Cgroup>();
 
   private constructor(
     home: CgroupHome,
@@ -78,6 +80,17 @@ export class CgroupBase implements AsyncDisposable {
       });
     }
     return new Cgroup(directory, this.#signalGroup);
+  }
+
+  /** Kills what lives in a build's group and removes it. What fails, as without file descriptors, is tried again later. */
+  async discard(group: Cgroup): Promise<void> {
+    this.#left.add(group);
+    await group.kill().catch(() => {});
+    for (const one of [...this.#left]) {
+      // Processes that nothing ends hold no other build up.
+      if (one !== group) await one.set("cgroup.kill", "1");
+      if ((await one.remove()) === undefined) this.#left.delete(one);
+    }
   }
 
   /**

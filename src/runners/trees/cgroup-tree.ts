@@ -39,15 +39,22 @@ const defaultProcesses = 4096;
 class ReadyGroup implements AsyncDisposable {
   readonly group: Cgroup;
   readonly launcher: Launcher;
+  readonly #base: CgroupBase;
 
-  constructor(group: Cgroup, launcher: Launcher) {
+  constructor(base: CgroupBase, group: Cgroup, launcher: Launcher) {
+    this.#base = base;
     this.group = group;
     this.launcher = launcher;
   }
 
   static async make(base: CgroupBase): Promise<ReadyGroup> {
     const group = await base.create("script");
-    return new ReadyGroup(group, await Launcher.start(group.directory));
+    try {
+      return new ReadyGroup(base, group, await Launcher.start(group.directory));
+    } catch (error) {
+      await base.discard(group);
+      throw error;
+    }
   }
 
   get waits(): boolean {
@@ -60,8 +67,7 @@ class ReadyGroup implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.launcher[Symbol.dispose]();
-    await this.group.kill().catch(() => {});
-    await this.group.remove();
+    await this.#base.discard(this.group);
   }
 }
 
@@ -134,11 +140,18 @@ export class CgroupTrees implements ProcessTrees, AsyncDisposable {
       const user = await this.#userFor(owner, workspace);
       const helpers = this.#helpers;
       const release = () => this.#ahead.release();
-      return new CgroupTree({ group, warnings, user, helpers, ...(launcher && { launcher, release }) });
+      const discard = () => this.#base.discard(group);
+      return new CgroupTree({
+        group,
+        discard,
+        warnings,
+        user,
+        helpers,
+        ...(launcher && { launcher, release }),
+      });
     } catch (error) {
       launcher?.[Symbol.dispose]();
-      await group.kill();
-      await group.remove();
+      await this.#base.discard(group);
       throw error;
     }
   }
@@ -159,6 +172,8 @@ export class CgroupTrees implements ProcessTrees, AsyncDisposable {
 
 interface CgroupTreeParts {
   readonly group: Cgroup;
+  /** Removes the group. */
+  readonly discard: () => Promise<void>;
   readonly warnings: string[];
   readonly user: BuildUser | undefined;
   readonly helpers: Helpers | undefined;
@@ -227,10 +242,9 @@ class CgroupTree implements ProcessTree {
 
   async [Symbol.asyncDispose](): Promise<void> {
     // Normally nothing lives; if a kill failed, the caller knows, and the next agent's start tries again.
-    const { group, user, launcher, release } = this.#parts;
+    const { discard, user, launcher, release } = this.#parts;
     launcher?.[Symbol.dispose]();
-    await group.kill().catch(() => {});
-    await group.remove();
+    await discard();
     await user?.[Symbol.asyncDispose]();
     release?.();
   }

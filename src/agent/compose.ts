@@ -97,6 +97,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
     url: (job, number) => `${pages.url(inForce.config.http)}/builds/${encodeURIComponent(job)}/${number}`,
   });
   const builds = opened.store;
+  resources.defer(() => builds.saveIndex().catch((error: Error) => log.debug({}, error.message)));
   for (const warning of [...state.warnings, ...trees.warnings, ...opened.warnings]) log.warn({}, warning);
   for (const { job, number, uuid } of opened.lost) {
     log.warn({ job, number, uuid }, `${job}#${number} is lost: the agent ended while it ran`);

@@ -8,7 +8,15 @@ import { jobOfFolder } from "#/lib/job-folder.ts";
 import { removeHalfWritten } from "#/lib/replace-file.ts";
 import { appendNote } from "./console/log.ts";
 import { BuildError } from "./errors.ts";
-import { type BuildRecord, recordFile, recordReader, writeRecord } from "./record.ts";
+import { type IndexEntry, isSameStamp, readIndex, type Stamp, stampOf, stampOfRecord } from "./index.ts";
+import {
+  type BuildRecord,
+  type BuildSummary,
+  recordFile,
+  recordReader,
+  summarize,
+  writeRecord,
+} from "./record.ts";
 import { quote } from "./workspace/find.ts";
 import { removeTree } from "./workspace/remove.ts";
 
@@ -23,26 +31,39 @@ export interface LoadedBuilds {
 
 const lostReason = "the agent ended while the build ran";
 
+type RecordReader = Awaited<ReturnType<typeof recordReader>>;
+
 /** How many builds are read before anything else has its turn. */
 const batchSize = 500;
 
 /**
- * Reads all builds, `FOLDER/JOB/NUMBER/`. A build without an end is recorded as lost; a damaged record is set aside; what
- * can't be read, or isn't ours, is left alone.
+ * Reads all builds, `FOLDER/JOB/NUMBER/`, from their records or, where those are as the index knows them, from it. A build
+ * without an end is recorded as lost; a damaged record is set aside; what can't be read, or isn't ours, is left alone.
  * @param folder it is created if it is missing
- * @param parts.onBuild called with each build
+ * @param parts.index the index's file
+ * @param parts.onBuild called with each build, and the stamp of its record
  * @param parts.onProgress called again and again while builds are read
  * @throws BuildError STORE when the folder can't be used at all
  */
 export async function loadBuilds(
   folder: string,
-  { onBuild, onProgress }: { onBuild: (record: BuildRecord) => void; onProgress: () => void },
+  {
+    index,
+    onBuild,
+    onProgress,
+  }: {
+    index: string;
+    onBuild: (summary: BuildSummary, stamp?: Stamp) => void;
+    onProgress: () => void;
+  },
 ): Promise<LoadedBuilds> {
   const highest = new Map<string, number>();
   const warnings: string[] = [];
   const lost: { readonly place: string; readonly record: BuildRecord }[] = [];
-  const read = await recordReader();
-  for (const jobPart of await listFolders(folder, warnings)) {
+  let read: RecordReader | undefined;
+  const jobs = await listFolders(folder, warnings);
+  const known = readOrForget(index, warnings);
+  for (const jobPart of jobs) {
     const jobPlace = join(folder, jobPart);
     const job = jobOfFolder(jobPart);
     for (const [index, name] of (
@@ -52,19 +73,29 @@ export async function loadBuilds(
         onProgress();
         await nextTurn();
       }
-      const place = join(jobPlace, name);
+      // Not join(), which normalizes what it is given: of tens of thousands, that takes time.
+      const place = `${jobPlace}/${name}`;
       // A crash leaves half-made (.new-N) and half-removed (.old-…) folders.
       if (/^\.(new|old)-/.test(name)) await attempt(place, warnings, () => removeTree(place));
       // A number with more digits isn't ours, and might leave no higher ones.
       if (!/^[1-9][0-9]{0,14}$/.test(name)) continue;
       const number = Number(name);
       highest.set(job, Math.max(number, highest.get(job) ?? 0));
+      const entry = known.get(`${job}#${number}`);
+      const stamp = entry && stampOfRecord(place);
+      if (stamp && isSameStamp(stamp, entry.stamp)) {
+        onBuild(entry.summary, stamp);
+        continue;
+      }
+      read ??= await recordReader();
+      const reader = read;
       await attempt(place, warnings, () => {
         removeHalfWritten(recordFile(place));
-        const record = readOrSetAside(place, { job, number }, read, warnings);
-        if (!record) return;
+        const found = readOrSetAside(place, { job, number }, reader, warnings);
+        if (!found) return;
+        const { record, stat } = found;
         if (record.ended === undefined) lost.push({ place, record });
-        else onBuild(record);
+        else onBuild(summarize(record), stampOf(stat));
       });
     }
   }
@@ -78,6 +109,17 @@ export async function loadBuilds(
     });
   }
   return { lost: lost.map(({ record }) => record), highest, warnings };
+}
+
+/** Without an index, every record is read. */
+function readOrForget(file: string, warnings: string[]): Map<string, IndexEntry> {
+  try {
+    return readIndex(file);
+  } catch (error) {
+    const why = quote((error as Error).message);
+    warnings.push(`${quote(file)} can't be used (${why}): every build's record is read instead`);
+    return new Map();
+  }
 }
 
 async function attempt<T>(
@@ -115,13 +157,14 @@ async function listFolders(folder: string, warnings: string[]): Promise<string[]
 function readOrSetAside(
   folder: string,
   { job, number }: { readonly job: string; readonly number: number },
-  read: (folder: string) => BuildRecord,
+  read: RecordReader,
   warnings: string[],
-): BuildRecord | undefined {
+): ReturnType<RecordReader> | undefined {
   const file = recordFile(folder);
   try {
-    const record = read(folder);
-    if (record.job === job && record.number === number) return record;
+    const found = read(folder);
+    const { record } = found;
+    if (record.job === job && record.number === number) return found;
     throw new SyntaxError(`it is the record of ${record.job}#${record.number}`);
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;

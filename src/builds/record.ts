@@ -1,7 +1,6 @@
 /** The record of a build, `build.json`: all that is known about it. After a crash the last state is readable. */
 import { closeSync, constants, fstatSync, openSync, readFileSync, type Stats, writeSync } from "node:fs";
 import { open } from "node:fs/promises";
-import { join } from "node:path";
 import type { Ajv, SchemaObject, ValidateFunction } from "ajv";
 import { replaceFile, writeSynced } from "#/lib/replace-file.ts";
 import { type Change, changeOf } from "./change.ts";
@@ -83,7 +82,7 @@ export interface BuildStep {
   readonly took?: number;
 }
 
-/** The part of a record that is kept in memory: enough for lists and estimates. */
+/** The part of a record that is kept in memory and in the index, whose version says its shape: enough for lists and estimates. */
 export type BuildSummary = Pick<
   BuildRecord,
   | "job"
@@ -140,7 +139,7 @@ export function durationOf({
 }
 
 export function recordFile(folder: string): string {
-  return join(folder, "build.json");
+  return `${folder}/build.json`;
 }
 
 /**
@@ -208,13 +207,14 @@ export async function readRecord(folder: string): Promise<BuildRecord> {
 }
 
 /** Like readRecord(), without giving way to anything else: of tens of thousands, the turns in between take most of the time. */
-export async function recordReader(): Promise<(folder: string) => BuildRecord> {
+export async function recordReader(): Promise<(folder: string) => { record: BuildRecord; stat: Stats }> {
   const parse = await recordParser();
   return (folder) => {
     const file = openSync(recordFile(folder), readFlags);
     try {
-      checkFile(fstatSync(file));
-      return parse(readFileSync(file, "utf8"));
+      const stat = fstatSync(file);
+      checkFile(stat);
+      return { record: parse(readFileSync(file, "utf8")), stat };
     } finally {
       closeSync(file);
     }

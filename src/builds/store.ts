@@ -7,6 +7,7 @@ import { jobFolder } from "#/lib/job-folder.ts";
 import { Build } from "./build.ts";
 import { BuildError } from "./errors.ts";
 import { type BuildFilter, matches } from "./filter.ts";
+import { removeIndex, type Stamp, stampOfRecord, writeIndex } from "./index.ts";
 import { loadBuilds } from "./load.ts";
 import {
   type BuildRecord,
@@ -57,6 +58,8 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   readonly #running = new Map<string, Build>();
   readonly #finished = new Map<string, Map<number, BuildSummary>>();
   readonly #undelivered = new Set<BuildSummary>();
+  /** Which records the summaries were made of. */
+  readonly #stamps = new WeakMap<BuildSummary, Stamp>();
   /** Finished builds whose records couldn't be written: on disk they have no end. */
   readonly #unsaved = new Map<string, Build>();
   /** Records of finished builds are changed one after another. */
@@ -83,7 +86,8 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     const store = new BuildStore(options);
     const { folder, onProgress = () => {} } = options;
     const { highest, lost, warnings } = await loadBuilds(folder, {
-      onBuild: (record) => store.#remember(record),
+      index: store.#index,
+      onBuild: (summary, stamp) => store.#remember(summary, stamp),
       onProgress,
     });
     for (const [job, number] of highest) store.#highest.set(job, number);
@@ -95,11 +99,15 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     return this.#newestEnd;
   }
 
-  #remember(record: BuildRecord): void {
-    const { job, number } = record;
-    const ended = Date.parse(record.ended ?? "");
+  get #index(): string {
+    return `${this.#options.folder}.index`;
+  }
+
+  #remember(summary: BuildSummary, stamp: Stamp | undefined): void {
+    const { job, number } = summary;
+    const ended = Date.parse(summary.ended ?? "");
     if (ended > this.#newestEnd) this.#newestEnd = ended;
-    const summary = summarize(record);
+    if (stamp) this.#stamps.set(summary, stamp);
     if (summary.undelivered) this.#undelivered.add(summary);
     const ofJob = this.#finished.get(job) ?? new Map<number, BuildSummary>();
     this.#finished.set(job, ofJob.set(number, summary));
@@ -119,7 +127,7 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     this.#running.set(build.title, build);
     build.once("ended", () => {
       this.#running.delete(build.title);
-      this.#remember(build.record);
+      this.#remember(summarize(build.record), build.saved ? stampOfRecord(build.folder) : undefined);
       if (!build.saved) this.#unsaved.set(build.title, build);
       this.emit("ended", build);
     });
@@ -264,21 +272,43 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
 
   /** @param inPlace does the same to the record in a folder, if it can */
   #amend(
-    { job, number }: BuildSummary,
+    summary: BuildSummary,
     change: (record: BuildRecord) => void,
     inPlace: (folder: string) => boolean = () => false,
   ): Promise<void> {
+    const { job, number } = summary;
     const amended = this.#amending.then(async () => {
       const unsaved = this.#unsaved.get(`${job}#${number}`);
       if (unsaved) return change(unsaved.record);
       const folder = this.folder(job, number);
-      if (inPlace(folder)) return;
-      const record = await readRecord(folder);
-      change(record);
-      await writeRecord(folder, record);
+      this.#stamps.delete(summary);
+      if (!inPlace(folder)) {
+        const record = await readRecord(folder);
+        change(record);
+        // After a crash in here, the next start looks into every folder for what is half-written.
+        removeIndex(this.#index);
+        await writeRecord(folder, record);
+      }
+      const stamp = stampOfRecord(folder);
+      if (stamp) this.#stamps.set(summary, stamp);
     });
     this.#amending = amended.catch(() => {});
     return amended;
+  }
+
+  /**
+   * Writes the index of the finished builds, for the next start. Call it after the last build.
+   * @throws the file system's error; the next start reads every record then
+   */
+  async saveIndex(now: () => number = Date.now): Promise<void> {
+    await this.#amending;
+    const entries = [...this.#finished.values()]
+      .flatMap((builds) => [...builds.values()])
+      .flatMap((summary) => {
+        const stamp = this.#stamps.get(summary);
+        return stamp ? [{ stamp, summary }] : [];
+      });
+    await writeIndex(this.#index, entries, now());
   }
 
   /**

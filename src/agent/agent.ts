@@ -9,6 +9,7 @@ import type { Log } from "#/lib/log.ts";
 import type { AgentStatus } from "#/lib/status.ts";
 import type { BoardStatistics } from "./board-statistics.ts";
 import type { Devices } from "./devices.ts";
+import type { DiskSizes } from "./disk-sizes.ts";
 import type { Exchange } from "./nodes/exchange.ts";
 import type { JobReports } from "./nodes/job-report.ts";
 import type { Leases } from "./nodes/lease/leases.ts";
@@ -45,6 +46,7 @@ export interface AgentParts {
   readonly leases: Leases;
   readonly pages: Pages;
   readonly lab: LabWatch;
+  readonly sizes: DiskSizes;
   readonly statistics: BoardStatistics;
   readonly log: Log;
   /** All that has to be ended, the last first. */
@@ -67,6 +69,7 @@ export class Agent implements AsyncDisposable {
   readonly lab: LabWatch;
   readonly leases: Leases;
   readonly statistics: BoardStatistics;
+  readonly sizes: DiskSizes;
   readonly #parts: AgentParts;
   #life: AgentState = "running";
   #then: "stop" | "restart" = "stop";
@@ -91,6 +94,7 @@ export class Agent implements AsyncDisposable {
     this.lab = parts.lab;
     this.leases = parts.leases;
     this.statistics = parts.statistics;
+    this.sizes = parts.sizes;
   }
 
   get config(): Config {

@@ -22,6 +22,7 @@ import { BoardStatistics } from "./board-statistics.ts";
 import { WatchedBox } from "./box-health.ts";
 import { controlRoutes } from "./control-routes.ts";
 import { Devices } from "./devices.ts";
+import { DiskSizes } from "./disk-sizes.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import { agentInfo } from "./info.ts";
 import { Exchange } from "./nodes/exchange.ts";
@@ -154,6 +155,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   devices.apply(config, servers);
 
   const lab = resources.use(new LabWatch(servers));
+  const sizes = resources.use(new DiskSizes(stateDir, builds));
   const statistics = resources.use(new BoardStatistics(config.name, devices, lab, log));
   const outsiders = trees.helper && new Outsiders(trees.helper, log);
   const housekeeping = resources.use(
@@ -165,7 +167,19 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   const agent = new Agent({
     ...{ load: options.load, inForce, stateDir, state, builds, reports, counts, log },
     enforced: trees.enforced,
-    ...{ host: hostNode, nodes, devices, manager, exchange, leases, pages, lab, statistics, resources },
+    ...{
+      host: hostNode,
+      nodes,
+      devices,
+      manager,
+      exchange,
+      leases,
+      pages,
+      lab,
+      statistics,
+      sizes,
+      resources,
+    },
   });
   resources.use(await ControlServer.listen(options.control, controlRoutes(agent), log));
   await housekeeping.round();

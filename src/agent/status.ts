@@ -164,6 +164,7 @@ export function agentView(agent: Agent): AgentView {
     counts: () => agent.counts,
     lastReload: () => agent.lastReload,
     enforced: () => agent.enforced,
+    sizes: () => agent.sizes.bytes,
     disk: async () => ({
       freeBytes: await freeSpace(agent.stateDir).catch(() => undefined),
       minFreeBytes: agent.config.builds.minFreeBytes,

@@ -32,6 +32,8 @@ export interface AgentView {
   lastReload(): { readonly at: Date; readonly failed: boolean };
   /** The controllers of control groups that enforce limits of builds. */
   enforced(): ReadonlySet<"cpu" | "memory" | "pids">;
+  /** Bytes on disk by what they are for, such as workspaces, as they were measured last. */
+  sizes(): ReadonlyMap<string, number>;
   /** Of the state directory; undefined: the file system doesn't say. */
   disk(): Promise<{
     readonly freeBytes: number | undefined;

@@ -218,6 +218,14 @@ export class Metrics implements Disposable {
         set({}, size);
       });
     }
+    this.#gauges(
+      "labgear_disk_used_bytes",
+      "Bytes on disk by what they are for, each folder as it was measured last: builds, caches, inputs, mirrors, workspaces.",
+      ["what"],
+      (set) => {
+        for (const [what, bytes] of this.#agent.sizes()) set({ what }, bytes);
+      },
+    );
     const limits = { cpu: "cpu", memory: "memory", processes: "pids" } as const;
     this.#gauges("labgear_limit_enforced", "1 if limits of builds can be enforced.", ["limit"], (set) => {
       const enforced = this.#agent.enforced();

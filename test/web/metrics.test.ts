@@ -11,7 +11,7 @@ import { WebLab } from "./web-lab.ts";
 
 const yaml = (board: number) => `
 jobs:
-  good: { nodes: [metal], run: "true" }
+  good: { nodes: [metal], caches: [c], run: 'head -c 3000000 /dev/zero | tee $LABGEAR_CACHE/c/zeros > zeros' }
   bad: { run: "exit 1" }
   'odd"name': { run: "echo at work; sleep 60" }
 host: { classes: [metal, other], executors: 2 }
@@ -98,6 +98,24 @@ test("metrics", { skip: lacks("gearmand", "promtool") }, async (t) => {
     assert.match(text, /^labgear_disk_free_bytes [1-9]\d*$/m);
     for (const limit of ["cpu", "memory", "processes"])
       assert.match(text, new RegExp(`^labgear_limit_enforced{limit="${limit}"} [01]$`, "m"));
+  });
+  await t.test("what takes the disk's space, once it is measured", { timeout: 120_000 }, async () => {
+    const sizes = async () => {
+      const found = (await lab.get("/metrics")).body.toString();
+      return new Map(
+        [...found.matchAll(/^labgear_disk_used_bytes{what="(\w+)"} (\d+)$/gm)].map((one) => [
+          one[1],
+          Number(one[2]),
+        ]),
+      );
+    };
+    const isThere = (bytes = 0) => bytes >= 3_000_000 && bytes < 4_000_000;
+    // Each look is a request of its own.
+    for (
+      let used = new Map<string | undefined, number>();
+      !(isThere(used.get("workspaces")) && isThere(used.get("caches")) && used.has("builds"));
+    )
+      used = await sizes();
   });
   await t.test("a reload that is refused, and one that isn't", async () => {
     const reload = async () => {

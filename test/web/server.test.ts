@@ -50,6 +50,7 @@ test("a failed accept is logged, and the server keeps answering", async () => {
     counts: () => ({ reconnects: 0 }),
     lastReload: () => ({ at: new Date(), failed: false }),
     enforced: () => new Set(),
+    sizes: () => new Map(),
     disk: async () => ({ freeBytes: undefined, minFreeBytes: 0, freeInodes: undefined }),
   };
   const errors: string[] = [];

@@ -3,13 +3,14 @@ import { once } from "node:events";
 import { readConsole } from "#/builds/console/follow.ts";
 import type { ConsoleLog } from "#/builds/console/log.ts";
 import { type BuildFilter, parseFilter } from "#/builds/filter.ts";
-import type { BuildSummary } from "#/builds/record.ts";
+import { type BuildSummary, readCases, readRecord } from "#/builds/record.ts";
 import type { Selector } from "#/builds/store.ts";
 import { openStored } from "#/builds/workspace/files.ts";
 import { ConfigError } from "#/config/errors.ts";
 import { ControlError } from "#/control/errors.ts";
 import type { ControlAnswer, ControlRequest, ControlRoutes } from "#/control/server.ts";
 import { captureFile } from "#/lib/capture.ts";
+import { printable } from "#/lib/text.ts";
 import type { Agent } from "./agent.ts";
 import { deviceRoutes } from "./device-routes.ts";
 import { agentStatus } from "./status.ts";
@@ -18,6 +19,8 @@ import { agentStatus } from "./status.ts";
 const defaultLimit = 50;
 const maxReasonChars = 500;
 const maxWhoChars = 100;
+/** What a command shows of a board. */
+const historyMs = 30 * 86_400_000;
 
 /** An order is answered when it is carried out, a restart when it is accepted. */
 export function controlRoutes(agent: Agent): ControlRoutes {
@@ -25,6 +28,10 @@ export function controlRoutes(agent: Agent): ControlRoutes {
     ...deviceRoutes(agent),
     "GET /status": async () => ({ json: agentStatus(agent) }),
     "GET /builds": async (request) => ({ json: buildList(agent, request) }),
+    "GET /build": async (request) => ({ json: await oneBuild(agent, request) }),
+    "GET /devices/history": async ({ query }) => ({
+      json: (await agent.devices.historyOf(query.get("device") ?? "")?.read(Date.now() - historyMs)) ?? [],
+    }),
     "GET /serial": async (request) => ({ bytes: await serialBytes(agent, request) }),
     "GET /console": async (request) => ({ bytes: await consoleBytes(agent, request) }),
     "POST /pause": order(agent, (request) =>
@@ -41,6 +48,7 @@ export function controlRoutes(agent: Agent): ControlRoutes {
       if (!lease) throw new ControlError("REFUSED", `${name} isn't leased`);
       lease.build.stop({ kind: "stopped", reason: "released by an operator of the box" });
     }),
+    "POST /stop": async (request) => ({ json: stop(agent, request) }),
     "POST /drain": order(agent, ({ signal }) => agent.drain(signal)),
     "POST /reload": order(agent, () => refusing(agent.reload())),
     "POST /restart": order(agent, async () => {
@@ -48,6 +56,20 @@ export function controlRoutes(agent: Agent): ControlRoutes {
       agent.restartWhenIdle().catch((error) => agent.log.error({}, `no restart: ${error.message}`));
     }),
   };
+}
+
+/** By JOB#NUMBER, or a uuid. */
+function stop(agent: Agent, request: ControlRequest): { stopping: string } {
+  const name = text(request, "build") ?? "";
+  const { job, number } = findBuild(agent, name);
+  const build = agent.builds.findRunning({ job, number });
+  if (!build) throw new ControlError("REFUSED", `${job}#${number} has ended`);
+  const who = text(request, "who")?.slice(0, maxWhoChars);
+  build.stop({
+    kind: "stopped",
+    reason: `stopped on the box${who === undefined ? "" : ` by ${printable(who)}`}`,
+  });
+  return { stopping: `${job}#${number}` };
 }
 
 /** Checks the node that the request names, carries the order out, and answers with the state after it. */
@@ -90,6 +112,14 @@ function buildList(agent: Agent, { query }: ControlRequest): BuildSummary[] {
     ...withoutInternals(summary),
     ...(running && { phase: running.state.phase }),
   }));
+}
+
+async function oneBuild(agent: Agent, { query }: ControlRequest) {
+  const { job, number } = findBuild(agent, query.get("build") ?? "");
+  const running = agent.builds.findRunning({ job, number });
+  const folder = agent.builds.folder(job, number);
+  const { key: _, request: _1, undelivered: _2, ...record } = running?.record ?? (await readRecord(folder));
+  return { record, cases: (record.tests && (await readCases(folder))) ?? [] };
 }
 
 function filterOf(query: URLSearchParams): BuildFilter {

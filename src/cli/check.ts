@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
 import { execa } from "execa";
+import { ConfigError } from "#/config/errors.ts";
 import { defaultConfigFile, loadConfig } from "#/config/load.ts";
 import type { Config, JobConfig } from "#/config/model.ts";
 import { mixedTrust } from "#/config/sections/trust.ts";
@@ -16,18 +17,38 @@ export function command(): Command {
     "Validates the configuration: says file, line, key and what was expected.",
   )
     .option("--config <file>", `the configuration (default: ${defaultConfigFile})`)
+    .option("--json", "print one JSON object: files, jobs, mistakes with file, line and key, warnings")
     .addHelpText("after", "\nAs root, it reads the default configuration as the agent's user would.")
-    .action(async ({ config: file }: { config?: string }) => {
+    .action(async ({ config: file, json }: { config?: string; json?: true }) => {
       const [program, ...args] = (file === undefined && checkAsAgent()) || [];
       if (program) {
-        const { exitCode } = await execa(program, args, { stdio: "inherit", reject: false });
+        const { exitCode } = await execa(program, json ? [...args, "--json"] : args, {
+          stdio: "inherit",
+          reject: false,
+        });
         process.exitCode = exitCode ?? exitCodes.failure;
         return;
       }
+      if (json) return await printJson(file);
       const config = await loadConfig(file ? { file } : {});
       for (const warning of configWarnings(config)) process.stderr.write(`labgear: warning: ${warning}\n`);
       process.stdout.write(`${describeConfig(config)}, no mistakes\n`);
     });
+}
+
+/** For editors and scripts: what is wrong isn't an error of this command, but its exit code says so. */
+async function printJson(file: string | undefined): Promise<void> {
+  const print = (found: object) => process.stdout.write(`${JSON.stringify(found)}\n`);
+  try {
+    const config = await loadConfig(file ? { file } : {});
+    const { files, jobs } = config;
+    print({ files, jobs: [...jobs.keys()], mistakes: [], warnings: configWarnings(config) });
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const mistakes = error.problems.length > 0 ? error.problems : [{ message: error.message }];
+    print({ files: [], jobs: [], mistakes, warnings: [] });
+    process.exitCode = exitCodes.usage;
+  }
 }
 
 /** Which files, and how many jobs. */

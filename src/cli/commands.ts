@@ -24,6 +24,7 @@ export const { commandNames, loadCommand, overview } = catalogue(
     "Talk to the agent on this box": {
       status: { summary: "the agent, its nodes and what they are doing", load: order("status") },
       builds: { summary: "running and finished builds", load: () => import("./builds.ts") },
+      show: { summary: "a build: how it ended and why", load: () => import("./show.ts") },
       log: { summary: "a build's console", load: () => import("./log.ts") },
       pause: { summary: "take no new builds", load: order("pause") },
       resume: { summary: "take builds again", load: order("resume") },

@@ -1,38 +1,113 @@
 /** `labgear devices`: the boards on serial links; with --scan, what is plugged in. */
 import type { Command } from "commander";
 import { ManagerCalls } from "#/client/calls.ts";
+import { ControlError } from "#/control/errors.ts";
 import { Discovery } from "#/devices/discovery/discovery.ts";
 import { scanYaml } from "#/devices/discovery/scan.ts";
 import { infoFunction } from "#/exchange/functions.ts";
 import { type NodeInfo, parseInfo } from "#/exchange/info.ts";
-import { describeOutage } from "#/lib/board-history.ts";
-import { type DeviceStatus, describeLease } from "#/lib/status.ts";
+import {
+  type BuildEvent,
+  describeOutage,
+  foldOutages,
+  type HistoryEvent,
+  type PastOutage,
+  whatEnds,
+} from "#/lib/board-history.ts";
+import { type DeviceStatus, describeLease, type Suspicion } from "#/lib/status.ts";
 import { formatElapsed } from "#/lib/units.ts";
 import { controlTimeoutMs, findAgent, newCommand, withControl } from "./options.ts";
 import { findFunction } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
-import { type Cell, type Column, stateCell, table } from "./table.ts";
+import { type Cell, type Column, stateCell, table, timeText } from "./table.ts";
 
 export function command(): Command {
   return withServers(
     withControl(
       newCommand(
-        "devices [BOX] [OPTIONS]",
-        "Lists the boards on serial links, their states and who is using them.",
+        "devices [NAME] [OPTIONS]",
+        "Lists the boards on serial links, their states and who is using them; of one board, what happened to it.",
       ),
     ),
   )
-    .argument("[box]", "another box, asked through a job server (default: this one, over its control socket)")
+    .argument(
+      "[device]",
+      "a board of this box; or another box's name, asked through a job server (default: all of this box)",
+    )
     .option("--scan", "print what is plugged in as YAML to paste; needs no agent")
     .option("--json", "print it as JSON")
-    .action(async (box: string | undefined, { scan, ...options }: Options) => {
+    .action(async (name: string | undefined, { scan, ...options }: Options) => {
       const output = scan
         ? scanned(options.json)
-        : box === undefined
+        : name === undefined
           ? listed(options)
-          : remote(box, options);
+          : ((await oneBoard(name, options)) ?? remote(name, options));
       process.stdout.write(await output);
     });
+}
+
+const maxShownBuilds = 10;
+
+/** @returns undefined when the agent here has no such board, or none runs here */
+async function oneBoard(name: string, options: Options): Promise<string | undefined> {
+  const agent = findAgent(options);
+  const request = { timeoutMs: controlTimeoutMs };
+  const devices = await agent.json<DeviceStatus[]>("GET", "/devices", request).catch((error: unknown) => {
+    if (error instanceof ControlError && error.code === "NO_AGENT") return [];
+    throw error;
+  });
+  const device = devices.find((one) => one.name === name);
+  if (!device) return undefined;
+  const query = new URLSearchParams({ device: name });
+  const events = await agent.json<HistoryEvent[]>("GET", `/devices/history?${query}`, request);
+  const outages = foldOutages(events).reverse();
+  const builds = events.filter((event) => "build" in event).reverse();
+  if (options.json) return `${JSON.stringify({ ...device, outages, builds })}\n`;
+  return boardText(device, outages, builds.slice(0, maxShownBuilds));
+}
+
+function boardText(
+  device: DeviceStatus,
+  outages: readonly PastOutage[],
+  builds: readonly BuildEvent[],
+): string {
+  const { name, state, since, outage, who, reason, suspect = [], console, port, path } = device;
+  const facts: (readonly [string, Cell | undefined])[] = [
+    ["state", stateCell(state)],
+    [outage ? "out of order" : "since", timeText(since)],
+    ["why", outage ? `${describeOutage(outage)}: ${outage.reason}` : (who ?? reason)],
+    ["what ends it", outage && whatEnds(name, outage)],
+    ...suspect.map((one) => ["suspect", describeSuspicion(one)] as const),
+    ["classes", device.classes.join(" ")],
+    ["console", console],
+    ["port", path === undefined ? port : `${path} (${port})`],
+  ];
+  const rows = facts.flatMap(([label, cell]) => (cell === undefined ? [] : [[label, cell]]));
+  const past = outages.map((one) => [
+    ...[timeText(one.since), one.until === undefined ? "" : lastingOf(one.since, one.until)],
+    ...[one.causes.join(" "), `${one.tries || ""}`, one.who ?? "", one.reason],
+  ]);
+  const endings = builds.map(({ at, build, ending, cause }) => [build, ending, timeText(at), cause]);
+  return [
+    `${name}\n${table(["", { fit: "wrap" }], rows, { indent: 2 })}`,
+    ...(past.length > 0 ? [`\nout of order in 30 days\n${table(outageColumns, past, { indent: 2 })}`] : []),
+    ...(endings.length > 0
+      ? [`\nits last builds\n${table(["BUILD", "ENDING", "WHEN", "CAUSE"], endings, { indent: 2 })}`]
+      : []),
+  ].join("");
+}
+
+const outageColumns: readonly Column[] = [
+  ...["SINCE", "FOR", "CAUSES", "TRIES", "BY"],
+  { title: "WHY", fit: "wrap" },
+];
+
+function lastingOf(since: string, until: string): string {
+  return formatElapsed(Math.max(0, Date.parse(until) - Date.parse(since)));
+}
+
+function describeSuspicion({ job, days, failed, builds, siblingFailed, siblingBuilds }: Suspicion): string {
+  return `failed ${failed} of ${builds} ${job} in ${days} days, its siblings ${siblingFailed} of ${siblingBuilds}`;
 }
 
 interface Options extends ServerOptions {

@@ -1,4 +1,5 @@
 /** Options that several commands share. */
+import { userInfo } from "node:os";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { ControlClient, defaultControl } from "#/control/client.ts";
 import type { BuildSelector } from "#/exchange/key.ts";
@@ -43,6 +44,17 @@ export function findAgent(options: { control?: string | undefined }): ControlCli
 
 /** For requests that the agent answers at once. */
 export const controlTimeoutMs = 30_000;
+
+/** Who gives an order, for histories and records. The control socket's file decides who may pause at all. */
+export function caller(): string {
+  if (process.env.SUDO_USER) return process.env.SUDO_USER;
+  try {
+    return userInfo().username;
+  } catch {
+    // The user has no entry in /etc/passwd.
+    return `uid ${process.getuid?.()}`;
+  }
+}
 
 /** Parses `JOB#NUMBER`, `JOB` or a uuid. */
 export function buildName(text: string): string {

@@ -1,11 +1,11 @@
-/** `labgear status`, and the orders `pause`, `resume`, `drain`, `reload` and `restart`, which print the status after them. */
-import { userInfo } from "node:os";
+/** `labgear status`, and the orders `pause`, `resume`, `drain`, `reload` and `restart`, which answer in a line. */
 import type { Command } from "commander";
 import { describeOutage } from "#/lib/board-history.ts";
-import { type AgentStatus, describeLease, type ExecutorStatus } from "#/lib/status.ts";
+import { type AgentStatus, describeLease, type ExecutorStatus, type NodeStatus } from "#/lib/status.ts";
+import { printable } from "#/lib/text.ts";
 import { formatElapsed } from "#/lib/units.ts";
 import { CommandError } from "./exit.ts";
-import { controlTimeoutMs, findAgent, newCommand, withControl } from "./options.ts";
+import { caller, controlTimeoutMs, findAgent, newCommand, withControl } from "./options.ts";
 import { type Cell, stateCell, table } from "./table.ts";
 
 export function pause(): Command {
@@ -15,6 +15,11 @@ export function pause(): Command {
       "Takes no new builds until `labgear resume`, even after a restart. Running builds continue; queued ones wait.",
     path: "/pause",
     body: () => ({ who: caller() }),
+    answer: ({ name, nodes }, node) => {
+      const running = runningOn(nodes, node);
+      const still = running > 0 ? `; ${inNumbers(running)} on` : "";
+      return `${node ?? name} takes no builds until \`labgear resume${node ? ` ${node}` : ""}\`${still}`;
+    },
   })
     .argument("[node]", "the node (default: every node of this box)")
     .option("--reason <text>", "shown wherever the node is shown");
@@ -25,6 +30,11 @@ export function resume(): Command {
     usage: "resume [NODE] [OPTIONS]",
     description: "Takes builds again, after a pause or a drain.",
     path: "/resume",
+    answer: ({ name, nodes }, node) => {
+      const held = nodes.filter((one) => one.state === "held" && (node === undefined || one.name === node));
+      const reasons = held.map((one) => `${one.name} is held yet: ${one.reasons.join(", ")}`);
+      return reasons.length > 0 ? reasons.join("; ") : `${node ?? name} takes builds again`;
+    },
   }).argument("[node]", "the node (default: every node of this box)");
 }
 
@@ -33,6 +43,7 @@ export function release(): Command {
     usage: "release DEVICE [OPTIONS]",
     description: "Takes a leased board back: the lease ends as ABORTED, and the board proves itself.",
     path: "/release",
+    answer: (_, device) => `the lease of ${device} ends, and the board proves itself`,
   }).argument("<device>", "the device that is leased");
 }
 
@@ -42,6 +53,10 @@ export function drain(): Command {
     description:
       "Takes no new builds and waits until the running ones have ended; leases end after drain-leases. `labgear resume` undoes it.",
     path: "/drain",
+    answer: ({ name, state }) =>
+      state === "drained"
+        ? `${name} has drained: no build runs; \`labgear resume\` takes builds again`
+        : `${name} is ${state}: the drain was taken back`,
     waits: true,
   });
 }
@@ -52,6 +67,8 @@ export function reload(): Command {
     description:
       "Reads the configuration again. Running builds keep the one they started with; an invalid file changes nothing.",
     path: "/reload",
+    answer: ({ files, nodes }) =>
+      `${files.join(", ")} read again: ${nodes.length} ${nodes.length === 1 ? "node" : "nodes"}`,
   });
 }
 
@@ -61,6 +78,10 @@ export function restart(): Command {
     description:
       "Restarts the agent as soon as no build is running, for example after an upgrade. Until then it takes no new builds.",
     path: "/restart",
+    answer: ({ name, nodes }) => {
+      const running = runningOn(nodes);
+      return `${name} restarts ${running > 0 ? `when its builds have ended; ${inNumbers(running)}` : "now"}`;
+    },
   })
     .option("--when-idle", "required: a restart in the middle of a build would lose it")
     .hook("preAction", (command) => {
@@ -76,6 +97,8 @@ interface Order {
   readonly description: string;
   /** The route on the control socket. */
   readonly path: string;
+  /** In a line, from the state after it. */
+  readonly answer: (status: AgentStatus, node?: string) => string;
   /** What the request says besides its options. */
   readonly body?: () => Readonly<Record<string, string>>;
   /** The answer comes when the running builds have ended. */
@@ -88,18 +111,17 @@ interface OrderOptions {
   readonly reason?: string;
 }
 
-/** For the board's history. The control socket's file decides who may pause at all. */
-function caller(): string {
-  if (process.env.SUDO_USER) return process.env.SUDO_USER;
-  try {
-    return userInfo().username;
-  } catch {
-    // The user has no entry in /etc/passwd.
-    return `uid ${process.getuid?.()}`;
-  }
+/** Builds on a node, or on all. */
+function runningOn(nodes: readonly NodeStatus[], name?: string): number {
+  const wanted = nodes.filter((node) => name === undefined || node.name === name);
+  return wanted.flatMap(({ executors }) => executors).filter(({ build }) => build).length;
 }
 
-function orderCommand({ usage, description, path, waits, body: more }: Order): Command {
+function inNumbers(running: number): string {
+  return running === 1 ? "1 build runs" : `${running} builds run`;
+}
+
+function orderCommand({ usage, description, path, answer, waits, body: more }: Order): Command {
   return withControl(newCommand(usage, description))
     .option("--json", "print the resulting status as JSON")
     .action(async (...given: unknown[]) => {
@@ -113,7 +135,8 @@ function orderCommand({ usage, description, path, waits, body: more }: Order): C
       };
       const request = { body, ...(!waits && { timeoutMs: controlTimeoutMs }) };
       const status = await findAgent({ control }).json<AgentStatus>("POST", path, request);
-      process.stdout.write(json ? `${JSON.stringify(status)}\n` : statusText(status));
+      const text = json ? JSON.stringify(status) : printable(answer(status, node));
+      process.stdout.write(`${text}\n`);
     });
 }
 

@@ -1,18 +1,28 @@
-/** `labgear stop`: stops a build on any box, through its manager, or takes it out of the queue. */
+/** `labgear stop`: stops a build on this box, on any box through its manager, or takes it out of the queue. */
 import type { Command } from "commander";
 import { askServer, managersWith } from "#/client/registered.ts";
+import { ControlError } from "#/control/errors.ts";
 import { Client } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { formatAddress } from "#/lib/address.ts";
 import { stopFunction } from "#/zuul/functions.ts";
 import { CommandError } from "./exit.ts";
 import { asRefused, findGate, type GateOptions, readBuild, withGate } from "./gate-options.ts";
-import { buildName, newCommand, selectBuild } from "./options.ts";
+import {
+  buildName,
+  caller,
+  controlTimeoutMs,
+  findAgent,
+  newCommand,
+  selectBuild,
+  withControl,
+} from "./options.ts";
 import { cancelQueued } from "./queued.ts";
 import { findFunction, sharedManagers } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
 
 interface StopOptions extends ServerOptions, GateOptions {
+  readonly control?: string;
   readonly key?: string;
 }
 
@@ -24,18 +34,20 @@ const maxTries = 50;
 export function command(): Command {
   return withGate(
     withServers(
-      newCommand(
-        "stop [MANAGER] JOB#NUMBER|UUID [OPTIONS]",
-        "Stops a build; by its uuid also one that is queued.",
+      withControl(
+        newCommand(
+          "stop [MANAGER] JOB#NUMBER|UUID [OPTIONS]",
+          "Stops a build; by its uuid also one that is queued.",
+        ),
       ),
     ),
   )
     .option("--key <file>", "with --gate: the build's key, as `labgear build --key` wrote it")
-    .argument("<manager>", "the agent's name, as its builds report it; a uuid needs none")
-    .argument("[build]", "JOB#NUMBER, or the build's uuid", buildName)
+    .argument("<build>", "JOB#NUMBER of this box, or a build's uuid; or the name of another box's agent")
+    .argument("[of-manager]", "with an agent's name: its build, JOB#NUMBER or uuid", buildName)
     .addHelpText(
       "after",
-      "\nWithout MANAGER, all job servers and all agents on them are asked. Taking a build out of the queue takes gearmand" +
+      "\nJOB#NUMBER alone goes over the control socket. For a uuid, all job servers and all agents on them are asked. Taking a build out of the queue takes gearmand" +
         "\n1.1.19 or newer, or the embedded job server.",
     )
     .action(async (first: string, second: string | undefined, options: StopOptions) => {
@@ -57,10 +69,23 @@ async function stopAt(manager: string, build: string, options: ServerOptions): P
   return `${build} is being stopped`;
 }
 
-async function stopUuid(uuid: string, options: ServerOptions): Promise<string> {
-  if (uuid.includes("#")) {
-    throw new CommandError("usage", `${buildName(uuid)} needs its MANAGER: \`labgear stop MANAGER ${uuid}\``);
+/** @throws CommandError usage where no agent runs; ControlError when it doesn't run that build */
+async function stopHere(build: string, options: StopOptions): Promise<string> {
+  const body = { build: buildName(build), who: caller() };
+  try {
+    const { stopping } = await findAgent(options).json<{ stopping: string }>("POST", "/stop", {
+      ...{ body, timeoutMs: controlTimeoutMs },
+    });
+    return `${stopping} is being stopped`;
+  } catch (cause) {
+    if (!(cause instanceof ControlError && cause.code === "NO_AGENT")) throw cause;
+    const text = `no agent runs here, so ${build} needs its MANAGER: \`labgear stop MANAGER ${build}\``;
+    throw new CommandError("usage", text, { cause });
   }
+}
+
+async function stopUuid(uuid: string, options: StopOptions): Promise<string> {
+  if (uuid.includes("#")) return await stopHere(uuid, options);
   const servers = await findServers(options);
   const outcomes = await Promise.allSettled(servers.map((server) => stopOn(server, buildName(uuid))));
   const done = outcomes.flatMap((outcome) => (outcome.status === "fulfilled" ? [outcome.value] : []));

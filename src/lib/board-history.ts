@@ -116,6 +116,22 @@ export function describeOutage({ since, state, cause, tries, who, builds }: Outa
   ].join(", ");
 }
 
+/** What brings a board back that takes no builds, as a sentence. */
+export function whatEnds(name: string, { state, cause }: Outage): string {
+  switch (state) {
+    case "paused":
+      return `\`labgear resume ${name}\` ends the pause`;
+    case "quarantined":
+      return `repair it, then \`labgear resume ${name}\`, or a passed build of its health job, ends the quarantine`;
+    case "absent":
+      return "connect it: the agent finds it by itself";
+    case "opening":
+      return "the agent goes on trying to open its port: see the reason";
+    default:
+      return `the agent tries again by itself until it passes its probe (${cause}); see \`labgear console ${name}\``;
+  }
+}
+
 const format = new Intl.DateTimeFormat("en-GB", {
   ...{ weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" },
 });

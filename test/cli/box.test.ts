@@ -20,6 +20,12 @@ jobs:
   fail: { run: "exit 3" }
   binary: { run: "head -c 200000 /dev/zero | tr '\\\\0' '\\\\377'; printf '\\\\0\\\\200\\\\r\\\\n\\\\033[1m'" }
   wait: { run: "echo waiting; exec sleep 300", grace: 1s }
+  broken: { run: "echo begin; echo 'main.c:7:3: error: no'; echo more; exit 2" }
+  tested:
+    junit: [r.xml]
+    run: |
+      echo '<testsuite><testcase name="ok"/><testcase name="spi"><failure message="expected 0x8488"/></testcase></testsuite>' >r.xml
+      exit 1
   tick: { run: "echo one; while [ ! -e $LABGEAR_WORKSPACE/go ]; do sleep 0.1; done; echo two" }
 `;
 
@@ -137,12 +143,45 @@ describe("on the box", { skip: lacks("gearmand") }, () => {
     assert.match(stderr.join(""), /^labgear: ENOSPC: no space left on device, write$/m);
   });
 
+  test("show: why, from its tests or its console; as JSON", async () => {
+    const { number } = await run("broken");
+    const { stdout } = await agent.command("show", `broken#${number}`);
+    assert.match(
+      stdout,
+      new RegExp(`^broken#${number}\n {2}result +FAILURE\n {2}why +the job ended with exit code 2\n`),
+    );
+    assert.match(stdout, /^ {2}steps +.*run \d/m);
+    assert.match(stdout, /\nthe first error in its console\n {2}2 {2}main\.c:7:3: error: no\n/);
+    const record = JSON.parse((await agent.command("show", "broken", "--json")).stdout);
+    assert.deepEqual([record.number, record.result, "request" in record], [number, "FAILURE", false]);
+    await run("tested");
+    assert.match(
+      (await agent.command("show", "tested")).stdout,
+      /^ {2}tests +1 of 2 failed, 0 skipped$.*\nfailed tests\n {2}spi +expected 0x8488\n$/ms,
+    );
+    await refused(["show", "nope"], /^labgear: there is no job or build nope; the jobs are pass[^\n]*\n$/);
+  });
+
+  test("stop JOB#NUMBER on the box, and the record says who did it", async () => {
+    const build = await submit(server.port, { function: "build:wait", unique: "here", data: "{}" });
+    const { number } = await build.started;
+    const { exitCode, stdout } = await agent.command("stop", `wait#${number}`);
+    assert.deepEqual([exitCode, stdout], [0, `wait#${number} is being stopped\n`]);
+    await build.ended;
+    const shown = await agent.command("show", `wait#${number}`);
+    assert.match(shown.stdout, /^ {2}result +ABORTED\n {2}why +stopped on the box by \S+$/m);
+    await refused(["stop", `wait#${number}`], `wait#${number} has ended`);
+    await refused(["stop", "wait#999"], "there is no build wait#999");
+  });
+
   test("pause and resume, with a reason that can't steer a terminal; an unknown node is refused", async () => {
     await refused(["pause", "nope"], "this box has no node nope; it has box5");
     await refused(["resume", "nope"], "this box has no node nope; it has box5");
     const { exitCode, stdout } = await agent.command("pause", "box5", "--reason", "new \u001b[31mSSD");
     assert.equal(exitCode, 0);
-    assert.match(stdout, /^ {2}box5 +held +lab1\n +paused: new \\u\{1b\}\[31mSSD$/m);
+    assert.equal(stdout, "box5 takes no builds until `labgear resume box5`\n");
+    const paused = await agent.command("status");
+    assert.match(paused.stdout, /^ {2}box5 +held +lab1\n +paused: new \\u\{1b\}\[31mSSD$/m);
     const queued = await submit(server.port, { function: "build:pass", unique: "paused", data: "{}" });
     const { stdout: resumed } = await agent.command("resume", "--json");
     assert.equal(JSON.parse(resumed).nodes[0].state, "ready");
@@ -158,8 +197,8 @@ describe("on the box", { skip: lacks("gearmand") }, () => {
     assert.equal(drain.child.exitCode, null);
     await stop("drain");
     assert.equal(await drain.ended, 0, drain.stderr);
-    assert.match(drain.stdout, /^box5: .* drained since/m);
-    assert.match((await agent.command("resume")).stdout, /^box5: .* running since/m);
+    assert.match(drain.stdout, /^box5 has drained: no build runs[^\n]*\n$/);
+    assert.equal((await agent.command("resume")).stdout, "box5 takes builds again\n");
     assert.equal((await run("pass")).result, "SUCCESS");
   });
 
@@ -175,7 +214,8 @@ describe("on the box", { skip: lacks("gearmand") }, () => {
     assert.equal((await run("pass")).result, "SUCCESS");
     const servers = `servers: ["127.0.0.1:${server.port}"]\n`;
     await writeFile(agent.config, servers + yaml.replace("  pass:", "  passes:"));
-    assert.equal((await agent.command("reload")).exitCode, 0);
+    const reloaded = await agent.command("reload");
+    assert.deepEqual([reloaded.exitCode, reloaded.stdout], [0, `${agent.config} read again: 1 node\n`]);
     const functions = (await agent.status()).nodes[0]?.functions ?? [];
     assert.ok(functions.includes("build:passes") && !functions.includes("build:pass"));
   });
@@ -204,7 +244,10 @@ test("restart --when-idle waits for the build, then the same process starts agai
   const before = await box.status();
   const build = await submit(own.port, { function: "build:wait", unique: "restart", data: "{}" });
   await build.started;
-  assert.match((await box.command("restart", "--when-idle")).stdout, /^box5: .* draining since/m);
+  assert.match(
+    (await box.command("restart", "--when-idle")).stdout,
+    /^box5 restarts when its builds have ended; 1 build runs\n$/,
+  );
   await labgear(["stop", "box5", "restart", "--server", `127.0.0.1:${own.port}`]);
   await build.ended;
   await box.logged((line) => line.msg.includes("is up") && line !== first);

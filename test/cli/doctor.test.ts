@@ -197,4 +197,16 @@ test("check: a good file, and ten mistakes on ten lines", async () => {
   const found = lines.map((line) => Number(line.slice(config.length + 1).split(":")[0]));
   assert.deepEqual(found, [1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12]);
   assert.ok(lines.every((line) => line.startsWith(`${config}:`)));
+  const json = await labgear(["check", "--json", "--config", config]);
+  assert.deepEqual([json.exitCode, json.stderr], [2, ""]);
+  const { mistakes: all } = JSON.parse(json.stdout);
+  assert.deepEqual(
+    all.map(({ file, line }: { file: string; line: number }) => [file, line]),
+    found.map((line) => [config, line]),
+  );
+  assert.equal(all[0].key, "nmae");
+  await writeFile(config, good);
+  assert.deepEqual(JSON.parse((await labgear(["check", "--json", "--config", config])).stdout), {
+    ...{ files: [config], jobs: ["pass"], mistakes: [], warnings: [] },
+  });
 });

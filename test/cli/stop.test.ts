@@ -85,7 +85,7 @@ describe("labgear stop UUID", () => {
     const { exitCode, stderr } = await labgear(["stop", "slow#1"]);
     assert.deepEqual(
       [exitCode, stderr],
-      [2, "labgear: slow#1 needs its MANAGER: `labgear stop MANAGER slow#1`\n"],
+      [2, "labgear: no agent runs here, so slow#1 needs its MANAGER: `labgear stop MANAGER slow#1`\n"],
     );
   });
 });

@@ -11,7 +11,8 @@ import { loadConfig } from "#/config/load.ts";
 import type { Config } from "#/config/model.ts";
 import { freeInodes, freeSpace, minFreeInodes } from "#/host/health.ts";
 import { formatAddress } from "#/lib/address.ts";
-import type { AgentStatus, ServerStatus } from "#/lib/status.ts";
+import { describeOutage, whatEnds } from "#/lib/board-history.ts";
+import type { AgentStatus, NodeStatus, ServerStatus } from "#/lib/status.ts";
 import { formatSize } from "#/lib/units.ts";
 import { managerFunctions } from "#/zuul/functions.ts";
 import { checkAsAgent, describeConfig } from "../check.ts";
@@ -106,21 +107,27 @@ async function checkAgent({ control }: DiagnoseOptions): Promise<[number | undef
     const status = await findAgent({ control }).json<AgentStatus>("GET", "/status", {
       timeoutMs: controlTimeoutMs,
     });
-    const held = status.nodes.flatMap((node) => node.reasons.map((reason) => `${node.name} ${reason}`));
+    const held = status.nodes
+      .filter(({ outage }) => !outage)
+      .flatMap((node) => node.reasons.map((reason) => `${node.name} ${reason}`));
     const text = `${status.name} is ${status.state}, pid ${status.pid}`;
-    const connections = status.servers.flatMap(checkConnections);
-    if (held.length === 0) return [status.pid, { about, state: "good", text }, ...connections];
+    const more = [...status.servers.flatMap(checkConnections), ...status.nodes.flatMap(checkBoard)];
+    if (held.length === 0) return [status.pid, { about, state: "good", text }, ...more];
     const advice = "it takes no builds: see `labgear status`; `labgear resume` ends a pause or a drain";
-    return [
-      status.pid,
-      { about, state: "warning", text: `${text}; ${held.join("; ")}`, advice },
-      ...connections,
-    ];
+    return [status.pid, { about, state: "warning", text: `${text}; ${held.join("; ")}`, advice }, ...more];
   } catch (error) {
     // The client's message ends with its advice.
     const [text = "", advice] = (error as Error).message.split(/: (?=[^:]*$)/);
     return [undefined, { about, state: "bad", text, ...(advice !== undefined && { advice }) }];
   }
+}
+
+/** One finding for a board that takes no builds: since when, why, and what ends it. */
+function checkBoard({ name, outage }: NodeStatus): Finding[] {
+  if (!outage) return [];
+  const text = `${name} ${describeOutage(outage)}: ${outage.reason}`;
+  const state = outage.state === "paused" ? "warning" : "bad";
+  return [{ about: "board", state, text, advice: whatEnds(name, outage) }];
 }
 
 /** Each executor has a connection of its own: without it, it gets no builds. */

@@ -3,6 +3,7 @@ export interface Finding {
   readonly about:
     | "configuration"
     | "agent"
+    | "board"
     | "unit"
     | "job server"
     | "users"

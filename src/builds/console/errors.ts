@@ -13,6 +13,7 @@ const certain = [
   String.raw`^\S+\.go:\d+:\d+: |^\s*--- FAIL: |^panic: `, // go
   String.raw`^\S+\(\d+,\d+\): error |error TS\d+:|^npm (?:ERR!|error) `, // tsc, npm
   String.raw`^\[ERROR\] |^FAILURE: Build failed`, // Maven, Gradle
+  "^A fatal error occurred: ", // esptool
   String.raw`^Traceback \(most recent call last\)|^E {3,}\S|^FAILED \S+::|^ERROR \S+::|^FAIL: test`, // Python, pytest, unittest
   String.raw`^[A-Za-z_][\w.]*(?:Error|Exception)(?:: |$)`, // Python, Node, Java
   String.raw`\bKernel panic - not syncing\b|\bBUG: |\bOops(?:: | - )|\bInternal error: |\bUnable to handle kernel\b`, // Linux

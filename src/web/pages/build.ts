@@ -13,7 +13,7 @@ import {
 import type { LineIndexes } from "#/builds/console/line-index.ts";
 import type { TestReport } from "#/builds/junit.ts";
 import type { TestCase, TestStatus } from "#/builds/junit-reader.ts";
-import { durationOf } from "#/builds/record.ts";
+import { durationOf, type EndingKind } from "#/builds/record.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import { captureFile } from "#/lib/capture.ts";
 import { formatElapsed, formatSize } from "#/lib/units.ts";
@@ -105,6 +105,11 @@ function neighbours({ builds }: AgentView, { job, number }: BuildView): Html {
   return html`<nav aria-label="Builds of this job">${Number.isFinite(older) && html`<a rel="prev" href="${buildUrl(job, older)}">#${older}</a>`} ${Number.isFinite(newer) && html`<a rel="next" href="${buildUrl(job, newer)}">#${newer}</a>`}</nav>`;
 }
 
+const stepEndings: Readonly<Record<EndingKind, string>> = {
+  ...{ passed: "passed", failed: "failed", infrastructure: "failed" },
+  ...{ stopped: "stopped", "timed-out": "timed out", lost: "lost" },
+};
+
 /** What it did and how long each took; the step that it ended in is told apart. */
 function stepList({ steps = [], ending }: BuildView, now: string): Html | false {
   if (steps.length === 0) return false;
@@ -116,7 +121,7 @@ function stepList({ steps = [], ending }: BuildView, now: string): Html | false 
       took === undefined
         ? html`<span data-since="${started}">for ${roughly(Date.parse(now) - Date.parse(started))}</span>`
         : formatElapsed(took);
-    return html`<li${step === endedIn && html` class="ended"`}>${name} <span class="quiet">${time}</span>${step === endedIn && html` ${ending?.kind.replace("-", " ")}`}</li>`;
+    return html`<li${step === endedIn && html` class="ended"`}>${name} <span class="quiet">${time}</span>${step === endedIn && html` ${stepEndings[ending?.kind ?? "failed"]}`}</li>`;
   })}</ol>`;
 }
 

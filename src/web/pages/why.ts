@@ -36,7 +36,11 @@ export async function excerptOf(build: FoundBuild, indexes: LineIndexes): Promis
   const error = (hits.find(({ text }) => errorRank(text) === "certain") ?? hits.at(-1))?.n;
   const from = error === undefined ? -lastLines : Math.max(0, error - linesBefore);
   const found = await linesOf(console, index, from, error === undefined ? lastLines : excerptLines);
-  const lines = found.lines.filter(({ text }) => !isAgentsLine(text));
+  const jobs = found.lines.filter(({ text }) => !isAgentsLine(text));
+  // Where nothing else has been written, the agent says how far it got; the page has the reason above already.
+  const { reason } = build.summary.ending ?? {};
+  const agents = found.lines.filter(({ text }) => reason === undefined || !text.includes(reason));
+  const lines = jobs.length > 0 ? jobs : agents;
   return lines.length === 0 ? undefined : { error, lines };
 }
 

@@ -54,6 +54,9 @@ if (wanted.length > 0) {
   console.error(`labgear: fetching what the tests talk to: ${wanted.join(" ")} …`);
   unpackPackages(wanted, root);
 }
+// Not every release has it, and apt fetches nothing if a name is unknown.
+const toybox = join(root, "bin/toybox");
+if (!existsSync("/bin/toybox") && !existsSync(toybox)) unpackPackages(["toybox"], root);
 const arm64 = join(root, "arm64");
 const missingArm64 = () => arm64Files.some((file) => !existsSync(join(arm64, file)));
 if (missingArm64()) {

@@ -71,6 +71,8 @@ const files = {
   fish: "usr/bin/fish",
   tcsh: "bin/tcsh",
   mksh: "bin/mksh",
+  /** Only where the distribution has it. */
+  toybox: "bin/toybox",
   /** The static one, for this machine's processor. */
   busybox: "bin/busybox",
   /** An arm64 kernel and a static busybox, for the emulated board. */
@@ -80,9 +82,14 @@ const files = {
 
 export type Part = keyof typeof files;
 
+/** The path of a real part, if it is there. */
+export function optionalPart(name: Part): string | undefined {
+  return [join(root, files[name]), join("/", files[name])].find((file) => existsSync(file));
+}
+
 /** The path of a real part, which must be there. */
 export function part(name: Part): string {
-  const found = [join(root, files[name]), join("/", files[name])].find((file) => existsSync(file));
+  const found = optionalPart(name);
   if (!found) throw new Error(`${name} is not here: run "node test/parts.mjs" and see what it says`);
   return found;
 }

@@ -3,10 +3,11 @@
  * sample from a seed, or in the long run all of them.
  */
 import assert from "node:assert/strict";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { LinuxConsole } from "#/devices/consoles/linux/linux.ts";
-import { lacks, part } from "../../support/parts.ts";
+import { lacks, optionalPart, part, partsEnv } from "../../support/parts.ts";
 import { seeded } from "../../support/random.ts";
 import { temporaryFolder } from "../../support/servers.ts";
 import { lacksMachine } from "../../targets/machine.ts";
@@ -28,7 +29,29 @@ const shells: Record<string, { command: () => string; rc: string; prompt: (text:
     prompt: (text) => `function fish_prompt; printf '${text}'; end`,
   },
   tcsh: { command: () => `${part("tcsh")} -i`, rc: ".tcshrc", prompt: (text) => `set prompt='${text}'` },
+  toybox: { command: () => `sh -i`, rc: ".shrc", prompt: (text) => `PS1='${text}'` },
 };
+
+/** As on Android: mksh, and toybox's programs. What Debian builds it without comes from busybox. @returns the start of a script */
+function onlyToybox(folder: string): string {
+  const toybox = part("toybox");
+  mkdirSync(folder);
+  const [busybox, mksh] = [part("busybox"), part("mksh")];
+  const programs = Object.fromEntries(
+    execFileSync(toybox, { encoding: "utf8", env: partsEnv })
+      .split(/\s+/)
+      .map((name) => [name, toybox]),
+  );
+  for (const [name, file] of Object.entries({
+    dd: busybox,
+    tr: busybox,
+    stty: busybox,
+    ...programs,
+    sh: mksh,
+  }))
+    if (/^[\w[]/.test(name)) symlinkSync(file, `${folder}/${name}`);
+  return `PATH=${folder};export PATH;`;
+}
 const locales = { none: {}, "UTF-8": { LC_ALL: "C.UTF-8" } };
 const sizes = ["0x0", "24x80"];
 const surroundings = ["clean", "coloured prompt", "chatty console", "slow profile", "read-only root"];
@@ -68,7 +91,10 @@ const output = Array.from({ length: 200 }, (_, index) => `line ${index} 'quoted'
 for (const one of process.env.LABGEAR_TEST_LONG ? allCases() : sample(9)) {
   const { shell, locale, size, surrounding } = one;
   test(`${shell}, locale ${locale}, terminal ${size}, ${surrounding}`, {
-    skip: skip || (surrounding === "read-only root" && lacksMachine()),
+    skip:
+      skip ||
+      (shell === "toybox" && optionalPart("toybox") === undefined && "NOT RUN: no toybox is to be had") ||
+      (surrounding === "read-only root" && lacksMachine()),
   }, async () => {
     await using home = await temporaryFolder();
     const { command, rc, prompt } = shells[shell] as (typeof shells)[string];
@@ -79,7 +105,8 @@ for (const one of process.env.LABGEAR_TEST_LONG ? allCases() : sample(9)) {
     }[surrounding];
     if (lines !== undefined) writeFileSync(`${home.path}/${rc}`, `${lines}\n`);
     const stty = size === "24x80" ? "stty rows 24 cols 80;" : "";
-    writeFileSync(`${home.path}/start`, `${stty}exec ${command()}`);
+    const path = shell === "toybox" ? onlyToybox(`${home.path}/bin`) : "";
+    writeFileSync(`${home.path}/start`, `${stty}${path}exec ${command()}`);
     const options: ShellLineOptions = {
       env: {
         LC_ALL: undefined,

@@ -44,6 +44,8 @@ const lastRetryMs = 5 * 60_000;
 const leaveTimeoutMs = 4000;
 /** Restarts after failed probes in a row; later probes do without. */
 const maxRestarts = 3;
+/** What still runs on the host for the board when the agent ends: a flash that is cut off leaves half an image. */
+const closeTimeoutMs = 10_000;
 
 export class Device extends EventEmitter<{ changed: [] }> implements AsyncDisposable {
   readonly name: string;
@@ -52,6 +54,8 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   readonly health: HealthRecord;
   readonly #options: DeviceOptions;
   readonly #ending = new AbortController();
+  /** Ends what takes too long after that. */
+  readonly #closing = new AbortController();
   readonly #history = new StateHistory();
   readonly #changes = new Condition();
   readonly #living: Promise<void>;
@@ -68,6 +72,8 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   #isBooting = false;
   /** What may still bring it back after the last build. */
   #recoverSteps: RecoverStep[] = [];
+  /** A port that goes away until then went because of the build. */
+  #isBuildsFaultUntil = 0;
   /** It waits for the next probe. */
   #isWaiting = false;
   #reservation: Reservation | undefined;
@@ -218,6 +224,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     this.#outcome = outcome;
     this.health.count(outcome, job);
     if (job !== undefined) this.#recoverSteps = [...(this.config.recover ?? [])];
+    if (job !== undefined) this.#isBuildsFaultUntil = performance.now() + this.config.bootTimeoutMs;
     this.#changes.wake();
   }
 
@@ -250,13 +257,33 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     this.#needsProbe = true;
     this.#failedProbes = 0;
     this.#isBooting = false;
-    await this.#changes.until(() => {
+    const isOver = () => {
       const { state } = this.port;
       if (state.kind === "open") return true;
       const reason = "reason" in state ? state.reason : beingOpened;
       this.#enter({ kind: state.kind === "absent" ? "absent" : "opening", reason });
       return this.#ended;
-    });
+    };
+    const isBuildsFault = performance.now() < this.#isBuildsFaultUntil;
+    while (!isOver()) {
+      const mayRecover = isBuildsFault && this.#recoverSteps.length > 0;
+      const timeout = mayRecover ? AbortSignal.timeout(this.config.bootTimeoutMs) : undefined;
+      await this.#changes.until(isOver, timeout).catch(() => this.#recoverPort());
+    }
+  }
+
+  /** A board with native USB has no port while a bad image runs on it. */
+  async #recoverPort(): Promise<void> {
+    if (this.port.state.kind !== "absent") return;
+    if (this.#paused !== undefined || this.health.quarantine !== undefined) return;
+    // A reset needs the port.
+    const step = this.#recoverSteps.find(({ kind }) => kind !== "reset");
+    this.#recoverSteps = step ? this.#recoverSteps.slice(this.#recoverSteps.indexOf(step) + 1) : [];
+    if (!step) return;
+    const { reason } = this.port.state;
+    this.#enter({ kind: "recovering", reason: `${reason}; recovering: ${step.kind}`, cause: "unplugged" });
+    await this.#runStep(step);
+    this.#isBuildsFaultUntil = performance.now() + this.config.bootTimeoutMs;
   }
 
   /** A state that lasts until a reservation, a pause or resume, or the loss of the port. */
@@ -335,9 +362,11 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     const timeoutMs = step.kind === "flash" ? step.timeoutMs : power.restartTimeoutMs;
     await this.#change(AbortSignal.timeout(timeoutMs), async (writer, signal, onDown) => {
       if (step.kind === "power") return power.switch("cycle", signal, onDown);
-      if (!writer) throw new BoardFailure("unplugged", "its port isn't open");
-      if (step.kind === "reset") return power.reset(writer, signal, onDown);
-      await using _ = step.lend ? await writer.lend() : undefined;
+      if (step.kind === "reset") {
+        if (!writer) throw new BoardFailure("unplugged", "its port isn't open");
+        return power.reset(writer, signal, onDown);
+      }
+      await using _ = step.lend ? await writer?.lend() : undefined;
       await onDown(false);
       await power.flash(step, this.variables, signal);
     });
@@ -345,9 +374,10 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
 
   /** Restarts or flashes the board; a failure shows in its next probe. */
   async #change(
-    signal: AbortSignal,
+    timeout: AbortSignal,
     work: (writer: PortWriter | undefined, signal: AbortSignal, onDown: OnDown) => Promise<void>,
   ): Promise<void> {
+    const signal = AbortSignal.any([timeout, this.#closing.signal]);
     try {
       const isOpen = this.port.state.kind === "open";
       await using _ = isOpen
@@ -443,7 +473,9 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   async [Symbol.asyncDispose](): Promise<void> {
     this.#ending.abort();
     this.#changes.wake();
+    const late = setTimeout(() => this.#closing.abort(), closeTimeoutMs);
     await this.#living;
+    clearTimeout(late);
     await this.#leave();
     this.port.off("state", this.#onPort);
     await this.port[Symbol.asyncDispose]();

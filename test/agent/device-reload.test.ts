@@ -1,11 +1,13 @@
-/** Reloads that change a device or take it away while its build runs. */
+/** Reloads that change a device or take it away while its build runs, and power commands that hang. */
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import { test } from "node:test";
 import { JobServer } from "#/gearman/server/server.ts";
 import { TestAgent } from "../support/agent.ts";
 import { becomes, build, devices, resultOf, startNetworkBoard } from "../support/boards.ts";
 import type { Watched } from "../support/clients.ts";
+import { processesMarked } from "../support/processes.ts";
 
 /** @param device its entry; absent: the box has none, and no job for it */
 function yaml(device?: string): string {
@@ -113,4 +115,26 @@ test("restart --when-idle waits for the last build of a device that a reload too
   board.say("the end\n");
   assert.equal(await resultOf(running), "SUCCESS");
   await agent.logged("is up", 2);
+});
+
+test("a power command ends at its own limit, with all that it started", async () => {
+  await using board = await startNetworkBoard();
+  await using server = new JobServer();
+  const { port } = await server.listen({ port: 0 });
+  const marker = `marker-${process.pid}-${randomBytes(8).toString("hex")}`;
+  const cycle = `MARKER=${marker}; export MARKER; sleep 1000 & setsid sleep 1000 & echo "the relay hangs"; sleep 1000`;
+  const device = `{ classes: [mcu], port: "tcp://127.0.0.1:${board.port}", console: raw, power: { cycle: '${cycle}', timeout: 1s } }`;
+  const job = "cycle: { nodes: [mcu], timeout: 5m, steps: [{ power: cycle }] }";
+  await using agent = await TestAgent.start({
+    yaml: `\nname: box7\nbuilds: { min-free: 1MiB }\njobs: { ${job} }\ndevices: { mcu-1: ${device} }\n`,
+    ports: [port],
+  });
+  await becomes(agent, "mcu-1", "ready");
+  // Infrastructure: without a result.
+  assert.equal(await resultOf(await build(port, "cycle:mcu", "u-1")), undefined);
+  const { reason } = JSON.parse((await agent.file("cycle", 1, "build.json")).toString()).ending;
+  assert.match(reason, /power-failed: power\.cycle didn't end in time: the relay hangs/);
+  // The device restarts its board after the build, by the same command.
+  await becomes(agent, "mcu-1", "ready", 2);
+  assert.deepEqual(processesMarked(marker), []);
 });

@@ -1,37 +1,50 @@
 /** A build that leaves a board unable to pass its probe: what brings the board back, and who may use it meanwhile. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import type { DeviceConfig } from "#/config/model.ts";
 import type { Health } from "#/devices/health.ts";
 import { startLab } from "../runners/board/lab.ts";
 import { temporaryFolder } from "../support/servers.ts";
 
-const signal = AbortSignal.timeout(60_000);
+const signal = AbortSignal.timeout(600_000);
 
-/** A U-Boot that answers until a bad image is on the board; then it is silent. */
-async function startBoard(config: Partial<DeviceConfig>, health?: Health, kept: Health[] = []) {
+/** @returns what takes the text that is typed */
+function uboot(socket: Socket): (typed: string) => void {
+  let line = "";
+  return (typed) => {
+    for (const char of typed) {
+      if (char >= " ") line += char;
+      if (char >= " ") socket.write(char);
+      if (char === "\x03") line = "";
+      if (char !== "\x03" && char !== "\r" && char !== "\n") continue;
+      const said = /^echo (.*)$/.exec(line)?.[1];
+      const answer = said && `${said.replaceAll("''", "").replaceAll("$?", "0")}\r\n`;
+      socket.write(`\r\n${answer ?? ""}=> `);
+      line = "";
+    }
+  };
+}
+
+/**
+ * A U-Boot that answers until a bad image is on the board; then it is silent. Beside flashing, a power command may cure it.
+ * @param cure how often the power has to be given for that
+ */
+async function startBoard(
+  config: Partial<DeviceConfig>,
+  health?: Health,
+  kept: Health[] = [],
+  cure = Number.POSITIVE_INFINITY,
+) {
   const done: string[] = [];
   let isGood = true;
   const board = (socket: Socket) => {
-    let line = "";
-    socket.setEncoding("latin1").on("data", (typed: string) => {
-      if (!isGood) return;
-      for (const char of typed) {
-        if (char >= " ") line += char;
-        if (char >= " ") socket.write(char);
-        if (char === "\x03") line = "";
-        if (char === "\x03" || char === "\r" || char === "\n") {
-          const said = /^echo (.*)$/.exec(line)?.[1];
-          socket.write(
-            `\r\n${said === undefined ? "" : `${said.replaceAll("''", "").replaceAll("$?", "0")}\r\n`}=> `,
-          );
-          line = "";
-        }
-      }
-    });
+    const shell = uboot(socket);
+    socket.setEncoding("latin1").on("data", (typed: string) => isGood && shell(typed));
   };
   const lab = await startLab({
     config: {
@@ -43,8 +56,14 @@ async function startBoard(config: Partial<DeviceConfig>, health?: Health, kept: 
     board,
     ...(health && { health }),
     saveHealth: (saved) => kept.push(saved),
-    command: async (script, _, variables) => {
+    command: async (script, end, variables) => {
+      if (script === "hang") {
+        if (!end.aborted) await once(end, "abort");
+        return { code: null, output: "" };
+      }
       if (script === "on") done.push("power");
+      if (done.filter((what) => what === "power").length >= cure) isGood = true;
+      if (script === "bad flash") done.push(script);
       if (script === "bad flash") return { code: 1, output: "no probe\n" };
       if (script === "flash") {
         done.push(`flash ${variables?.LABGEAR_DEVICE}`);
@@ -77,6 +96,133 @@ test("recover: one step after the other until the probe passes, and none of it c
   // The first is the restart after each build.
   assert.deepEqual(done, ["power", "power", "flash mcu-1"]);
   assert.equal(lab.device.health.failures, 0);
+});
+
+test("recover: a step that fails is followed by the next one, and none by itself makes the board ready", async () => {
+  const steps = [
+    // A console server without control lines can't reset.
+    { kind: "reset" },
+    { kind: "flash", script: "bad flash", lend: false, timeoutMs: 5000 },
+    { kind: "power" },
+  ] as const;
+  const { lab, done, spoil } = await startBoard(
+    { recover: steps, reset: "rts", health: { job: "health" }, quarantineAfter: 1 },
+    undefined,
+    [],
+    2,
+  );
+  await using _ = lab;
+  await spoil();
+  await lab.becomes("recovering");
+  await lab.becomes("ready");
+  assert.deepEqual(done, ["power", "bad flash", "power"]);
+  const reasons = lab.device.history.map(({ reason }) => reason ?? "");
+  for (const why of [/no control lines/, /flash-failed: .*no probe/])
+    assert.ok(
+      reasons.some((reason) => why.test(reason)),
+      `${why}: ${reasons.join("\n")}`,
+    );
+  assert.equal(lab.device.health.failures, 0);
+});
+
+test("recover: a board whose port stays away after a bad image is flashed, too", async () => {
+  const flashed = Promise.withResolvers<void>();
+  const lab = await startLab({
+    config: {
+      bootTimeoutMs: 2000,
+      recover: [{ kind: "flash", script: "flash", lend: true, timeoutMs: 30_000 }],
+    },
+    board: () => {},
+    command: async () => {
+      await lab.plug();
+      flashed.resolve();
+      return { code: 0, output: "" };
+    },
+  });
+  await using _ = lab;
+  {
+    using reservation = await lab.device.reserve("bad#1", { name: "bad" }, signal);
+    await lab.unplug();
+    reservation.release({ kind: "sick", reason: "unplugged" });
+  }
+  await flashed.promise;
+  await lab.becomes("ready");
+  const reasons = lab.device.history.map(({ reason }) => reason ?? "");
+  assert.ok(
+    reasons.some((reason) => reason.endsWith("; recovering: flash")),
+    reasons.join("\n"),
+  );
+});
+
+test("recover: nobody flashes a board that is unplugged long after its build", async () => {
+  const scripts: string[] = [];
+  const lab = await startLab({
+    config: {
+      bootTimeoutMs: 1,
+      recover: [{ kind: "flash", script: "flash", lend: true, timeoutMs: 30_000 }],
+    },
+    board: () => {},
+    command: async (script) => {
+      scripts.push(script);
+      return { code: 0, output: "" };
+    },
+  });
+  await using _ = lab;
+  {
+    using reservation = await lab.device.reserve("good#1", { name: "good" }, signal);
+    reservation.release({ kind: "well", passed: true });
+  }
+  // Longer than the boot timeout.
+  await lab.becomes("ready");
+  await delay(10);
+  await lab.unplug();
+  await lab.becomes("absent");
+  await lab.plug();
+  await lab.becomes("ready");
+  assert.deepEqual(scripts, []);
+});
+
+test("an agent that ends waits a moment for a flash, and not for one that hangs", async () => {
+  const recover = [{ kind: "flash", script: "hang", lend: false, timeoutMs: 600_000 }] as const;
+  const started = Promise.withResolvers<void>();
+  let isAborted = false;
+  const config = { console: "u-boot", bootTimeoutMs: 1000, recover } as const;
+  let isGood = true;
+  const lab = await startLab({
+    config,
+    board: (socket) => {
+      const shell = uboot(socket);
+      socket.setEncoding("latin1").on("data", (typed: string) => isGood && shell(typed));
+    },
+    command: async (_, end) => {
+      started.resolve();
+      if (!end.aborted) await once(end, "abort");
+      isAborted = true;
+      return { code: null, output: "" };
+    },
+  });
+  {
+    await using _ = lab;
+    using reservation = await lab.device.reserve("bad#1", { name: "bad" }, signal);
+    isGood = false;
+    reservation.release({ kind: "doubtful", reason: "panic" });
+    await started.promise;
+  }
+  assert.ok(isAborted);
+});
+
+test("a power command ends at its own limit, and the board is probed all the same", async () => {
+  const { lab } = await startBoard({ power: { cycle: "hang", timeoutMs: 200 } });
+  await using _ = lab;
+  {
+    using reservation = await lab.device.reserve("job#1", { name: "job" }, signal);
+    const step = reservation.switchPower("cycle", signal, () => {});
+    await assert.rejects(step, { reason: "power-failed", message: /power\.cycle didn't end in time/ });
+    reservation.release({ kind: "sick", reason: "power-failed" });
+  }
+  await lab.becomes("recovering");
+  await lab.becomes("ready");
+  assert.ok(lab.device.history.some(({ reason }) => reason?.includes("power.cycle didn't end in time")));
 });
 
 test("failed probes count, so that the health job comes", async () => {

@@ -104,7 +104,7 @@ function startCircuit(circuit: Circuit, reset: NonNullable<DeviceConfig["reset"]
   });
 }
 
-const signal = AbortSignal.timeout(60_000);
+const signal = AbortSignal.timeout(600_000);
 
 const boards: [NonNullable<DeviceConfig["reset"]>, Circuit, boots: number][] = [
   ["esp32", new Esp32(), 3],

@@ -52,7 +52,7 @@ export const recoverSchema: SchemaObject = {
   minItems: 1,
   maxItems: 3,
   description:
-    "What to do when the board can't be proved after a build: reset, power, or flash with a script, one after the other until it passes its probe.",
+    "What to do when the board can't be proved after a build, or its port stays away: reset, power, or flash with a script, one after the other until it passes its probe.",
   items: {
     type: ["string", "object"],
     kind: matching("reset, power, or flash with a script", /^(?:reset|power)$/),

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Rfc2217Server } from "#/devices/port/rfc2217-server.ts";
 import { consoleFunction, formatConsoleRequest, parseConsolePiece } from "#/exchange/console.ts";
@@ -23,6 +24,7 @@ import {
   type RunningServer,
   startGearmand,
   startRawServer,
+  temporaryFolder,
 } from "../support/servers.ts";
 
 type NetworkBoard = Awaited<ReturnType<typeof startNetworkBoard>>;
@@ -166,6 +168,51 @@ test("a tool's settings and bytes reach the board in order; lines are put back",
   assert.deepEqual(board.heard.slice(from), [
     ...["dtr false", "rts false", "rts true", "8 even 1", "even", "8 none 1", "none", "dtr true", "rts true"],
   ]);
+});
+
+test("a line lost in the queue, or while the board is made ready: the client goes on waiting", {
+  skip: lacks("gearmand"),
+}, async () => {
+  await using folder = await temporaryFolder();
+  const go = join(folder.path, "go");
+  await writeFile(go, "");
+  await using board = await startNetworkBoard();
+  let server = await startGearmand();
+  await using _ = { [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+  const { port } = server;
+  const cycle = `    power: { cycle: "while [ ! -e ${go} ]; do sleep 0.1; done" }\n`;
+  await using agent = await TestAgent.start({ yaml: yamlFor(board.port) + cycle, ports: [port] });
+  await becomes(agent, "board-1", "ready");
+  const lease = (...args: string[]) =>
+    Running.start(["lease", "raw", "--server", `127.0.0.1:${port}`, ...args]);
+  const restart = async () => {
+    await server[Symbol.asyncDispose]();
+    server = await startGearmand({ port });
+  };
+  await using holder = lease("--", "sleep", "300");
+  await holder.until("stderr", "is yours");
+  await using waiting = lease("--", "sleep", "300");
+  await waiting.until("stderr", "waiting: ");
+  await using given = lease("--", "true");
+  await given.until("stderr", "waiting: ");
+  await server[Symbol.asyncDispose]();
+  await given.until("stderr", "trying to come back");
+  given.child.kill("SIGINT");
+  assert.equal(await given.ended, 3, given.stderr);
+  assert.match(given.stderr, /given up in the queue\n$/);
+  server = await startGearmand({ port });
+  await waiting.until("stderr", "the line is back: waiting in the queue again");
+  // The board's restart behind the first lease lasts until the test lets it.
+  await rm(go);
+  holder.child.kill("SIGTERM");
+  assert.equal(await holder.ended, 3, holder.stderr);
+  await waiting.until("stderr", "waits until board-1 is ready");
+  await restart();
+  await waiting.until("stderr", "the line is back, and the board is still being made ready");
+  await writeFile(go, "");
+  await waiting.until("stderr", "is yours");
+  waiting.child.kill("SIGTERM");
+  assert.equal(await waiting.ended, 3, waiting.stderr);
 });
 
 describe("a lease on the wire", { skip: lacks("gearmand") }, () => {

@@ -72,7 +72,6 @@ export function command(): Command {
       "--get <path:file>",
       "fetch a file from the board at the end, and verify it; can be repeated",
       more,
-      [],
     )
     .addOption(rawOption())
     .option("--list", "show which boards are leased, until when, by whom and why, and lease none")

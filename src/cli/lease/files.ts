@@ -16,7 +16,7 @@ interface FilesOptions {
   readonly server: ServerAddress;
   readonly signer: Signer;
   /** The lease's. */
-  readonly uuid: string;
+  readonly uuid: () => string;
   readonly holder: Holder;
   /** @throws CommandError failure when no board is held */
   readonly lease: () => LeaseAddress;
@@ -49,7 +49,7 @@ export class BoardFiles implements AsyncDisposable {
       const files = [{ name, path: from, size }];
       const wants = [{ name, offset: 0 }];
       const calls = this.#calls;
-      await sendInputs({ calls, signer, uuid, manager, files, wants, signal: ended, report: say });
+      await sendInputs({ calls, signer, uuid: uuid(), manager, files, wants, signal: ended, report: say });
       await holder.perform({ op: "put", to, size, sha256 });
     });
     say(`${from} is on ${device} as ${to}: ${formatSize(size)}, verified`);
@@ -90,7 +90,9 @@ export class BoardFiles implements AsyncDisposable {
   async #fetch(to: string): Promise<number> {
     const { signer, uuid, lease } = this.#options;
     const { manager } = lease();
-    const results = new BuildResults(askAgent({ calls: this.#calls, manager, build: { uuid }, signer }));
+    const results = new BuildResults(
+      askAgent({ calls: this.#calls, manager, build: { uuid: uuid() }, signer }),
+    );
     const part = `${to}.part`;
     try {
       await using file = await open(part, "w");

@@ -20,8 +20,14 @@ import type { LeaseAddress } from "./holder.ts";
 export interface ResumeOptions {
   readonly signer: Signer;
   readonly calls: ManagerCalls;
-  /** The lease that this side holds; undefined: none, or not any more. */
-  readonly held: () => LeaseAddress | undefined;
+  /** The lease, as soon as an agent has it. */
+  readonly address: () => LeaseAddress | undefined;
+  /** Whether its board is this side's: it has begun. */
+  readonly isHeld: () => boolean;
+  /** Whether this side has given it up. */
+  readonly hasLeft: () => boolean;
+  /** Queues for a board once more: a job that waits goes with its line. */
+  readonly submitAgain: () => Promise<Submission>;
   /** Of the next byte of the board's output. */
   readonly offset: () => number | undefined;
   readonly onSerial: (bytes: Buffer, offset: number) => void;
@@ -34,18 +40,48 @@ const retryIntervalMs = 500;
 const pollIntervalMs = 50;
 
 /**
- * The events of a submission, over a lost line: its agent is asked for the board's output until the lease has ended.
- * @throws GearmanError when the line doesn't come back in time, or no board is held
+ * The events of a submission, over lost lines: once an agent has the lease it is asked, for the board's output or for the end.
+ *
+ *     queued ──line lost──▶ lost ──the server is back──▶ queued
+ *     with an agent ──line lost──▶ asking ──its record has an end──▶ ended
+ *
+ * @throws GearmanError when the line doesn't come back in time
  */
 export async function* steadyEvents(first: Submission, options: ResumeOptions): AsyncGenerator<JobEvent> {
-  try {
-    return yield* first;
-  } catch (error) {
-    const lease = options.held();
-    if (!(error instanceof GearmanError) || !lease) throw error;
-    options.say(`${error.message}; trying to come back`);
-    yield* askForEvents(error, lease, options);
+  for (let events = first; ; ) {
+    try {
+      return yield* events;
+    } catch (error) {
+      if (!(error instanceof GearmanError)) throw error;
+      const lease = options.address();
+      if (!lease && options.hasLeft()) return;
+      options.say(`${error.message}; trying to come back`);
+      if (lease) return yield* askForEvents(error, lease, options);
+      const again = await queueAgain(error, options);
+      if (!again) return;
+      events = again;
+    }
   }
+}
+
+/** @returns undefined: this side has given up meanwhile. @throws GearmanError */
+async function queueAgain(
+  lost: GearmanError,
+  { submitAgain, hasLeft, say }: ResumeOptions,
+): Promise<Submission | undefined> {
+  const giveUpAt = performance.now() + lostTimeoutMs;
+  while (!hasLeft()) {
+    try {
+      const submitted = await submitAgain();
+      say("the line is back: waiting in the queue again");
+      return submitted;
+    } catch (error) {
+      if (!(error instanceof GearmanError)) throw error;
+      if (performance.now() > giveUpAt) throw lost;
+      await delay(retryIntervalMs);
+    }
+  }
+  return undefined;
 }
 
 async function* askForEvents(
@@ -57,11 +93,19 @@ async function* askForEvents(
   let isBack = false;
   for (;;) {
     try {
-      const piece = await readOutput(lease, options);
-      if (!piece) return yield await readEnding(lease, options);
-      if (!isBack) options.say("the line is back, and the board is still yours");
+      const piece = options.isHeld() ? await readOutput(lease, options) : undefined;
+      const ending = piece ? undefined : await readEnding(lease, options);
+      if (ending) return yield ending;
+      if (!isBack)
+        options.say(
+          `the line is back, and the board is still ${options.isHeld() ? "yours" : "being made ready"}`,
+        );
       isBack = true;
       giveUpAt = performance.now() + lostTimeoutMs;
+      if (!piece) {
+        await delay(retryIntervalMs);
+        continue;
+      }
       options.onSerial(piece.bytes, piece.offset);
       if (piece.offset + piece.bytes.length >= piece.end) await delay(pollIntervalMs);
     } catch (error) {
@@ -91,15 +135,13 @@ async function readOutput(
   }
 }
 
+/** @returns undefined: it hasn't ended yet */
 async function readEnding(
   { manager, number }: LeaseAddress,
   { signer, calls }: ResumeOptions,
-): Promise<JobEvent> {
+): Promise<JobEvent | undefined> {
   const build = { name: leaseJob, number };
   const results = new BuildResults(askAgent({ calls, manager, build, signer }));
-  for (;;) {
-    const record = parseObject(await results.text("record"), maxTextBytes);
-    if (record.ended !== undefined) return dataEvent(lastData(record));
-    await delay(retryIntervalMs);
-  }
+  const record = parseObject(await results.text("record"), maxTextBytes);
+  return record.ended === undefined ? undefined : dataEvent(lastData(record));
 }

@@ -13,7 +13,7 @@ import {
   parseLeaseEvent,
 } from "#/exchange/lease.ts";
 import { dataObject, isCount, type JsonObject } from "#/exchange/message.ts";
-import type { JobEvent, SubmitOptions } from "#/gearman/client/client.ts";
+import type { JobEvent, Submission, SubmitOptions } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
 import { whyNoneIsFree } from "#/lab/demand.ts";
@@ -96,16 +96,18 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
   readonly files: BoardFiles;
   readonly #request: LeaseRequest;
   readonly #use: UseBoard;
-  readonly #line: Line;
+  readonly #data: string;
   readonly #signer: Signer;
   /** Not the holder's: what is typed doesn't wait for what is read. */
   readonly #calls: ManagerCalls;
-  readonly #stop: BuildStop;
   readonly #function: string;
   readonly #queued = new AbortController();
   readonly #ended = new AbortController();
   readonly #cancelled = Promise.withResolvers<undefined>();
   readonly #timers = new Set<NodeJS.Timeout>();
+  #unique = "";
+  #line: Line;
+  #stop: BuildStop;
   #facts: BuildFacts = {};
   #news: LeaseNews | undefined;
   /** By performance.now(). */
@@ -117,36 +119,45 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
   #using: Promise<Used | undefined> | undefined;
   #left: Ending["left"];
   #stopping: Promise<void> | undefined;
-  #held: LeaseAddress | undefined;
+  /** Where the lease is, from its first news on. */
+  #address: LeaseAddress | undefined;
+  #isHeld = false;
   #isMoved = false;
   #kept: Disposable | undefined;
 
   constructor(request: LeaseRequest, use: UseBoard) {
     super();
-    const { server, target, terms, priority, say } = request;
+    const { server, target, terms, say } = request;
     const signer = new Signer(BuildKey.generate());
-    const unique = crypto.randomUUID().replaceAll("-", "");
     this.#request = request;
     this.#use = use;
     this.#function = leaseFunction(target);
-    const data = formatLeaseRequest(terms, signer.key.publicKey);
-    this.#line = new Line(server, { function: this.#function, unique, data, priority });
-    this.#stop = new BuildStop(server, this.#line, unique);
+    this.#data = formatLeaseRequest(terms, signer.key.publicKey);
+    [this.#line, this.#stop] = this.#newLine();
     this.#signer = signer;
     this.#calls = new ManagerCalls(server, answerTimeoutMs);
     this.holder = new Holder(
       server,
       signer,
       (text) => say(`it can't be done: ${text}`),
-      (left) => this.#setLeft(left),
+      (left) => this.#takeLeft(left),
     );
     this.files = new BoardFiles({
-      ...{ server, signer, uuid: unique, holder: this.holder, ended: this.#ended.signal, say },
+      ...{ server, signer, uuid: () => this.#unique, holder: this.holder, ended: this.#ended.signal, say },
       lease: () => {
-        if (this.#held) return this.#held;
+        if (this.#address && this.#isHeld) return this.#address;
         throw new CommandError("failure", "the lease is over");
       },
     });
+  }
+
+  /** Of a new unique: a job of the old one may have been handed out just before the line was lost. */
+  #newLine(): [Line, BuildStop] {
+    const { server, priority } = this.#request;
+    this.#unique = crypto.randomUUID().replaceAll("-", "");
+    const request = { function: this.#function, unique: this.#unique, data: this.#data, priority };
+    const line = new Line(server, request);
+    return [line, new BuildStop(server, line, this.#unique)];
   }
 
   get device(): string {
@@ -174,7 +185,10 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     try {
       const steady = steadyEvents(events, {
         ...{ signer: this.#signer, calls: this.#calls, say: this.#request.say },
-        held: () => this.#held,
+        address: () => this.#address,
+        isHeld: () => this.#isHeld,
+        hasLeft: () => this.#left !== undefined,
+        submitAgain: () => this.#submitAgain(),
         offset: () => this.#offset,
         onSerial: (bytes, offset) => this.#takeSerial(bytes, offset),
       });
@@ -202,11 +216,19 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
       ...this.#facts,
       ...(this.#left && { left: this.#left }),
     };
+    if (this.#facts.number === undefined && this.#left === "interrupted")
+      return { ending: { ...ending, result: "ABORTED", reason: "given up in the queue" } };
     if (this.#facts.number === undefined && result === undefined && this.#left === undefined)
       return { ending: { ...ending, reason: `no device of ${target} took it: the job server dropped it` } };
     // What became of the other one says nothing of this one.
     if (this.#isMoved) return { ending: { ...this.#facts, reason: "the job server gave it away" } };
     return { ending, used };
+  }
+
+  async #submitAgain(): Promise<Submission> {
+    await this.#line[Symbol.asyncDispose]();
+    [this.#line, this.#stop] = this.#newLine();
+    return await this.#line.submit();
   }
 
   #take(event: JobEvent): JsonObject {
@@ -238,6 +260,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     this.#news = news;
     const address = { manager, number, session: news.session, device: news.device };
     this.holder.address = address;
+    this.#address = address;
     if (before && before.session !== news.session) this.#moved(before, news);
     if (news.left === undefined) {
       if (!before) this.#request.say(`lease#${number} waits until ${news.device} is ready`);
@@ -246,7 +269,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     this.#setLeft(news.left);
     this.#sayDrain(before?.draining, news.draining);
     if (this.#using || this.#left) return;
-    this.#held = address;
+    this.#isHeld = true;
     this.#keep(address);
     this.#using = this.#begin();
     // Awaited once the lease has ended.
@@ -275,7 +298,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
   #moved(before: LeaseNews, { device }: LeaseNews): void {
     if (!this.#using) return;
     const where = before.device === device ? "the same board, anew" : `another board, ${device}`;
-    this.#held = undefined;
+    this.#isHeld = false;
     this.#isMoved = true;
     this.#request.say(`the lease of ${before.device} is lost: the job server has given it ${where}`);
     this.#leave("interrupted");
@@ -308,6 +331,12 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
   async #release(reason: string): Promise<void> {
     this.#after(releaseTimeoutMs, () => this.#leave("interrupted"));
     await this.holder.perform({ op: "release", reason }).catch(() => {});
+  }
+
+  /** Of an answer. It tells of the lease's begin, too, while the line is lost. */
+  #takeLeft(left: number): void {
+    if (this.#news && !this.#using) this.#takeNews({ ...this.#news, left });
+    else this.#setLeft(left);
   }
 
   #setLeft(left: number): void {
@@ -373,7 +402,13 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
       const place = event.place === undefined ? "" : `number ${event.place} in line; `;
       say(`waiting: ${place}${event.why ?? ""}`);
     };
-    const build = { function: this.#function, handle: this.#line.handle };
+    const line = () => this.#line;
+    const build = {
+      function: this.#function,
+      get handle() {
+        return line().handle;
+      },
+    };
     await watchQueue(
       server,
       build,

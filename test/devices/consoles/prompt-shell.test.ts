@@ -1,6 +1,7 @@
 /** Conversations with barebox, Zephyr's shell and NuttX's NSH, played: in pieces of odd sizes, and with damage. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Dialogue } from "#/devices/consoles/dialogue.ts";
 import { withoutEscapes } from "#/devices/consoles/plain-text.ts";
 import type { DialectName } from "#/devices/consoles/prompt-shell/dialects.ts";
 import { PromptShellConsole } from "#/devices/consoles/prompt-shell/prompt-shell.ts";
@@ -101,6 +102,52 @@ for (const kind of ["barebox", "zephyr", "nuttx"] as const) {
       );
       assert.deepEqual(notes, ["the prompt was damaged on the line: the output may be incomplete"]);
       assert.ok(took < 20_000, `${took} ms`);
+    }
+  });
+
+  test(`${kind}: a prompt and the answer behind it, both damaged, don't hold it up`, () => {
+    const [whole, damaged] = { barebox: ["reb", "rebb"], zephyr: ["~$", "~$$"], nuttx: ["sh>", "shh>"] }[
+      kind
+    ] as [string, string];
+    // Only the prompt, the answer as well, and every prompt from then on.
+    for (const [prompts, answers] of [
+      [2, 0],
+      [2, 1],
+      [3, 0],
+      [1000, 0],
+    ] as const) {
+      const board = new PlayedShell(kind);
+      Object.assign(board.commands, commands);
+      const say = board.say.bind(board);
+      let isDamaging = false;
+      let [left, wrong] = [prompts as number, answers as number];
+      board.say = (now) => {
+        let said = say(now);
+        isDamaging ||= said.includes("Uptime");
+        if (isDamaging && /^(?:lg )?0/m.test(said) && wrong-- > 0) said = said.replace("0", "x");
+        if (isDamaging && said.includes(whole) && left-- > 0) said = said.replaceAll(whole, () => damaged);
+        return said;
+      };
+      const shell = new PromptShellConsole(kind);
+      play(shell.enter(10_000), board, 4096);
+      const script = shell.run("kernel uptime\ncheck two", { timeoutMs: 3_000_000 });
+      if (answers > 0 || prompts > 3) {
+        let now = 0;
+        const watched = (function* (): Dialogue<unknown> {
+          for (let state = script.next(); ; ) {
+            if (state.done) return state.value;
+            const heard = yield state.value;
+            now = heard.now;
+            state = script.next(heard);
+          }
+        })();
+        assert.throws(() => play(watched, board, 4096), { reason: "noise" }, `${prompts} ${answers}`);
+        assert.ok(now < 60_000, `${now} ms`);
+      } else {
+        const { value, took } = play(script, board, 4096);
+        assert.deepEqual(value, { code: 22, complete: false }, `${prompts}`);
+        assert.ok(took < 60_000, `${took} ms`);
+      }
     }
   });
 

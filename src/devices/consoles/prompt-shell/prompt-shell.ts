@@ -231,8 +231,20 @@ export class PromptShellConsole implements Console {
       yield* board.send("\r");
       yield* board.read(echoTimeoutMs);
     }
-    while (board.now < end && !(board.buffer.endsWith(`\n${this.#line.prompt}`) && (yield* this.#settles())))
-      yield* board.read(Math.min(echoTimeoutMs, Math.max(0, end - board.now)));
+    let asked = { at: board.now, length: board.buffer.length };
+    let damaged = 0;
+    while (
+      board.now < end &&
+      !(board.buffer.endsWith(`\n${this.#line.prompt}`) && (yield* this.#settles()))
+    ) {
+      const left = Math.max(0, end - board.now);
+      if ((yield* board.read(Math.min(echoTimeoutMs, left))) || board.now - asked.at < firstProbeMs) continue;
+      // The prompt behind the answer was damaged, too, or a command still runs: only a shell answers an empty line.
+      if (asked.length > 0 && /^\r*\n/.test(board.buffer.slice(asked.length)) && ++damaged > maxAttempts)
+        break;
+      asked = { at: board.now, length: board.buffer.length };
+      yield* board.send("\r");
+    }
     if (!board.buffer.endsWith(`\n${this.#line.prompt}`)) return undefined;
     const lines = board.buffer.slice(0, -this.#line.prompt.length).split(/\r*\n/);
     const answers = lines.map((line) => this.#dialect.answer.exec(line.trim())).filter((found) => found);

@@ -16,6 +16,7 @@ import { type BuildCheck, newBuildCheck } from "#/host/peers.ts";
 import { LabWatch } from "#/lab/watch.ts";
 import type { Log } from "#/lib/log.ts";
 import { version } from "#/lib/version.ts";
+import { Strangers } from "#/runners/trees/remains.ts";
 import { openTrees } from "#/runners/trees/trees.ts";
 import { Agent, hostLabels } from "./agent.ts";
 import { BoardStatistics } from "./board-statistics.ts";
@@ -119,6 +120,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   const signs = new SignsOfLife((server) => exchange.worker.isRegistered(server));
   const context: NodeContext = {
     ...{ config: currentConfig, stateDir, trees, mirrors, scratch, boxHealth, inputs, signs },
+    strangers: new Strangers(),
     ...{ store: builds, reports, counts, takeOffline, log },
   };
   const shared = { name: config.name, servers, store: builds, counts, log };

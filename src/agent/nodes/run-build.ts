@@ -23,7 +23,7 @@ import { BoardFailure, inWords, meaningOf } from "#/devices/errors.ts";
 import { buildFolder } from "#/lib/job-folder.ts";
 import { RunnerError } from "#/runners/errors.ts";
 import { type HostEnding, runHost } from "#/runners/script/run.ts";
-import { watchForStrangers } from "#/runners/trees/remains.ts";
+import type { Strangers } from "#/runners/trees/remains.ts";
 import type { ProcessTrees } from "#/runners/trees/tree.ts";
 import { collect, warn } from "./collect.ts";
 import type { BuildInputs, Inputs } from "./inputs.ts";
@@ -38,6 +38,7 @@ export interface BuildContext {
   readonly trees: ProcessTrees;
   readonly mirrors: Mirrors;
   readonly scratch: Scratch;
+  readonly strangers: Strangers;
   readonly boxHealth: BoxHealth;
   readonly inputs: Inputs;
   readonly signs: SignsOfLife;
@@ -137,7 +138,7 @@ export async function runBuild(
 
 async function work(
   request: BuildRequest & { readonly console: ConsoleLog; readonly inputs: BuildInputs },
-  { config, stateDir, trees, mirrors, scratch, boxHealth }: BuildContext,
+  { config, stateDir, trees, mirrors, scratch, strangers, boxHealth }: BuildContext,
   reserve: ReserveBoard | undefined,
 ): Promise<Ending> {
   const { build, job, parameters, console, inputs } = request;
@@ -195,7 +196,8 @@ async function work(
     ...(caches?.folders ?? []),
     ...(home?.folders ?? []),
   ];
-  const runScript = scriptRunner(request, { workspace, console, trees, env, secrets, belongings, home });
+  const host = { workspace, console, trees, strangers, env, secrets, belongings, home };
+  const runScript = scriptRunner(request, host);
   const outcome = board
     ? await board.run({ ...request, console, workspace, runScript })
     : await runOnHost(request, runScript);
@@ -308,6 +310,7 @@ function scriptRunner(
     workspace: string;
     console: ConsoleLog;
     trees: ProcessTrees;
+    strangers: Strangers;
     env: Record<string, string>;
     secrets: BuildSecrets;
     /** Besides the parameters and the artifacts. */
@@ -316,7 +319,7 @@ function scriptRunner(
     home: BuildScratch | undefined;
   },
 ): BuildHost["runScript"] {
-  const { workspace, console, trees, env, secrets, belongings, home } = place;
+  const { workspace, console, trees, strangers, env, secrets, belongings, home } = place;
   const { record } = build;
   const masked = (found: HostEnding["leftovers"]) =>
     found.map((process) => ({ ...process, command: secrets.mask(process.command) }));
@@ -326,7 +329,7 @@ function scriptRunner(
     // An earlier script of the build may have removed it.
     makeFolders(dirname(workspace), [basename(workspace)]);
     const { LABGEAR_PARAMETERS = "", LABGEAR_ARTIFACTS = "" } = env;
-    const reportStrangers = watchForStrangers(workspace);
+    const reportStrangers = strangers.watch(workspace);
     const ending = await runHost({
       script,
       scriptFile: join(build.folder, `script${suffix}`),

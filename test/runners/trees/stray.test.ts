@@ -1,14 +1,14 @@
 /** Where nothing helps, neither a control group nor the kernel's adoption, a stray process is at least named. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { watchForStrangers } from "#/runners/trees/remains.ts";
+import { Strangers } from "#/runners/trees/remains.ts";
 import { processesMarked } from "../../support/processes.ts";
 import { all } from "./artists.ts";
 import { Lab } from "./lab.ts";
 
 test("sweep without subreaper: what can't be reached is named in the record", async () => {
   await using lab = await Lab.open("sweep without subreaper");
-  const reportStrangers = watchForStrangers(lab.folder);
+  const reportStrangers = new Strangers().watch(lab.folder);
   const ending = await lab.run(`mkfifo untraceable\n${all}\nread _ <untraceable || exit 0`).ending;
   const stray = processesMarked(lab.marker);
   try {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Rfc2217Server } from "#/devices/port/rfc2217-server.ts";
@@ -170,46 +170,59 @@ test("a tool's settings and bytes reach the board in order; lines are put back",
   ]);
 });
 
-test("a line lost in the queue, or while the board is made ready: the client goes on waiting", {
+test("a line lost while the board is made ready, or in the queue: the client goes on waiting", {
   skip: lacks("gearmand"),
 }, async () => {
   await using folder = await temporaryFolder();
   const go = join(folder.path, "go");
-  await writeFile(go, "");
   await using board = await startNetworkBoard();
   let server = await startGearmand();
   await using _ = { [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
   const { port } = server;
-  const cycle = `    power: { cycle: "while [ ! -e ${go} ]; do sleep 0.1; done" }\n`;
-  await using agent = await TestAgent.start({ yaml: yamlFor(board.port) + cycle, ports: [port] });
+  const jobs = "jobs: { by-the-lab: { nodes: [raw], trust: lab, steps: [{ sleep: 1ms }] } }";
+  // After a job of another trust the board is restored, which lasts until the test lets it.
+  const restore = `    restore: { flash: "while [ ! -e ${go} ]; do sleep 0.1; done" }\n`;
+  await using agent = await TestAgent.start({ yaml: yamlFor(board.port, jobs) + restore, ports: [port] });
   await becomes(agent, "board-1", "ready");
-  const lease = (...args: string[]) =>
-    Running.start(["lease", "raw", "--server", `127.0.0.1:${port}`, ...args]);
-  const restart = async () => {
-    await server[Symbol.asyncDispose]();
-    server = await startGearmand({ port });
+  const run = (...args: string[]) => {
+    const [command = "", ...others] = args;
+    return Running.start([
+      command,
+      ...others.slice(0, 1),
+      "--server",
+      `127.0.0.1:${port}`,
+      ...others.slice(1),
+    ]);
   };
-  await using holder = lease("--", "sleep", "300");
+  await using building = run("build", "by-the-lab");
+  assert.equal(await building.ended, 0, building.stderr);
+  await using holder = run("lease", "raw", "--", "sleep", "300");
+  await holder.until("stderr", "waits until board-1 is ready");
+  await server[Symbol.asyncDispose]();
+  server = await startGearmand({ port });
+  await holder.until("stderr", "the line is back, and the board is still being made ready");
+  await writeFile(go, "");
   await holder.until("stderr", "is yours");
-  await using waiting = lease("--", "sleep", "300");
+  holder.child.kill("SIGTERM");
+  assert.equal(await holder.ended, 3, holder.stderr);
+  await using next = run("lease", "raw", "--", "sleep", "300");
+  await next.until("stderr", "is yours");
+  await using waiting = run("lease", "raw", "--", "sleep", "300");
   await waiting.until("stderr", "waiting: ");
-  await using given = lease("--", "true");
+  await using given = run("lease", "raw", "--", "true");
   await given.until("stderr", "waiting: ");
   await server[Symbol.asyncDispose]();
   await given.until("stderr", "trying to come back");
   given.child.kill("SIGINT");
   assert.equal(await given.ended, 3, given.stderr);
-  assert.match(given.stderr, /given up in the queue\n$/);
+  assert.match(
+    given.stderr,
+    /trying to come back\n\[labgear\] lease ended after .*: given up in the queue\n$/,
+  );
   server = await startGearmand({ port });
   await waiting.until("stderr", "the line is back: waiting in the queue again");
-  // The board's restart behind the first lease lasts until the test lets it.
-  await rm(go);
-  holder.child.kill("SIGTERM");
-  assert.equal(await holder.ended, 3, holder.stderr);
-  await waiting.until("stderr", "waits until board-1 is ready");
-  await restart();
-  await waiting.until("stderr", "the line is back, and the board is still being made ready");
-  await writeFile(go, "");
+  next.child.kill("SIGTERM");
+  assert.equal(await next.ended, 3, next.stderr);
   await waiting.until("stderr", "is yours");
   waiting.child.kill("SIGTERM");
   assert.equal(await waiting.ended, 3, waiting.stderr);

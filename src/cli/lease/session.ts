@@ -122,6 +122,8 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
   /** Where the lease is, from its first news on. */
   #address: LeaseAddress | undefined;
   #isHeld = false;
+  /** A job of it is at the job server, as far as this side knows. */
+  #isQueued = true;
   #isMoved = false;
   #kept: Disposable | undefined;
 
@@ -226,9 +228,12 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
   }
 
   async #submitAgain(): Promise<Submission> {
+    this.#isQueued = false;
     await this.#line[Symbol.asyncDispose]();
     [this.#line, this.#stop] = this.#newLine();
-    return await this.#line.submit();
+    const submitted = await this.#line.submit();
+    this.#isQueued = true;
+    return submitted;
   }
 
   #take(event: JobEvent): JsonObject {
@@ -390,7 +395,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
         const outcome = await this.#stop.try(typeof manager === "string" ? manager : undefined, attempt);
         if (outcome === "cancelled") return this.#cancelled.resolve(undefined);
       } catch (error) {
-        this.#request.say(`it can't be stopped yet: ${(error as Error).message}`);
+        if (this.#isQueued) this.#request.say(`it can't be stopped yet: ${(error as Error).message}`);
       }
       await delay(stopIntervalMs, undefined, { signal }).catch(() => {});
     }

@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo, Socket } from "node:net";
 import { getRequestListener } from "@hono/node-server";
 import { Hono } from "hono";
+import { compress } from "hono/compress";
 import { LineIndexes } from "#/builds/console/line-index.ts";
 import type { HttpAuth } from "#/config/model.ts";
 import { isLoopback } from "#/lib/address.ts";
@@ -149,6 +150,8 @@ function newApp(
   onFault: (error: Error, path: string) => void,
 ): Hono<Env> {
   const app = new Hono<Env>();
+  // Files and events are written straight to the socket, and go as they are.
+  app.use(compress());
   app.get("/healthz", (c) => c.text("ok\n"));
   app.get("/readyz", (c) => {
     const ready = agent.status().servers.some(isConnected);

@@ -92,6 +92,14 @@ export class Viewer implements AsyncDisposable {
     assert.deepEqual(violations, []);
   }
 
+  /** Fails if the page has to be scrolled sideways. */
+  async fits(): Promise<void> {
+    const [scroll = 0, inner = 0] = await this.page.evaluate<number[]>(
+      "[document.documentElement.scrollWidth, document.documentElement.clientWidth]",
+    );
+    assert.ok(scroll <= inner, `${this.page.url()} is ${scroll} pixels wide of ${inner}`);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.page.context().close();
     assert.deepEqual(this.#complaints, []);

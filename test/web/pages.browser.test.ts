@@ -35,6 +35,14 @@ jobs:
   steady: { run: "sleep 1; while [ -e ../../../hold ]; do sleep 0.05; done" }
 `;
 
+const pages = [
+  ["/", "Recent builds"],
+  ["/builds", "full#1"],
+  ["/jobs/quick", "3 builds kept"],
+  ["/builds/full/1", "Artifacts"],
+  ["/lab", "no node takes this"],
+] as const;
+
 let lab: WebLab;
 let browser: Browser;
 
@@ -150,36 +158,49 @@ test("a finished build: result, tests with failures first, an artifact", { skip 
   assert.equal(download.status(), 200);
 });
 
-test("the overview, a job and an error in light and dark, wide and narrow", { skip }, async (t) => {
-  for (const colorScheme of ["light", "dark"] as const) {
-    for (const viewport of [
-      { width: 390, height: 844 },
-      { width: 1280, height: 800 },
-      { width: 3840, height: 2160 },
-    ]) {
-      await t.test(`${colorScheme}, ${viewport.width} pixels`, async () => {
-        await using viewer = await Viewer.open(browser, lab.url, { colorScheme, viewport });
-        const name = `${colorScheme}-${viewport.width}`;
-        for (const [path, text] of [
-          ["/", "Recent builds"],
-          ["/jobs/quick", "3 builds kept"],
-          ["/builds/full/1", "Artifacts"],
-          ["/lab", "no node takes this"],
-        ] as const) {
-          await viewer.go(path);
-          await viewer.sees(text);
-          if (path.startsWith("/builds")) await viewer.reads("hello");
-          await viewer.accessible();
-          const kind = path.split("/")[1] || "overview";
-          await viewer.screenshot(`${kind}-${name}`);
-          const [scroll = 0, inner = 0] = await viewer.page.evaluate<number[]>(
-            "[document.documentElement.scrollWidth, document.documentElement.clientWidth]",
-          );
-          assert.ok(scroll <= inner, `${path} is ${scroll} pixels wide of ${inner}`);
-        }
-        const ground = await viewer.page.evaluate("getComputedStyle(document.body).backgroundColor");
-        assert.equal(ground, colorScheme === "dark" ? "rgb(20, 24, 29)" : "rgb(255, 255, 255)");
-      });
+for (const colours of ["light", "dark", "forced"] as const) {
+  for (const viewport of [
+    { width: 320, height: 640 },
+    { width: 390, height: 844 },
+    { width: 1440, height: 900 },
+    { width: 3840, height: 2160 },
+  ]) {
+    const name = `${colours}-${viewport.width}`;
+    test(`pages in ${colours} colours, ${viewport.width} pixels wide`, { skip }, async () => {
+      const colorScheme = colours === "dark" ? "dark" : "light";
+      const forcedColors = colours === "forced" ? "active" : "none";
+      await using viewer = await Viewer.open(browser, lab.url, { colorScheme, forcedColors, viewport });
+      for (const [path, text] of pages) {
+        await viewer.go(path);
+        await viewer.sees(text);
+        if (path.startsWith("/builds/")) await viewer.reads("hello");
+        await viewer.accessible();
+        await viewer.screenshot(`${path.split("/")[1] || "overview"}-${name}`);
+        await viewer.fits();
+      }
+      const ground = await viewer.page.evaluate("getComputedStyle(document.body).backgroundColor");
+      if (colours !== "forced")
+        assert.equal(ground, colours === "dark" ? "rgb(20, 24, 29)" : "rgb(255, 255, 255)");
+    });
+  }
+}
+
+test("with the reader's own font size of 28 pixels everything is larger, and fits", { skip }, async () => {
+  for (const viewport of [
+    { width: 390, height: 844 },
+    { width: 1440, height: 900 },
+  ]) {
+    await using viewer = await Viewer.open(browser, lab.url, { viewport });
+    const { page } = viewer;
+    const session = await page.context().newCDPSession(page);
+    await session.send("Page.setFontSizes", { fontSizes: { standard: 28, fixed: 28 } });
+    for (const [path, text] of pages) {
+      await viewer.go(path);
+      await viewer.sees(text);
+      const size = await page.evaluate<string>("getComputedStyle(document.body).fontSize");
+      assert.ok(Number.parseFloat(size) >= 24.5, size);
+      await viewer.fits();
+      await viewer.screenshot(`${path.split("/")[1] || "overview"}-28px-${viewport.width}`);
     }
   }
 });

@@ -16,6 +16,10 @@ for (const [key, rel, text] of [
   if (link) shortcuts.add({ key, text, run: () => link.click() });
 }
 
+// On a phone, the console comes before the details.
+if (matchMedia("(max-width: 45rem)").matches)
+  for (const details of document.querySelectorAll("details.more")) details.removeAttribute("open");
+
 localTimes(document);
 setInterval(() => localTimes(document), 1000);
 

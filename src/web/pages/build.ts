@@ -160,7 +160,7 @@ function facts(agent: AgentView, build: BuildView, capture: number | undefined):
     ],
     ["UUID", html`<code>${build.uuid}</code>`],
   ];
-  return html`<dl class="facts">${rows.map(([name, value]) => value && html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+  return html`<details class="more" open><summary>Details</summary><dl class="facts">${rows.map(([name, value]) => value && html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl></details>
 ${build.warnings?.map((warning) => html`<p class="warning">${warning}</p>`)}`;
 }
 

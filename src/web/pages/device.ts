@@ -1,4 +1,5 @@
 /** The page of a device: its state, console, history, and builds. */
+import { whatEnds } from "#/lib/board-history.ts";
 import type { DeviceStatus } from "#/lib/status.ts";
 import { formatElapsed, formatSize } from "#/lib/units.ts";
 import type { AgentView } from "../agent-view.ts";
@@ -15,11 +16,12 @@ import {
   count,
   deviceBadge,
   deviceUrl,
+  inCode,
   progress,
   time,
 } from "./parts.ts";
 
-const maxBuilds = 50;
+const maxBuilds = 10;
 const maxOutages = 100;
 /** More than a year, so that a board's last year is all there. */
 const historyDays = 400;
@@ -44,8 +46,10 @@ ${device.suspect?.map(
   ({ job, ...counts }) =>
     html`<p class="warning">${badge("warn", "suspect")} ${boardSentence(job, counts)} That is more than chance explains.</p>`,
 )}
+${device.outage && html`<p class="cause">What ends it: ${inCode(whatEnds(name, device.outage))}</p>`}
 ${facts(device, now)}
 </div>
+${recent.length > 0 && html`<section id="recent-section" aria-labelledby="recent"><h2 id="recent">Builds</h2>${buildTable(agent, recent, now, "Builds on this device", { node: false })}<p><a href="/builds?node=${encodeURIComponent(name)}">All builds on it</a></p></section>`}
 ${consoleSection(
   {
     kind: "device",
@@ -60,8 +64,7 @@ ${outageSection(await historyView(agent, name, historyDays), now)}
 <div class="scroll" tabindex="0" role="region" aria-label="History of the device"><table class="history">
 <thead><tr><th scope="col">Since</th><th scope="col">State</th><th scope="col">Reason</th></tr></thead>
 <tbody>${device.history.toReversed().map(({ at, state, reason }) => html`<tr><td>${time(at)}</td><td>${deviceBadge(state)}</td><td><bdi>${reason}</bdi></td></tr>`)}</tbody>
-</table></div></section>
-${recent.length > 0 && html`<section id="recent-section" aria-labelledby="recent"><h2 id="recent">Builds</h2>${buildTable(agent, recent, now, "Builds on this device", { node: false })}</section>`}`;
+</table></div></section>`;
   return layout({ title: name, agent, scripts: ["page.ts", "console.ts"], main });
 }
 
@@ -102,5 +105,5 @@ function facts(device: DeviceStatus, now: string): Html {
     ["Line errors", count(errors)],
     ["Lost", formatSize(lost)],
   ];
-  return html`<dl class="facts">${rows.map(([name, value]) => value && html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+  return html`<details class="more" open><summary>Details</summary><dl class="facts">${rows.map(([name, value]) => value && html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl></details>`;
 }

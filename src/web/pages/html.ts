@@ -48,10 +48,12 @@ export interface Layout {
   /** File names in browser/. */
   readonly scripts?: readonly string[];
   readonly main: Html;
+  /** For a screen on the wall. */
+  readonly wall?: boolean;
 }
 
 /** The whole page: head, landmarks, navigation. */
-export function layout({ title, agent, scripts = [], main }: Layout): string {
+export function layout({ title, agent, scripts = [], main, wall = false }: Layout): string {
   const { name, version } = agent.status();
   const page = html`<!doctype html>
 <html lang="en">
@@ -65,7 +67,7 @@ export function layout({ title, agent, scripts = [], main }: Layout): string {
 <link rel="stylesheet" href="${assetPath("console.css")}">
 ${scripts.map((name) => html`<script type="module" src="${assetPath(name)}"></script>`)}
 </head>
-<body>
+<body${wall && html` class="wall"`}>
 <a class="skip" href="#main">Skip to content</a>
 <header class="top">
 <a class="brand" href="/">${name}</a>

@@ -86,6 +86,11 @@ export function boardSentence(
   return html`This board failed ${count(failed)} ${days === undefined ? "of its last" : "of"} ${count(builds)} <bdi>${job}</bdi>${siblingBuilds > 0 && siblings}.`;
 }
 
+/** A sentence with commands between backquotes. */
+export function inCode(text: string): Html {
+  return html`${text.split("`").map((part, index) => (index % 2 === 0 ? part : html`<code>${part}</code>`))}`;
+}
+
 /** The optional columns of a table of builds. */
 export interface Columns {
   readonly job?: boolean;
@@ -106,7 +111,7 @@ export function buildTable(
 <thead><tr><th scope="col">Build</th><th scope="col">Result</th>${node && html`<th scope="col">Node</th>`}${change && html`<th scope="col" class="wide">Change</th>`}<th scope="col" class="number roomy">Duration</th><th scope="col" class="number">Ended</th><th scope="col" class="wide">Reason</th></tr></thead>
 <tbody>${builds.map((build) => {
     const took = durationOf(build);
-    return html`<tr data-key="${build.job}#${build.number}"><th scope="row">${buildLink(build, job)}</th><td>${build.running ? phaseBadge(build.running) : resultBadge(build)}</td>${node && html`<td>${build.node}</td>`}${change && html`<td class="wide">${changeCell(agent, build.change)}</td>`}<td class="number roomy">${took !== undefined && formatElapsed(took)}</td><td class="number">${build.ended && ago(build.ended, now)}</td><td class="wide"><bdi>${build.ending?.kind !== "passed" && build.ending?.reason}</bdi></td></tr>`;
+    return html`<tr data-key="${build.job}#${build.number}"><th scope="row">${buildLink(build, job)}${build.ending && build.ending.kind !== "passed" && html`<div class="narrow"><bdi>${build.ending.reason}</bdi></div>`}</th><td>${build.running ? phaseBadge(build.running) : resultBadge(build)}</td>${node && html`<td>${build.node}</td>`}${change && html`<td class="wide">${changeCell(agent, build.change)}</td>`}<td class="number roomy">${took !== undefined && formatElapsed(took)}</td><td class="number">${build.ended && ago(build.ended, now)}</td><td class="wide"><bdi>${build.ending?.kind !== "passed" && build.ending?.reason}</bdi></td></tr>`;
   })}</tbody>
 </table>`;
 }

@@ -20,7 +20,7 @@ const cacheForever = "public, max-age=31536000, immutable";
 
 export function pageRoutes(agent: AgentView, indexes: LineIndexes): Hono<Env> {
   const routes = new Hono<Env>();
-  routes.get("/", (c) => c.html(overviewPage(agent)));
+  routes.get("/", (c) => c.html(overviewPage(agent, c.req.query("wall") !== undefined)));
   routes.get("/builds", (c) => {
     const query = c.req.query();
     const page = wholeNumber("page", query.page, { min: 1, max: 1_000_000 }) ?? 1;

@@ -118,6 +118,7 @@ function describe(allow: Allowance): string {
     allow.runMs === undefined ? "the job's own timeout" : `${formatDuration(allow.runMs)} of run time`,
     ...(allow.minutesADay === undefined ? [] : [`${allow.minutesADay} minutes a day`]),
     `${allow.atOnce} at once`,
+    allow.leasesMs === undefined ? "no leases" : `leases of ${formatDuration(allow.leasesMs)}`,
   ];
   return parts.join("; ");
 }

@@ -9,8 +9,14 @@ const defaultTimeoutMs = 20_000;
 /** Of agents that share a name, any may take the request, and only one has the build. */
 const maxTries = 50;
 
+/** What functions of managers are called through. */
+export interface Calls extends AsyncDisposable {
+  /** @returns what the function answers @throws GearmanError */
+  call(name: string, argument: Uint8Array): Promise<Buffer>;
+}
+
 /** After any failure the next call opens a new connection. */
-export class ManagerCalls implements AsyncDisposable {
+export class ManagerCalls implements Calls {
   readonly #server: ServerAddress;
   readonly #answerTimeoutMs: number;
   #client: Client | undefined;

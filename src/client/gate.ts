@@ -2,9 +2,11 @@
 import { type IncomingMessage, type OutgoingHttpHeaders, request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import { pipeline } from "node:stream/promises";
+import { WebSocket } from "ws";
 import { ExchangeError } from "#/exchange/errors.ts";
 import type { Fetched } from "#/exchange/fetch.ts";
 import { isCount, isDigest, isLine, isObject, type JsonObject } from "#/exchange/message.ts";
+import { maxTunnelBytes, tunnelProtocol } from "#/exchange/tunnel.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
 import { CodedError } from "#/lib/errors.ts";
 import { version } from "#/lib/version.ts";
@@ -15,11 +17,18 @@ export class GateRefusal extends CodedError<string> {
   readonly status: number;
   /** Where an input goes on. */
   readonly offset: number | undefined;
+  /** When it may be tried again, as the gate says. */
+  readonly retryAfterMs: number | undefined;
 
-  constructor(code: string, message: string, status: number, offset?: number) {
+  constructor(
+    code: string,
+    message: string,
+    more: { readonly status: number; readonly offset?: number; readonly retryAfterMs?: number },
+  ) {
     super(code, message);
-    this.status = status;
-    this.offset = offset;
+    this.status = more.status;
+    this.offset = more.offset;
+    this.retryAfterMs = more.retryAfterMs;
   }
 }
 
@@ -53,6 +62,9 @@ export interface QueueEntry {
 
 /** Without anything: the gate sends something every 15 s. */
 const idleTimeoutMs = 45_000;
+/** Of what a gate, or a proxy, asks for. */
+const maxRetryAfterS = 300;
+const connectTimeoutMs = 20_000;
 const maxAnswerBytes = 4 * 1024 * 1024;
 /** Of one event. */
 const maxEventLength = 4 * 1024 * 1024;
@@ -88,6 +100,13 @@ export class GateClient {
     return Array.isArray(queue) ? (queue.filter(isObject) as unknown as QueueEntry[]) : [];
   }
 
+  /** Of the boards that the caller may lease. */
+  async leases(): Promise<JsonObject[]> {
+    const response = await this.#send("GET", "/v1/leases", { bearer: await this.#options.token() });
+    const { leases } = await readJson(response);
+    return Array.isArray(leases) ? leases.filter(isObject) : [];
+  }
+
   /** Stops it, or takes it out of the queue. @returns what is known of it */
   async stop({ uuid, key }: GateBuild): Promise<JsonObject> {
     return await readJson(await this.#send("DELETE", `/v1/builds/${uuid}`, { bearer: key }));
@@ -115,6 +134,34 @@ export class GateClient {
       response.destroy();
     }
     throw new GearmanError("CLOSED", `${this.url} ended the connection`);
+  }
+
+  /** A lease's line, paused. @throws GateRefusal, GearmanError */
+  async openLease({ uuid, key }: GateBuild): Promise<WebSocket> {
+    const { ca } = this.#options;
+    const address = this.#address(`/v1/builds/${uuid}/lease`);
+    address.protocol = address.protocol.replace("http", "ws");
+    const socket = new WebSocket(address, tunnelProtocol, {
+      ...{ handshakeTimeout: connectTimeoutMs, perMessageDeflate: false, maxPayload: maxTunnelBytes },
+      ...(ca && { ca }),
+      headers: { authorization: `Bearer ${key}`, "user-agent": `labgear/${version}` },
+    });
+    const opened = Promise.withResolvers<WebSocket>();
+    socket.on("open", () => {
+      // The gate may have said something already, and nobody listens yet.
+      socket.pause();
+      opened.resolve(socket);
+    });
+    socket.on("error", opened.reject);
+    socket.on("unexpected-response", (request, response) => {
+      opened.reject(refusalOf(response));
+      request.destroy();
+    });
+    try {
+      return await opened.promise;
+    } catch (error) {
+      throw this.#lost(await error);
+    }
   }
 
   /** One piece of a result. @throws ExchangeError, GearmanError */
@@ -183,7 +230,7 @@ export class GateClient {
     const { url, ca } = this.#options;
     const send = url.protocol === "https:" ? requestHttps : requestHttp;
     const answer = Promise.withResolvers<IncomingMessage>();
-    const request = send(new URL(`${url.pathname.replace(/\/$/, "")}${path}`, url), {
+    const request = send(this.#address(path), {
       ...{ method, timeout: idleTimeoutMs, ...(ca && { ca }), ...(signal && { signal }) },
       headers: { authorization: `Bearer ${bearer}`, "user-agent": `labgear/${version}`, ...headers },
     });
@@ -206,6 +253,11 @@ export class GateClient {
     throw refusal;
   }
 
+  #address(path: string): URL {
+    const { url } = this.#options;
+    return new URL(`${url.pathname.replace(/\/$/, "")}${path}`, url);
+  }
+
   #lost(error: unknown): unknown {
     if (error instanceof CodedError) return error;
     return new GearmanError(
@@ -221,7 +273,12 @@ async function refusalOf(response: IncomingMessage): Promise<GateRefusal> {
   const { error, message, offset } = await readJson(response).catch((): JsonObject => ({}));
   const code = typeof error === "string" ? error : "unavailable";
   const text = typeof message === "string" ? message : `it answers with ${statusCode}`;
-  return new GateRefusal(code, `the gate refused: ${text}`, statusCode, isCount(offset) ? offset : undefined);
+  const seconds = Number(response.headers["retry-after"] || "x");
+  return new GateRefusal(code, `the gate refused: ${text}`, {
+    status: statusCode,
+    ...(isCount(offset) && { offset }),
+    ...(isCount(seconds) && { retryAfterMs: Math.min(seconds, maxRetryAfterS) * 1000 }),
+  });
 }
 
 async function readJson(response: IncomingMessage): Promise<JsonObject> {

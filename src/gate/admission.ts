@@ -1,5 +1,6 @@
 /** Whether a rule allows a build, and what is submitted then. Pure: nothing of a request gets further that isn't in the rule. */
 import type { AgentInfo, JobInfo } from "#/exchange/info.ts";
+import { leaseFunction } from "#/exchange/lease.ts";
 import { formatSize } from "#/lib/units.ts";
 import { buildFunction } from "#/zuul/functions.ts";
 import { Refusal } from "./errors.ts";
@@ -22,8 +23,10 @@ export interface Admitted {
 
 /** What the rule says of job, node, parameters and inputs, before anybody in the lab is asked. @throws Refusal forbidden */
 export function checkAllowed({ allow }: Rule, request: BuildRequest): { readonly node?: string } {
-  const { job, parameters, inputs } = request;
-  if (!allow.jobs.some((pattern) => pattern.matches(job))) throw forbidden(`the job ${job} isn't allowed`);
+  const { job, parameters, inputs, lease } = request;
+  if (lease && allow.leasesMs === undefined) throw forbidden("leases aren't allowed");
+  if (!lease && !allow.jobs.some((pattern) => pattern.matches(job)))
+    throw forbidden(`the job ${job} isn't allowed`);
   for (const [name, value] of parameters) {
     const pattern = allow.parameters.get(name);
     if (!pattern) throw forbidden(`the parameter ${name} isn't allowed`);
@@ -35,6 +38,7 @@ export function checkAllowed({ allow }: Rule, request: BuildRequest): { readonly
     if (size > maxBytes) throw forbidden(`the input ${name} may have ${formatSize(maxBytes)} at most`);
   }
   const node = request.node ?? onlyClass(allow);
+  if (node === undefined && lease) throw forbidden("a class of devices has to be named");
   if (node === undefined && allow.classes) throw forbidden("a class of nodes has to be named");
   return { ...(node !== undefined && { node }) };
 }
@@ -90,6 +94,32 @@ export function admit(
     runMs: Math.min(allow.runMs ?? Number.POSITIVE_INFINITY, timeoutMs),
     managers: taking.map(({ info }) => info.manager),
   };
+}
+
+/** @param node a class of devices, or a device's name @throws Refusal forbidden */
+export function admitLease(
+  { allow }: Rule,
+  { priority, lease }: BuildRequest,
+  node: string,
+  infos: readonly AgentInfo[],
+): Admitted {
+  const isMeant = ({ device, name, classes }: AgentInfo["nodes"][number]) =>
+    device && [name, ...classes].includes(node);
+  const offering = infos.filter(({ nodes }) => nodes.some(isMeant));
+  if (allow.classes && !isAllowedNode(allow, node, offering))
+    throw forbidden(`the node ${node} isn't allowed`);
+  const maxMs = allow.leasesMs ?? 0;
+  return {
+    ...{ function: leaseFunction(node), node, parameters: {}, queueMs: allow.queueMs },
+    priority: lower(priority ?? allow.priority, allow.priority),
+    runMs: Math.min(lease?.forMs ?? maxMs, maxMs),
+    managers: offering.map(({ manager }) => manager),
+  };
+}
+
+/** What a job server calls it. */
+export function functionOf({ job, lease }: BuildRequest, node: string | undefined): string {
+  return lease && node !== undefined ? leaseFunction(node) : buildFunction(job, node);
 }
 
 function takes({ info, job }: { info: AgentInfo; job: JobInfo }, node: string | undefined): boolean {

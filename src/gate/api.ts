@@ -2,7 +2,7 @@
 import { isOffered } from "#/client/registered.ts";
 import { isCount, isInputName } from "#/exchange/message.ts";
 import { parseFunction } from "#/zuul/functions.ts";
-import { admit, checkAllowed } from "./admission.ts";
+import { admit, admitLease, checkAllowed, functionOf } from "./admission.ts";
 import type { Audit } from "./audit.ts";
 import type { BuildRun } from "./build-run.ts";
 import type { Builds } from "./builds.ts";
@@ -12,12 +12,14 @@ import { sendEvents } from "./events.ts";
 import { bearer, type Exchange, parseJson, readText, sendJson } from "./exchange.ts";
 import { passInput } from "./inputs.ts";
 import type { Lab } from "./lab.ts";
+import { serveLease } from "./lease-socket.ts";
 import type { GateMetrics } from "./metrics.ts";
 import { openapi } from "./openapi.ts";
 import type { Rate } from "./rate.ts";
 import { parseBuildRequest, parseIdempotencyKey } from "./request.ts";
 import { decodePath, passResult } from "./results.ts";
 import { decide, type Rule } from "./rules.ts";
+import { runUntil } from "./run-limits.ts";
 import type { GateRecord } from "./store.ts";
 
 export interface ApiParts {
@@ -30,11 +32,15 @@ export interface ApiParts {
   readonly limits: {
     /** Of a caller, or of a build's key. */
     readonly requests: Rate;
+    /** Of a lease: what its holder does. */
+    readonly typing: Rate;
     /** Of an address: static tokens that aren't accepted. */
     readonly failures: Rate;
   };
 }
 
+/** Of what is shown of leases. */
+const leasesAgeMs = 500;
 /** Followers of one build. */
 const maxViewers = 20;
 
@@ -61,6 +67,8 @@ export class Api {
       ["GET", new RegExp(`^${build}$`), "status", (exchange, [uuid]) => this.#status(exchange, uuid)],
       ["DELETE", new RegExp(`^${build}$`), "stop", (exchange, [uuid]) => this.#stop(exchange, uuid)],
       ["GET", new RegExp(`^${build}/events$`), "events", (exchange, [uuid]) => this.#events(exchange, uuid)],
+      ["GET", new RegExp(`^${build}/lease$`), "lease", (exchange, [uuid]) => this.#lease(exchange, uuid)],
+      ["GET", /^\/v1\/leases$/, "leases", (exchange) => this.#leases(exchange)],
       [
         "PUT",
         new RegExp(`^${build}/inputs/([^/]+)$`),
@@ -123,14 +131,20 @@ export class Api {
       if (repeated) return answer(exchange, repeated);
       const request = parseBuildRequest(parseJson(text));
       const target = checkAllowed(rule, request);
-      const name = target.node === undefined ? `build:${request.job}` : `build:${request.job}:${target.node}`;
+      const name = functionOf(request, target.node);
       const server = (await lab.statuses()).find(({ functions }) => isOffered(functions, name))?.server;
       if (!server)
         throw new Refusal(
           "not-offered",
-          `no node${target.node === undefined ? "" : ` ${target.node}`} runs ${request.job} now`,
+          request.lease
+            ? `no device ${target.node} can be leased now`
+            : `no node${target.node === undefined ? "" : ` ${target.node}`} runs ${request.job} now`,
         );
-      const admitted = admit(rule, request, target, await lab.infos(server), caller.claims);
+      const infos = await lab.infos(server);
+      const admitted =
+        request.lease && target.node !== undefined
+          ? admitLease(rule, request, target.node, infos)
+          : admit(rule, request, target, infos, caller.claims);
       // The same request may have come twice at once, and the other one was faster.
       const other = builds.findRepeated(by, idempotencyKey, text);
       if (other) return answer(exchange, other);
@@ -193,21 +207,65 @@ export class Api {
     const { record, run } = this.#find(exchange, uuid);
     const id = exchange.request.headers["last-event-id"]?.toString() ?? exchange.query.get("offset") ?? "0";
     if (!/^\d{1,15}$/.test(id)) throw new Refusal("malformed", "Last-Event-ID is no offset in the console");
-    const count = this.#viewers.get(record.uuid) ?? 0;
+    if (record.lease) throw new Refusal("conflict", "what a lease says comes over its line");
+    const { lab } = this.#parts;
+    const followed = { record, ...(run && { run }), server: lab.server(record.server), lab };
+    await this.#view(record, () => sendEvents(exchange, followed, Number(id)));
+  }
+
+  /** @throws Refusal busy */
+  async #view({ uuid }: GateRecord, view: () => Promise<void>): Promise<void> {
+    const count = this.#viewers.get(uuid) ?? 0;
     if (count >= maxViewers) throw tooMany(`${maxViewers} follow this build already`);
-    this.#viewers.set(record.uuid, count + 1);
+    this.#viewers.set(uuid, count + 1);
     try {
-      const { lab } = this.#parts;
-      await sendEvents(
-        exchange,
-        { record, ...(run && { run }), server: lab.server(record.server), lab },
-        Number(id),
-      );
+      await view();
     } finally {
-      const left = (this.#viewers.get(record.uuid) ?? 1) - 1;
-      if (left > 0) this.#viewers.set(record.uuid, left);
-      else this.#viewers.delete(record.uuid);
+      const left = (this.#viewers.get(uuid) ?? 1) - 1;
+      if (left > 0) this.#viewers.set(uuid, left);
+      else this.#viewers.delete(uuid);
     }
+  }
+
+  async #lease(exchange: Exchange, uuid?: string): Promise<void> {
+    const { record, run } = this.#find(exchange, uuid);
+    if (!record.lease) throw new Refusal("conflict", "it is a build, and no lease");
+    const server = this.#parts.lab.server(record.server);
+    if (!server) throw new Refusal("unavailable", "the lab can't be reached now");
+    const { upgrade } = exchange;
+    if (!upgrade) throw new Refusal("upgrade-required", "a lease's line is a WebSocket");
+    const { limits, builds, rules, lab } = this.#parts;
+    const ruleOf = () => rules().find(({ id }) => id === record.rule.id);
+    await this.#view(record, async () =>
+      serveLease(await upgrade(), {
+        ...{ record, ...(run && { run }), server, lab },
+        take: () => limits.typing.take(record.uuid),
+        extend: (byMs) => builds.extend(record, byMs, ruleOf()),
+      }),
+    );
+  }
+
+  /** Which of the boards that the caller may lease are leased, and of its own leases the reason. */
+  async #leases(exchange: Exchange): Promise<void> {
+    const { caller, rule } = await this.#identify(exchange);
+    if (rule.allow.leasesMs === undefined)
+      throw named(new Refusal("forbidden", "leases aren't allowed"), caller, rule);
+    const { lab, builds } = this.#parts;
+    const infos = await Promise.all(
+      (await lab.statuses()).map(({ server }) => lab.infos(server, leasesAgeMs)),
+    );
+    // A box is on several servers.
+    const boxes = new Map(infos.flat().map((info) => [info.manager, info]));
+    const leases = [...boxes.values()].flatMap(({ manager, nodes }) =>
+      nodes.flatMap(({ name, classes, lease, build }) => {
+        const isAllowed = rule.allow.classes?.some((one) => [name, ...classes].some(one.matches)) ?? true;
+        if (!lease || !isAllowed) return [];
+        const { until, who, reason } = lease;
+        const isOwn = build !== undefined && builds.isOwn({ caller, rule }, manager, build);
+        return [{ board: name, box: manager, ...(until && { until }), ...(isOwn && { who, reason }) }];
+      }),
+    );
+    sendJson(exchange, 200, { leases });
   }
 
   async #input(exchange: Exchange, uuid?: string, name?: string): Promise<void> {
@@ -224,6 +282,7 @@ export class Api {
 
   async #results(exchange: Exchange, uuid?: string, encoded = ""): Promise<void> {
     const { record } = this.#find(exchange, uuid);
+    if (record.lease) throw new Refusal("conflict", "a lease's results come over its line");
     const path = decodePath(encoded);
     const server = this.#parts.lab.server(record.server);
     const manager = record.facts?.manager;
@@ -235,8 +294,9 @@ export class Api {
 }
 
 function statusOf(record: GateRecord, run: BuildRun | undefined): object {
-  const { uuid, job, node, facts, created, started, ended, result, reason, cause, minutes, stopping } =
+  const { uuid, job, node, facts, created, started, ended, result, reason, cause, minutes, stopping, lease } =
     record;
+  const until = runUntil(record);
   const iso = (time: number) => new Date(time).toISOString();
   return {
     ...{ uuid, job },
@@ -252,6 +312,7 @@ function statusOf(record: GateRecord, run: BuildRun | undefined): object {
     ...(reason !== undefined && { reason }),
     ...(cause !== undefined && { cause }),
     ...(minutes !== undefined && { minutes }),
+    ...(lease && until !== undefined && ended === undefined && { until: iso(until) }),
   };
 }
 

@@ -5,7 +5,15 @@ import { reason } from "#/lib/errors.ts";
 import type { Log } from "#/lib/log.ts";
 
 export interface AuditEntry {
-  readonly event: "submitted" | "ended" | "stopped" | "refused" | "input" | "started" | "reloaded";
+  readonly event:
+    | "submitted"
+    | "ended"
+    | "stopped"
+    | "extended"
+    | "refused"
+    | "input"
+    | "started"
+    | "reloaded";
   readonly [field: string]: unknown;
 }
 

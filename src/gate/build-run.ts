@@ -9,39 +9,29 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import { ManagerCalls } from "#/client/calls.ts";
-import { dataEvent, firstData, lastData } from "#/client/record-data.ts";
 import { managersWith } from "#/client/registered.ts";
-import { Signer } from "#/client/signer.ts";
+import type { Signer } from "#/client/signer.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
-import { fetchFunction, sendFunction } from "#/exchange/functions.ts";
+import { infoFunction } from "#/exchange/functions.ts";
 import { parseWants, type WantedInput } from "#/exchange/inputs.ts";
-import { BuildKey } from "#/exchange/key.ts";
-import { dataObject, isCount, isLine, type JsonObject, parseObject } from "#/exchange/message.ts";
-import { formatSignOfLife, parseReceived } from "#/exchange/send.ts";
-import { Admin } from "#/gearman/client/admin.ts";
+import { dataObject, isCount, isLine, type JsonObject } from "#/exchange/message.ts";
 import { Client, type JobEvent, type Submission } from "#/gearman/client/client.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
 import { Condition } from "#/lib/condition.ts";
 import { reason } from "#/lib/errors.ts";
 import type { Log } from "#/lib/log.ts";
-import { formatDuration } from "#/lib/units.ts";
-import { stopFunction } from "#/zuul/functions.ts";
+import { BuildLine, type RunLine } from "./build-line.ts";
 import type { Lab } from "./lab.ts";
+import { LeaseLine } from "./lease-line.ts";
 import { RecentOutput } from "./recent-output.ts";
-import { Results } from "./results.ts";
+import { isGivenUp, limitReached } from "./run-limits.ts";
+import { RunStop } from "./run-stop.ts";
 import type { BuildFacts, GateRecord, StopReason } from "./store.ts";
 
 const retryIntervalMs = 1000;
-const pollIntervalMs = 500;
-const stopIntervalMs = 3000;
 const lookIntervalMs = 1000;
 const signIntervalMs = 60_000;
-/** Without the gate for so long, a build is stopped by its agent. */
-const gateTimeoutS = 600;
-/** How long the gate looks for a build that it stopped, or whose time is over, before it gives it up. */
-const lostTimeoutMs = 15 * 60 * 1000;
-const maxRecordBytes = 8 * 1024 * 1024;
 const minuteMs = 60_000;
 
 export interface BuildRunOptions {
@@ -61,28 +51,44 @@ export class BuildRun implements AsyncDisposable {
   isStreaming = false;
   percent = 0;
   wants: readonly WantedInput[] = [];
+  /** Absent: it is a lease, and the key is its holder's. */
+  readonly signer: Signer | undefined;
+  /** Absent: it is no lease. */
+  readonly lease: LeaseLine | undefined;
   readonly #options: BuildRunOptions;
-  readonly #signer: Signer;
+  readonly #line: RunLine;
   readonly #calls: ManagerCalls;
   readonly #over = new AbortController();
   readonly #looks: NodeJS.Timeout;
+  readonly #stop: RunStop;
   #client: Client | undefined;
   #last: { result?: string; reason?: string; cause?: string } = {};
   /** Of the caller, in Unix milliseconds. */
   #seenAt = Date.now();
   #viewers = 0;
-  #isStopping = false;
-  #isCancelled = false;
   readonly #ended: Promise<void>;
 
   /** @param isNew false: it may have been submitted before */
   constructor(options: BuildRunOptions, isNew: boolean) {
+    const { record, server, lab, log } = options;
+    const { lease } = record;
     this.#options = options;
-    this.record = options.record;
-    this.#signer = new Signer(BuildKey.import(options.record.key));
-    this.#calls = new ManagerCalls(options.server);
+    this.record = record;
+    this.#calls = new ManagerCalls(server);
+    if (lease) {
+      this.lease = new LeaseLine({ record, lease, server, lab, write: () => this.#write() });
+      this.#line = this.lease;
+    } else {
+      const line = new BuildLine(record, server);
+      this.signer = line.signer;
+      this.#line = line;
+    }
+    this.#stop = new RunStop({
+      ...{ record, server, lab, log, calls: this.#calls },
+      ...{ client: () => this.#client, signal: this.#over.signal },
+    });
     this.#looks = setInterval(() => this.#look(), lookIntervalMs);
-    if (this.record.stopping) this.#stop();
+    if (record.stopping) this.#stop.ask();
     this.#ended = this.#run(isNew).catch((error: Error) => {
       options.log.error({ uuid: this.record.uuid }, `a build can't be followed: ${error.stack}`);
       // Without a sign of life its agent stops it.
@@ -95,10 +101,6 @@ export class BuildRun implements AsyncDisposable {
   /** Resolves when the build has ended, or this was disposed of. */
   get ended(): Promise<void> {
     return this.#ended;
-  }
-
-  get signer(): Signer {
-    return this.#signer;
   }
 
   /** The caller has asked for something. */
@@ -121,7 +123,7 @@ export class BuildRun implements AsyncDisposable {
     if (this.record.stopping || this.record.ended !== undefined) return;
     this.record.stopping = why;
     this.#write();
-    this.#stop();
+    this.#stop.ask();
   }
 
   async #run(isNew: boolean): Promise<void> {
@@ -136,11 +138,11 @@ export class BuildRun implements AsyncDisposable {
           if (!signal.aborted) this.#end();
           return;
         }
-        if (this.#isCancelled || this.#isGivenUp()) return this.#end();
+        if (this.#stop.isCancelled || this.#isGivenUp()) return this.#end();
       } catch (error) {
         isFirst = false;
         if (signal.aborted) return;
-        if (this.#isCancelled) return this.#end();
+        if (this.#stop.isCancelled) return this.#end();
         if (!(error instanceof GearmanError || error instanceof ExchangeError)) throw error;
         this.#options.log.debug({ uuid: this.record.uuid }, `a build's line is lost: ${error.message}`);
       } finally {
@@ -158,21 +160,13 @@ export class BuildRun implements AsyncDisposable {
     this.#client = client;
     if (this.#over.signal.aborted || record.stopping) {
       await client[Symbol.asyncDispose]();
-      this.#isCancelled = record.stopping !== undefined;
+      if (record.stopping) this.#stop.cancel();
       throw new GearmanError("CLOSED", "the build isn't wanted any more");
     }
     client.wantExceptions();
-    const parameters = {
-      ...record.parameters,
-      ZUUL_UUID: record.uuid,
-      LABGEAR_KEY: this.#signer.key.publicKey,
-      LABGEAR_STREAM: "1",
-      LABGEAR_CLIENT_TIMEOUT: String(gateTimeoutS),
-      ...(record.inputs.length > 0 && { LABGEAR_INPUTS: JSON.stringify(record.inputs) }),
-    };
     const submission = await client.submit({
       ...{ function: record.function, unique: record.uuid, priority: record.priority },
-      data: JSON.stringify(parameters),
+      data: this.#line.argument(),
     });
     record.handle = submission.handle;
     this.#write();
@@ -185,20 +179,14 @@ export class BuildRun implements AsyncDisposable {
     const { lab, server } = this.#options;
     const { record } = this;
     const known = record.facts?.manager;
-    const offered = managersWith(await lab.status(server), fetchFunction);
-    await using results = new Results(server, record);
+    const offered = managersWith(await lab.status(server), infoFunction);
     for (const manager of known === undefined ? offered : offered.filter((name) => name === known)) {
-      try {
-        await results.piece(manager, "record", 0, 1);
-        return this.#ask(manager);
-      } catch (error) {
-        if (!(error instanceof ExchangeError && error.code === "unknown-build")) throw error;
-        if (known !== undefined) {
-          this.#last = { reason: "its agent doesn't know it any more", cause: "lost" };
-          this.#end();
-          return undefined;
-        }
-      }
+      const events = await this.#line.ask(manager, this.#over.signal);
+      if (events) return events;
+      if (known === undefined) continue;
+      this.#last = { reason: "its agent doesn't know it any more", cause: "lost" };
+      this.#end();
+      return undefined;
     }
     if (known !== undefined) return undefined;
     if (record.handle !== undefined) {
@@ -206,24 +194,6 @@ export class BuildRun implements AsyncDisposable {
       if ((await client.status(record.handle)).running) return undefined;
     }
     return await this.#submit();
-  }
-
-  /** Polls a build whose line was lost: it can't be joined on every server. */
-  async *#ask(manager: string): AsyncGenerator<JobEvent> {
-    await using results = new Results(this.#options.server, this.record);
-    while (!this.#over.signal.aborted) {
-      const record = parseObject(await results.text(manager, "record"), maxRecordBytes);
-      const { started, ended } = record;
-      const lacking = started === undefined && ended === undefined && this.record.inputs.length > 0;
-      const wants = lacking && this.record.inputs.map((input) => ({ name: input.name, offset: 0 }));
-      yield dataEvent({
-        ...{ manager, ...firstData(record) },
-        ...(wants && { wants, time: this.#signer.time }),
-        ...(ended !== undefined && lastData(record)),
-      });
-      if (ended !== undefined) return;
-      await delay(pollIntervalMs, undefined, { signal: this.#over.signal }).catch(() => {});
-    }
   }
 
   #take(event: JobEvent): void {
@@ -238,12 +208,12 @@ export class BuildRun implements AsyncDisposable {
   }
 
   #takeObject(data: JsonObject): void {
-    const { output, offset, time } = data;
+    const { output, offset } = data;
     if (typeof output === "string") {
       if (isCount(offset)) this.output.push(offset, Buffer.from(output));
       return;
     }
-    if (isCount(time)) this.#signer.learn(time);
+    this.#line.take(data);
     const facts = factsOf(data);
     if (facts) this.#began(facts);
     this.wants = wantsOf(data);
@@ -266,7 +236,7 @@ export class BuildRun implements AsyncDisposable {
         cause: "node",
         reason: `it was taken by ${facts.manager}, which hadn't said what its job is`,
       });
-    else if (record.stopping) this.#stop();
+    else if (record.stopping) this.#stop.ask();
   }
 
   #end(): void {
@@ -274,7 +244,7 @@ export class BuildRun implements AsyncDisposable {
     if (record.ended !== undefined) return;
     const { stopping } = record;
     const now = Date.now();
-    if (this.#isCancelled) this.#last = { result: "ABORTED" };
+    if (this.#stop.isCancelled) this.#last = { result: "ABORTED" };
     const last = { ...this.#last };
     if (stopping && last.result !== "SUCCESS" && last.result !== "FAILURE") {
       last.result = stopping.cause === "run" ? "TIMED_OUT" : "ABORTED";
@@ -291,65 +261,19 @@ export class BuildRun implements AsyncDisposable {
     this.changed.wake();
   }
 
-  /** Its agent doesn't come back, and the time it may take is long over. */
   #isGivenUp(): boolean {
     const { record } = this;
-    const until = (record.started ?? record.queueUntil) + record.runMs + lostTimeoutMs;
-    if (record.ended !== undefined || Date.now() < until) return record.ended !== undefined;
+    if (record.ended !== undefined) return true;
+    if (!isGivenUp(record, Date.now())) return false;
     this.#last = { reason: "its agent can't be reached", cause: "lost" };
     return true;
   }
 
-  /** Looks at every limit. */
   #look(): void {
-    const { started, queueUntil, runMs, clientTimeoutMs, created } = this.record;
     const now = Date.now();
     if (this.#viewers > 0) this.#seenAt = now;
-    if (started === undefined && now > queueUntil) {
-      const waited = formatDuration(queueUntil - created);
-      this.stop({ cause: "queue", reason: `no node has taken it within ${waited}` });
-    } else if (started !== undefined && now > started + runMs) {
-      this.stop({
-        cause: "run",
-        reason: `it took longer than ${formatDuration(runMs)}, which the gate allows`,
-      });
-    } else if (clientTimeoutMs !== undefined && now > this.#seenAt + clientTimeoutMs) {
-      const silent = formatDuration(clientTimeoutMs);
-      this.stop({ cause: "client-gone", reason: `its client has given no sign of life for ${silent}` });
-    }
-  }
-
-  /** Tries until it has ended. Never rejects. */
-  #stop(): void {
-    if (this.#isStopping) return;
-    this.#isStopping = true;
-    void (async () => {
-      const { signal } = this.#over;
-      while (this.record.ended === undefined && !signal.aborted) {
-        await this.#tryToStop().catch((error: unknown) => {
-          this.#options.log.debug({ uuid: this.record.uuid }, `a build isn't stopped yet: ${reason(error)}`);
-        });
-        await delay(stopIntervalMs, undefined, { signal }).catch(() => {});
-      }
-    })();
-  }
-
-  async #tryToStop(): Promise<void> {
-    const { facts, handle, uuid } = this.record;
-    const data = Buffer.from(JSON.stringify({ uuid }));
-    if (facts) return void (await this.#calls.call(stopFunction(facts.manager), data));
-    if (handle === undefined || !this.#client) return;
-    if ((await this.#client.status(handle)).running) return;
-    await using admin = await Admin.connect(this.#options.server);
-    await admin.cancelJob(handle).catch((error: unknown) => {
-      if (!(error instanceof GearmanError)) throw error;
-    });
-    this.#isCancelled = true;
-    // All servers drop a queued job whose client has left.
-    await this.#client[Symbol.asyncDispose]();
-    // It may have been handed out just before.
-    const managers = managersWith(await this.#options.lab.status(this.#options.server), stopFunction);
-    for (const manager of managers) await this.#calls.call(stopFunction(manager), data).catch(() => {});
+    const reached = limitReached(this.record, now, this.#seenAt);
+    if (reached) this.stop(reached);
   }
 
   /** Signs of life to its agent, for as long as the gate follows it. Never rejects. */
@@ -357,11 +281,7 @@ export class BuildRun implements AsyncDisposable {
     const { signal } = this.#over;
     while (!signal.aborted && this.record.ended === undefined) {
       const manager = this.record.facts?.manager;
-      const give = async (time: number) => {
-        const sign = formatSignOfLife(this.#signer.key, this.record.uuid, time);
-        return parseReceived(await this.#calls.call(sendFunction(manager ?? ""), sign));
-      };
-      if (manager !== undefined) await this.#signer.signed(give).catch(() => {});
+      if (manager !== undefined) await this.#line.giveSign(manager, this.#calls).catch(() => {});
       await delay(signIntervalMs, undefined, { signal }).catch(() => {});
     }
   }

@@ -8,18 +8,20 @@ import type { Log } from "#/lib/log.ts";
 import type { Admitted } from "./admission.ts";
 import type { Audit } from "./audit.ts";
 import { BuildRun } from "./build-run.ts";
-import { type Caller, describeCaller } from "./callers.ts";
+import { type Caller, describeCaller, nameCaller } from "./callers.ts";
 import { Refusal } from "./errors.ts";
 import type { Lab } from "./lab.ts";
-import type { BuildRequest } from "./request.ts";
+import type { BuildRequest, LeaseWish } from "./request.ts";
 import type { Rule } from "./rules.ts";
-import type { GateRecord, GateStore } from "./store.ts";
+import type { GateRecord, GateStore, LeaseFacts } from "./store.ts";
 
 /** Over all rules: what a job server and this process carry. */
 const maxOpen = 1000;
 /** Ended ones, the oldest of which go first. */
 const maxKept = 20_000;
 const minuteMs = 60_000;
+/** How long a lease waits, and is looked for, without its holder. Once there is a board, the agent is stricter. */
+const leaseClientTimeoutMs = 60_000;
 const dayMs = 86_400_000;
 const pruneIntervalMs = 3_600_000;
 
@@ -126,6 +128,7 @@ export class Builds implements AsyncDisposable {
     const uuid = randomUUID().replaceAll("-", "");
     const now = Date.now();
     const { request, text, idempotencyKey } = asked;
+    const clientTimeoutMs = request.lease ? leaseClientTimeoutMs : request.clientTimeoutMs;
     const record: GateRecord = {
       ...{ version: 1, uuid, caller: caller.id, who: describeCaller(caller), from },
       rule: { number: rule.number, id: rule.id },
@@ -133,11 +136,14 @@ export class Builds implements AsyncDisposable {
       ...(admitted.node !== undefined && { node: admitted.node }),
       ...{ server: formatAddress(server), function: admitted.function, priority: admitted.priority },
       parameters: { ...admitted.parameters, LABGEAR_CALLER: digest(scopeOf(caller, rule)).slice(0, 32) },
-      ...{ inputs: request.inputs, managers: admitted.managers, key: BuildKey.generate().export() },
+      ...{ inputs: request.inputs, managers: admitted.managers },
+      ...(request.lease
+        ? { key: "", lease: leaseFacts(request.lease, caller) }
+        : { key: BuildKey.generate().export() }),
       ...(idempotencyKey !== undefined && { idempotency: idempotencyOf(by, idempotencyKey) }),
       ...{ request: digest(text), created: now, queueUntil: now + admitted.queueMs, runMs: admitted.runMs },
       reservedMinutes,
-      ...(request.clientTimeoutMs !== undefined && { clientTimeoutMs: request.clientTimeoutMs }),
+      ...(clientTimeoutMs !== undefined && { clientTimeoutMs }),
     };
     try {
       this.#options.store.write(record);
@@ -161,6 +167,37 @@ export class Builds implements AsyncDisposable {
     if (used + minutes <= allow.minutesADay) return;
     const text = `${allow.minutesADay} minutes a day are allowed, ${used} are used or reserved, and this build may take ${minutes}`;
     throw new Refusal("busy", text);
+  }
+
+  /** Whether it is a lease of this caller. */
+  isOwn(
+    { caller, rule }: By,
+    manager: string,
+    build: { readonly name: string; readonly number: number },
+  ): boolean {
+    return this.open.some(({ record: { lease, facts, ...record } }) => {
+      const isMeant =
+        facts?.manager === manager && facts.name === build.name && facts.number === build.number;
+      return lease !== undefined && isMeant && record.caller === caller.id && record.rule.id === rule.id;
+    });
+  }
+
+  /** Of a lease: as far as its rule and the day's minutes allow. @param rule absent: there is none for it any more */
+  extend(record: GateRecord, byMs: number, rule: Rule | undefined): void {
+    const { leasesMs = 0, minutesADay = Number.POSITIVE_INFINITY } = rule?.allow ?? {};
+    const freeMinutes = Math.max(0, minutesADay - this.minutesToday(record.rule.id));
+    const maxMs = Math.min(leasesMs, (record.reservedMinutes + freeMinutes) * minuteMs);
+    const runMs = Math.min(record.runMs + byMs, maxMs);
+    if (runMs <= record.runMs || record.ended !== undefined) return;
+    record.runMs = runMs;
+    record.reservedMinutes = Math.ceil(runMs / minuteMs);
+    try {
+      this.#options.store.write(record);
+    } catch (error) {
+      this.#options.log.error({ uuid: record.uuid }, `a lease can't be written down: ${reason(error)}`);
+    }
+    const { uuid, who, reservedMinutes } = record;
+    this.#options.audit.add({ event: "extended", who, uuid, reserved_minutes: reservedMinutes });
   }
 
   /** Of a rule's builds: what ended ones took, and what open ones may take. */
@@ -189,6 +226,8 @@ export class Builds implements AsyncDisposable {
       if (record.ended === undefined) return;
       this.#runs.delete(record.uuid);
       audit.add({ event: "ended", ...auditOf(record), ...endingOf(record) });
+      const { uuid, job, result = "no result", minutes } = record;
+      log.info({ uuid, job, minutes }, `${job} has ended: ${result}`);
       onEnd(record);
       void run[Symbol.asyncDispose]();
     });
@@ -212,6 +251,11 @@ export class Builds implements AsyncDisposable {
     clearInterval(this.#pruning);
     await Promise.all(this.open.map((run) => run[Symbol.asyncDispose]()));
   }
+}
+
+function leaseFacts({ reason: why, publicKey }: LeaseWish, caller: Caller): LeaseFacts {
+  const who = nameCaller(caller);
+  return { publicKey, reason: why || who, who };
 }
 
 function auditOf(record: GateRecord): Record<string, unknown> {

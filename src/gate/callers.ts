@@ -3,7 +3,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { decodeJwt } from "jose";
 import type { Log } from "#/lib/log.ts";
-import { shown } from "#/lib/text.ts";
+import { printable, shown } from "#/lib/text.ts";
 import type { GateConfig } from "./config.ts";
 import { Refusal } from "./errors.ts";
 import { IssuerKeys } from "./issuer-keys.ts";
@@ -28,6 +28,19 @@ export function describeCaller({ claims }: Caller): Record<string, string> {
       const value = claims.get(name);
       return typeof value === "string" ? [[name, value.slice(0, 500)]] : [];
     }),
+  );
+}
+
+/** In a line, for people in the lab. */
+export function nameCaller({ id, claims }: Caller): string {
+  const text = (...names: string[]) =>
+    names.map((name) => claims.get(name)).find((value) => typeof value === "string");
+  const project = text("repository", "project_path");
+  const person = text("actor", "user_login", "token") ?? id;
+  // A token's claims are text from outside.
+  return printable(`${person}${project === undefined ? "" : ` of ${project}`} through the gate`).slice(
+    0,
+    200,
   );
 }
 

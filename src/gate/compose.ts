@@ -28,8 +28,9 @@ export interface Gate extends AsyncDisposable {
   reload(): Promise<void>;
 }
 
-/** Of a caller or a build, and of an address whose tokens aren't accepted: a second, and at once. */
+/** Of a caller or a build, of a lease's holder, and of an address whose tokens aren't accepted: a second, and at once. */
 const requestRate = [20, 200] as const;
+const typingRate = [200, 1000] as const;
 const failureRate = [2, 60] as const;
 
 /** @throws what is wrong with configuration, state or addresses */
@@ -62,7 +63,11 @@ export async function startGate(load: () => GateConfig, log: Log): Promise<Gate>
   );
   builds.resume();
   const rules = () => config.rules;
-  const limits = { requests: new Rate(...requestRate), failures: new Rate(...failureRate) };
+  const limits = {
+    requests: new Rate(...requestRate),
+    typing: new Rate(...typingRate),
+    failures: new Rate(...failureRate),
+  };
   const api = new Api({ rules, callers, builds, lab, audit, metrics, limits });
   const onRefusal = ({ request, path, from }: Exchange, { code, why, by }: Refusal) => {
     metrics.refused(code);

@@ -14,6 +14,8 @@ const statuses = {
   conflict: 409,
   "length-required": 411,
   "too-large": 413,
+  /** It is spoken over a WebSocket. */
+  "upgrade-required": 426,
   /** Too many builds, minutes, or requests: later. */
   busy: 429,
   /** No node runs such a job now. */

@@ -89,7 +89,7 @@ class EventStream implements AsyncDisposable {
     const { run, record } = this.#build;
     const facts = this.#state();
     if (record.facts && facts !== this.#facts) {
-      const wants = run && run.wants.length > 0 ? { wants: run.wants, time: run.signer.time } : {};
+      const wants = run && run.wants.length > 0 ? { wants: run.wants, time: run.signer?.time } : {};
       await this.#event("data", { ...record.facts, ...wants });
     }
     this.#facts = facts;
@@ -102,11 +102,8 @@ class EventStream implements AsyncDisposable {
     const { lab, server, record } = this.#build;
     if (!server || performance.now() - this.#queueAt < queueIntervalMs) return;
     this.#queueAt = performance.now();
-    const functions = await lab.status(server).catch(() => []);
-    const found = functions.find(({ function: name }) => name === record.function);
-    if (!found || record.facts) return;
-    const { total, running, workers } = found;
-    const queue = { queued: Math.max(1, total - running), workers, running };
+    const queue = await lab.queueOf(server, record.function);
+    if (!queue || record.facts) return;
     if (JSON.stringify(queue) !== this.#queue) await this.#event("queue", queue);
     this.#queue = JSON.stringify(queue);
   }

@@ -1,5 +1,6 @@
 /** One request and its answer: what routes read of the one, and how they write the other. */
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
+import type { WebSocket } from "ws";
 import { Refusal } from "./errors.ts";
 
 export interface Exchange {
@@ -13,6 +14,8 @@ export interface Exchange {
   readonly gone: AbortSignal;
   /** The request is one of somebody who may: its connection doesn't make room for others any more. */
   readonly trusted: () => void;
+  /** Makes a WebSocket of it; absent: the request isn't for one. */
+  readonly upgrade?: () => Promise<WebSocket>;
 }
 
 const maxJsonBytes = 256 * 1024;

@@ -1,5 +1,6 @@
 /** An input on its way through: from the caller's body to the agent, a piece at a time, and kept nowhere. */
 import { ManagerCalls } from "#/client/calls.ts";
+import type { Signer } from "#/client/signer.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { sendFunction } from "#/exchange/functions.ts";
 import { maxPieceBytes } from "#/exchange/message.ts";
@@ -30,14 +31,15 @@ export async function passInput(
   const length = lengthOf(exchange);
   if (offset + length > announced.size) throw new Refusal("too-large", `${name} has ${announced.size} bytes`);
   const manager = run.record.facts?.manager;
-  if (manager === undefined || !run.wants.some((wanted) => wanted.name === name))
+  const { signer } = run;
+  if (!signer || manager === undefined || !run.wants.some((wanted) => wanted.name === name))
     throw new Refusal("conflict", `the build doesn't wait for ${name} now`);
   const names = sending.get(run) ?? new Set();
   sending.set(run, names);
   if (names.has(name)) throw new Refusal("conflict", `${name} is being sent already`);
   names.add(name);
   try {
-    return await pass(exchange, run, { server, manager, name, offset });
+    return await pass(exchange, run, signer, { server, manager, name, offset });
   } catch (error) {
     if (error instanceof ExchangeError) throw refusalOf(error);
     if (error instanceof GearmanError)
@@ -57,7 +59,8 @@ function lengthOf({ request }: Exchange): number {
 
 async function pass(
   exchange: Exchange,
-  { signer, record }: BuildRun,
+  { record }: BuildRun,
+  signer: Signer,
   to: {
     readonly server: ServerAddress;
     readonly manager: string;

@@ -58,15 +58,27 @@ export class Lab {
     return cached(this.#statuses, formatAddress(server), statusAgeMs, () => askServer(server));
   }
 
+  /** What waits for a function; undefined: that can't be said now. */
+  async queueOf(
+    server: ServerAddress,
+    name: string,
+  ): Promise<{ readonly queued: number; readonly workers: number; readonly running: number } | undefined> {
+    const functions = await this.status(server).catch(() => []);
+    const found = functions.find((one) => one.function === name);
+    if (!found) return undefined;
+    const { total, running, workers } = found;
+    return { queued: Math.max(1, total - running), workers, running };
+  }
+
   /** What all agents on a server say; those that don't answer in time are left out. */
-  async infos(server: ServerAddress): Promise<AgentInfo[]> {
+  async infos(server: ServerAddress, maxAgeMs = infoAgeMs): Promise<AgentInfo[]> {
     const managers = managersWith(await this.status(server), infoFunction).slice(0, maxManagers);
-    const answers = await Promise.all(managers.map((manager) => this.#info(server, manager)));
+    const answers = await Promise.all(managers.map((manager) => this.#info(server, manager, maxAgeMs)));
     return answers.filter((info) => info !== undefined);
   }
 
-  #info(server: ServerAddress, manager: string): Promise<AgentInfo | undefined> {
-    return cached(this.#infos, `${formatAddress(server)} ${manager}`, infoAgeMs, async () => {
+  #info(server: ServerAddress, manager: string, maxAgeMs: number): Promise<AgentInfo | undefined> {
+    return cached(this.#infos, `${formatAddress(server)} ${manager}`, maxAgeMs, async () => {
       await using calls = new ManagerCalls(server);
       const timer = setTimeout(() => void calls[Symbol.asyncDispose](), infoTimeoutMs);
       try {

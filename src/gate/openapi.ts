@@ -98,6 +98,32 @@ export const openapi = {
         },
       },
     },
+    "/v1/leases": {
+      get: {
+        operationId: "getLeases",
+        summary: "Which of the boards that the caller may lease are leased",
+        security: byToken,
+        responses: {
+          "200": json("Leases", "Who and why only of the caller's own."),
+          ...refused(401, 403, 429, 503),
+        },
+      },
+    },
+    "/v1/builds/{uuid}/lease": {
+      parameters: [uuid],
+      get: {
+        operationId: "holdLease",
+        summary: "A lease's serial line, as a WebSocket of the protocol labgear.lease.1",
+        description:
+          "Messages are binary: a line of JSON, a newline, bytes. The holder calls type, console, send and fetch of the lease's agent, with what it has signed; data says what the agent says, queue what waits, ended how the lease ended.",
+        security: byKey,
+        responses: {
+          "101": { description: "The WebSocket." },
+          "426": json("Error", "The request is for no WebSocket."),
+          ...refused(404, 409, 429, 503),
+        },
+      },
+    },
     "/v1/builds/{uuid}/inputs/{name}": {
       parameters: [
         uuid,
@@ -186,6 +212,17 @@ export const openapi = {
           },
           inputs: list(ref("Input")),
           priority,
+          lease: {
+            type: "object",
+            description: "Of the job lease, which gives a board for a while: node names it, or its class.",
+            additionalProperties: false,
+            required: ["key"],
+            properties: {
+              for: { ...count, description: "Seconds. Default: as long as the rule allows." },
+              reason: { ...text, maxLength: 200, description: "For those who wait for the board." },
+              key: { ...text, description: "The holder's public key (Ed25519), which signs what is typed." },
+            },
+          },
           client_timeout: {
             ...count,
             description: "Seconds: without a sign of life for so long, it is stopped. 0: never.",
@@ -223,6 +260,18 @@ export const openapi = {
           result: { ...text, description: end },
           ...{ reason: text, cause: text },
           minutes: { ...count, description: "What it counts as." },
+          until: { ...time, description: "Of a lease: when its time is over." },
+        },
+      },
+      Leases: {
+        type: "object",
+        required: ["leases"],
+        properties: {
+          leases: list({
+            type: "object",
+            required: ["board", "box"],
+            properties: { board: text, box: text, until: text, who: text, reason: text },
+          }),
         },
       },
       Received: { type: "object", required: ["received"], properties: { received: count } },

@@ -1,5 +1,8 @@
 /** What a caller asks for when it submits a build: JSON from outside, checked key by key. */
+
 import { type AnnouncedInput, isClientTimeout } from "#/exchange/inputs.ts";
+import { parsePublicKey } from "#/exchange/key.ts";
+import { leaseJob } from "#/exchange/lease.ts";
 import {
   isBuildName,
   isCount,
@@ -22,12 +25,22 @@ export interface BuildRequest {
   readonly priority?: Priority;
   /** Without a sign of life of the caller for so long, the build is stopped. */
   readonly clientTimeoutMs?: number;
+  /** The job is `lease`. */
+  readonly lease?: LeaseWish;
+}
+
+export interface LeaseWish {
+  /** Absent: as long as the rule allows. */
+  readonly forMs?: number;
+  readonly reason: string;
+  /** The holder's, whose signature what is typed carries. */
+  readonly publicKey: string;
 }
 
 const maxParameters = 100;
 const maxValueLength = 8192;
 const maxInputs = 64;
-const keys = ["job", "node", "parameters", "inputs", "priority", "client_timeout"];
+const keys = ["job", "node", "parameters", "inputs", "priority", "client_timeout", "lease"];
 
 /** @throws Refusal malformed */
 export function parseBuildRequest(value: unknown): BuildRequest {
@@ -40,11 +53,17 @@ export function parseBuildRequest(value: unknown): BuildRequest {
   if (priority !== undefined && !isPriority(priority)) throw malformed("priority is high, normal or low");
   if (timeout !== undefined && !(isCount(timeout) && (timeout === 0 || isClientTimeout(timeout))))
     throw malformed("client_timeout is 0, or a number of seconds from 5 to 86400");
+  if ((job === leaseJob) !== (value.lease !== undefined))
+    throw malformed("the job lease needs lease with for, reason and key, and no other job has it");
+  const lease = value.lease === undefined ? undefined : parseLease(value.lease);
+  const [parameters, inputs] = [parseParameters(value.parameters), parseInputs(value.inputs)];
+  if (lease && (parameters.size > 0 || inputs.length > 0))
+    throw malformed("a lease has no parameters and no inputs");
   return {
     job,
     ...(node !== undefined && { node }),
-    parameters: parseParameters(value.parameters),
-    inputs: parseInputs(value.inputs),
+    ...{ parameters, inputs },
+    ...(lease && { lease }),
     ...(priority !== undefined && { priority }),
     ...(timeout !== undefined && timeout > 0 && { clientTimeoutMs: timeout * 1000 }),
   };
@@ -56,6 +75,28 @@ function isFunctionPart(value: unknown): value is string {
 
 function isPriority(value: unknown): value is Priority {
   return value === "high" || value === "normal" || value === "low";
+}
+
+const maxReasonLength = 200;
+
+function parseLease(value: unknown): LeaseWish {
+  if (!isObject(value)) throw malformed("lease is no JSON object");
+  refuseOthers(value, ["for", "reason", "key"], "the lease");
+  const { for: seconds, reason = "", key } = value;
+  if (seconds !== undefined && !(isCount(seconds) && seconds > 0 && seconds < 10_000_000))
+    throw malformed("lease.for is no number of seconds");
+  if (!isLine(reason, maxReasonLength))
+    throw malformed(`lease.reason is no line of at most ${maxReasonLength} characters`);
+  return { ...(seconds !== undefined && { forMs: seconds * 1000 }), reason, publicKey: publicKey(key) };
+}
+
+function publicKey(value: unknown): string {
+  try {
+    parsePublicKey(String(value));
+    return String(value);
+  } catch {
+    throw malformed("lease.key is no public key");
+  }
 }
 
 function parseParameters(value: unknown = {}): Map<string, string> {

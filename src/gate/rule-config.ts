@@ -14,7 +14,7 @@ type Texts = string | number | boolean | readonly (string | number | boolean)[];
 export interface RuleDocument {
   readonly when: Readonly<Record<string, Texts>>;
   readonly allow: {
-    readonly jobs: readonly string[];
+    readonly jobs?: readonly string[];
     readonly classes?: readonly string[];
     readonly trust?: readonly ("lab" | "changes")[];
     readonly debug?: boolean;
@@ -26,6 +26,7 @@ export interface RuleDocument {
     readonly run?: string;
     readonly "minutes-a-day"?: number;
     readonly "at-once"?: number;
+    readonly leases?: string;
   };
 }
 
@@ -102,9 +103,9 @@ export const rulesSchema = {
         type: "object",
         description: "What such a caller may do, and nothing else.",
         additionalProperties: false,
-        required: ["jobs"],
+        minProperties: 1,
         properties: {
-          jobs: globs("The jobs, by name; * stands for any characters but a slash."),
+          jobs: globs("The jobs, by name; * stands for any characters but a slash. Default: none."),
           classes: globs("The classes of nodes. Default: any."),
           trust: {
             type: "array",
@@ -160,14 +161,21 @@ export const rulesSchema = {
             type: "integer",
             minimum: 1,
             maximum: 1_000_000,
-            description: "How many minutes all builds of the rule may run a day (UTC). Default: no limit.",
+            description:
+              "How many minutes all builds and leases of the rule may take a day (UTC). Default: no limit.",
           },
           "at-once": {
             type: "integer",
             minimum: 1,
             maximum: 1000,
             default: defaults.atOnce,
-            description: "How many builds of the rule may wait or run at the same time.",
+            description: "How many builds and leases of the rule may wait or run at the same time.",
+          },
+          leases: {
+            type: "string",
+            kind: kinds.duration,
+            description:
+              "For how long a board may be leased at once, where its lab allows that. Default: not at all.",
           },
         },
       },
@@ -184,6 +192,9 @@ export function checkRules(data: Mapping, kinds: ReadonlyMap<string, string>): F
   const tokens = mapping(data.tokens);
   return entries(data.rules).flatMap(([index, rule]) => {
     const when = mapping(rule.when);
+    const { jobs, leases } = mapping(rule.allow);
+    if (jobs === undefined && leases === undefined)
+      return [{ path: ["rules", index, "allow"], message: "allows nothing: add jobs or leases" }];
     const at = (message: string, ...path: string[]) => ({ path: ["rules", index, "when", ...path], message });
     const { issuer, token } = when;
     if (issuer === undefined && token === undefined)
@@ -256,7 +267,7 @@ export function resolveRule({ when, allow }: RuleDocument, number: number): Rule
       [texts].flat().map((text) => globPattern(String(text))),
     ]),
   );
-  const { jobs, classes, checkout, run } = allow;
+  const { jobs = [], classes, checkout, run, leases } = allow;
   const minutesADay = allow["minutes-a-day"];
   const resolved: Allowance = {
     jobs: jobs.map(globPattern),
@@ -273,6 +284,7 @@ export function resolveRule({ when, allow }: RuleDocument, number: number): Rule
     ...(run !== undefined && { runMs: milliseconds(run) }),
     ...(minutesADay !== undefined && { minutesADay }),
     atOnce: allow["at-once"] ?? defaults.atOnce,
+    ...(leases !== undefined && { leasesMs: milliseconds(leases) }),
   };
   return { number, id: ruleId(patterns), when: patterns, allow: resolved };
 }

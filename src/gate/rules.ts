@@ -33,6 +33,8 @@ export interface Allowance {
   readonly runMs?: number;
   readonly minutesADay?: number;
   readonly atOnce: number;
+  /** For how long a board may be leased; absent: not at all. */
+  readonly leasesMs?: number;
 }
 
 export type Priority = "high" | "normal" | "low";

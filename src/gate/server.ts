@@ -7,12 +7,14 @@ import { readFileSync, unwatchFile, watchFile } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
+import type { WebSocket } from "ws";
 import { type Address, formatAddress } from "#/lib/address.ts";
 import { CodedError, reason } from "#/lib/errors.ts";
 import type { Log } from "#/lib/log.ts";
 import { addressBytes, type Subnet } from "#/lib/subnet.ts";
 import { Refusal } from "./errors.ts";
 import { type Exchange, sendJson } from "./exchange.ts";
+import { WebSockets } from "./web-sockets.ts";
 
 class ListenError extends CodedError<"LISTEN"> {
   override readonly name = "ListenError";
@@ -58,23 +60,36 @@ export async function startServer(options: ServerOptions): Promise<GateServer> {
   // By the peer's address: with TLS, a request's socket isn't that of its connection.
   const strangers = new Map<string, Socket>();
   const sockets = new Set<Socket>();
-  const onRequest = (request: IncomingMessage, response: ServerResponse) =>
-    void answer(request, response, options, () => strangers.delete(peerOf(request.socket)));
+  const webSockets = new WebSockets();
+  const onRequest = (
+    request: IncomingMessage,
+    response: ServerResponse,
+    upgrade?: (gone: AbortController) => Promise<WebSocket>,
+  ) => void answer(request, response, options, () => strangers.delete(peerOf(request.socket)), upgrade);
   const server: Server | TlsServer = tls
     ? createTlsServer({
-        ...limits,
+        ...{ ...limits, shouldUpgradeCallback: WebSockets.isAsked },
         ...readPair(tls),
         minVersion: "TLSv1.2",
         handshakeTimeout: handshakeTimeoutMs,
       })
-    : createServer(limits);
+    : createServer({ ...limits, shouldUpgradeCallback: WebSockets.isAsked });
   server.maxHeadersCount = maxHeaders;
   server.maxRequestsPerSocket = maxRequestsPerSocket;
   server.timeout = idleTimeoutMs;
   server.maxConnections = maxConnections;
-  server.on("request", onRequest);
+  server.on("request", (request, response) => onRequest(request, response));
+  server.on("upgrade", (request, socket, head) => {
+    const response = WebSockets.responseTo(request, socket);
+    onRequest(request, response, async (gone) => {
+      // From here on the socket's end is the client's leaving.
+      response.detachSocket(socket as Socket);
+      const webSocket = await webSockets.accept(request, socket, head);
+      return webSocket.on("close", () => gone.abort(new Error("the client has gone")));
+    });
+  });
   // The route that reads the body asks for it: see bodyOf().
-  server.on("checkContinue", onRequest);
+  server.on("checkContinue", (request, response) => onRequest(request, response));
   // Anything else that is expected can't be met (RFC 9110, 10.1.1).
   server.on("checkExpectation", (_, response: ServerResponse) => void response.writeHead(417).end());
   server.on("connection", (socket: Socket) => {
@@ -104,7 +119,11 @@ export async function startServer(options: ServerOptions): Promise<GateServer> {
       watching?.[Symbol.dispose]();
       const closed = once(server, "close");
       server.close();
-      const timer = setTimeout(() => server.closeAllConnections(), closeTimeoutMs);
+      await webSockets[Symbol.asyncDispose]();
+      const timer = setTimeout(() => {
+        webSockets.terminate();
+        server.closeAllConnections();
+      }, closeTimeoutMs);
       await closed;
       clearTimeout(timer);
     },
@@ -116,6 +135,7 @@ async function answer(
   response: ServerResponse,
   options: ServerOptions,
   leaveStrangers: () => void,
+  upgrade?: (gone: AbortController) => Promise<WebSocket>,
 ): Promise<void> {
   const gone = new AbortController();
   response.on("error", () => {});
@@ -129,6 +149,7 @@ async function answer(
     query: url?.searchParams ?? new URLSearchParams(),
     from: addressOf(request, options.proxies()),
     trusted: leaveStrangers,
+    ...(upgrade && { upgrade: () => upgrade(gone) }),
   };
   try {
     await options.handle(exchange);

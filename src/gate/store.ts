@@ -28,15 +28,18 @@ export interface GateRecord {
   readonly inputs: readonly { readonly name: string; readonly size: number; readonly sha256: string }[];
   /** The agents that may take it. */
   readonly managers: readonly string[];
-  /** The private key by which the gate acts for the build, as PEM. */
+  /** The private key by which the gate acts for the build, as PEM; of a lease empty. */
   readonly key: string;
+  /** Of a lease. */
+  readonly lease?: LeaseFacts;
   /** Digests of the caller's idempotency key, and of its request. */
   readonly idempotency?: string;
   readonly request: string;
   readonly created: number;
   readonly queueUntil: number;
-  readonly runMs: number;
-  readonly reservedMinutes: number;
+  /** Of a lease: longer once it is extended. */
+  runMs: number;
+  reservedMinutes: number;
   readonly clientTimeoutMs?: number;
   /** Of the job server; from its answer on. */
   handle?: string;
@@ -50,6 +53,15 @@ export interface GateRecord {
   result?: string;
   reason?: string;
   cause?: string;
+}
+
+export interface LeaseFacts {
+  /** The holder's. */
+  readonly publicKey: string;
+  readonly reason: string;
+  readonly who: string;
+  /** When its time began. */
+  begun?: number;
 }
 
 export interface BuildFacts {

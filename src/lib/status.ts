@@ -165,6 +165,6 @@ export function describeLease(lease: LeaseStatus): string {
   return `held by ${who}, ${time}${reason === who ? "" : `: ${reason}`}`;
 }
 
-export function leaseEnd({ until = "" }: LeaseStatus): string {
+export function leaseEnd({ until = "" }: Pick<LeaseStatus, "until">): string {
   return until === "" ? "" : `${until.slice(0, 16).replace("T", " ")} UTC`;
 }

@@ -98,7 +98,11 @@ describe("mistakes", () => {
       "rules: [{ when: { token: jenkins }, allow: { jobs: [a], clases: [b] } }]",
       /clases: is not an option \(did you mean "classes"\?\)/,
     ],
-    ["no jobs", "rules: [{ when: { token: jenkins }, allow: {} }]", /the option jobs is required/],
+    [
+      "nothing",
+      "rules: [{ when: { token: jenkins }, allow: { run: 5m } }]",
+      /allows nothing: add jobs or leases/,
+    ],
     [
       "plain HTTP for everybody",
       "rules: []",

@@ -19,7 +19,7 @@ import type { Launch, Launched } from "./launch.ts";
 import type { BuildPlace } from "./retry.ts";
 
 const retryIntervalMs = 1000;
-/** While the caller has as many builds, or minutes, as it may. */
+/** While the caller has as many builds, or minutes, as it may, and the gate doesn't say when to try again. */
 const busyIntervalMs = 10_000;
 const defaultLostTimeoutMs = 60_000;
 
@@ -39,35 +39,53 @@ export async function submitAtGate(
   renderer: Renderer,
   keyFile: string | undefined,
 ): Promise<GateBuild> {
-  const { job, node, parameters, priority, announced = [], clientTimeoutMs, queueTimeoutMs } = launch;
+  const { job, node, parameters, priority, announced = [], clientTimeoutMs } = launch;
   const { ZUUL_UUID: _, ...others } = parameters;
   const request = {
     ...{ job, ...(node !== undefined && { node }), parameters: others, inputs: announced },
     ...(priority !== undefined && { priority }),
     ...(clientTimeoutMs !== undefined && { client_timeout: clientTimeoutMs / 1000 }),
   };
+  const say = (text: string) => renderer.show({ event: "notice", text });
+  const build = await submitUntilTaken(gate, request, { say, queueTimeoutMs: launch.queueTimeoutMs });
+  if (keyFile !== undefined) keepBuild(keyFile, build);
+  renderer.show({ event: "created", job, uuid: build.uuid });
+  return build;
+}
+
+/** Again for as long as the gate is busy, or can't be reached. @throws CommandError, GearmanError */
+export async function submitUntilTaken(
+  gate: GateClient,
+  request: JsonObject,
+  options: {
+    readonly say: (text: string) => void;
+    readonly queueTimeoutMs: number | undefined;
+    /** Nothing is wanted any more. */
+    readonly signal?: AbortSignal;
+  },
+): Promise<GateBuild> {
+  const { say, queueTimeoutMs, signal } = options;
   // The same build, should an answer be lost.
   const idempotencyKey = crypto.randomUUID();
   const begun = performance.now();
   let said = "";
   for (;;) {
     try {
-      const build = await gate.submit(request, idempotencyKey);
-      if (keyFile !== undefined) keepBuild(keyFile, build);
-      renderer.show({ event: "created", job, uuid: build.uuid });
-      return build;
+      return await gate.submit(request, idempotencyKey);
     } catch (error) {
       const isBusy = error instanceof GateRefusal && error.code === "busy";
       if (!isBusy && !(error instanceof GearmanError)) return asRefused(error);
       const limitMs = isBusy ? (queueTimeoutMs ?? Number.POSITIVE_INFINITY) : defaultLostTimeoutMs;
-      const waitMs = isBusy ? busyIntervalMs : retryIntervalMs;
+      const waitMs = isBusy ? (error.retryAfterMs ?? busyIntervalMs) : retryIntervalMs;
       if (performance.now() - begun + waitMs > limitMs) {
         if (isBusy) throw new CommandError("gaveUp", error.message, { cause: error });
         throw error;
       }
-      if (error.message !== said) renderer.show({ event: "notice", text: `${error.message}; trying again` });
+      if (error.message !== said) say(`${error.message}; trying again`);
       said = error.message;
-      await delay(waitMs);
+      await delay(waitMs, undefined, { ...(signal && { signal }) }).catch((cause: Error) => {
+        throw new GearmanError("CLOSED", error.message, { cause });
+      });
     }
   }
 }
@@ -135,7 +153,7 @@ async function* steadyEvents(
       lostAt ??= performance.now();
       if (performance.now() - lostAt > lostTimeoutMs)
         throw new GearmanError("CLOSED", error.message, { cause: error });
-      await delay(retryIntervalMs);
+      await delay((error instanceof GateRefusal && error.retryAfterMs) || retryIntervalMs);
     }
   }
 }
@@ -146,7 +164,10 @@ function* asJobEvent(event: string, data: JsonObject): Generator<JobEvent> {
   if (event === "data" || event === "output") yield dataEvent(data);
 }
 
-function waitOf({ queued, workers, running }: JsonObject): { readonly queued: number; readonly why: string } {
+export function waitOf({ queued, workers, running }: JsonObject): {
+  readonly queued: number;
+  readonly why: string;
+} {
   const count = isCount(queued) ? queued : 1;
   if (workers === 0) return { queued: count, why: "no node that runs it is connected now" };
   const isFull = isCount(workers) && isCount(running) && running >= workers;

@@ -2,7 +2,10 @@
 import { access, constants } from "node:fs/promises";
 import { hostname, userInfo } from "node:os";
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Calls, ManagerCalls } from "#/client/calls.ts";
+import { GateLease } from "#/client/gate-lease.ts";
 import { type LeaseTerms, leaseFunction } from "#/exchange/lease.ts";
+import { typeFunction } from "#/exchange/typing.ts";
 import { Admin } from "#/gearman/client/admin.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { type Address, formatAddress, parseAddress } from "#/lib/address.ts";
@@ -11,17 +14,21 @@ import { formatElapsed, parseDuration } from "#/lib/units.ts";
 import { exitCodeOf } from "../build/follow.ts";
 import { reasonOf } from "../build/lines.ts";
 import { CommandError, exitCodes } from "../exit.ts";
+import { findGate, type GateOptions, withGate } from "../gate-options.ts";
 import { type FileNames, fileNames, newCommand, rawOption } from "../options.ts";
 import { findFunction } from "../registered.ts";
 import { findServers, type ServerOptions, withServers } from "../servers.ts";
-import { listLeases } from "./list.ts";
+import { gatePlace, leasesBehind } from "./gate.ts";
+import type { KeptLease } from "./kept.ts";
+import { leasesAt, leaseTable } from "./list.ts";
 import { giveOrder } from "./order.ts";
+import { type LeasePlace, serverPlace } from "./place.ts";
 import { runCommand } from "./run-command.ts";
 import { serveBytes } from "./serve.ts";
 import { lease, type UseBoard } from "./session.ts";
 import { menuText, useTerminal } from "./terminal.ts";
 
-interface Options extends ServerOptions {
+interface Options extends ServerOptions, GateOptions {
   readonly for: number;
   readonly reason?: string;
   readonly priority: "high" | "normal" | "low";
@@ -35,10 +42,12 @@ interface Options extends ServerOptions {
 }
 
 export function command(): Command {
-  return withServers(
-    newCommand(
-      "lease CLASS [OPTIONS] [-- COMMAND…]",
-      "Gives you a board for a while, through the same queue as builds: its console on this terminal, or a command that uses its port.",
+  return withGate(
+    withServers(
+      newCommand(
+        "lease CLASS [OPTIONS] [-- COMMAND…]",
+        "Gives you a board for a while, through the same queue as builds: its console on this terminal, or a command that uses its port.",
+      ),
     ),
   )
     .argument("[class]", "a class of devices, or a device's name; or extend or release")
@@ -88,9 +97,14 @@ export function command(): Command {
         "\n130 interrupted twice.",
     )
     .action(async (target: string | undefined, args: string[], options: Options) => {
-      if (options.list) process.stdout.write(await listLeases(await findServers(options)));
-      else if (target === undefined) throw new CommandError("usage", "which board? Name a class or a device");
-      else if (target === "extend" || target === "release") await order(target, args, options);
+      if (options.list) {
+        const gate = await findGate(options);
+        const rows = gate ? await leasesBehind(gate) : await leasesAt(await findServers(options));
+        process.stdout.write(leaseTable(rows));
+      }
+      if (options.list) return;
+      if (target === undefined) throw new CommandError("usage", "which board? Name a class or a device");
+      if (target === "extend" || target === "release") await order(target, args, options);
       else process.exitCode = await run(target, args, options);
     });
 }
@@ -99,26 +113,45 @@ export function command(): Command {
 async function order(op: "extend" | "release", args: readonly string[], options: Options): Promise<void> {
   const [device, ...more] = args;
   if (more.length > 0) throw new CommandError("usage", `lease ${op} takes one device`);
-  const servers = await findServers(options);
   const deed =
     op === "extend" ? ({ op, seconds: options.for / 1000 } as const) : ({ op, reason: "released" } as const);
-  process.stdout.write(`${await giveOrder(servers, device, deed)}\n`);
+  process.stdout.write(`${await giveOrder((lease) => openCalls(lease, options), device, deed)}\n`);
+}
+
+/** Where the lease was asked for. @throws CommandError */
+async function openCalls({ manager, gate: behind }: KeptLease, options: Options): Promise<Calls> {
+  if (behind) {
+    const gate = await findGate({ gate: behind.url, ...(options.tlsCa && { tlsCa: options.tlsCa }) });
+    if (gate) return new GateLease(gate, behind.build);
+  }
+  const name = typeFunction(manager);
+  return new ManagerCalls(
+    await findFunction(await findServers(options), name, `no box ${manager} is connected`),
+  );
 }
 
 async function run(target: string, args: readonly string[], options: Options): Promise<number> {
   const { priority, queueTimeout: queueTimeoutMs, put = [] } = options;
   for (const { from } of put) await refuseUnreadable(from);
-  const servers = await findServers(options);
-  const lack = `no device ${target} can be leased now`;
-  const server = await findFunction(servers, leaseFunction(target), lack);
-  await refusePerl(server);
+  const place = await findPlace(target, options);
   const begun = performance.now();
-  const request = { server, target, terms: termsOf(options), priority, queueTimeoutMs, say };
+  const request = { place, target, terms: termsOf(options), priority, queueTimeoutMs, say };
   const { ending, used } = await lease(request, useOf(args, options));
   const isReleased = used !== undefined && ending.result === "SUCCESS";
   const took = formatElapsed(performance.now() - begun);
   say(`lease ended after ${took}: ${isReleased ? used.reason : reasonOf(ending) || (ending.reason ?? "")}`);
   return isReleased ? (used.exitCode ?? exitCodes.success) : exitCodeOf(ending);
+}
+
+/** @throws CommandError; GearmanError when no server answers */
+async function findPlace(target: string, options: Options): Promise<LeasePlace> {
+  const gate = await findGate(options);
+  if (gate) return gatePlace(gate);
+  const servers = await findServers(options);
+  const lack = `no device ${target} can be leased now`;
+  const server = await findFunction(servers, leaseFunction(target), lack);
+  await refusePerl(server);
+  return serverPlace(server);
 }
 
 /** Files to the board come before its use, those from the board behind it. */

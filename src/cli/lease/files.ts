@@ -1,10 +1,9 @@
 /** Files between this machine and a leased board: over the job server to the box and back, and over the board's line, verified on both. */
 import { createHash } from "node:crypto";
 import { open, rename, rm } from "node:fs/promises";
-import { ManagerCalls } from "#/client/calls.ts";
+import type { Calls } from "#/client/calls.ts";
 import type { Signer } from "#/client/signer.ts";
 import { fetchedFile, fileInput, maxFileBytes } from "#/exchange/lease.ts";
-import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { formatSize } from "#/lib/units.ts";
 import { CommandError } from "../exit.ts";
 import type { FileNames } from "../options.ts";
@@ -13,7 +12,7 @@ import { askAgent, BuildResults } from "../transfer/results.ts";
 import type { Holder, LeaseAddress } from "./holder.ts";
 
 interface FilesOptions {
-  readonly server: ServerAddress;
+  readonly calls: Calls;
   readonly signer: Signer;
   /** The lease's. */
   readonly uuid: () => string;
@@ -26,13 +25,13 @@ interface FilesOptions {
 
 export class BoardFiles implements AsyncDisposable {
   readonly #options: FilesOptions;
-  readonly #calls: ManagerCalls;
+  readonly #calls: Calls;
   /** Of the transfer that is under way. */
   #name = "";
 
   constructor(options: FilesOptions) {
     this.#options = options;
-    this.#calls = new ManagerCalls(options.server);
+    this.#calls = options.calls;
   }
 
   /** @throws CommandError failure */

@@ -1,10 +1,9 @@
 /** What this side does to a leased board: in order, each message until it is answered; and signs of life in between. */
 import { setTimeout as delay } from "node:timers/promises";
-import { ManagerCalls } from "#/client/calls.ts";
+import type { Calls } from "#/client/calls.ts";
 import type { Signer } from "#/client/signer.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { type Deed, formatTyping, type Operation, parseTyped, typeFunction } from "#/exchange/typing.ts";
-import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
 import { Condition } from "#/lib/condition.ts";
 import { CommandError } from "../exit.ts";
@@ -24,8 +23,6 @@ export interface LeaseAddress {
 
 /** Three may get lost in the 10 s that a lease goes on without any. */
 const signIntervalMs = 2500;
-/** The agent answers at once; a call that hangs keeps the next sign from being heard. */
-const answerTimeoutMs = 4000;
 const retryIntervalMs = 250;
 /**
  * A change of a control line waits for the next one: a reset sequence arrives as one message, whose spacing no network can change.
@@ -43,7 +40,7 @@ const burstOps: ReadonlySet<Deed["op"]> = new Set(["dtr", "rts", "break"]);
 
 export class Holder implements AsyncDisposable {
   readonly #signer: Signer;
-  readonly #calls: ManagerCalls;
+  readonly #calls: Calls;
   readonly #say: (text: string) => void;
   readonly #onLeft: (left: number) => void;
   readonly #begun = performance.now();
@@ -59,16 +56,11 @@ export class Holder implements AsyncDisposable {
   #burst: { readonly since: number; readonly last: number } | undefined;
 
   /** @param onLeft told the milliseconds to the lease's end */
-  constructor(
-    server: ServerAddress,
-    signer: Signer,
-    say: (text: string) => void,
-    onLeft: (left: number) => void,
-  ) {
+  constructor(calls: Calls, signer: Signer, say: (text: string) => void, onLeft: (left: number) => void) {
     this.#signer = signer;
     this.#say = say;
     this.#onLeft = onLeft;
-    this.#calls = new ManagerCalls(server, answerTimeoutMs);
+    this.#calls = calls;
     void this.#send();
     void this.#live();
   }

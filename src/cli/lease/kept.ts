@@ -5,13 +5,16 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir, hostname } from "node:os";
 import { join } from "node:path";
+import type { GateBuild } from "#/client/gate.ts";
 import { BuildKey } from "#/exchange/key.ts";
 import { isSession } from "#/exchange/lease.ts";
-import { isCount, parseObject } from "#/exchange/message.ts";
+import { isCount, isObject, parseObject } from "#/exchange/message.ts";
 import type { LeaseAddress } from "./holder.ts";
 
 export interface KeptLease extends LeaseAddress {
   readonly key: BuildKey;
+  /** Absent: it was asked for at a job server. */
+  readonly gate?: { readonly url: string; readonly build: GateBuild };
 }
 
 /** Keeps it until it is disposed of. @throws Error the folder can't be written to */
@@ -52,11 +55,14 @@ function namesIn(folder: string): string[] {
 /** @returns undefined: it is of no use any more */
 function readLease(file: string): KeptLease | undefined {
   try {
-    const { manager, number, session, device, pid, key } = parseObject(readFileSync(file));
+    const { manager, number, session, device, pid, key, gate } = parseObject(readFileSync(file));
     const isSound = typeof manager === "string" && typeof device === "string" && typeof key === "string";
     if (!isSound || !isCount(number) || !isSession(session) || !isCount(pid) || !isAlive(pid))
       return undefined;
-    return { manager, number, session, device, key: BuildKey.import(key) };
+    return {
+      ...{ manager, number, session, device, key: BuildKey.import(key) },
+      ...(isObject(gate) && { gate: gate as unknown as NonNullable<KeptLease["gate"]> }),
+    };
   } catch {
     return undefined;
   }

@@ -5,8 +5,13 @@ import { askServers } from "../registered.ts";
 import { table } from "../table.ts";
 import { askInfo } from "../transfer/info.ts";
 
-/** @throws GearmanError when no server answers */
-export async function listLeases(servers: readonly ServerAddress[]): Promise<string> {
+export function leaseTable(rows: readonly (readonly string[])[]): string {
+  if (rows.length === 0) return "no board is leased\n";
+  return table(["BOARD", "BOX", "UNTIL", "BY", { title: "WHY", fit: "wrap" }], rows.toSorted());
+}
+
+/** Rows of all leases. @throws GearmanError when no server answers */
+export async function leasesAt(servers: readonly ServerAddress[]): Promise<string[][]> {
   const answers = await askServers(servers);
   const failures = answers.flatMap((answer) => ("error" in answer ? [answer.error] : []));
   const [failure] = failures;
@@ -16,11 +21,9 @@ export async function listLeases(servers: readonly ServerAddress[]): Promise<str
   );
   // A box is on several servers.
   const boxes = new Map(infos.flat().map((info) => [info.manager, info]));
-  const rows = [...boxes.values()].flatMap(({ manager, nodes }) =>
+  return [...boxes.values()].flatMap(({ manager, nodes }) =>
     nodes.flatMap(({ name, lease }) =>
       lease ? [[name, manager, leaseEnd(lease), lease.who, lease.reason]] : [],
     ),
   );
-  if (rows.length === 0) return "no board is leased\n";
-  return table(["BOARD", "BOX", "UNTIL", "BY", { title: "WHY", fit: "wrap" }], rows.sort());
 }

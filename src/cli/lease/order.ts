@@ -1,12 +1,10 @@
 /** `labgear lease extend` and `labgear lease release`: what another process of the holder says of a lease that runs. */
-import { ManagerCalls } from "#/client/calls.ts";
+import type { Calls } from "#/client/calls.ts";
 import { Signer } from "#/client/signer.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { formatTyping, type OrderDeed, parseTyped, type Typed, typeFunction } from "#/exchange/typing.ts";
-import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { formatSeconds } from "#/lib/units.ts";
 import { CommandError } from "../exit.ts";
-import { findFunction } from "../registered.ts";
 import { type KeptLease, keptLeases } from "./kept.ts";
 
 /** The holder's other process may have signed something later meanwhile. */
@@ -14,19 +12,18 @@ const maxTries = 5;
 
 /**
  * @param device absent: there is only one lease
+ * @param openCalls to the box that has the lease
  * @returns what to say
  * @throws CommandError usage, notRegistered, failure; GearmanError
  */
 export async function giveOrder(
-  servers: readonly ServerAddress[],
+  openCalls: (lease: KeptLease) => Promise<Calls>,
   device: string | undefined,
   deed: OrderDeed,
 ): Promise<string> {
   const lease = chooseLease(device);
-  const name = typeFunction(lease.manager);
-  const server = await findFunction(servers, name, `no box ${lease.manager} is connected`);
-  await using calls = new ManagerCalls(server);
-  const { left = 0 } = await send(calls, name, lease, deed);
+  await using calls = await openCalls(lease);
+  const { left = 0 } = await send(calls, typeFunction(lease.manager), lease, deed);
   if (deed.op === "release") return `${lease.device} is released`;
   return `${lease.device} is yours for ${formatSeconds(left)}`;
 }
@@ -41,7 +38,7 @@ function chooseLease(device: string | undefined): KeptLease {
   throw new CommandError("usage", `you hold more than one lease, name a board: ${names}`);
 }
 
-async function send(calls: ManagerCalls, name: string, lease: KeptLease, deed: OrderDeed): Promise<Typed> {
+async function send(calls: Calls, name: string, lease: KeptLease, deed: OrderDeed): Promise<Typed> {
   const { number, session, key, device } = lease;
   const signer = new Signer(key);
   for (let tries = 1; ; tries++) {

@@ -1,6 +1,6 @@
-/** The events of a lease whose client has lost its line to the job server. */
+/** The events of a lease whose client has lost its line to the job server, or to the gate. */
 import { setTimeout as delay } from "node:timers/promises";
-import type { ManagerCalls } from "#/client/calls.ts";
+import type { Calls } from "#/client/calls.ts";
 import { dataEvent, lastData } from "#/client/record-data.ts";
 import type { Signer } from "#/client/signer.ts";
 import {
@@ -12,14 +12,14 @@ import {
 import { ExchangeError } from "#/exchange/errors.ts";
 import { leaseJob } from "#/exchange/lease.ts";
 import { parseObject } from "#/exchange/message.ts";
-import type { JobEvent, Submission } from "#/gearman/client/client.ts";
+import type { JobEvent } from "#/gearman/client/client.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
 import { askAgent, BuildResults, maxTextBytes } from "../transfer/results.ts";
 import type { LeaseAddress } from "./holder.ts";
 
 export interface ResumeOptions {
   readonly signer: Signer;
-  readonly calls: ManagerCalls;
+  readonly calls: Calls;
   /** The lease, as soon as an agent has it. */
   readonly address: () => LeaseAddress | undefined;
   /** Whether its board is this side's: it has begun. */
@@ -27,7 +27,7 @@ export interface ResumeOptions {
   /** Whether this side has given it up. */
   readonly hasLeft: () => boolean;
   /** Queues for a board once more: a job that waits goes with its line. */
-  readonly submitAgain: () => Promise<Submission>;
+  readonly submitAgain: () => Promise<AsyncIterable<JobEvent>>;
   /** Of the next byte of the board's output. */
   readonly offset: () => number | undefined;
   readonly onSerial: (bytes: Buffer, offset: number) => void;
@@ -47,7 +47,10 @@ const pollIntervalMs = 50;
  *
  * @throws GearmanError when the line doesn't come back in time
  */
-export async function* steadyEvents(first: Submission, options: ResumeOptions): AsyncGenerator<JobEvent> {
+export async function* steadyEvents(
+  first: AsyncIterable<JobEvent>,
+  options: ResumeOptions,
+): AsyncGenerator<JobEvent> {
   for (let events = first; ; ) {
     try {
       return yield* events;
@@ -68,7 +71,7 @@ export async function* steadyEvents(first: Submission, options: ResumeOptions): 
 async function queueAgain(
   lost: GearmanError,
   { submitAgain, hasLeft, say }: ResumeOptions,
-): Promise<Submission | undefined> {
+): Promise<AsyncIterable<JobEvent> | undefined> {
   const giveUpAt = performance.now() + lostTimeoutMs;
   while (!hasLeft()) {
     try {

@@ -1,44 +1,26 @@
 /** A lease as its client has it: queued, given a board, used, ended. */
 import { EventEmitter } from "node:events";
 import { setTimeout as delay } from "node:timers/promises";
-import { ManagerCalls } from "#/client/calls.ts";
+import type { Calls } from "#/client/calls.ts";
 import { Signer } from "#/client/signer.ts";
 import { BuildKey } from "#/exchange/key.ts";
-import {
-  formatLeaseRequest,
-  type LeaseNews,
-  type LeaseTerms,
-  leaseFunction,
-  type ModemLines,
-  parseLeaseEvent,
-} from "#/exchange/lease.ts";
+import { type LeaseNews, type ModemLines, parseLeaseEvent } from "#/exchange/lease.ts";
 import { dataObject, isCount, type JsonObject } from "#/exchange/message.ts";
-import type { JobEvent, Submission, SubmitOptions } from "#/gearman/client/client.ts";
-import type { ServerAddress } from "#/gearman/wire/dial.ts";
+import type { JobEvent } from "#/gearman/client/client.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
-import { whyNoneIsFree } from "#/lab/demand.ts";
 import { formatDuration, formatSeconds } from "#/lib/units.ts";
 import type { BuildFacts } from "../build/events.ts";
 import { type Ending, until } from "../build/follow.ts";
-import { Line } from "../build/line.ts";
-import { watchQueue } from "../build/queue.ts";
-import { BuildStop } from "../build/stop-build.ts";
 import { CommandError, exitCodes } from "../exit.ts";
 import { onSignals } from "../signals.ts";
-import { askInfo } from "../transfer/info.ts";
 import { BoardFiles } from "./files.ts";
 import { Holder, type LeaseAddress } from "./holder.ts";
 import { keepLease } from "./kept.ts";
+import type { LeasePlace, LeaseWish, OpenLease } from "./place.ts";
 import { steadyEvents } from "./resume.ts";
 
-export interface LeaseRequest {
-  readonly server: ServerAddress;
-  /** A class, or a device's name. */
-  readonly target: string;
-  readonly terms: LeaseTerms;
-  readonly priority: NonNullable<SubmitOptions["priority"]>;
-  readonly queueTimeoutMs: number | undefined;
-  readonly say: (text: string) => void;
+export interface LeaseRequest extends Omit<LeaseWish, "signer"> {
+  readonly place: LeasePlace;
 }
 
 /** The board while this side has it. */
@@ -68,6 +50,7 @@ export interface Used {
 export type UseBoard = (board: HeldBoard, ended: AbortSignal) => Promise<Used>;
 
 const stopIntervalMs = 3000;
+/** The agent answers at once; a call that hangs keeps the next sign of life from being heard. */
 const answerTimeoutMs = 4000;
 /** For the agent to end a lease that is released; then it is stopped. */
 const releaseTimeoutMs = 5000;
@@ -96,18 +79,14 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
   readonly files: BoardFiles;
   readonly #request: LeaseRequest;
   readonly #use: UseBoard;
-  readonly #data: string;
+  readonly #line: OpenLease;
   readonly #signer: Signer;
   /** Not the holder's: what is typed doesn't wait for what is read. */
-  readonly #calls: ManagerCalls;
-  readonly #function: string;
+  readonly #calls: Calls;
   readonly #queued = new AbortController();
   readonly #ended = new AbortController();
   readonly #cancelled = Promise.withResolvers<undefined>();
   readonly #timers = new Set<NodeJS.Timeout>();
-  #unique = "";
-  #line: Line;
-  #stop: BuildStop;
   #facts: BuildFacts = {};
   #news: LeaseNews | undefined;
   /** By performance.now(). */
@@ -129,23 +108,22 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
 
   constructor(request: LeaseRequest, use: UseBoard) {
     super();
-    const { server, target, terms, say } = request;
+    const { place, say } = request;
     const signer = new Signer(BuildKey.generate());
     this.#request = request;
     this.#use = use;
-    this.#function = leaseFunction(target);
-    this.#data = formatLeaseRequest(terms, signer.key.publicKey);
-    [this.#line, this.#stop] = this.#newLine();
+    this.#line = place({ ...request, signer });
     this.#signer = signer;
-    this.#calls = new ManagerCalls(server, answerTimeoutMs);
+    this.#calls = this.#line.openCalls(answerTimeoutMs);
     this.holder = new Holder(
-      server,
+      this.#line.openCalls(answerTimeoutMs),
       signer,
       (text) => say(`it can't be done: ${text}`),
       (left) => this.#takeLeft(left),
     );
     this.files = new BoardFiles({
-      ...{ server, signer, uuid: () => this.#unique, holder: this.holder, ended: this.#ended.signal, say },
+      ...{ signer, holder: this.holder, ended: this.#ended.signal, say },
+      ...{ calls: this.#line.openCalls(), uuid: () => this.#line.uuid },
       lease: () => {
         if (this.#address && this.#isHeld) return this.#address;
         throw new CommandError("failure", "the lease is over");
@@ -154,14 +132,6 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
   }
 
   /** Of a new unique: a job of the old one may have been handed out just before the line was lost. */
-  #newLine(): [Line, BuildStop] {
-    const { server, priority } = this.#request;
-    this.#unique = crypto.randomUUID().replaceAll("-", "");
-    const request = { function: this.#function, unique: this.#unique, data: this.#data, priority };
-    const line = new Line(server, request);
-    return [line, new BuildStop(server, line, this.#unique)];
-  }
-
   get device(): string {
     return this.#news?.device ?? "";
   }
@@ -180,11 +150,11 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
 
   async run(): Promise<{ ending: Ending; used?: Used | undefined }> {
     const { target, queueTimeoutMs } = this.#request;
-    const events = await this.#line.submit();
-    void this.#watchQueue();
     if (queueTimeoutMs !== undefined) this.#after(queueTimeoutMs, () => this.#giveUp(queueTimeoutMs));
     let last: JsonObject = {};
     try {
+      const events = await this.#line.submit();
+      void this.#line.watchQueue(this.#queued.signal);
       const steady = steadyEvents(events, {
         ...{ signer: this.#signer, calls: this.#calls, say: this.#request.say },
         address: () => this.#address,
@@ -209,7 +179,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     await this.holder[Symbol.asyncDispose]();
     const used = await this.#using;
     await this.#stopping;
-    await this.#stop.makeSure();
+    await this.#line.stop.makeSure();
     const { result, reason, cause } = last;
     const ending: Ending = {
       ...(typeof result === "string" && { result }),
@@ -227,13 +197,11 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     return { ending, used };
   }
 
-  async #submitAgain(): Promise<Submission> {
+  async #submitAgain(): Promise<AsyncIterable<JobEvent>> {
     this.#isQueued = false;
-    await this.#line[Symbol.asyncDispose]();
-    [this.#line, this.#stop] = this.#newLine();
-    const submitted = await this.#line.submit();
+    const events = await this.#line.submit();
     this.#isQueued = true;
-    return submitted;
+    return events;
   }
 
   #take(event: JobEvent): JsonObject {
@@ -293,7 +261,8 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
   /** For this user's other processes. */
   #keep(lease: LeaseAddress): void {
     try {
-      this.#kept = keepLease({ ...lease, key: this.#signer.key });
+      const { gate } = this.#line;
+      this.#kept = keepLease({ ...lease, key: this.#signer.key, ...(gate && { gate }) });
     } catch (error) {
       this.#request.say(`\`labgear lease extend\` won't find this lease: ${(error as Error).message}`);
     }
@@ -392,38 +361,13 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     for (let attempt = 1; !signal.aborted; attempt++) {
       try {
         const { manager } = this.#facts;
-        const outcome = await this.#stop.try(typeof manager === "string" ? manager : undefined, attempt);
+        const outcome = await this.#line.stop.try(typeof manager === "string" ? manager : undefined, attempt);
         if (outcome === "cancelled") return this.#cancelled.resolve(undefined);
       } catch (error) {
         if (this.#isQueued) this.#request.say(`it can't be stopped yet: ${(error as Error).message}`);
       }
       await delay(stopIntervalMs, undefined, { signal }).catch(() => {});
     }
-  }
-
-  async #watchQueue(): Promise<void> {
-    const { server, target, say } = this.#request;
-    const show = (event: { readonly event: string; readonly why?: string; readonly place?: number }) => {
-      const place = event.place === undefined ? "" : `number ${event.place} in line; `;
-      say(`waiting: ${place}${event.why ?? ""}`);
-    };
-    const line = () => this.#line;
-    const build = {
-      function: this.#function,
-      get handle() {
-        return line().handle;
-      },
-    };
-    await watchQueue(
-      server,
-      build,
-      { show, [Symbol.dispose]() {} },
-      this.#queued.signal,
-      async (functions) => {
-        const nodes = (await askInfo(server, functions)).flatMap(({ nodes }) => nodes);
-        return whyNoneIsFree(nodes.filter(({ name, classes }) => [name, ...classes].includes(target)));
-      },
-    );
   }
 
   #after(ms: number, act: () => void): void {

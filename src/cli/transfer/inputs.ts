@@ -4,7 +4,7 @@ import { createReadStream } from "node:fs";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as delay } from "node:timers/promises";
-import type { ManagerCalls } from "#/client/calls.ts";
+import type { Calls } from "#/client/calls.ts";
 import type { Signer } from "#/client/signer.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { sendFunction } from "#/exchange/functions.ts";
@@ -61,7 +61,7 @@ const retryIntervalMs = 1000;
  * @param report called with what keeps it from sending, and each time it goes on anew
  */
 export async function sendInputs(options: {
-  readonly calls: ManagerCalls;
+  readonly calls: Calls;
   readonly signer: Signer;
   readonly uuid: string;
   readonly manager: string;

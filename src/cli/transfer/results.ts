@@ -1,7 +1,7 @@
 /** Fetches what a build has left: whole files with their digests checked, resumed where an earlier attempt was cut. */
 import { createHash, type Hash } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import type { ManagerCalls } from "#/client/calls.ts";
+import type { Calls } from "#/client/calls.ts";
 import type { Signer } from "#/client/signer.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import {
@@ -37,7 +37,7 @@ export interface Saved {
 export type AskPiece = (path: string, offset: number, length: number) => Promise<Fetched>;
 
 export interface AgentResults {
-  readonly calls: ManagerCalls;
+  readonly calls: Calls;
   readonly manager: string;
   readonly build: BuildSelector;
   /** Absent: only what everybody sees. */

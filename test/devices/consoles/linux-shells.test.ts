@@ -100,6 +100,21 @@ for (const [name, command] of [
   }
 }
 
+test("options that bash passes on to every sh harm neither labgear's program nor the script", {
+  skip,
+}, async () => {
+  await using folder = await temporaryFolder();
+  symlinkSync("/bin/bash", `${folder.path}/sh`);
+  writeFileSync(`${folder.path}/rc`, "set -o noclobber; set -o nounset; export SHELLOPTS\n");
+  const env = { PATH: `${folder.path}:${process.env.PATH}` };
+  await using b = await board(`/bin/bash --rcfile ${folder.path}/rc -i`, { env });
+  const { output, code } = await b.run(
+    'echo one >"$0.x"; echo two >"$0.x"; cat "$0.x"; echo "$none"; exit 3',
+  );
+  assert.deepEqual([output, code], ["two\n\n", 3]);
+  assert.equal((await b.run("echo again")).output, "again\n");
+});
+
 test("a shell that was left at our prompt is used again, whatever else the console prints", {
   skip,
 }, async () => {

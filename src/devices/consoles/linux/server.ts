@@ -30,9 +30,10 @@ export const encoders = ["base64", "od", "hexdump", "xxd", "uuencode"] as const;
 /**
  * Starts as `sh FOLDER/s CHECKSUM-PROGRAM KEY`, and as `sh FOLDER/s run SCRIPT` to start a job: in a new folder, after it has removed what an
  * earlier run left. A pump collects the job's output in segments, which go once the host has them: a flood waits instead of filling the
- * board's memory. The exit code stays in a file. It contains no single quotes.
+ * board's memory. The exit code stays in a file. Options that bash passes on in SHELLOPTS, such as noclobber, would break it and the job's
+ * script, so it ends them. It contains no single quotes.
  */
-export const serverProgram = `T=\${0%/*}
+export const serverProgram = `set +Cu;T=\${0%/*}
 if [ "$1" = run ];then
 R=run.$2;rm -rf "$T"/run "$T"/run.* "$T"/[bg].* "$T/g" "$T/q";mkdir "$T/$R"||exit 1
 mv "$T/$2" "$T/$R/j"||exit 1

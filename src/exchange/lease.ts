@@ -8,7 +8,7 @@
  *
  *     {"lease": {"session": HEX, "device": NAME, "baud": N, "left": MS, "draining": MS}}      when it begins, and whenever that changes
  *     {"serial": BASE64, "offset": N}         the board's output
- *     {"lines": {"cts": true, …}}             the modem lines
+ *     {"lines": {"cts": true, …}}             the modem's lines and what the port counted (LineStatus), when they change
  *     {"done": SEQUENCE}                      what was typed is done; with "error" if it failed
  *     {"transferred": N, "of": N}             bytes of the file that is on its way to or from the board
  *
@@ -92,19 +92,19 @@ export interface LeaseNews {
   readonly draining?: number;
 }
 
-/** The lines of a modem, as far as the port knows them. */
-export interface ModemLines {
-  readonly cts?: boolean;
-  readonly dsr?: boolean;
-  readonly ri?: boolean;
-  readonly cd?: boolean;
-}
+const modemLines = ["cts", "dsr", "ri", "cd"] as const;
+const lineCounts = ["framing", "parity", "overrun", "breaks"] as const;
+
+/** The lines of a modem, as far as the port knows them, and what it counted since the lease began. */
+export type LineStatus = { readonly [Name in (typeof modemLines)[number]]?: boolean } & {
+  readonly [Name in (typeof lineCounts)[number]]?: number;
+};
 
 /** What a lease's data says besides what every build's does. */
 export type LeaseEvent =
   | { readonly kind: "lease"; readonly news: LeaseNews }
   | { readonly kind: "serial"; readonly bytes: Buffer; readonly offset: number }
-  | { readonly kind: "lines"; readonly lines: ModemLines }
+  | { readonly kind: "lines"; readonly lines: LineStatus }
   | { readonly kind: "transferred"; readonly done: number; readonly total: number }
   | { readonly kind: "done"; readonly sequence: number; readonly error?: string };
 
@@ -114,7 +114,7 @@ export function parseLeaseEvent(data: JsonObject): LeaseEvent | undefined {
   if (isObject(lease) && isNews(lease)) return { kind: "lease", news: lease as unknown as LeaseNews };
   if (typeof serial === "string" && isCount(offset))
     return { kind: "serial", bytes: Buffer.from(serial, "base64"), offset };
-  if (isObject(lines)) return { kind: "lines", lines: modemLines(lines) };
+  if (isObject(lines)) return { kind: "lines", lines: lineStatus(lines) };
   if (isCount(transferred) && isCount(of)) return { kind: "transferred", done: transferred, total: of };
   if (!isCount(done)) return undefined;
   return { kind: "done", sequence: done, ...(typeof error === "string" && { error: error.slice(0, 1000) }) };
@@ -129,7 +129,10 @@ export function isSession(value: unknown): value is string {
   return typeof value === "string" && /^[0-9a-f]{32}$/.test(value);
 }
 
-function modemLines(lines: JsonObject): ModemLines {
-  const known = ["cts", "dsr", "ri", "cd"].filter((name) => typeof lines[name] === "boolean");
+function lineStatus(lines: JsonObject): LineStatus {
+  const known = [
+    ...modemLines.filter((name) => typeof lines[name] === "boolean"),
+    ...lineCounts.filter((name) => isCount(lines[name])),
+  ];
   return Object.fromEntries(known.map((name) => [name, lines[name]]));
 }

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { Rfc2217Server } from "#/devices/port/rfc2217-server.ts";
+import { type LineStatus, Rfc2217Server } from "#/devices/port/rfc2217-server.ts";
 import { consoleFunction, formatConsoleRequest, parseConsolePiece } from "#/exchange/console.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { BuildKey } from "#/exchange/key.ts";
@@ -124,8 +124,10 @@ test("a drain warns the holder and ends the lease after its time; a resume takes
 async function startSerialServer() {
   const heard: string[] = [];
   const changed = new Condition();
+  let setLines = (_lines: LineStatus) => {};
   const server = await startRawServer((socket) => {
     const protocol = new Rfc2217Server(9600);
+    setLines = (lines) => void socket.write(protocol.setLines(lines));
     socket.write(protocol.greeting());
     socket.on("data", (bytes: Buffer) => {
       for (const event of protocol.push(bytes)) {
@@ -138,7 +140,14 @@ async function startSerialServer() {
     });
   });
   const said = (count: number) => changed.until(() => heard.length >= count, AbortSignal.timeout(patienceMs));
-  return { ...server, heard, said, [Symbol.asyncDispose]: () => server[Symbol.asyncDispose]() };
+  const set = (lines: LineStatus) => setLines(lines);
+  return {
+    ...server,
+    heard,
+    said,
+    setLines: set,
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
 }
 
 test("a tool's settings and bytes reach the board in order; lines are put back", {
@@ -168,6 +177,38 @@ test("a tool's settings and bytes reach the board in order; lines are put back",
   assert.deepEqual(board.heard.slice(from), [
     ...["dtr false", "rts false", "rts true", "8 even 1", "even", "8 none 1", "none", "dtr true", "rts true"],
   ]);
+});
+
+test("the modem's lines and the port's errors reach the tool, by its masks", {
+  skip: lacks("gearmand"),
+}, async () => {
+  await using server = await startGearmand();
+  await using board = await startSerialServer();
+  const yaml = yamlFor(board.port).replace("tcp://", "rfc2217://");
+  await using agent = await TestAgent.start({ yaml, ports: [server.port] });
+  await becomes(agent, "board-1", "ready");
+  const script = `
+    const [, host, port] = /^rfc2217:\\/\\/(.*):(\\d+)$/.exec(process.env.LABGEAR_PORT);
+    const sub = (...bytes) => Buffer.from([255, 250, 44, ...bytes, 255, 240]);
+    const socket = require("net").connect(port, host);
+    let got = Buffer.alloc(0);
+    socket.on("data", (bytes) => { got = Buffer.concat([got, bytes]); socket.emit("more"); });
+    const until = async (...bytes) => { while (!got.includes(sub(...bytes))) await require("events").once(socket, "more"); };
+    (async () => {
+      socket.write(Buffer.concat([Buffer.from([255, 251, 44]), sub(10, 8)]));
+      await until(110, 8);
+      console.log("masked");
+      // CTS has gone; framing errors were asked for, and overruns weren't.
+      await until(107, 0xa1);
+      await until(106, 8);
+      process.exit(got.includes(sub(106, 10)) ? 1 : 0);
+    })();
+  `;
+  const args = ["lease", "raw", "--server", `127.0.0.1:${server.port}`, "--", process.execPath, "-e", script];
+  await using running = Running.start(args);
+  await running.until("stdout", "masked");
+  board.setLines({ cts: false, framing: 1, overrun: 1 });
+  assert.equal(await running.ended, 0, running.stderr);
 });
 
 test("a line lost while the board is made ready, or in the queue: the client goes on waiting", {

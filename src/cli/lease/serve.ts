@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
 import { Rfc2217Server, type SerialEvent } from "#/devices/port/rfc2217-server.ts";
-import type { ModemLines } from "#/exchange/lease.ts";
+import type { LineStatus } from "#/exchange/lease.ts";
 import { type Address, formatAddress } from "#/lib/address.ts";
 import { CommandError } from "../exit.ts";
 import type { HeldBoard } from "./session.ts";
@@ -88,7 +88,7 @@ function talkBytes(board: HeldBoard, socket: Socket): (bytes: Buffer) => void {
 
 function talkRfc2217(board: HeldBoard, socket: Socket): (bytes: Buffer) => void {
   const { holder } = board;
-  const protocol = new Rfc2217Server(board.baud, board.modem);
+  const protocol = new Rfc2217Server(board.baud, board.lines);
   let breakFrom: number | undefined;
   let isSuspended = false;
   let held: Buffer[] = [];
@@ -133,8 +133,8 @@ function talkRfc2217(board: HeldBoard, socket: Socket): (bytes: Buffer) => void 
         return resume();
     }
   };
-  const onLines = (lines: ModemLines) => {
-    const bytes = protocol.setModem(lines);
+  const onLines = (lines: LineStatus) => {
+    const bytes = protocol.setLines(lines);
     if (bytes.length > 0) socket.write(bytes);
   };
   board.on("lines", onLines);

@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Calls } from "#/client/calls.ts";
 import { Signer } from "#/client/signer.ts";
 import { BuildKey } from "#/exchange/key.ts";
-import { type LeaseNews, type ModemLines, parseLeaseEvent } from "#/exchange/lease.ts";
+import { type LeaseNews, type LineStatus, parseLeaseEvent } from "#/exchange/lease.ts";
 import { dataObject, isCount, type JsonObject } from "#/exchange/message.ts";
 import type { JobEvent } from "#/gearman/client/client.ts";
 import { GearmanError } from "#/gearman/wire/errors.ts";
@@ -29,14 +29,14 @@ export interface HeldBoard extends EventEmitter<BoardEvents> {
   readonly baud: number;
   readonly holder: Holder;
   readonly files: BoardFiles;
-  readonly modem: ModemLines;
+  readonly lines: LineStatus;
   /** Milliseconds to the lease's end. */
   readonly leftMs: number;
 }
 
 interface BoardEvents {
   serial: [Buffer];
-  lines: [ModemLines];
+  lines: [LineStatus];
 }
 
 /** How the board's user has done with it. */
@@ -92,7 +92,7 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
   /** By performance.now(). */
   #until = 0;
   #warning: NodeJS.Timeout | undefined;
-  #modem: ModemLines = {};
+  #lines: LineStatus = {};
   /** The offset of the next byte of the board's output. */
   #offset: number | undefined;
   #using: Promise<Used | undefined> | undefined;
@@ -140,8 +140,8 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     return this.#news?.baud ?? 0;
   }
 
-  get modem(): ModemLines {
-    return this.#modem;
+  get lines(): LineStatus {
+    return this.#lines;
   }
 
   get leftMs(): number {
@@ -214,8 +214,8 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     else if (special.kind === "done") this.holder.done(special.sequence, special.error);
     else if (special.kind === "transferred") this.files.progress(special.done, special.total);
     else {
-      this.#modem = { ...this.#modem, ...special.lines };
-      this.emit("lines", this.#modem);
+      this.#lines = { ...this.#lines, ...special.lines };
+      this.emit("lines", this.#lines);
     }
     return special ? {} : data;
   }

@@ -15,10 +15,22 @@ export interface LineFormat {
 
 /** Counted by the driver since the line was opened. */
 export interface LineErrors {
-  /** Characters with framing or parity errors. Many of them mean a wrong speed. */
-  readonly broken: number;
+  /** Characters with errors. Many of them mean a wrong speed. */
+  readonly framing: number;
+  readonly parity: number;
   /** Characters lost before they could be read. */
   readonly overrun: number;
+  readonly breaks: number;
+}
+
+export const noErrors: LineErrors = { framing: 0, parity: 0, overrun: 0, breaks: 0 };
+
+/** The lines that the other side sets. */
+export interface ModemState {
+  readonly cts: boolean;
+  readonly dsr: boolean;
+  readonly ri: boolean;
+  readonly cd: boolean;
 }
 
 /** Disposing closes it, in bounded time even if the other side accepts no bytes. */
@@ -35,6 +47,8 @@ export interface Line extends AsyncDisposable {
   setFormat(format: LineFormat): Promise<void>;
   /** Undefined if the driver doesn't count. */
   errors(): LineErrors | undefined;
+  /** Undefined if the port has none, or doesn't say. */
+  modem(): ModemState | undefined;
   /** Resolves with the reason if the line is lost, with undefined once it is disposed of. */
   readonly closed: Promise<DeviceError | undefined>;
 }

@@ -7,7 +7,14 @@ import { formatDuration } from "#/lib/units.ts";
 import type { Discovery } from "../discovery/discovery.ts";
 import { DeviceError } from "../errors.ts";
 import { PortConnection, type PortState, returnTimeoutMs } from "./connection.ts";
-import type { Control, Line, LineErrors, LineFormat } from "./line.ts";
+import {
+  type Control,
+  type Line,
+  type LineErrors,
+  type LineFormat,
+  type ModemState,
+  noErrors,
+} from "./line.ts";
 import { type Chunk, Ring } from "./ring.ts";
 import { sourceOf } from "./source.ts";
 import { type Loan, type PortWriter, Writer } from "./writer.ts";
@@ -92,6 +99,11 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
   /** The current device file, such as /dev/ttyUSB0, or address; also while the port is lent. */
   get path(): string | undefined {
     return "path" in this.state ? this.state.path : undefined;
+  }
+
+  /** The modem's lines now; undefined if nobody knows. */
+  get modem(): ModemState | undefined {
+    return this.#connection.line?.modem();
   }
 
   /** Who may write now. */
@@ -284,16 +296,17 @@ class Counters {
   sent = 0;
   #disconnects = 0;
   #line: Line | undefined;
-  #before: LineErrors = { broken: 0, overrun: 0 };
+  #before = noErrors;
 
   /** Characters with framing or parity errors, as a wrong speed makes them. */
   get errors(): number {
-    return this.#now().broken;
+    const { framing, parity } = this.all;
+    return framing + parity;
   }
 
   /** Characters lost before they could be read. */
   get lost(): number {
-    return this.#now().overrun;
+    return this.all.overrun;
   }
 
   /** How often the port went away, or characters were lost. */
@@ -311,15 +324,18 @@ class Counters {
 
   /** Before the line is closed, because its driver can't be read afterwards. */
   closing(): void {
-    this.#before = this.#now();
+    this.#before = this.all;
     this.#line = undefined;
   }
 
-  #now(): LineErrors {
-    const now = this.#line?.errors();
+  get all(): LineErrors {
+    const now = this.#line?.errors() ?? noErrors;
+    const { framing, parity, overrun, breaks } = this.#before;
     return {
-      broken: this.#before.broken + (now?.broken ?? 0),
-      overrun: this.#before.overrun + (now?.overrun ?? 0),
+      framing: framing + now.framing,
+      parity: parity + now.parity,
+      overrun: overrun + now.overrun,
+      breaks: breaks + now.breaks,
     };
   }
 }

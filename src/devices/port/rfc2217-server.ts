@@ -42,6 +42,7 @@ const command = {
   setParity: 3,
   setStopSize: 4,
   setControl: 5,
+  notifyLineState: 6,
   notifyModemState: 7,
   suspend: 8,
   resume: 9,
@@ -53,11 +54,17 @@ const command = {
 /** Bits of NOTIFY-MODEMSTATE. */
 const modemBits = { cd: 0x80, ri: 0x40, dsr: 0x20, cts: 0x10 } as const;
 
+/** Bits of NOTIFY-LINESTATE. */
+const lineBits = { overrun: 0x02, parity: 0x04, framing: 0x08, breaks: 0x10 } as const;
+
 const { binary, echo, suppressGoAhead, comPort } = telnetOption;
 const maxBaud = 20_000_000;
 const signature = "labgear";
 
-export type ModemState = Readonly<Partial<Record<keyof typeof modemBits, boolean>>>;
+/** What the other side sets, and counts of errors. What nobody knows is absent. */
+export type LineStatus = Readonly<
+  Partial<Record<keyof typeof modemBits, boolean> & Record<keyof typeof lineBits, number>>
+>;
 
 /** RFC 1143: only a change is answered, so that no two peers answer each other for ever. */
 type OptionState = "off" | "asked" | "on";
@@ -82,10 +89,14 @@ export class Rfc2217Server {
   readonly #on = { dtr: true, rts: true, break: false };
   #modem: number;
   #modemMask = 0xff;
+  #lines: LineStatus;
+  /** RFC 2217, section 3: nothing is sent of the line unless a client asks for it. */
+  #lineMask = 0;
 
-  constructor(baud: number, modem: ModemState = {}) {
+  constructor(baud: number, lines: LineStatus = {}) {
     this.#baud = baud;
-    this.#modem = bitsOf(modem);
+    this.#lines = lines;
+    this.#modem = bitsOf(lines);
   }
 
   /** What a client gets first. */
@@ -100,11 +111,20 @@ export class Rfc2217Server {
     return encodeData(bytes, this.#ours.get(binary) === "on" || this.#speaksSerial);
   }
 
-  /** The modem's lines have changed. @returns what the client gets */
-  setModem(modem: ModemState): Uint8Array {
-    const before = this.#modem;
-    this.#modem = bitsOf(modem);
-    return this.#modemState((before ^ this.#modem) >> 4);
+  /** The modem's lines or the counts have changed. @returns what the client gets */
+  setLines(lines: LineStatus): Uint8Array {
+    const before = { lines: this.#lines, modem: this.#modem };
+    this.#lines = lines;
+    this.#modem = bitsOf(lines);
+    const hasModemChanged = before.modem !== this.#modem;
+    const errors = Object.entries(lineBits).reduce((bits, [name, bit]) => {
+      const count = (of: LineStatus) => of[name as keyof typeof lineBits] ?? 0;
+      return bits | (count(lines) > count(before.lines) ? bit : 0);
+    }, 0);
+    return Buffer.concat([
+      this.#lineState(errors),
+      hasModemChanged ? this.#modemState(changeBits(before.modem, this.#modem)) : new Uint8Array(),
+    ]);
   }
 
   *push(bytes: Uint8Array): Generator<SerialEvent> {
@@ -164,6 +184,7 @@ export class Rfc2217Server {
       case command.resume:
         return yield { kind: code === command.suspend ? "suspend" : "resume" };
       case command.setLineStateMask:
+        this.#lineMask = first;
         return yield answer(code, [first]);
       case command.setModemStateMask:
         this.#modemMask = first;
@@ -226,6 +247,12 @@ export class Rfc2217Server {
     yield answer(command.setControl, [base + (this.#on[kind] ? 1 : 2)]);
   }
 
+  #lineState(errors: number): Uint8Array {
+    const bits = errors & this.#lineMask;
+    if (!this.#speaksSerial || bits === 0) return new Uint8Array();
+    return encodeSub(comPort, [command.notifyLineState + 100, bits]);
+  }
+
   /** @param changed the lower bits: what has changed */
   #modemState(changed: number): Uint8Array {
     const bits = (this.#modem | changed) & this.#modemMask;
@@ -238,8 +265,14 @@ function answer(code: number, value: readonly number[]): SerialEvent {
   return { kind: "reply", bytes: encodeSub(comPort, [code + 100, ...value]) };
 }
 
+/** The lower bits of NOTIFY-MODEMSTATE: of RI only the end of a ring counts, as in the 16550's register. */
+function changeBits(before: number, now: number): number {
+  const isRingOver = (before & modemBits.ri) !== 0 && (now & modemBits.ri) === 0;
+  return (((before ^ now) & ~modemBits.ri) >> 4) | (isRingOver ? modemBits.ri >> 4 : 0);
+}
+
 /** Lines that nobody knows count as on, which is what programs wait for; no one rings. */
-function bitsOf({ cd = true, ri = false, dsr = true, cts = true }: ModemState): number {
+function bitsOf({ cd = true, ri = false, dsr = true, cts = true }: LineStatus): number {
   const lines = { cd, ri, dsr, cts };
   return Object.entries(modemBits).reduce(
     (bits, [name, bit]) => bits | (lines[name as keyof typeof lines] ? bit : 0),

@@ -3,7 +3,15 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { PortConfig } from "#/config/model.ts";
 import { type Address, formatAddress } from "#/lib/address.ts";
 import { DeviceError } from "../errors.ts";
-import type { Control, Line, LineErrors, LineFormat, Receive } from "./line.ts";
+import {
+  type Control,
+  type Line,
+  type LineErrors,
+  type LineFormat,
+  type ModemState,
+  noErrors,
+  type Receive,
+} from "./line.ts";
 import { dialServer } from "./tcp.ts";
 import { encodeSub, telnetOption } from "./telnet.ts";
 import { TelnetLine } from "./telnet-line.ts";
@@ -14,7 +22,9 @@ const setDataSize = 2;
 const setParity = 3;
 const setStopSize = 4;
 const setControl = 5;
+const setLineStateMask = 10;
 const notifyLineState = 106;
+const notifyModemState = 107;
 const parity = { none: 1, odd: 2, even: 3, mark: 4, space: 5 } as const;
 /** Values of SET-CONTROL. */
 const flow = { none: 1, xonxoff: 2, rtscts: 3 } as const;
@@ -28,6 +38,12 @@ const rtsOff = 12;
 const overrunError = 2;
 const parityError = 4;
 const framingError = 8;
+const breakDetected = 16;
+/** Bits of NOTIFY-MODEMSTATE. */
+const ctsOn = 0x10;
+const dsrOn = 0x20;
+const riOn = 0x40;
+const cdOn = 0x80;
 
 const answerTimeoutMs = 5000;
 
@@ -58,7 +74,8 @@ class Rfc2217Line extends TelnetLine {
   readonly #agreed = Promise.withResolvers<boolean>();
   /** What waits for the answer to a command, by the command's number. */
   readonly #answers = new Map<number, (bytes: Uint8Array) => void>();
-  #errors: LineErrors = { broken: 0, overrun: 0 };
+  #errors = noErrors;
+  #modem: ModemState | undefined;
 
   async negotiate(
     { baud, flow: kind, parity: bit = "none", stopBits = 1 }: LineConfig,
@@ -78,6 +95,7 @@ class Rfc2217Line extends TelnetLine {
         [setParity, parity[bit]],
         [setStopSize, stopBits],
         [setControl, flow[kind]],
+        [setLineStateMask, overrunError | parityError | framingError | breakDetected],
       ].map(comPortSub),
     );
     await this.setBaud(baud);
@@ -130,6 +148,10 @@ class Rfc2217Line extends TelnetLine {
     return this.#errors;
   }
 
+  override modem(): ModemState | undefined {
+    return this.#modem;
+  }
+
   protected override onAnswer(option: number, isOn: boolean): void {
     if (option === telnetOption.comPort) this.#agreed.resolve(isOn);
   }
@@ -142,9 +164,16 @@ class Rfc2217Line extends TelnetLine {
     if (command === notifyLineState) {
       const [bits = 0] = value;
       this.#errors = {
-        broken: this.#errors.broken + (bits & (parityError | framingError) ? 1 : 0),
+        framing: this.#errors.framing + (bits & framingError ? 1 : 0),
+        parity: this.#errors.parity + (bits & parityError ? 1 : 0),
         overrun: this.#errors.overrun + (bits & overrunError ? 1 : 0),
+        breaks: this.#errors.breaks + (bits & breakDetected ? 1 : 0),
       };
+    }
+    if (command === notifyModemState) {
+      const [bits = 0] = value;
+      const isOn = (bit: number) => (bits & bit) !== 0;
+      this.#modem = { cts: isOn(ctsOn), dsr: isOn(dsrOn), ri: isOn(riOn), cd: isOn(cdOn) };
     }
     this.#answers.get(command - 100)?.(Uint8Array.from(value));
   }

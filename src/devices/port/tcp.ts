@@ -3,7 +3,7 @@ import type { Socket } from "node:net";
 import { type Address, formatAddress } from "#/lib/address.ts";
 import { connectTcp } from "#/lib/tcp.ts";
 import { DeviceError } from "../errors.ts";
-import type { Line, LineErrors, Receive } from "./line.ts";
+import type { Line, LineErrors, ModemState, Receive } from "./line.ts";
 
 const connectTimeoutMs = 10_000;
 /** How long a write may go without progress. */
@@ -47,6 +47,10 @@ class TcpLine implements Line {
   }
 
   errors(): LineErrors | undefined {
+    return undefined;
+  }
+
+  modem(): ModemState | undefined {
     return undefined;
   }
 

@@ -3,7 +3,7 @@ import type { Socket } from "node:net";
 import { type Address, formatAddress } from "#/lib/address.ts";
 import { Condition } from "#/lib/condition.ts";
 import { DeviceError } from "../errors.ts";
-import type { Control, Line, LineErrors, LineFormat, Receive } from "./line.ts";
+import type { Control, Line, LineErrors, LineFormat, ModemState, Receive } from "./line.ts";
 import { dialServer, socketEnd, writeSocket } from "./tcp.ts";
 import {
   encodeData,
@@ -80,6 +80,10 @@ export class TelnetLine implements Line {
   }
 
   errors(): LineErrors | undefined {
+    return undefined;
+  }
+
+  modem(): ModemState | undefined {
     return undefined;
   }
 

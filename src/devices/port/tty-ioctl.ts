@@ -1,6 +1,6 @@
 /** The ioctl(2) calls to a tty that serialport lacks. Without node:ffi they are left out. */
 import type { SystemCalls } from "#/host/syscalls.ts";
-import type { LineErrors, LineFormat } from "./line.ts";
+import type { LineErrors, LineFormat, ModemState } from "./line.ts";
 
 /** <asm-generic/ioctls.h>, the same on x86-64 and arm64. */
 const tcgets2 = 0x802c542a;
@@ -8,6 +8,7 @@ const tcsets2 = 0x402c542b;
 const tiocexcl = 0x540c;
 const tiocnxcl = 0x540d;
 const tiocoutq = 0x5411;
+const tiocmget = 0x5415;
 const tiocgicount = 0x545d;
 
 /** struct termios2: four words of flags, of which c_cflag is the third; 44 bytes. */
@@ -29,11 +30,18 @@ const parityBits = {
   space: parenb | cmspar,
 } as const;
 
+/** <asm-generic/termios.h>, of TIOCMGET. */
+const ctsBit = 0x20;
+const cdBit = 0x40;
+const riBit = 0x80;
+const dsrBit = 0x100;
+
 /** struct serial_icounter_struct: eleven counts and nine words to spare. */
 const icountSize = 80;
 const frameOffset = 24;
 const overrunOffset = 28;
 const parityOffset = 32;
+const breakOffset = 36;
 const bufferOverrunOffset = 40;
 
 /** Unix98 pseudo-terminals' device numbers (Linux, devices.txt): their slaves have majors 136 to 143. */
@@ -97,8 +105,19 @@ export class TtyIoctl {
     if (this.#calls?.ioctl(descriptor, tiocgicount, counts) !== 0) return undefined;
     const at = (offset: number) => counts.readInt32LE(offset);
     return {
-      broken: at(frameOffset) + at(parityOffset),
+      framing: at(frameOffset),
+      parity: at(parityOffset),
       overrun: at(overrunOffset) + at(bufferOverrunOffset),
+      breaks: at(breakOffset),
     };
+  }
+
+  /** Undefined if it has none, as a pseudo-terminal. */
+  modem(descriptor: number): ModemState | undefined {
+    const answer = Buffer.alloc(8);
+    if (this.#calls?.ioctl(descriptor, tiocmget, answer) !== 0) return undefined;
+    const bits = answer.readInt32LE();
+    const isOn = (bit: number) => (bits & bit) !== 0;
+    return { cts: isOn(ctsBit), dsr: isOn(dsrBit), ri: isOn(riBit), cd: isOn(cdBit) };
   }
 }

@@ -6,7 +6,7 @@ import { SerialPort } from "serialport";
 import type { PortConfig } from "#/config/model.ts";
 import { holdersOf } from "../discovery/sysfs.ts";
 import { DeviceError } from "../errors.ts";
-import type { Control, Line, LineErrors, LineFormat, Receive } from "./line.ts";
+import type { Control, Line, LineErrors, LineFormat, ModemState, Receive } from "./line.ts";
 import { deviceNumber, isPseudoTerminal, type TtyIoctl } from "./tty-ioctl.ts";
 import { TtyReader } from "./tty-reader.ts";
 
@@ -184,11 +184,18 @@ class TtyLine implements Line {
 
   errors(): LineErrors | undefined {
     const now = this.#ending.signal.aborted ? undefined : this.#calls.errors(this.#descriptor);
-    if (!now || !this.#errorsBefore) return undefined;
+    const before = this.#errorsBefore;
+    if (!now || !before) return undefined;
     return {
-      broken: now.broken - this.#errorsBefore.broken,
-      overrun: now.overrun - this.#errorsBefore.overrun,
+      framing: now.framing - before.framing,
+      parity: now.parity - before.parity,
+      overrun: now.overrun - before.overrun,
+      breaks: now.breaks - before.breaks,
     };
+  }
+
+  modem(): ModemState | undefined {
+    return this.#ending.signal.aborted ? undefined : this.#calls.modem(this.#descriptor);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -87,9 +87,22 @@ test("data is eight bits clean both ways, and the modem's lines are told by the 
     [0x0d, 0, 255, 0x0a],
   );
   assert.deepEqual([...server.encode(Uint8Array.of(13, 255, 0))], [13, 255, 255, 0]);
-  assert.deepEqual([...server.setModem({ cts: false })], sub(107, 0xa1));
+  assert.deepEqual([...server.setLines({ cts: false })], sub(107, 0xa1));
   assert.deepEqual(talk(server, ...sub(11, 0)).replies, sub(111, 0));
-  assert.deepEqual([...server.setModem({ cts: true })], []);
+  assert.deepEqual([...server.setLines({ cts: true })], []);
+});
+
+test("the state of the line is sent as its mask says, and a ring when it is over", () => {
+  const server = negotiated();
+  assert.deepEqual([...server.setLines({ framing: 1 })], []);
+  assert.deepEqual(talk(server, ...sub(10, 0x1a)).replies, sub(110, 0x1a));
+  assert.deepEqual([...server.setLines({ framing: 1 })], []);
+  assert.deepEqual([...server.setLines({ framing: 3, parity: 1, breaks: 1 })], sub(106, 0x18));
+  assert.deepEqual(
+    [...server.setLines({ framing: 3, overrun: 7, ri: true })],
+    [...sub(106, 2), ...sub(107, 0xf0)],
+  );
+  assert.deepEqual([...server.setLines({ framing: 3, overrun: 7, ri: false })], sub(107, 0xb4));
 });
 
 test("any bytes, cut anywhere: bounded answers, values that a port can have, and no loop between two servers", () => {

@@ -144,6 +144,7 @@ test("RFC 2217: the speed is set, and no control line is touched until asked", a
     [3, 1],
     [4, 1],
     [5, 1],
+    [10, 0x1e],
     [1, 0, 0, 0x25, 0x80],
   ];
   assert.deepEqual(server.asked, setUp);

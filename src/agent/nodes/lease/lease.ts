@@ -5,7 +5,7 @@ import type { Build } from "#/builds/build.ts";
 import type { Device } from "#/devices/device.ts";
 import type { Reservation } from "#/devices/reservation.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
-import type { LeaseNews, LeaseTerms } from "#/exchange/lease.ts";
+import type { LeaseNews, LeaseTerms, LineStatus } from "#/exchange/lease.ts";
 import { PlayOut } from "#/exchange/play-out.ts";
 import { type Operation, parseBurst, parseOrders, type Typed, type Typing } from "#/exchange/typing.ts";
 import { Condition } from "#/lib/condition.ts";
@@ -123,6 +123,10 @@ export class Lease {
   /** Says how it stands, in its data. */
   announce(): void {
     this.#options.report.announce(() => ({ lease: this.#news() }));
+  }
+
+  announceLines(lines: LineStatus): void {
+    void this.#options.report.send({ lines });
   }
 
   #news(): LeaseNews {

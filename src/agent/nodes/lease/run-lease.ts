@@ -17,6 +17,7 @@ import { boardEnding } from "../run-build.ts";
 import { LeaseFiles } from "./files.ts";
 import { Lease } from "./lease.ts";
 import type { Leases } from "./leases.ts";
+import { reportLines } from "./line-status.ts";
 import { streamSerial } from "./serial-stream.ts";
 
 export interface LeaseRequest {
@@ -81,6 +82,7 @@ async function hold(
     const showing = [
       streamSerial(feedOf(port), report, recent, signal).catch(() => {}),
       writeConsole(port, from, console, signal),
+      reportLines(port, lease, signal),
     ];
     try {
       const reason = await lease.play(reservation, signal);

@@ -18,7 +18,7 @@ import { Lab } from "./lab.ts";
 import { GateMetrics } from "./metrics.ts";
 import { startOperators } from "./operators.ts";
 import { Rate } from "./rate.ts";
-import { type GateServer, startServer } from "./server.ts";
+import { connectionLimits, type GateServer, startServer } from "./server.ts";
 import { GateStore } from "./store.ts";
 
 export interface Gate extends AsyncDisposable {
@@ -86,6 +86,7 @@ export async function startGate(load: () => GateConfig, log: Log): Promise<Gate>
   server = parts.use(
     await startServer({
       ...{ listen: config.listen, ...(config.tls && { tls: config.tls }), log, onRefusal },
+      limits: connectionLimits,
       proxies: () => config.proxies,
       handle: (exchange) => api.handle(exchange),
     }),

@@ -113,7 +113,9 @@ async function sendResult(exchange: Exchange, results: Results, asked: Asked): P
     const part = bytes.subarray(0, size - at);
     await write(exchange, part);
     at += part.length;
-    if (at >= size || part.length === 0) break;
+    if (at >= size) break;
+    // It has become shorter, and the client must not take what there is for the whole.
+    if (part.length === 0) return void response.destroy();
     ({ bytes } = await results.piece(manager, path, at));
   }
   response.end();

@@ -20,9 +20,19 @@ class ListenError extends CodedError<"LISTEN"> {
   override readonly name = "ListenError";
 }
 
-/** Without those that are trusted: half of the unit's LimitNOFILE. */
-const maxStrangers = 4000;
-const maxConnections = 8000;
+export interface ConnectionLimits {
+  /** Without those that are trusted. */
+  readonly maxStrangers: number;
+  readonly maxConnections: number;
+  /** Of a connection on which nothing happens; events have a heartbeat. */
+  readonly idleTimeoutMs: number;
+}
+
+/** Half of the unit's LimitNOFILE. */
+export const connectionLimits: ConnectionLimits = {
+  ...{ maxStrangers: 4000, maxConnections: 8000, idleTimeoutMs: 60_000 },
+};
+
 const limits = {
   maxHeaderSize: 16 * 1024,
   // All in milliseconds. Bodies have limits of their own: see exchange.ts.
@@ -33,8 +43,6 @@ const limits = {
 } as const;
 const maxHeaders = 100;
 const maxRequestsPerSocket = 10_000;
-/** Of a connection on which nothing happens; events have a heartbeat. */
-const idleTimeoutMs = 60_000;
 const handshakeTimeoutMs = 10_000;
 const certificateIntervalMs = 2000;
 const closeTimeoutMs = 1000;
@@ -44,6 +52,7 @@ export interface ServerOptions {
   readonly tls?: { readonly cert: string; readonly key: string };
   readonly proxies: () => readonly Subnet[];
   readonly handle: (exchange: Exchange) => Promise<void>;
+  readonly limits: ConnectionLimits;
   readonly onRefusal: (exchange: Exchange, refusal: Refusal) => void;
   readonly log: Log;
 }
@@ -57,6 +66,7 @@ export interface GateServer extends AsyncDisposable {
 /** @throws ListenError, or the system's error for a certificate that can't be read */
 export async function startServer(options: ServerOptions): Promise<GateServer> {
   const { listen, tls, log } = options;
+  const { maxStrangers, maxConnections, idleTimeoutMs } = options.limits;
   // By the peer's address: with TLS, a request's socket isn't that of its connection.
   const strangers = new Map<string, Socket>();
   const sockets = new Set<Socket>();

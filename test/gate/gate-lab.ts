@@ -10,6 +10,7 @@ import { formatAddress } from "#/lib/address.ts";
 import type { Log } from "#/lib/log.ts";
 import { TestAgent } from "../support/agent.ts";
 import { Arrivals } from "../support/gearman.ts";
+import { checkAnswer } from "./contract.ts";
 import { audience, Issuer } from "./issuer.ts";
 
 export const staticToken = "a-token-for-tests-7f3a9c1e5b2d4f60";
@@ -87,10 +88,13 @@ ${rules}`,
     return `http://${formatAddress(this.gate.address)}`;
   }
 
-  request(path: string, bearer: string | undefined, init: RequestInit = {}): Promise<Response> {
+  /** Each answer has to be as the API's description says. */
+  async request(path: string, bearer: string | undefined, init: RequestInit = {}): Promise<Response> {
     const headers = new Headers(init.headers);
     if (bearer !== undefined) headers.set("authorization", `Bearer ${bearer}`);
-    return fetch(`${this.url}${path}`, { ...init, headers });
+    const response = await fetch(`${this.url}${path}`, { ...init, headers });
+    await checkAnswer(init.method ?? "GET", path, response);
+    return response;
   }
 
   async submit(token: string | undefined, build: unknown, headers: Record<string, string> = {}) {

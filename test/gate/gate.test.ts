@@ -1,7 +1,9 @@
 /** The gate as CI systems meet it: who gets what, builds to their end, over limits, stops, lost lines and restarts. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { get, type IncomingMessage } from "node:http";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Validator } from "@seriousme/openapi-schema-validator";
@@ -9,6 +11,8 @@ import { bounded } from "../support/servers.ts";
 import { GateLab, staticToken } from "./gate-lab.ts";
 import { githubMergeQueue, githubPush, githubWorkflowRun } from "./issuer.ts";
 
+/** More than all buffers between the agent and a client that doesn't read. */
+const largeBytes = 64_000_000;
 const yaml = `
 name: box7
 host: { classes: [lab1], executors: 4 }
@@ -18,6 +22,7 @@ jobs:
   unit: { trust: changes, run: "true" }
   waits: { run: 'echo begun; while [ ! -e "$GO" ]; do sleep 0.1; done; echo over', parameters: [GO] }
   flood: { run: 'seq 200000; echo end' }
+  large: { run: "head -c ${largeBytes} /dev/zero >a.bin", artifacts: ["*.bin"] }
 `;
 const workflow = "octo-org/octo-repo/.github/workflows/hardware.yml@refs/heads/main";
 const rules = (folder: string) => `
@@ -315,6 +320,24 @@ describe("builds", () => {
     assert.equal((await bounded(lab.follow(build, from))).output, output.slice(from));
     const piece = await lab.request(`/v1/builds/${build.uuid}/results/console?offset=2&length=5`, build.key);
     assert.deepEqual([await piece.text(), piece.headers.get("labgear-end")], [output.slice(2, 7), "false"]);
+  });
+
+  test("a result that becomes shorter while it is sent is an error, and no short file", async () => {
+    const build = await lab.submit(staticToken, { job: "large" });
+    const { last } = await bounded(lab.follow(build));
+    assert.equal(last.result, "SUCCESS");
+    const request = get(`${lab.url}/v1/builds/${build.uuid}/results/artifacts/a.bin`, {
+      headers: { authorization: `Bearer ${build.key}` },
+    });
+    const [response] = (await bounded(once(request, "response"))) as [IncomingMessage];
+    assert.equal(response.headers["content-length"], String(largeBytes));
+    // The gate waits for this client, with most of it still at the agent.
+    const file = join(lab.agent.stateDir, "builds/large/1/artifacts/a.bin");
+    truncateSync(file, 1_000_000);
+    await assert.rejects(async () => {
+      for await (const _ of response);
+    }, /aborted/);
+    assert.equal(response.complete, false);
   });
 
   test("the gate ends in the middle of a build: it is taken up again, and ends once", async () => {

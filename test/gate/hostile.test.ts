@@ -1,8 +1,11 @@
 /** The gate under fire: made-up requests reach no function but the allowed one, and idle and slow clients keep nobody out. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { type ConnectionLimits, startServer } from "#/gate/server.ts";
 import { Admin } from "#/gearman/client/admin.ts";
 import { seeded } from "../support/random.ts";
 import { bounded } from "../support/servers.ts";
@@ -219,4 +222,56 @@ test("2,000 idle connections and slow bodies don't keep a good client from its b
   } finally {
     for (const socket of sockets) socket.destroy();
   }
+});
+
+test("a proxy that is believed says who asks: its last address alone", async () => {
+  const file = join(lab.folder, "gate.yaml");
+  const from = async (forwarded: string) => {
+    await lab.request("/v1/queue", "no-token", { headers: { "x-forwarded-for": forwarded } });
+    return lab.log.all.findLast(({ message }) => message.startsWith("refused"))?.from;
+  };
+  // Nobody is believed by default.
+  assert.equal(await from("6.6.6.6"), "127.0.0.1");
+  const config = readFileSync(file, "utf8");
+  writeFileSync(file, config.replace("rules:", "proxies: [127.0.0.0/8]\nrules:"));
+  await lab.gate.reload();
+  assert.equal(await from("6.6.6.6, 10.7.0.9"), "10.7.0.9");
+  assert.equal(await from("2001:db8::7"), "2001:db8::7");
+  assert.equal(await from("6.6.6.6, <script>"), "127.0.0.1");
+  assert.equal(await from(""), "127.0.0.1");
+  writeFileSync(file, config);
+  await lab.gate.reload();
+});
+
+test("connections: the oldest of strangers makes room, one that is idle is closed", async () => {
+  const log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
+  const start = (limits: Partial<ConnectionLimits>) =>
+    startServer({
+      ...{ listen: { host: "127.0.0.1", port: 0 }, proxies: () => [], log, onRefusal() {} },
+      limits: { maxStrangers: 3, maxConnections: 100, idleTimeoutMs: 60_000, ...limits },
+      async handle({ response, trusted }) {
+        trusted();
+        response.end("ok");
+      },
+    });
+  await using server = await start({});
+  const open = async (port: number) => {
+    const socket = connect(port, "127.0.0.1");
+    socket.on("error", () => {});
+    await bounded(once(socket, "connect"));
+    return { socket, closed: once(socket, "close") };
+  };
+  const { port } = server.address;
+  const known = await open(port);
+  known.socket.write("GET / HTTP/1.1\r\nhost: gate\r\n\r\n");
+  await bounded(once(known.socket, "data"));
+  const strangers = [await open(port), await open(port), await open(port)];
+  // The first of the three strangers makes room for the fourth; the known one, older than all, stays.
+  strangers.push(await open(port));
+  await bounded(strangers[0]?.closed ?? Promise.reject(new Error("none")));
+  assert.equal(known.socket.readyState, "open");
+  await using impatient = await start({ idleTimeoutMs: 300 });
+  const idle = await open(impatient.address.port);
+  await bounded(idle.closed);
+  for (const { socket } of [known, idle, ...strangers]) socket.destroy();
 });

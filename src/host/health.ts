@@ -1,6 +1,6 @@
 /** Recognizes when the box itself, not the job, is the problem: a full disk, no file descriptors, no memory. */
-import { accessSync, closeSync, constants, openSync } from "node:fs";
-import { rm, statfs, writeFile } from "node:fs/promises";
+import { accessSync, closeSync, constants, openSync, statfsSync } from "node:fs";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 const failures: Readonly<Record<string, string>> = {
@@ -63,9 +63,11 @@ function tryDescriptors(): void {
   }
 }
 
+// statfs(2) takes microseconds. By another thread, the looks of each second would wake an idle agent several times.
+
 /** A file system that makes inodes as it needs them, such as btrfs, says that it has none at all. */
 export async function freeInodes(path: string): Promise<{ free: number; total: number } | undefined> {
-  const { ffree, files } = await statfs(path);
+  const { ffree, files } = statfsSync(path);
   return files > 0 ? { free: ffree, total: files } : undefined;
 }
 
@@ -76,6 +78,6 @@ export function minFreeInodes(total: number): number {
 
 /** Bytes that this process can still write on the path's file system; what is reserved for root doesn't count. */
 export async function freeSpace(path: string): Promise<number> {
-  const { bavail, bsize } = await statfs(path);
+  const { bavail, bsize } = statfsSync(path);
   return bavail * bsize;
 }

@@ -1,5 +1,6 @@
 /** Starts the real servers that tests talk to: gearmand, the Perl job server, stunnel in front of them. */
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { watch } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -120,14 +121,25 @@ export async function startRawServer(onSocket: (socket: Socket) => void): Promis
 export type RunningRawServer = Pick<RunningServer, "host" | "port" | typeof Symbol.asyncDispose>;
 
 /**
+ * Below the ports that Linux hands out by itself (ip_local_port_range): whatever other test files connect or listen to meanwhile, a
+ * server that was away has its port back.
+ */
+const ownPorts = { from: 10_000, below: 32_768 };
+
+/**
  * A port of loopback that nobody listens on just now.
  * @param wanted that one; default: any
  * @throws the system's error when somebody listens on the wanted one
  */
-export async function freePort(wanted = 0): Promise<number> {
-  const server = createServer().listen(wanted, "127.0.0.1");
-  await once(server, "listening");
-  const port = portOf(server);
+export async function freePort(wanted?: number): Promise<number> {
+  const port = wanted ?? randomInt(ownPorts.from, ownPorts.below);
+  const server = createServer().listen(port, "127.0.0.1");
+  try {
+    await once(server, "listening");
+  } catch (error) {
+    if (wanted !== undefined) throw error;
+    return freePort();
+  }
   server.close();
   await once(server, "close");
   return port;

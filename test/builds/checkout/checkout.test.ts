@@ -5,15 +5,8 @@ import { chmod, lstat, mkdir, readdir, readFile, rm, symlink, writeFile } from "
 import { join } from "node:path";
 import { test } from "node:test";
 import { lacksMount } from "../../support/folders.ts";
-import {
-  freePort,
-  gitDaemon,
-  processesWith,
-  Repository,
-  silentServer,
-  webServer,
-  wrapped,
-} from "./git-parts.ts";
+import { freePort } from "../../support/servers.ts";
+import { gitDaemon, processesWith, Repository, silentServer, webServer, wrapped } from "./git-parts.ts";
 import { at, lab, real, ref } from "./lab.ts";
 
 test("a change is checked out at its commit, in an empty workspace", real, async () => {

@@ -10,6 +10,7 @@ import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import type { CommandTrees, Owner } from "#/builds/checkout/git.ts";
 import { part, partsEnv } from "../../support/parts.ts";
+import { freePort } from "../../support/servers.ts";
 
 /**
  * git's environment in the tests: the real part, wherever it is, and nothing of the developer's own
@@ -137,14 +138,6 @@ export async function silentServer() {
       await new Promise((resolve) => server.close(resolve));
     },
   };
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 /** Process trees whose commands are wrapped by a test. */

@@ -11,9 +11,9 @@ import { checkout } from "#/builds/checkout/checkout.ts";
 import type { CommandTrees, Owner } from "#/builds/checkout/git.ts";
 import { Mirrors } from "#/builds/checkout/mirrors.ts";
 import { lacks, part } from "../../support/parts.ts";
+import { freePort } from "../../support/servers.ts";
 import {
   commandsWith,
-  freePort,
   gitDaemon,
   gitEnv,
   Repository,

@@ -11,6 +11,7 @@ import { Port } from "#/devices/port/port.ts";
 import { encodeOption, encodeSub, TelnetParser } from "#/devices/port/telnet.ts";
 import { testFolder } from "../../support/folders.ts";
 import { lacks, part, partsEnv } from "../../support/parts.ts";
+import { freePort } from "../../support/servers.ts";
 import { calls, hears, reaches, until } from "./ports.ts";
 import { Pty } from "./pty.ts";
 
@@ -26,16 +27,6 @@ function portAtServer(
     discovery: new Discovery(),
     calls,
   });
-}
-
-/** A port that nothing listens on. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 async function startSer2net(folder: string, tty: string, port: number, accepter: string) {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import type { Build } from "#/builds/build.ts";
 import { baseEnvironment } from "#/builds/environment.ts";
-import { causeOf } from "#/builds/record.ts";
+import { type BuildRecord, causeOf } from "#/builds/record.ts";
 import type { Config, DeviceConfig, JobConfig } from "#/config/model.ts";
 import type { Device, openDevice } from "#/devices/device.ts";
 import { Discovery } from "#/devices/discovery/discovery.ts";
@@ -88,9 +88,11 @@ export class Devices implements AsyncDisposable {
     // A lease is a person's, and ends as its holder likes.
     const isUncounted =
       record.job === leaseJob || this.#options.context.config().jobs.get(record.job)?.needs === "power";
+    const bootMs = bootTimeOf(record);
     const event = {
       ...{ build: title, ending: ending.kind, cause },
       ...(lineErrors > 0 && { lineErrors }),
+      ...(bootMs !== undefined && { bootMs: Math.round(bootMs) }),
       ...(isUncounted && { uncounted: true as const }),
     };
     entry.history.ended(event, ending.kind === "infrastructure" && isBoardsFault(cause));
@@ -273,4 +275,11 @@ function hostCommand(name: string, folder: string, { trees }: NodeContext): Host
     });
     return { code: ending.stopped ? null : (ending.code ?? 1), output: output.toString("utf8") };
   };
+}
+
+/** Of the last start, as a job may restart its board. @returns undefined unless the board came up and went on */
+function bootTimeOf({ steps = [] }: BuildRecord): number | undefined {
+  const at = steps.findLastIndex(({ name }) => name === "boot");
+  const next = steps[at + 1]?.name;
+  return next === undefined || next === "collect" ? undefined : steps[at]?.took;
 }

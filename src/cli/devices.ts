@@ -87,16 +87,18 @@ function boardText(
     ...[timeText(one.since), one.until === undefined ? "" : lastingOf(one.since, one.until)],
     ...[one.causes.join(" "), `${one.tries || ""}`, one.who ?? "", one.reason],
   ]);
-  const endings = builds.map(({ at, build, ending, cause }) => [build, ending, timeText(at), cause]);
+  const endings = builds.map(({ at, build, ending, cause, bootMs, lineErrors = 0 }) => [
+    ...[build, ending, timeText(at), cause, bootMs === undefined ? "" : formatElapsed(bootMs)],
+    lineErrors > 0 ? `${lineErrors}` : "",
+  ]);
   return [
     `${name}\n${table(["", { fit: "wrap" }], rows, { indent: 2 })}`,
     ...(past.length > 0 ? [`\nout of order in 30 days\n${table(outageColumns, past, { indent: 2 })}`] : []),
-    ...(endings.length > 0
-      ? [`\nits last builds\n${table(["BUILD", "ENDING", "WHEN", "CAUSE"], endings, { indent: 2 })}`]
-      : []),
+    ...(endings.length > 0 ? [`\nits last builds\n${table(buildColumns, endings, { indent: 2 })}`] : []),
   ].join("");
 }
 
+const buildColumns: readonly Column[] = ["BUILD", "ENDING", "WHEN", "CAUSE", "BOOT", "LINE ERRORS"];
 const outageColumns: readonly Column[] = [
   ...["SINCE", "FOR", "CAUSES", "TRIES", "BY"],
   { title: "WHY", fit: "wrap" },

@@ -26,6 +26,8 @@ export interface BuildEvent {
   readonly cause: string;
   /** Characters received with errors while it ran. */
   readonly lineErrors?: number;
+  /** How long the board took to start, in milliseconds; absent: it wasn't started, or didn't come up. */
+  readonly bootMs?: number;
   /** It says nothing about the board: `needs: power`, which has to bring up boards that don't answer. */
   readonly uncounted?: true;
 }
@@ -60,7 +62,8 @@ function isEvent(value: unknown): value is HistoryEvent {
   const isCountOrAbsent = (key: string) =>
     event[key] === undefined || (Number.isSafeInteger(event[key]) && (event[key] as number) >= 0);
   if (!isText("at") || !isoTime.test(event.at as string)) return false;
-  if (isText("build")) return isText("ending") && isText("cause") && isCountOrAbsent("lineErrors");
+  if (isText("build"))
+    return isText("ending") && isText("cause") && ["lineErrors", "bootMs"].every(isCountOrAbsent);
   const { builds, since } = event;
   return (
     states.has(event.state) &&

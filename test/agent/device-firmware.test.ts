@@ -118,6 +118,10 @@ test("the record says what the build did, step by step", { skip }, async () => {
   const steps = async (name: string) =>
     ((await agent.record(name, 1)).steps as { name: string }[]).map(({ name }) => name);
   assert.deepEqual(await steps("zephyr-pass"), ["reserve", "flash", "boot", "test", "collect"]);
+  const { device } = await agent.record("zephyr-pass", 1);
+  const { builds } = JSON.parse((await agent.command("devices", `${device}`, "--json")).stdout);
+  const known = builds.find(({ build }: { build: string }) => build === "zephyr-pass#1");
+  assert.ok(known.bootMs >= 0, "its history knows how long the board took to start");
 });
 
 test("an image with another RunID can't pass; the one with ours does", { skip }, async () => {

@@ -106,6 +106,37 @@ test("who paused it stays known over a restart, and the outage ends with the pro
   assert.equal(history.outage, undefined);
 });
 
+test("what an upgraded agent finds: events of its version before, and keys of a later one", async () => {
+  using folder = testFolder();
+  const at = "2026-11-28T14:02:00.000Z";
+  const before = { at, since: at, state: "quarantined", cause: "silent", reason: "no byte", tries: 7 };
+  const later = { ...before, at: "2026-11-28T15:00:00.000Z", tries: 9, mood: { of: "the board" } };
+  const build = {
+    at: "2026-11-28T15:01:00.000Z",
+    build: "smoke#9",
+    ending: "infrastructure",
+    cause: "silent",
+  };
+  const lines = [before, later, { ...build, bootMs: 1200 }, { ...build, bootMs: "fast" }];
+  writeFileSync(
+    join(folder.path, "2026-11.jsonl"),
+    lines.map((line) => `${JSON.stringify(line)}\n`).join(""),
+  );
+  const { clock, open, faults } = openHistory(folder.path);
+  clock.now += 2 * dayMs;
+  for (let restart = 0; restart < 10; restart++) {
+    using history = open();
+    for (const state of starting) history.enter(state);
+    history.enter({ kind: "quarantined", reason: "3 infrastructure failures in a row" });
+    const { since, tries, cause } = history.outage ?? {};
+    assert.deepEqual([since, tries, cause], [at, 9, "silent"]);
+    assert.match(describeOutage(history.outage ?? assert.fail()), /^out of order since Sat/);
+  }
+  const builds = (await open().read(0)).filter((event) => "build" in event);
+  assert.deepEqual(builds, [{ ...build, bootMs: 1200 }]);
+  assert.deepEqual(faults, []);
+});
+
 test("half lines, foreign lines, foreign files and links cost neither a start nor the rest", async () => {
   using folder = testFolder();
   const { open, faults } = openHistory(folder.path);
@@ -159,7 +190,7 @@ test("a month begins with how the board stands, and old months are removed, also
   await pruneHistories(join(folder.path, "nothing"), 0);
 });
 
-test("a board that fails in turns for a year, and one with 20 builds a day, stay small and are read whole", async () => {
+test("a board that fails in turns for a year, and one with 20 builds a day, stay small and are read whole", async (t) => {
   using folder = testFolder();
   const { clock, open } = openHistory(join(folder.path, "flapping"));
   const flapping = open();
@@ -173,14 +204,18 @@ test("a board that fails in turns for a year, and one with 20 builds a day, stay
   const busy = openHistory(join(folder.path, "busy"));
   const board = busy.open();
   for (let build = 1; build <= 365 * 20; build++) {
-    board.ended({ build: `boot-smoke#${build}`, ending: "passed", cause: "passed" }, false);
+    board.ended({ build: `boot-smoke#${build}`, ending: "passed", cause: "passed", bootMs: 12_345 }, false);
     busy.clock.now += dayMs / 20;
   }
   const files = readdirSync(join(folder.path, "busy"));
   const bytes = files.reduce((sum, name) => sum + statSync(join(folder.path, "busy", name)).size, 0);
   // Fifty of them: less than 100 MB.
   assert.ok(bytes < 2_000_000, `${bytes} bytes`);
+  const begun = performance.now();
   assert.equal((await board.read(saturday)).filter((event) => "build" in event).length, 365 * 20);
+  t.diagnostic(
+    `a year of a board: ${Math.round(bytes / 1000)} kB, read in ${Math.round(performance.now() - begun)} ms`,
+  );
   assert.match(
     readFileSync(join(folder.path, "busy", "2027-01.jsonl"), "utf8"),
     /^{"at":"2027-01-01T[^\n]*"state":"ready"}\n/,

@@ -260,7 +260,11 @@ const lab: Record<string, SchemaObject> = {
   ),
   BoardBuild: object(
     { at: time, build: text, ending: text, cause: text },
-    { lineErrors: count, uncounted: described({ const: true }, "It says nothing about the board.") },
+    {
+      lineErrors: count,
+      bootMs: described(count, "How long the board took to start."),
+      uncounted: described({ const: true }, "It says nothing about the board."),
+    },
   ),
   Device: {
     allOf: [

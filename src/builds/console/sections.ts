@@ -37,7 +37,7 @@ interface Open {
   readonly section: { from: number; to: number | null; title: string; folded?: true };
 }
 
-/** Reads lines, and keeps the sections that they make. */
+/** Reads lines, and keeps the sections that they make. @internal */
 export class SectionReader {
   readonly #sections: Section[] = [];
   #open: Open[] = [];

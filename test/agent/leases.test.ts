@@ -413,6 +413,8 @@ describe("a lease on the wire", { skip: lacks("gearmand") }, () => {
     board.say("pong");
     assert.equal(await running.ended, 9, running.stderr);
     const number = Number(/lease\/(\d+)/.exec(running.stderr)?.[1]);
+    // The client hears of the end before the record's file is written.
+    await agent.logged((line) => line.msg.startsWith(`lease#${number} ended`));
     const { result, ending } = await agent.record("lease", number);
     assert.equal(result, "SUCCESS", JSON.stringify(ending));
     await becomes(agent, "board-1", "ready", 4);

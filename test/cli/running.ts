@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { neutralEnv } from "../support/agent.ts";
+import { part, partsEnv } from "../support/parts.ts";
 import { bounded } from "../support/servers.ts";
 
 const main = new URL("../../src/main.ts", import.meta.url).pathname;
@@ -37,6 +38,27 @@ export class Running implements AsyncDisposable {
     const command = [...node, ...args].map((arg) => `'${arg}'`).join(" ");
     const script = ["-qec", `stty cols ${options.columns} && exec ${command}`, "/dev/null"];
     return new Running("script", script, { TERM: "xterm", ...options.env });
+  }
+
+  /**
+   * In network and process namespaces of its own, from which nothing can be reached but what listens on a Unix socket: it is
+   * at that port of loopback there.
+   */
+  static isolated(
+    args: readonly string[],
+    outside: { readonly socket: string; readonly port: number },
+    env: NodeJS.ProcessEnv,
+  ): Running {
+    const address = `127.0.0.1:${outside.port}`;
+    const socat = part("socat");
+    const script = [
+      "ip link set lo up",
+      `${socat} TCP-LISTEN:${outside.port},bind=127.0.0.1,reuseaddr,fork UNIX-CONNECT:${outside.socket} &`,
+      `until ${socat} -u OPEN:/dev/null TCP:${address} 2>/dev/null; do :; done`,
+      '"$@"',
+    ].join("\n");
+    const unshare = ["--net", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh", ...node, ...args];
+    return new Running("unshare", unshare, { ...partsEnv, ...env });
   }
 
   /** Resolves when it has printed that. */

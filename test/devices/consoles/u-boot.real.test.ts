@@ -68,6 +68,12 @@ test("commands of a U-Boot, from its autoboot on", { skip }, async () => {
   assert.deepEqual((await b.run("bootm 1000")).code, 1);
   // Nothing of all that is left on the command line.
   assert.deepEqual(await b.run("echo hello"), { code: 0, complete: true, output: "hello\r\n" });
+  // Nor among its variables, which it can't remove.
+  const variables = (await b.run("showvar")).output.split("\r\n");
+  assert.deepEqual(
+    variables.filter((line) => line !== "" && !line.startsWith("HUSH_VERSION")),
+    [],
+  );
   const reset = await b.run("setenv gone 1\nreset");
   assert.equal(reset.code, 0);
   assert.deepEqual(await b.run("printenv gone"), {

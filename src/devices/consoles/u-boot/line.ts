@@ -7,6 +7,10 @@ import type { Expect } from "../expect.ts";
 const maxChunkLength = 32;
 const echoTimeoutMs = 700;
 const maxAttempts = 12;
+/** For an answer on the slowest lines. */
+const maxAnswerMs = 5000;
+/** Of an exit code in an answer. */
+const answerCopies = 4;
 
 export class UbootLine {
   readonly #board: Expect;
@@ -96,43 +100,65 @@ export class UbootLine {
   }
 
   /**
-   * Asks for the exit code of the last command; the buffer holds the prompt alone. Repeating it gives the same answer: each `$?` goes
-   * in front of the earlier ones, and the last of them counts. The board prints the answer twice, and both have to agree.
+   * Asks for the exit code of the last command; the buffer holds the prompt alone. The board prints it several times, and two have to
+   * agree. A variable would keep it for another question, but U-Boot can't remove one.
    * @returns undefined when that was no prompt; the buffer then holds the prompt and what came instead
    */
   *exitCode(token: string): Dialogue<number | undefined> {
     const board = this.#board;
-    const prompt = RegExp.escape(this.prompt);
-    const name = `lg${token}`;
-    const command = `${name}=$?:$${name};echo ${token} $${name} $${name}`;
-    const echo = new RegExp(`${prompt}${RegExp.escape(command)}$`);
-    const answer = new RegExp(`^\\r?\\n${token} ((?:\\d+:)+) \\1\\r?\\n${prompt}$`);
+    const mark = token.slice(0, 4);
+    const command = `echo${` ${mark}:$?:${mark}`.repeat(answerCopies)}`;
+    const echo = new RegExp(`${RegExp.escape(this.prompt)}${RegExp.escape(command)}$`);
     for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
       yield* board.send(command);
       if (yield* board.expect(echo, echoTimeoutMs)) {
         yield* board.pass(this.prompt.length + command.length);
         board.clear();
-        yield* board.send("\r");
-        const codes = (yield* board.expect(answer, echoTimeoutMs))?.[1]?.split(":");
-        if (codes) {
-          board.clear();
-          return Number(codes.at(-2));
-        }
-        this.damaged = true;
-      } else {
-        // A command that still runs swallows keystrokes, or some of them when it ends just now.
-        const at = board.buffer.lastIndexOf(this.prompt);
-        const rest = board.buffer.slice(at + this.prompt.length);
-        if (at < 0 || rest === "" || !isPart(rest, command)) return undefined;
-        yield* board.pass(board.buffer.length - at);
+        return yield* this.#readCode(mark);
       }
+      // A command that still runs swallows keystrokes, or some of them when it ends just now.
+      const at = board.buffer.lastIndexOf(this.prompt);
+      const rest = board.buffer.slice(at + this.prompt.length);
+      if (at < 0 || rest === "" || !isPart(rest, command)) return undefined;
+      yield* board.pass(board.buffer.length - at);
       if (!(yield* this.newPrompt())) break;
       board.buffer = this.prompt;
     }
-    throw new BoardFailure(
-      "noise",
-      "U-Boot doesn't report a command's exit code: was it built with the hush parser?",
+    throw noCode("no echo of the question came right");
+  }
+
+  /** Ends the question's line. */
+  *#readCode(mark: string): Dialogue<number> {
+    const board = this.#board;
+    const end = new RegExp(`\\n${RegExp.escape(this.prompt)}$`);
+    let isWhole = false;
+    for (let attempt = 0; attempt < maxAttempts && board.buffer === ""; attempt += 1) {
+      // An empty line would ask again, with another answer. While the question is still being typed, a space is echoed.
+      if (attempt > 0) {
+        yield* board.send(" ");
+        if (!(yield* board.expect(/^ $/, echoTimeoutMs))) break;
+        board.clear();
+      }
+      yield* board.send("\r");
+      isWhole = (yield* board.expect(end, echoTimeoutMs)) !== undefined;
+    }
+    // A slow line, or a prompt that was damaged.
+    if (!isWhole && board.buffer !== "") yield* board.silence(100, maxAnswerMs);
+    isWhole ||= end.test(board.buffer);
+    const found = Array.from(
+      board.buffer.matchAll(new RegExp(`${mark}:(\\d+):${mark}`, "g")),
+      ([, code]) => code,
     );
+    const counts = new Map<string | undefined, number>();
+    for (const code of found) counts.set(code, (counts.get(code) ?? 0) + 1);
+    const [[code, count] = [undefined, 0], [, second] = [undefined, 0]] = [...counts].sort(
+      ([, a], [, b]) => b - a,
+    );
+    if (found.length < answerCopies || counts.size > 1 || !isWhole) this.damaged = true;
+    if (!isWhole) yield* this.newPrompt();
+    board.clear();
+    if (count < 2 || count === second) throw noCode(`it answered ${JSON.stringify(found.join(" "))}`);
+    return Number(code);
   }
 
   *#typeOnce(text: string): Dialogue<"typed" | "damaged" | "full"> {
@@ -161,4 +187,11 @@ function isPart(part: string, text: string): boolean {
   let at = 0;
   for (const character of text) if (character === part[at]) at += 1;
   return at === part.length;
+}
+
+function noCode(why: string): BoardFailure {
+  return new BoardFailure(
+    "noise",
+    `U-Boot doesn't report a command's exit code (${why}): was it built with the hush parser?`,
+  );
 }

@@ -6,6 +6,8 @@ import { Signer } from "#/client/signer.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { fetchFunction } from "#/exchange/functions.ts";
 import type { BuildSelector } from "#/exchange/key.ts";
+import { Client } from "#/gearman/client/client.ts";
+import type { ServerAddress } from "#/gearman/wire/dial.ts";
 import { formatAddress } from "#/lib/address.ts";
 import { printable } from "#/lib/text.ts";
 import { formatElapsed } from "#/lib/units.ts";
@@ -19,13 +21,14 @@ import { askInfo } from "../transfer/info.ts";
 import { readKey } from "../transfer/key-file.ts";
 import { askAgent, BuildResults } from "../transfer/results.ts";
 import { findSibling } from "./nodes.ts";
-import { findPassed, readOriginal } from "./original.ts";
+import { findEarlierFailure, findPassed, type Original, readOriginal } from "./original.ts";
 import { type Investigated, investigate, type ShownRun } from "./runs.ts";
 import { describeVerdict, judge } from "./verdict.ts";
 
 interface InvestigateOptions extends ServerOptions {
   readonly minutes: number;
   readonly key?: string;
+  readonly auto?: true;
   readonly json?: true;
 }
 
@@ -40,6 +43,10 @@ export function command(): Command {
     .argument("<build>", "JOB#NUMBER, or the build's uuid", buildName)
     .option("--minutes <number>", "stop when the boards have worked for so long", minutes, 30)
     .option("--key <file>", "the key that `labgear build --key` used: needed where records aren't public")
+    .option(
+      "--auto",
+      "for scripts, after each failed build: nothing but at a job's first failure; the verdict becomes its description",
+    )
     .option("--json", "print one JSON object: the runs, the verdict and how likely each is")
     .addHelpText(
       "after",
@@ -69,11 +76,16 @@ async function run(manager: string, build: string, options: InvestigateOptions):
   await using calls = new ManagerCalls(server);
   const resultsOf = (of: BuildSelector) => new BuildResults(askAgent({ calls, manager, build: of, signer }));
   const original = await readOriginal(resultsOf(selectBuild(build)));
+  const say = (text: string) => process.stderr.write(`[${printable(text)}]\n`);
+  const earlier = options.auto && (await findEarlierFailure(original, resultsOf));
+  if (earlier) {
+    say(`${earlier} failed, too: only a first failure is investigated`);
+    return exitCodes.success;
+  }
   const functions = await askServer(server);
   const sibling = findSibling(original, manager, await askInfo(server, functions), functions);
   const found = await findPassed(original, resultsOf);
   const passed = typeof found === "string" ? undefined : found;
-  const say = (text: string) => process.stderr.write(`[${printable(text)}]\n`);
   if (typeof found === "string") say(`no build that passed is repeated: ${found}`);
   const investigated = await investigate({
     ...{ server, original, sibling, passed, say, maxMs: options.minutes * 60_000 },
@@ -84,6 +96,7 @@ async function run(manager: string, build: string, options: InvestigateOptions):
   const names = { board: original.node, sibling, passed: passed?.build };
   const sentence = describeVerdict(judgement, original.outcome, runs, names, why);
   const of = { build: `${original.job}#${original.number}`, manager, ...names };
+  if (options.auto) await describeBuild(server, manager, original, sentence);
   if (options.json) {
     const { verdict = null, likelihoods } = judgement;
     const minutesUsed = Math.round(investigated.usedMs / 600) / 100;
@@ -92,6 +105,23 @@ async function run(manager: string, build: string, options: InvestigateOptions):
   } else process.stdout.write(`${runsTable(investigated, passed?.build)}${printable(sentence)}\n`);
   if (investigated.interrupted) return exitCodes.aborted;
   return judgement.verdict === undefined ? exitCodes.failure : exitCodes.success;
+}
+
+/** The build's page and the API show it. */
+async function describeBuild(
+  server: ServerAddress,
+  manager: string,
+  { job, number }: Original,
+  sentence: string,
+): Promise<void> {
+  await using client = await Client.connect(server);
+  const entities: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;" };
+  const html = printable(sentence).replace(/[&<>]/g, (char) => entities[char] ?? char);
+  const data = JSON.stringify({ name: job, number, html_description: html });
+  const submitted = await client.submit({ function: `set_description:${manager}`, data });
+  for await (const event of submitted)
+    if (event.type === "fail")
+      process.stderr.write(`labgear: ${manager} doesn't take a description of ${job}#${number}\n`);
 }
 
 function runsTable({ runs }: Investigated, passed: string | undefined): string {

@@ -79,8 +79,23 @@ function inputsOf({ inputs }: JsonObject): AnnouncedInput[] {
   return inputs === undefined ? [] : parseInputs(new Map([["LABGEAR_INPUTS", JSON.stringify(inputs)]]));
 }
 
-/** How far back a build that passed is looked for. */
+/** How far back earlier builds are looked for. */
 const maxBack = 50;
+
+/** @returns the build before it that failed as well; undefined: it is the first failure, as far as its box still knows */
+export async function findEarlierFailure(
+  { job, number }: Original,
+  resultsOf: (build: BuildSelector) => BuildResults,
+): Promise<string | undefined> {
+  for (let back = number - 1; back >= Math.max(1, number - maxBack); back--) {
+    const record = await readIfKept(resultsOf({ name: job, number: back }));
+    if (!record || !isObject(record.ending)) continue;
+    const { kind, cause } = record.ending;
+    const outcome = outcomeOf({ result: record.result, kind, cause });
+    if (outcome !== undefined) return outcome === "passed" ? undefined : `${job}#${back}`;
+  }
+  return undefined;
+}
 
 /** The inputs of the last build that passed. */
 export interface Passed {

@@ -88,8 +88,10 @@ devices:
 
   test("board: only that one fails", async () => {
     await build(1, "boot", "--node", "mcu-1");
-    const { exitCode, stdout, stderr } = await investigate("boot#1");
+    const { exitCode, stdout, stderr } = await investigate("boot#1", "--auto");
     assert.equal(exitCode, 0, stderr);
+    const { description } = await agent.record("boot", 1);
+    assert.match(`${description}`, /^board: mcu-1 fails /);
     assert.match(
       stdout,
       /^BUILD +NODE +INPUTS +RESULT +TOOK +PAGE\nboot#2 +mcu-1 +its own +FAILURE \(failed\) /,
@@ -107,6 +109,8 @@ devices:
     await refused("solo#1", /: it can't be repeated: its record masks DB_PASSWORD$/);
     await build(1, "solo");
     await refused("solo#2", /: mcu-1 has no sibling: no other node of class mcu takes solo now$/);
+    const { exitCode, stderr } = await investigate("solo#2", "--auto");
+    assert.deepEqual([exitCode, stderr], [0, "[solo#1 failed, too: only a first failure is investigated]\n"]);
     await refused("solo#9", /^labgear: solo#9 of rack7: /);
     const gone = await labgear(["investigate", "rack8", "solo#1", ...at]);
     assert.equal(gone.exitCode, 6);

@@ -1,6 +1,6 @@
 /** The option that names a gate, in place of a job server, and the token for it. */
 import { readFile } from "node:fs/promises";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { type GateBuild, GateClient, GateRefusal } from "#/client/gate.ts";
 import { isLine } from "#/exchange/message.ts";
 import { isLoopback } from "#/lib/address.ts";
@@ -18,6 +18,14 @@ export function withGate(command: Command): Command {
     "--gate <url>",
     "through a lab's gate, in place of a job server (default: LABGEAR_GATE); the token comes from LABGEAR_TOKEN, or from GitHub where it runs",
   );
+}
+
+/** For a command that no gate offers. @param why the way that there is */
+export function withoutGate(command: Command, why: string): Command {
+  const refuse = () => {
+    throw new CommandError("usage", why);
+  };
+  return command.addOption(new Option("--gate <url>").hideHelp().argParser(refuse));
 }
 
 /** @returns undefined: a job server is meant. @throws CommandError usage */

@@ -4,6 +4,7 @@ import { LabWatch } from "#/lab/watch.ts";
 import type { LabBoard, LabBox, LabClass, LabQueued, LabView } from "#/lib/lab.ts";
 import { formatElapsed } from "#/lib/units.ts";
 import { exitCodes } from "./exit.ts";
+import { withoutGate } from "./gate-options.ts";
 import { newCommand } from "./options.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
 import { onSignals } from "./signals.ts";
@@ -21,11 +22,14 @@ const refreshIntervalMs = 1000;
 const momentMs = 5000;
 
 export function command(): Command {
-  return withServers(
-    newCommand(
-      "lab [OPTIONS]",
-      "Shows all boxes of the job servers as one lab: classes, what waits and why, boards that are out of order, what runs where.",
+  return withoutGate(
+    withServers(
+      newCommand(
+        "lab [OPTIONS]",
+        "Shows all boxes of the job servers as one lab: classes, what waits and why, boards that are out of order, what runs where.",
+      ),
     ),
+    "a gate shows nobody the whole lab: `labgear functions --gate URL` shows what waits for what you may use",
   )
     .option("--json", "print one JSON object; with --watch one a line, at each change")
     .option("--watch", "go on until Ctrl-C, as things change")

@@ -124,6 +124,10 @@ describe("labgear build --gate", () => {
       [["build", "passes"], 2, /the gate needs a token in LABGEAR_TOKEN/, {}],
       [["build", "passes", "--server", "h"], 2, /--gate takes the place of --server/],
     ];
+    refused.push(
+      [["lab"], 2, /a gate shows nobody the whole lab: `labgear functions --gate URL`/],
+      [["investigate", "box7", "passes#1"], 2, /run it in the lab, with --server/],
+    );
     for (const [args, code, expected, env] of refused) {
       const { exitCode, stderr } = await run(args, env);
       assert.equal(exitCode, code, stderr);

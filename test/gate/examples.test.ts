@@ -1,13 +1,15 @@
 /** The recipes for CI systems, run as they are against a gate: the shell steps, with what a runner sets. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { after, before, test } from "node:test";
 import { execa } from "execa";
 import { parse } from "yaml";
+import { bundleClient } from "../../packaging/bundle.ts";
+import { lacksPrograms } from "../package/products.ts";
 import { neutralEnv } from "../support/agent.ts";
 import { GateLab, staticToken } from "./gate-lab.ts";
 import { githubWorkflowRun } from "./issuer.ts";
@@ -64,13 +66,51 @@ const run = (script: string, cwd: string, env: Record<string, string | undefined
     env: { ...neutralEnv, HOME: cwd, PATH: `${join(lab.folder, "bin")}:/usr/bin:/bin`, ...env },
   });
 
+/** A runner's root folder with bash, Node and the client's commands, and nothing else of this machine. */
+async function makeRoot(): Promise<string> {
+  const root = join(lab.folder, "root");
+  const install = (file: string, name: string) => {
+    mkdirSync(dirname(join(root, name)), { recursive: true });
+    copyFileSync(file, join(root, name));
+  };
+  for (const folder of ["proc", "tmp", "home"]) mkdirSync(join(root, folder), { recursive: true });
+  const programs = {
+    bash: "/bin/bash",
+    rm: "/bin/rm",
+    mkdir: "/bin/mkdir",
+    env: "/usr/bin/env",
+    node: process.execPath,
+  };
+  for (const [name, program] of Object.entries(programs)) {
+    install(program, `/usr/bin/${name}`);
+    const { stdout } = await execa("ldd", [program]);
+    for (const [, library = ""] of stdout.matchAll(/(\/\S+) \(0x/g)) install(library, library);
+  }
+  const labgear = join(root, "usr/bin/labgear");
+  await bundleClient(labgear, "0.0.0");
+  chmodSync(labgear, 0o755);
+  return root;
+}
+
+/** @param cwd below the root */
+function runIn(root: string, script: string, cwd: string, env: Record<string, string | undefined>) {
+  const enter = ["--mount", "--pid", "--fork", "--mount-proc", `--root=${root}`, `--wd=${cwd}`];
+  return execa("unshare", [...enter, "/usr/bin/bash", "-e", "-c", script], {
+    ...{ reject: false, extendEnv: false, stripFinalNewline: false, stdin: "ignore", timeout: 100_000 },
+    env: { ...neutralEnv, HOME: "/home", PATH: "/usr/bin", ...env },
+  });
+}
+
 function brought(folder: string): void {
   assert.deepEqual(readdirSync(folder).sort(), ["artifacts", "build.json", "console.log", "junit.xml"]);
   assert.equal(readFileSync(join(folder, "artifacts/image.log"), "utf8"), "good image\n");
   assert.match(readFileSync(join(folder, "junit.xml"), "utf8"), /boots/);
 }
 
-test("GitHub: the action's steps, with a token that the runner gives, and no secret", async () => {
+test("GitHub: the action's steps in a clean root, with a token that the runner gives, and no secret", {
+  skip: lacksPrograms("unshare", "ldd"),
+}, async () => {
+  const root = await makeRoot();
   const action = parse(example("github/action.yml"));
   const token = await lab.issuer.sign(githubWorkflowRun);
   const tokens = createServer((request, response) => {
@@ -83,7 +123,8 @@ test("GitHub: the action's steps, with a token that the runner gives, and no sec
       ["github", "good image\n", 0],
       ["github-bad", "bad\n", 1],
     ] as const) {
-      const cwd = workspace(name, "firmware/app.elf", content);
+      const here = workspace(`root/${name}`, "firmware/app.elf", content);
+      const cwd = `/${name}`;
       const given: Record<string, string> = {
         job: "firmware-smoke",
         gate: lab.url,
@@ -114,14 +155,16 @@ test("GitHub: the action's steps, with a token that the runner gives, and no sec
           ),
         ]),
       );
-      const { exitCode, stdout, stderr } = await run(step?.run ?? "", cwd, { ...github, ...runner, ...env });
+      const { exitCode, stdout, stderr } = await runIn(root, step?.run ?? "", cwd, {
+        ...{ ...github, ...runner, ...env },
+      });
       assert.equal(exitCode, code, stderr);
       assert.match(
         stdout,
         /^::group::firmware-smoke#\d+ on box7\n::stop-commands::(\w+)\n.*not from labgear.*^::\1::\n::endgroup::$/ms,
       );
-      assert.match(readFileSync(runner.GITHUB_STEP_SUMMARY, "utf8"), code === 0 ? /✅/ : /❌/);
-      if (code === 0) brought(join(cwd, "labgear-results"));
+      assert.match(readFileSync(join(here, "summary"), "utf8"), code === 0 ? /✅/ : /❌/);
+      if (code === 0) brought(join(here, "labgear-results"));
     }
   } finally {
     tokens.close();

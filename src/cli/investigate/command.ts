@@ -13,6 +13,7 @@ import { printable } from "#/lib/text.ts";
 import { formatElapsed } from "#/lib/units.ts";
 import { passesDataOn } from "../build/command.ts";
 import { CommandError, exitCodes } from "../exit.ts";
+import { withoutGate } from "../gate-options.ts";
 import { buildName, newCommand, selectBuild } from "../options.ts";
 import { findFunction } from "../registered.ts";
 import { findServers, type ServerOptions, withServers } from "../servers.ts";
@@ -33,11 +34,14 @@ interface InvestigateOptions extends ServerOptions {
 }
 
 export function command(): Command {
-  return withServers(
-    newCommand(
-      "investigate MANAGER JOB#NUMBER|UUID [OPTIONS]",
-      "Runs a failed build again at low priority: on its board, on a sibling of its class, and on both with the inputs of the last build that passed. Says what was at fault: software, board, flaky or infrastructure.",
+  return withoutGate(
+    withServers(
+      newCommand(
+        "investigate MANAGER JOB#NUMBER|UUID [OPTIONS]",
+        "Runs a failed build again at low priority: on its board, on a sibling of its class, and on both with the inputs of the last build that passed. Says what was at fault: software, board, flaky or infrastructure.",
+      ),
     ),
+    "an investigation chooses boards by name and repeats others' builds, which a gate allows nobody: run it in the lab, with --server",
   )
     .argument("<manager>", "the agent's name, as its builds report it")
     .argument("<build>", "JOB#NUMBER, or the build's uuid", buildName)

@@ -57,7 +57,8 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
   readonly #options: StoreOptions;
   readonly #running = new Map<string, Build>();
   readonly #finished = new Map<string, Map<number, BuildSummary>>();
-  readonly #undelivered = new Set<BuildSummary>();
+  /** Until when each is kept, by performance.now(): someone may set the clock. */
+  readonly #undelivered = new Map<BuildSummary, number>();
   /** Which records the summaries were made of. */
   readonly #stamps = new WeakMap<BuildSummary, Stamp>();
   /** Finished builds whose records couldn't be written: on disk they have no end. */
@@ -108,7 +109,10 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
     const ended = Date.parse(summary.ended ?? "");
     if (ended > this.#newestEnd) this.#newestEnd = ended;
     if (stamp) this.#stamps.set(summary, stamp);
-    if (summary.undelivered) this.#undelivered.add(summary);
+    if (summary.undelivered) {
+      const age = Math.max(0, Date.now() - ended);
+      this.#undelivered.set(summary, performance.now() + undeliveredForMs - age);
+    }
     const ofJob = this.#finished.get(job) ?? new Map<number, BuildSummary>();
     this.#finished.set(job, ofJob.set(number, summary));
   }
@@ -245,10 +249,10 @@ export class BuildStore extends EventEmitter<{ created: [Build]; ended: [Build] 
    * means a new build: some clients use the same one for all their builds.
    */
   findUndelivered(uuid: string, request: string): BuildSummary | undefined {
-    const since = Date.now() - undeliveredForMs;
-    return [...this.#undelivered].findLast(
-      (build) => build.uuid === uuid && build.request === request && Date.parse(build.ended ?? "") >= since,
+    const kept = [...this.#undelivered].findLast(
+      ([build, until]) => build.uuid === uuid && build.request === request && until >= performance.now(),
     );
+    return kept?.[0];
   }
 
   /**

@@ -492,6 +492,20 @@ test("an ending that couldn't be delivered is found by its uuid and request for 
   assert.equal(found("fresh"), undefined);
 });
 
+test("a clock that is set forward while the agent runs makes no kept ending old", async (t) => {
+  using folder = testFolder();
+  put(folder.path, {
+    number: 1,
+    uuid: "u",
+    request: "r",
+    undelivered: true,
+    ended: new Date().toISOString(),
+  });
+  const { store } = await open(folder.path);
+  t.mock.timers.enable({ apis: ["Date"], now: Date.now() + 30 * 24 * 3_600_000 });
+  assert.equal(store.findUndelivered("u", "r")?.number, 1);
+});
+
 test("a record that can't be saved keeps none of the others from it", async () => {
   using folder = testFolder();
   const { store } = await open(folder.path);

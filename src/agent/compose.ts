@@ -1,14 +1,18 @@
 /** Builds every part of the agent and hands each what it needs: the map of the program. */
-import { realpath, rm } from "node:fs/promises";
+import { lstat, realpath, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Build } from "#/builds/build.ts";
 import { Mirrors } from "#/builds/checkout/mirrors.ts";
 import { InputCache } from "#/builds/inputs/cache.ts";
 import { secretsFolder } from "#/builds/secrets.ts";
 import { BuildStore } from "#/builds/store.ts";
+import { cachesIn, listCaches } from "#/builds/workspace/caches.ts";
+import { reclaimBy } from "#/builds/workspace/remove.ts";
 import { Scratch } from "#/builds/workspace/scratch.ts";
+import { listWorkspaces } from "#/builds/workspace/workspace.ts";
 import type { Config } from "#/config/model.ts";
 import { ControlServer } from "#/control/server.ts";
+import type { Helper } from "#/helper/client.ts";
 import { buildAccounts } from "#/host/accounts.ts";
 import { type HostFacts, hostFacts } from "#/host/identity.ts";
 import { lockFolder } from "#/host/lock.ts";
@@ -80,6 +84,8 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   const state = await openStore(stateDir);
   resources.defer(() => state.settle());
   const trees = resources.use(await openTrees({ id: stateDir }));
+  const { helper } = trees;
+  reclaimBy(helper && ((path) => helper.own(path)));
   const mirrors = resources.use(
     new Mirrors(
       stateDir,
@@ -148,6 +154,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   for (const { pid, command } of await trees.sweepStale()) {
     log.warn({ pid }, `killed process ${pid} (${command}), left by an earlier agent`);
   }
+  if (helper) await takeBack(helper, stateDir).catch((error) => log.warn({}, error.message));
   scratch.sweep();
   host = await hostFacts();
   await rm(transferFolder(stateDir), { recursive: true, force: true });
@@ -159,7 +166,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   const lab = resources.use(new LabWatch(servers));
   const sizes = resources.use(new DiskSizes(stateDir, builds));
   const statistics = resources.use(new BoardStatistics(config.name, devices, lab, log));
-  const outsiders = trees.helper && new Outsiders(trees.helper, log);
+  const outsiders = helper && new Outsiders(helper, log);
   const housekeeping = resources.use(
     new Housekeeping({
       ...{ config: currentConfig, stateDir, builds, mirrors, inputs: cache },
@@ -192,6 +199,14 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   const functions = nodes.all.flatMap((node) => [...node.functions]);
   log.info({ manager: config.name, functions }, `labgear ${version} is up`);
   return agent;
+}
+
+/** Takes workspaces and caches from builds that an earlier agent didn't see end. */
+async function takeBack(helper: Helper, stateDir: string): Promise<void> {
+  const folders = (await listWorkspaces(stateDir)).map(({ folder }) => folder);
+  for (const { folder } of await listCaches(stateDir)) folders.push(...(await cachesIn(folder)));
+  for (const folder of folders)
+    if ((await lstat(folder)).uid !== process.getuid?.()) await helper.take([folder]);
 }
 
 /**

@@ -8,7 +8,7 @@ import { BuildError } from "./errors.ts";
 import { makeFolders, openInside } from "./workspace/files.ts";
 import { findFiles, quote, Warnings, walk } from "./workspace/find.ts";
 import { type BuildPeriod, OldFiles } from "./workspace/period.ts";
-import { inside, openBelow, removeTree } from "./workspace/remove.ts";
+import { inside, openBelow, reclaimFolder, removeTree } from "./workspace/remove.ts";
 
 export interface Artifact {
   /** Relative, with "/" between names for which isName() holds. */
@@ -59,6 +59,8 @@ export async function collectArtifacts(parts: {
   let files: Artifact[] = [];
   try {
     const into = makeFolders(realpathSync.native(dirname(parts.into)), [basename(parts.into)]);
+    // The job's own, which others look at for as long as the build is kept.
+    if (readdirSync(into).length > 0) await reclaimFolder(into);
     const copying = new Copying({ ...parts, into, limits: { ...defaultLimits, ...parts.limits } }, warnings);
     await copying.run();
     // Most builds have none.

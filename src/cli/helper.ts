@@ -33,7 +33,7 @@ async function run(options: { readonly stateDir: string }): Promise<void> {
   const server = createServer((connection) => {
     served += 1;
     connection.on("error", () => {});
-    void serve(connection, { stateDir, agent, accounts, fetch }).finally(() => {
+    void serve(connection, { stateDir, runtimeDir: "/run/labgear", agent, accounts, fetch }).finally(() => {
       served -= 1;
       if (served === 0) process.exit(0);
     });

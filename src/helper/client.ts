@@ -64,6 +64,16 @@ export class Helper implements AsyncDisposable {
     return { pid, inside: inside.promise, ended: ended.promise };
   }
 
+  /** Makes files and folders the agent's again. @throws HelperError */
+  async take(belongings: readonly string[]): Promise<void> {
+    await this.#do({ verb: "take", belongings });
+  }
+
+  /** Makes all of a folder the agent's, or a build's user's. @throws HelperError */
+  async own(path: string, user: string | null = null): Promise<void> {
+    await this.#do({ verb: "own", path, user });
+  }
+
   /** Signals all processes of a build's control group. @throws HelperError */
   async signal(group: string, signal: SignalRequest["signal"]): Promise<void> {
     await this.#do({ verb: "signal", group, signal });

@@ -2,6 +2,9 @@
 import { getSystemErrorName } from "node:util";
 import { HelperError } from "./protocol.ts";
 
+/** open(2): a handle without any right to what it names. Node has no constant for it. */
+export const pathOnly = 0o10000000;
+
 /** Source: linux/sched.h. */
 export const namespaceTypes = { mnt: 0x20000, ipc: 0x8000000, net: 0x40000000 } as const;
 const cloneFs = 0x200;
@@ -23,6 +26,8 @@ export interface Kernel {
   makeNode(path: string, major: number, minor: number): void;
   /** Brings up this namespace's loopback (netdevice(7)). */
   raiseLoopback(): void;
+  /** Changes the owner of what is open (fchownat(2)); -1: as it is. */
+  own(descriptor: number, uid: number, gid: number): void;
   /** A file without a name, in memory (memfd_create(2)). */
   makeFile(): number;
 }
@@ -34,6 +39,7 @@ const sockCloexec = 0o2000000;
 const siocsifflags = 0x8914n;
 const iffUp = 1;
 const mfdCloexec = 1;
+const atEmptyPath = 0x1000;
 
 export function loadKernel(): Kernel {
   const ffi = process.getBuiltinModule("node:ffi");
@@ -45,6 +51,7 @@ export function loadKernel(): Kernel {
     socket: { arguments: ["i32", "i32", "i32"], return: "i32" },
     ioctl: { arguments: ["i32", "u64", "buffer"], return: "i32" },
     close: { arguments: ["i32"], return: "i32" },
+    fchownat: { arguments: ["i32", "buffer", "u32", "u32", "i32"], return: "i32" },
     memfd_create: { arguments: ["buffer", "u32"], return: "i32" },
     __errno_location: { arguments: [], return: "pointer" },
   });
@@ -74,6 +81,10 @@ export function loadKernel(): Kernel {
       const result = functions.ioctl(socket, siocsifflags, request);
       functions.close(socket);
       check(result, "bringing up the loopback");
+    },
+    own(descriptor, uid, gid) {
+      const result = functions.fchownat(descriptor, text(""), uid >>> 0, gid >>> 0, atEmptyPath);
+      check(result, "changing an owner");
     },
     makeFile: () => check(functions.memfd_create(text("labgear"), mfdCloexec), "memfd_create"),
   };

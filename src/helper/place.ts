@@ -20,7 +20,7 @@ import {
 import { join } from "node:path";
 import type { Account } from "#/host/accounts.ts";
 import { shellQuoted } from "#/lib/text.ts";
-import { type Kernel, loadKernel, mountFlags, namespaceTypes } from "./kernel.ts";
+import { type Kernel, loadKernel, mountFlags, namespaceTypes, pathOnly } from "./kernel.ts";
 import { HelperError, type PlaceRequest, type StartRequest } from "./protocol.ts";
 
 /** The program's descriptors besides 0 to 2: it reports on the first, and reads the command's environment from the second. */
@@ -29,11 +29,9 @@ export const descriptors = { report: 3, environment: 4, devices: 5 } as const;
 /** What the program reports when it is about to become the command. Anything before that is why it fails. */
 export const insideMark = "inside\n";
 
-/** open(2): a handle without any right to what it names. Node has no constant for it. */
-export const pathOnly = 0o10000000;
 const folderFlags = pathOnly | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
-const launcherEnvironment = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" } as const;
+export const launcherEnvironment = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" } as const;
 
 /**
  * $1 group, $2 uid, $3 gid, $4 the build's devices. When memory runs out, builds are killed first; they leave no core files unless
@@ -77,6 +75,8 @@ export interface PlaceOptions {
   /** The agent's folder in /proc: a build sees what the agent's unit lets the agent see. */
   readonly agent: number;
   readonly stdio: readonly (number | "ignore" | "pipe")[];
+  /** Gives the user its files, seen as the agent sees them. */
+  readonly handOver: (kernel: Kernel) => void;
 }
 
 interface Own {
@@ -100,18 +100,16 @@ function prepare(): Own {
  * Starts the request's command, in a new place if it asks for one. The child has the pipe of descriptors.report.
  * @throws HelperError REFUSED
  */
-export function startInPlace(request: StartRequest, { account, agent, stdio }: PlaceOptions): ChildProcess {
-  own ??= prepare();
-  const { kernel, namespaces } = own;
-  using opened = new DisposableStack();
-  const keep = (descriptor: number) => opened.adopt(descriptor, closeSync);
-  const agentMounts = keep(openSync(`/proc/self/fd/${agent}/ns/mnt`, "r"));
-  const environment = keep(kernel.makeFile());
-  writeSync(environment, environmentScript(request.env, account));
-  try {
+export function startInPlace(request: StartRequest, options: PlaceOptions): ChildProcess {
+  const { account, agent, stdio, handOver } = options;
+  return asAgentSees(agent, (kernel) => {
+    using opened = new DisposableStack();
+    const keep = (descriptor: number) => opened.adopt(descriptor, closeSync);
+    const environment = keep(kernel.makeFile());
+    writeSync(environment, environmentScript(request.env, account));
+    handOver(kernel);
     const { place } = request;
     const { mnt, ipc, net } = namespaceTypes;
-    kernel.enter(agentMounts, mnt);
     if (place) kernel.unshare(mnt | ipc | (place.network === "none" ? net : 0));
     const devices = keep(openSync("/dev", folderFlags));
     if (place) furnish(kernel, place, account);
@@ -119,6 +117,21 @@ export function startInPlace(request: StartRequest, { account, agent, stdio }: P
     const all = [...stdio, "pipe" as const, environment, devices];
     // In a session of its own.
     return spawn(file, args, { cwd: "/", env, detached: true, stdio: all });
+  });
+}
+
+/**
+ * Does something where the agent's mounts are, in one turn, and comes back.
+ * @param agent its folder in /proc, open
+ */
+export function asAgentSees<T>(agent: number, work: (kernel: Kernel) => T): T {
+  own ??= prepare();
+  const { kernel, namespaces } = own;
+  using opened = new DisposableStack();
+  const mounts = opened.adopt(openSync(`/proc/self/fd/${agent}/ns/mnt`, "r"), closeSync);
+  try {
+    kernel.enter(mounts, namespaceTypes.mnt);
+    return work(kernel);
   } finally {
     for (const [type, descriptor] of namespaces) comeBack(kernel, descriptor, type);
   }

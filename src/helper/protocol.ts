@@ -50,6 +50,26 @@ export interface StartRequest {
   readonly place: PlaceRequest | null;
   readonly argv: readonly [string, ...string[]];
   readonly env: Readonly<Record<string, string>>;
+  /** Files and folders (not their content) that become the user's before; of `workspaces/EXECUTOR`, the group does. */
+  readonly belongings: readonly string[];
+}
+
+/** Makes what start requests gave to users of builds the agent's again; what is gone is skipped. */
+export interface TakeRequest {
+  readonly verb: "take";
+  readonly id: number;
+  readonly agent: number;
+  readonly belongings: readonly string[];
+}
+
+/** Makes all of a folder that belongs to the agent or to users of builds one user's. */
+export interface OwnRequest {
+  readonly verb: "own";
+  readonly id: number;
+  readonly agent: number;
+  readonly path: string;
+  /** null: the agent. */
+  readonly user: string | null;
 }
 
 /** Signals all processes in a build's control group. */
@@ -68,7 +88,7 @@ export interface OutsidersRequest {
   readonly agent: number;
 }
 
-export type HelperRequest = StartRequest | SignalRequest | OutsidersRequest;
+export type HelperRequest = StartRequest | TakeRequest | OwnRequest | SignalRequest | OutsidersRequest;
 
 export interface Outsiders {
   /** The processes that were killed. */
@@ -98,6 +118,7 @@ export type Answer =
 const maxNetworks = 64;
 const maxArguments = 1000;
 const maxDevices = 100;
+const maxBelongings = 1000;
 
 /**
  * Checks the form of a request; what it names is checked where it is used.
@@ -110,6 +131,8 @@ export function parseRequest(line: string): HelperRequest {
     isNumber(id) &&
     isNumber(agent) &&
     ((verb === "start" && isStart(rest)) ||
+      (verb === "take" && isForm(rest, { belongings: isPaths })) ||
+      (verb === "own" && isForm(rest, { path: isText, user: (user) => user === null || isText(user) })) ||
       (verb === "signal" && isSignal(rest)) ||
       (verb === "outsiders" && isForm(rest, {})));
   if (!fine) throw new HelperError("REFUSED", "the request has another form than this version's");
@@ -134,6 +157,7 @@ const isStart = (value: unknown) =>
       place === null || isForm(place, { scratch: isText, network: isNetwork, devices: isDevices }),
     argv: (argv) => isList(argv, maxArguments, isText) && (argv as unknown[]).length > 0,
     env: isEnvironment,
+    belongings: isPaths,
   });
 
 const isSignal = (value: unknown) =>
@@ -154,6 +178,7 @@ const isNumber: Check = (value) => Number.isSafeInteger(value) && (value as numb
 const isText: Check = (value) => typeof value === "string" && !value.includes("\0");
 const isList = (value: unknown, max: number, check: Check) =>
   Array.isArray(value) && value.length <= max && value.every(check);
+const isPaths: Check = (value) => isList(value, maxBelongings, isText);
 
 function isPipes(value: unknown): boolean {
   if (!Array.isArray(value) || value.length !== 3) return false;

@@ -1,5 +1,6 @@
 /** The root helper: starts, signals and ends processes of builds for the agent, and checks all that it is asked for. */
 import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import { closeSync, constants, fchownSync, fstatSync, openSync, statSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -9,8 +10,10 @@ import { findStarters, outsideProcesses, unitOf } from "#/host/outsiders.ts";
 import { describeProcess, isDead, type ProcessStat, readStat, signalProcess } from "#/host/proc.ts";
 import { reason } from "#/lib/errors.ts";
 import { signalGroup } from "#/lib/process-group.ts";
+import { type Folders, handOver, type Owner, ownTree } from "./belongings.ts";
 import { onlyReach } from "./filter.ts";
-import { descriptors, insideMark, pathOnly, startInPlace } from "./place.ts";
+import { pathOnly } from "./kernel.ts";
+import { asAgentSees, descriptors, insideMark, startInPlace } from "./place.ts";
 import {
   type Answer,
   HelperError,
@@ -24,11 +27,9 @@ import {
   type StartRequest,
 } from "./protocol.ts";
 
-export interface HelperOptions {
-  /** The agent's state directory, by its real path. */
-  readonly stateDir: string;
+export interface HelperOptions extends Folders {
   /** The user that the agent runs as. */
-  readonly agent: Pick<Account, "uid">;
+  readonly agent: Owner;
   /** The only users that builds are started as. */
   readonly accounts: readonly Account[];
   /** The user that fetches, which gets no place. */
@@ -70,6 +71,24 @@ async function act(
   using opened = new DisposableStack();
   const agent = opened.adopt(openAgent(request, options.agent), closeSync);
   if (verb === "start") return await start(request, agent, options, children, answer);
+  const users = options.fetch ? [...options.accounts, options.fetch] : options.accounts;
+  if (verb === "take") {
+    const how = { from: [options.agent, ...users], to: { uid: options.agent.uid, gid: -1 } };
+    asAgentSees(agent, (kernel) => handOver(kernel, options, request.belongings, how));
+    return answer({ id, state: "done" });
+  }
+  if (verb === "own") {
+    const to = request.user === null ? options.agent : users.find(({ name }) => name === request.user);
+    if (!to) throw refused(`${request.user} is no user for builds`);
+    const how = { from: [options.agent, ...users], to, isAgent: request.user === null };
+    const child = asAgentSees(agent, () => ownTree(options, request.path, how));
+    // It may take long; other requests go on.
+    void succeeds(child).then(
+      () => answer({ id, state: "done" }),
+      (error: Error) => answer({ id, state: "failed", why: error.message }),
+    );
+    return;
+  }
   if (verb === "signal") {
     await checkGroup(request, options.agent);
     for (const stat of await processesIn(request.group)) signalProcess(stat, request.signal);
@@ -81,11 +100,12 @@ async function act(
 async function start(
   request: StartRequest,
   process: number,
-  { stateDir, agent, accounts, fetch }: HelperOptions,
+  options: HelperOptions,
   children: Set<ChildProcess>,
   answer: (message: Answer) => void,
 ): Promise<void> {
-  const { id, place, pipes } = request;
+  const { stateDir, agent, accounts, fetch } = options;
+  const { id, place, pipes, belongings } = request;
   const known = place === null && fetch ? [...accounts, fetch] : accounts;
   const account = known.find(({ name }) => name === request.user);
   if (!account) throw refused(`${request.user} is no user for builds`);
@@ -101,7 +121,10 @@ async function start(
     checkDevices(place);
     if (typeof place.network === "object") onlyReach(request.group, place.network.only);
   }
-  const child = startInPlace(request, { account, agent: process, stdio });
+  const child = startInPlace(request, {
+    ...{ account, agent: process, stdio },
+    handOver: (kernel) => handOver(kernel, options, belongings, { from: [agent, account], to: account }),
+  });
   child.once("error", (error) =>
     answer({ id, state: "failed", why: `the launcher can't be started: ${reason(error)}` }),
   );
@@ -119,6 +142,15 @@ async function start(
   });
 }
 
+/** @throws HelperError REFUSED with what it complains about */
+async function succeeds(child: ChildProcess): Promise<void> {
+  const ended = once(child, "close");
+  const complaint = child.stderr ? readReport(child.stderr as unknown as Duplex) : "";
+  const [code] = await ended;
+  if (code !== 0)
+    throw new HelperError("REFUSED", `files can't be handed over: ${(await complaint) || code}`);
+}
+
 async function readReport(report: Duplex): Promise<string> {
   let text = "";
   try {
@@ -130,10 +162,7 @@ async function readReport(report: Duplex): Promise<string> {
 }
 
 /** A control group of a build, as the agent makes them below its unit's own. */
-async function checkGroup(
-  { group, agent: pid }: StartRequest | SignalRequest,
-  agent: Pick<Account, "uid">,
-): Promise<void> {
+async function checkGroup({ group, agent: pid }: StartRequest | SignalRequest, agent: Owner): Promise<void> {
   const unit = (await unitOf(pid)) ?? "";
   const place = group.replace(/^\/sys\/fs\/cgroup(?:\/unified)?/, "");
   const below = place.startsWith(`${unit}/`) ? place.slice(unit.length) : "";
@@ -160,7 +189,7 @@ function checkDevices({ devices }: PlaceRequest): void {
 }
 
 /** Opens the agent's folder in /proc, which stays that of this process, whatever gets its number next. */
-function openAgent({ agent: pid }: HelperRequest, agent: Pick<Account, "uid">): number {
+function openAgent({ agent: pid }: HelperRequest, agent: Owner): number {
   const folder = openSync(`/proc/${pid}`, pathOnly | constants.O_DIRECTORY);
   if (fstatSync(folder).uid === agent.uid) return folder;
   closeSync(folder);
@@ -172,7 +201,7 @@ function openPipe(
   process: number,
   descriptor: number,
   flags: number,
-  agent: Pick<Account, "uid">,
+  agent: Owner,
   account: Account,
 ): number {
   const found = openSync(`/proc/self/fd/${process}/fd/${descriptor}`, pathOnly);

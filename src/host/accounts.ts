@@ -1,4 +1,4 @@
-/** The users that builds run as, and the capabilities it takes to start something as another user. */
+/** The users that builds run as, and the others of the package. */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -16,21 +16,6 @@ export interface Account {
   /** The account's own group, without other members. */
   readonly gid: number;
   readonly home: string;
-}
-
-/** To give builds their files, and to take and remove what they made; the helper does the rest. Source: capabilities(7). */
-const neededCapabilities = {
-  CAP_CHOWN: 0,
-  CAP_DAC_OVERRIDE: 1,
-  CAP_FOWNER: 3,
-} as const;
-
-/** @param status the text of a process's /proc/PID/status */
-export function lackingCapabilities(status: string): string[] {
-  const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? "0"}`);
-  return Object.entries(neededCapabilities)
-    .filter(([, bit]) => ((effective >> BigInt(bit)) & 1n) === 0n)
-    .map(([name]) => name);
 }
 
 /**

@@ -11,7 +11,7 @@ import { bounded } from "../support/servers.ts";
 
 const request = {
   ...{ pipes: [null, 1, 1] as const, user: "nobody", group: "/sys/fs/cgroup/x", folder: "/" },
-  ...{ place: null, argv: ["true"] as const, env: {} },
+  ...{ place: null, argv: ["true"] as const, env: {}, belongings: [] },
 };
 
 test("a helper that ends at any moment answers every request: none waits for ever", async () => {

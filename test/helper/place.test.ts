@@ -57,6 +57,7 @@ async function run(
   const request = {
     ...{ verb: "start" as const, id: 1, agent: process.pid, pipes: [null, 1, 2] as const, user: "nobody" },
     ...{ group: join(scratch, "group"), folder: "/", env: options.env ?? {} },
+    belongings: [],
     place: {
       scratch: options.scratch ?? scratch,
       network: options.network ?? ("full" as const),
@@ -65,7 +66,12 @@ async function run(
     argv: typeof script === "string" ? (["/bin/sh", "-ec", script] as const) : script,
   };
   const agent = openSync("/proc/self", constants.O_RDONLY | constants.O_DIRECTORY);
-  const child = startInPlace(request, { account, agent, stdio: ["ignore", "pipe", "pipe"] });
+  const child = startInPlace(request, {
+    account,
+    agent,
+    stdio: ["ignore", "pipe", "pipe"],
+    handOver: () => {},
+  });
   closeSync(agent);
   const pipes: readonly unknown[] = child.stdio;
   const [output, errors, report, [code]] = await Promise.all([

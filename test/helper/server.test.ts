@@ -13,6 +13,7 @@ const place = { scratch: "/var/lib/labgear/scratch/a.1", network: "full", device
 const fine = {
   ...{ verb: "start", id: 1, agent: process.pid, pipes: [null, 1, 2], user: "nobody" },
   ...{ group: "/sys/fs/cgroup/x", folder: "/", place, argv: ["true"], env: { A: "b" } },
+  belongings: ["/var/lib/labgear/workspaces/0/a"],
 };
 const inPlace = (change: object) => ({ place: { ...place, ...change } });
 
@@ -24,6 +25,9 @@ test("a request has one form", () => {
     { ...fine, place: null, pipes: [3, 4, 5] },
     { verb: "signal", id, agent, group: "/sys/fs/cgroup/x", signal: "SIGTERM" },
     { verb: "outsiders", id, agent },
+    { verb: "take", id, agent, belongings: ["/a", "/b"] },
+    { verb: "own", id, agent, path: "/a", user: "nobody" },
+    { verb: "own", id, agent, path: "/a", user: null },
   ];
   for (const other of others) assert.deepEqual(parseRequest(JSON.stringify(other)), other);
   const wrong: object[] = [
@@ -57,6 +61,11 @@ test("a request has one form", () => {
       inPlace({ devices: [node] }),
     ),
     { more: 1 },
+    { belongings: "/a" },
+    { belongings: ["a\0b"] },
+    { belongings: Array.from({ length: 2000 }, () => "/a") },
+    { verb: "take" },
+    { verb: "own" },
   ];
   for (const change of wrong)
     assert.throws(
@@ -84,10 +93,9 @@ test("lines come whole, however they are cut, and none is without an end", () =>
 test("only users for builds, and only in a build's control group; anything else ends the connection", async () => {
   const folder = mkdtempSync(join(tmpdir(), "labgear-helper-"));
   const accounts = [{ name: "nobody", uid: 65_534, gid: 65_534, home: "/nonexistent" }];
-  const agent = { uid: process.getuid?.() ?? 0 };
-  const server = createServer(
-    (socket) => void serve(socket, { stateDir: "/var/lib/labgear", agent, accounts }),
-  );
+  const agent = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+  const folders = { stateDir: "/var/lib/labgear", runtimeDir: "/run/labgear" };
+  const server = createServer((socket) => void serve(socket, { ...folders, agent, accounts }));
   server.listen(join(folder, "socket"));
   await once(server, "listening");
   const ask = async (...requests: unknown[]) => {

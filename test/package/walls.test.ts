@@ -149,10 +149,11 @@ while True: s.accept()'
       assert.match(journal, /refused a connection from labgear-build1 to port 4730/);
       assert.doesNotMatch(journal, /FORGED/);
       const status = await box.sh("cat /proc/$(systemctl show --value -p MainPID labgear)/status");
-      assert.match(status, /^CapBnd:\s+000000000000000b$/m, "chown, dac_override, fowner");
+      assert.match(status, /^CapBnd:\s+0000000000000002$/m, "dac_override");
       await carriesNothingOver(box);
       await networks(box);
       await caches(box);
+      await handsOver(box);
       await inputs(box);
       await helperRefuses(box);
       assert.match(await box.sh("labgear build traced"), /^traced\n0\n(?:.*\n)*\d{2,}$/m);
@@ -269,12 +270,32 @@ jobs:
   await box.sh(`rm /etc/labgear/conf.d/inputs.yaml; labgear reload; ! ls ${state}/builds/hold.1`);
 }
 
+/** What a build makes for itself alone is kept and removed all the same, and what is kept is the agent's. */
+async function handsOver(box: Box): Promise<void> {
+  const run = `umask 077; mkdir -p $LABGEAR_ARTIFACTS/deep/er ~/a/b /tmp/c reports; echo kept > $LABGEAR_ARTIFACTS/deep/er/f
+echo found > reports/f; touch ~/a/b/x /tmp/c/x; mkdir -p -m 1777 /tmp/sticky; touch /tmp/sticky/x; chmod 0 ~/a
+test "$(stat -c %U $WORKSPACE $LABGEAR_ARTIFACTS $LABGEAR_CACHE/c ~ | sort -u)" = "$(id -un)"`;
+  box.write(
+    "/etc/labgear/conf.d/hands.yaml",
+    `jobs: { hands: { artifacts: [reports], caches: [c], run: ${JSON.stringify(run)} } }\n`,
+  );
+  await box.sh("labgear reload; labgear build hands; labgear build hands");
+  const pages = "http://127.0.0.1:8430/builds/hands/2/artifacts";
+  assert.equal(await box.sh(`curl -sf ${pages}/deep/er/f ${pages}/reports/f`), "kept\nfound");
+  await box.sh(`! find /var/lib/labgear/builds ! -user labgear | grep .
+    ! find /var/lib/labgear/workspaces /var/lib/labgear/caches -maxdepth 2 ! -user labgear | grep .
+    timeout 60 sh -c 'while ls /var/lib/labgear/scratch | grep -q .; do sleep 0.1; done'
+    rm /etc/labgear/conf.d/hands.yaml; labgear reload`);
+  assert.doesNotMatch(await box.sh("journalctl --no-pager -u labgear"), /it takes space and is left/);
+}
+
 /** The helper does for the agent's user what the agent does, and nothing else. */
 async function helperRefuses(box: Box): Promise<void> {
   const base = "$(echo /sys/fs/cgroup/system.slice/labgear.service/labgear-*)";
   await box.sh(`mkdir ${base}/build-probe; chown -R labgear ${base}/build-probe
     install -d -o labgear /var/lib/labgear/scratch/probe.1 /var/lib/labgear/scratch/links.1
     install -d -o ${build} /var/lib/labgear/scratch/probe.1/home /var/lib/labgear/scratch/probe.1/tmp /var/lib/labgear/scratch/probe.1/var-tmp
+    mkdir /var/lib/labgear/scratch/probe.1/roots
     ln -s /var/lib/labgear-build/1 /var/lib/labgear/scratch/links.1/home; ln -s /etc /var/lib/labgear/scratch/links.1/tmp`);
   box.write(
     "/srv/probe.py",
@@ -282,7 +303,7 @@ async function helperRefuses(box: Box): Promise<void> {
 agent = int(sys.argv[1]); scratch = "/var/lib/labgear/scratch/"
 place = dict(scratch=scratch + "probe.1", network="full", devices=[])
 fine = dict(verb="start", id=1, agent=agent, pipes=[None, 0, 0], user="${build}", group=glob.glob("/sys/fs/cgroup/system.slice/labgear.service/labgear-*/build-probe")[0],
-  folder="/", place=place, argv=["/bin/true"], env={})
+  folder="/", place=place, argv=["/bin/true"], env={}, belongings=[])
 def say(request):
     s = socket.socket(socket.AF_UNIX); s.settimeout(60); s.connect("/run/labgear-helper/socket")
     s.sendall(json.dumps(request).encode() + b"\\n")
@@ -298,6 +319,14 @@ for folder in ["/etc", scratch, scratch + "..", scratch + "../../x", scratch + "
 for output in [0, 2, 9999]: ask(pipes=[None, output, output]); ask(pipes=[output, 0, 0])
 ask(agent=1)
 say(dict(verb="outsiders", id=1, agent=1))
+state = "/var/lib/labgear/"
+for path in ["/etc/passwd", "/root", state + "builds", state + "scratch/links.1/tmp", state + "scratch/links.1/home/x", state + "builds/../../../../etc/shadow", state + "scratch/probe.1/roots"]:
+    ask(belongings=[path])
+    say(dict(verb="take", id=1, agent=agent, belongings=[path]))
+    say(dict(verb="own", id=1, agent=agent, path=path, user="${build}"))
+for user in ["root", "labgear"]: say(dict(verb="own", id=1, agent=agent, path=scratch + "probe.1/home", user=user))
+say(dict(verb="own", id=1, agent=1, path=scratch + "probe.1/home", user=None))
+say(dict(verb="take", id=1, agent=1, belongings=[scratch + "probe.1/home"]))
 say(dict(verb="signal", id=1, agent=1, group=fine["group"], signal="SIGKILL"))
 `,
   );
@@ -305,7 +334,7 @@ say(dict(verb="signal", id=1, agent=1, group=fine["group"], signal="SIGKILL"))
     `setpriv --reuid labgear --regid labgear --init-groups python3 /srv/probe.py $(systemctl show --value -p MainPID labgear)`,
   );
   const lines = answers.split("\n");
-  assert.equal(lines.length, 26, answers);
+  assert.equal(lines.length, 51, answers);
   for (const line of lines) assert.match(line, /"state":"failed"|ENOENT|-> closed/, line);
   await box.sh(
     `rmdir ${base}/build-probe; rm -r /var/lib/labgear/scratch/probe.1 /var/lib/labgear/scratch/links.1`,

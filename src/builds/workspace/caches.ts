@@ -87,26 +87,27 @@ export async function listCaches(stateDir: string): Promise<Workspace[]> {
     for (const name of await foldersOf(join(base, executor))) {
       const folder = join(base, executor, name);
       let changed = 0;
-      for (const trust of await foldersOf(folder)) {
-        for (const cache of await foldersOf(join(folder, trust)))
-          changed = Math.max(changed, (await lstat(join(folder, trust, cache))).mtimeMs);
-      }
+      for (const cache of await cachesIn(folder)) changed = Math.max(changed, (await lstat(cache)).mtimeMs);
       found.push({ executor, job: jobOfFolder(name), folder, changed });
     }
   }
   return found.sort((a, b) => a.changed - b.changed);
 }
 
+/** @param folder of a job, as listCaches() has it */
+export async function cachesIn(folder: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const trust of await foldersOf(folder)) {
+    for (const cache of await foldersOf(join(folder, trust))) found.push(join(folder, trust, cache));
+  }
+  return found;
+}
+
 /** What setAside() moved and nobody could remove yet. */
 export async function listCachesAside(stateDir: string): Promise<string[]> {
   const found: string[] = [];
   for (const { folder } of await listCaches(stateDir)) {
-    for (const trust of await foldersOf(folder)) {
-      const names = await foldersOf(join(folder, trust));
-      found.push(
-        ...names.filter((name) => name.startsWith(asidePrefix)).map((name) => join(folder, trust, name)),
-      );
-    }
+    found.push(...(await cachesIn(folder)).filter((path) => basename(path).startsWith(asidePrefix)));
   }
   return found;
 }

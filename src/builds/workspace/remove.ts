@@ -27,12 +27,44 @@ const maxDepth = 24;
 /** How many files are unlinked at once. */
 const batchSize = 64;
 
+/** Makes all of a folder this process's user's. */
+type Reclaim = (path: string) => Promise<void>;
+
+let reclaim: Reclaim | undefined;
+
+/** For processes without rights to what other users left; undefined: they have them, or there are no other users. */
+export function reclaimBy(how: Reclaim | undefined): void {
+  reclaim = how;
+}
+
+/** Makes what other users have put into a folder this process's user's. @param path in a folder that no job can write */
+export async function reclaimFolder(path: string): Promise<void> {
+  await reclaim?.(path);
+}
+
 /**
- * Removes a file, a link or a whole folder; nothing happens when it isn't there.
+ * Removes a file, a link or a whole folder; nothing happens when it isn't there. What belongs to another user is reclaimed first.
  * @param path in a folder that no job can write
  * @throws BuildError REMOVE when something can't be removed; all else is
  */
 export async function removeTree(path: string | Buffer): Promise<void> {
+  try {
+    await removeAll(path);
+  } catch (error) {
+    if (!reclaim || typeof path !== "string" || !["EACCES", "EPERM"].includes(codeOf(error))) throw error;
+    await reclaim(path);
+    await removeAll(path);
+  }
+}
+
+function codeOf(error: unknown): string {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if ("syscall" in cause) return (cause as NodeJS.ErrnoException).code ?? "";
+  }
+  return "";
+}
+
+async function removeAll(path: string | Buffer): Promise<void> {
   try {
     const there = await lstat(path).catch(ignoreMissing);
     if (!there) return;

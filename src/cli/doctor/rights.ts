@@ -3,7 +3,7 @@ import { readFile, stat } from "node:fs/promises";
 import type { Config } from "#/config/model.ts";
 import { Discovery } from "#/devices/discovery/discovery.ts";
 import { helperSocket } from "#/helper/protocol.ts";
-import { buildAccounts, buildGroup, fetchAccount, fetchUser, lackingCapabilities } from "#/host/accounts.ts";
+import { agentAccount, buildAccounts, buildGroup, fetchAccount, fetchUser } from "#/host/accounts.ts";
 import { addonOrigin } from "#/host/addon.ts";
 import type { Finding } from "./finding.ts";
 
@@ -11,7 +11,6 @@ import type { Finding } from "./finding.ts";
 interface Rights {
   readonly uid: number;
   readonly groups: readonly number[];
-  readonly lacking: readonly string[];
 }
 
 async function rightsOf(pid: number | "self"): Promise<Rights> {
@@ -22,8 +21,12 @@ async function rightsOf(pid: number | "self"): Promise<Rights> {
   return {
     uid: numbers("Uid")[1] ?? 0,
     groups: [...numbers("Gid"), ...numbers("Groups")],
-    lacking: lackingCapabilities(status),
   };
+}
+
+/** Whether builds have users of their own. */
+async function givesUsers({ uid }: Rights): Promise<boolean> {
+  return uid === (await agentAccount())?.uid && (await buildAccounts()).length > 0;
 }
 
 /** @param pid the agent's; undefined: it is not running */
@@ -42,8 +45,9 @@ export async function checkUsers(pid: number | undefined, config: Config | undef
       advice,
     };
   }
-  const { uid, lacking } = await rightsOf(pid);
-  if (uid === 0 || lacking.length > 0 || accounts.length === 0) {
+  const rights = await rightsOf(pid);
+  if (!(await givesUsers(rights))) {
+    const { uid } = rights;
     const who = uid === 0 ? "root" : `the agent's user (${uid})`;
     return {
       about,
@@ -67,9 +71,8 @@ export async function checkUsers(pid: number | undefined, config: Config | undef
 /** Checks that systemd starts the helper when the agent needs it. @param pid the agent's; undefined: it is not running */
 export async function checkHelper(pid: number | undefined): Promise<Finding[]> {
   const about = "helper";
-  const { uid, lacking } = await rightsOf(pid ?? "self");
   // Without users for builds, none is needed.
-  if (pid === undefined || uid === 0 || lacking.length > 0 || (await buildAccounts()).length === 0) return [];
+  if (pid === undefined || !(await givesUsers(await rightsOf(pid)))) return [];
   if ((await stat(helperSocket).catch(() => undefined))?.isSocket())
     return [{ about, state: "good", text: "each build has a home, /tmp, memory and IPC of its own" }];
   const advice = "install labgear-helper.socket and labgear-helper.service, then restart the agent";

@@ -212,7 +212,8 @@ class CgroupTree implements ProcessTree {
     const { helpers, user } = this.#parts;
     if (!helpers || !user) return startCommand(this.launch(command.argv), command);
     const { account } = user;
-    return startHelpedCommand(helpers.normal, { account, group: this.#group.directory }, command);
+    const group = this.#group.directory;
+    return startHelpedCommand(helpers.normal, { account, group, belongings: user.begin() }, command);
   }
 
   async give(path: string): Promise<void> {
@@ -252,16 +253,20 @@ class CgroupTree implements ProcessTree {
 
 async function startApart(
   helpers: Helpers,
-  { account }: BuildUser,
+  user: BuildUser,
   { directory }: Cgroup,
   { argv, cwd, env }: ScriptCommand,
   { debug, ...place }: Place,
 ): Promise<Started> {
   const output = await OutputPipe.open();
   try {
-    const command = { user: account.name, group: directory, folder: cwd, place, argv, env };
+    const command = { user: user.account.name, group: directory, folder: cwd, place, argv, env };
     const helper = debug ? helpers.debug : helpers.normal;
-    const started = await helper.start({ ...command, pipes: [null, output.writer, output.writer] });
+    const started = await helper.start({
+      ...command,
+      belongings: user.begin(),
+      pipes: [null, output.writer, output.writer],
+    });
     return { ...started, output, ended: started.ended.catch(asRunnerError) };
   } catch (error) {
     output[Symbol.dispose]();

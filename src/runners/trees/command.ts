@@ -30,14 +30,16 @@ export function startCommand({ file, args, env }: Launch, command: Command): Sta
 
 /**
  * As another user, by the helper.
- * @param group the control group's folder
+ * @param as.group the control group's folder
+ * @param as.belongings what becomes the user's before
  * @throws HelperError
  */
 export async function startHelpedCommand(
   helper: Helper,
-  { account, group }: { readonly account: Account; readonly group: string },
+  as: { readonly account: Account; readonly group: string; readonly belongings: readonly string[] },
   { argv, cwd, env, input = "" }: Command,
 ): Promise<StartedCommand> {
+  const { account, group, belongings } = as;
   using ours = new DisposableStack();
   using theirs = new DisposableStack();
   const toUs = async () => {
@@ -52,7 +54,7 @@ export async function startHelpedCommand(
     theirs.adopt(inputs.reader, closeSync);
   }
   const started = await helper.start({
-    ...{ user: account.name, group, folder: cwd, place: null, argv, env },
+    ...{ user: account.name, group, folder: cwd, place: null, argv, env, belongings },
     pipes: [inputs?.reader ?? null, stdout.writer, stderr.writer],
   });
   // From here on the streams close them.

@@ -32,11 +32,11 @@ export interface OpenTrees extends ProcessTrees, AsyncDisposable {
 export async function openTrees(options: { id: string }): Promise<OpenTrees> {
   const id = createHash("sha256").update(options.id).digest("hex").slice(0, 16);
   await using resources = new AsyncDisposableStack();
-  const users = await BuildUsers.find();
   const helpers = {
     normal: resources.use(new Helper(helperSocket)),
     debug: resources.use(new Helper(debugSocket)),
   };
+  const users = await BuildUsers.find(helpers.normal);
   const helper = users && helpers.normal;
   const base = await openBase(id, helper && ((group, signal) => helper.signal(group, signal)));
   const warnings: string[] = [];

@@ -1,48 +1,51 @@
 /** Gives each build a user, with the files and folders that belong to the user meanwhile. */
-import { chmod, chown, lchown, lstat, readdir, readFile } from "node:fs/promises";
+import { chmod, lstat, readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { execa } from "execa";
-import {
-  type Account,
-  buildAccounts,
-  fetchAccount,
-  fetchUser,
-  lackingCapabilities,
-} from "#/host/accounts.ts";
+import type { Helper } from "#/helper/client.ts";
+import { type Account, agentAccount, buildAccounts, fetchAccount, fetchUser } from "#/host/accounts.ts";
 import { RunnerError } from "../errors.ts";
 
 /** A build's user, while one of its process trees exists. */
 export interface BuildUser extends AsyncDisposable {
   readonly account: Account;
-  /** Gives a file or folder (not its content) to the user until it is disposed. */
+  /** Has a file or folder (not its content) given to the user when something starts, until it is disposed. */
   give(path: string): Promise<void>;
+  /** What the helper gives to the user when it starts something. */
+  begin(): readonly string[];
 }
 
 /**
  * Executors don't share a user. An executor keeps its user, so the next build can change what the last one left in the
  * workspace. The group of the executor's folder names the user, and no other user gets into it. A workspace belongs to the user
- * only while a build works in it: that keeps out other jobs that run as the same user later.
+ * only while a build works in it: that keeps out other jobs that run as the same user later. The helper changes the owners.
  */
 export class BuildUsers {
   readonly #accounts: readonly Account[];
   /** By the executor's folder. */
   readonly #inUse = new Map<string, { account: Account; trees: number }>();
-  readonly #agent = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
-
+  readonly #agent: Account;
   readonly #fetch: Account | undefined;
+  readonly #helper: Helper;
 
-  private constructor(accounts: readonly Account[], fetch: Account | undefined) {
+  private constructor(
+    accounts: readonly Account[],
+    others: { readonly agent: Account; readonly fetch: Account | undefined },
+    helper: Helper,
+  ) {
     this.#accounts = accounts;
-    this.#fetch = fetch;
+    this.#agent = others.agent;
+    this.#fetch = others.fetch;
+    this.#helper = helper;
   }
 
   /** Undefined: builds run as the agent's own user, since it was started by hand, or there are no build users. */
-  static async find(): Promise<BuildUsers | undefined> {
-    // root was started by hand, with folders that others can't reach.
-    if (process.getuid?.() === 0) return undefined;
-    if (lackingCapabilities(await readFile("/proc/self/status", "latin1")).length > 0) return undefined;
+  static async find(helper: Helper): Promise<BuildUsers | undefined> {
+    const agent = await agentAccount();
+    // The helper serves no other user.
+    if (agent === undefined || process.getuid?.() !== agent.uid) return undefined;
     const accounts = await buildAccounts();
-    return accounts.length > 0 ? new BuildUsers(accounts, await fetchAccount()) : undefined;
+    if (accounts.length === 0) return undefined;
+    return new BuildUsers(accounts, { agent, fetch: await fetchAccount() }, helper);
   }
 
   /**
@@ -56,11 +59,9 @@ export class BuildUsers {
       const advice = "add it as /usr/lib/sysusers.d/labgear.conf says, and restart the agent";
       throw new RunnerError("START", `there is no user ${fetchUser} for checkouts; ${advice}`);
     }
-    const owner = `${account.uid}:${account.gid}`;
     // New, or of a time when there were no such users. No build can have written there.
-    if ((await lstat(mirror)).uid !== account.uid)
-      await execa("chown", ["-R", "--no-dereference", owner, mirror]);
-    return { account, give: async () => {}, [Symbol.asyncDispose]: async () => {} };
+    if ((await lstat(mirror)).uid !== account.uid) await this.#helper.own(mirror, account.name);
+    return { account, give: async () => {}, begin: () => [], [Symbol.asyncDispose]: async () => {} };
   }
 
   /**
@@ -73,33 +74,42 @@ export class BuildUsers {
     const use = this.#inUse.get(folder) ?? { account, trees: 0 };
     this.#inUse.set(folder, use);
     use.trees += 1;
-    const given: string[] = [];
+    const belongings = [folder];
+    let hasBegun = false;
+    const ownAll = async (path: string) => {
+      hasBegun = true;
+      await this.#helper.own(path, account.name);
+    };
     const give = async (path: string) => {
       const { gid } = await lstat(path);
       // A cache that another user filled.
-      if (gid !== account.gid && gid !== this.#agent.gid) await this.#giveAll(path, account);
-      await lchown(path, account.uid, account.gid);
-      given.push(path);
+      if (gid !== account.gid && gid !== this.#agent.gid) await ownAll(path);
+      belongings.push(path);
     };
     const giveBack = async () => {
       use.trees -= 1;
       if (use.trees === 0) this.#inUse.delete(folder);
-      else given.splice(given.indexOf(workspace), 1);
-      for (const path of given) await this.#takeBack(path);
+      const given = belongings.slice(1).filter((path) => use.trees === 0 || path !== workspace);
+      if (hasBegun) await this.#takeBack(given);
     };
     try {
-      await chown(folder, this.#agent.uid, account.gid);
       await chmod(folder, 0o710);
+      const { uid, gid } = await lstat(workspace);
+      // Another tree of the same build has it already.
+      if (uid === this.#agent.uid) await chmod(workspace, 0o755);
       // Created by another user, or before there were build users.
-      if ((await lstat(workspace)).gid !== account.gid) await this.#giveAll(workspace, account);
-      await give(workspace);
-      await chmod(workspace, 0o755);
+      if (gid !== account.gid) await ownAll(workspace);
+      belongings.push(workspace);
     } catch (cause) {
       await giveBack();
       const message = `the workspace can't be given to ${account.name}: ${(cause as Error).message}`;
       throw new RunnerError("START", message, { cause });
     }
-    return { account, give, [Symbol.asyncDispose]: giveBack };
+    const begin = () => {
+      hasBegun = true;
+      return belongings;
+    };
+    return { account, give, begin, [Symbol.asyncDispose]: giveBack };
   }
 
   /** The user of the executor's last build, else one that no executor has, else any free one. */
@@ -123,18 +133,13 @@ export class BuildUsers {
     );
   }
 
-  /** No process of a build is there, and no link is followed. */
-  async #giveAll(folder: string, { uid, gid }: Account): Promise<void> {
-    await execa("chown", ["-R", "--no-dereference", `${uid}:${gid}`, folder]);
-  }
-
   /** The content may stay the user's: only the agent can reach it now. */
-  async #takeBack(path: string): Promise<void> {
-    try {
-      await lchown(path, this.#agent.uid, (await lstat(path)).gid);
-      await chmod(path, 0o700);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  async #takeBack(paths: readonly string[]): Promise<void> {
+    await this.#helper.take(paths);
+    for (const path of paths) {
+      await chmod(path, 0o700).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== "ENOENT") throw error;
+      });
     }
   }
 }

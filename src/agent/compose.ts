@@ -7,7 +7,7 @@ import { InputCache } from "#/builds/inputs/cache.ts";
 import { secretsFolder } from "#/builds/secrets.ts";
 import { BuildStore } from "#/builds/store.ts";
 import { cachesIn, listCaches } from "#/builds/workspace/caches.ts";
-import { reclaimBy } from "#/builds/workspace/remove.ts";
+import { helpWithOthers } from "#/builds/workspace/others.ts";
 import { Scratch } from "#/builds/workspace/scratch.ts";
 import { listWorkspaces } from "#/builds/workspace/workspace.ts";
 import type { Config } from "#/config/model.ts";
@@ -85,7 +85,7 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   resources.defer(() => state.settle());
   const trees = resources.use(await openTrees({ id: stateDir }));
   const { helper } = trees;
-  reclaimBy(helper && ((path) => helper.own(path)));
+  helpWithOthers(helper);
   const mirrors = resources.use(
     new Mirrors(
       stateDir,

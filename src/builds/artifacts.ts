@@ -41,7 +41,7 @@ const defaultLimits: ArtifactLimits = { maxFiles: 1000, maxBytes: 1024 ** 3 };
  * @param parts.stale what happens to older files
  * @param parts.own files of our own
  * @param parts.signal its abort ends the copying: the files that are complete by then are listed
- * @returns the files, sorted by path, and a line for each thing that was left out
+ * @returns the files, sorted by path, a line for each thing that was left out, and what of the workspace can't be opened for want of rights
  * @throws BuildError ARTIFACTS when the disk is full or fails; whatever a job did to its folders is a warning
  */
 export async function collectArtifacts(parts: {
@@ -53,7 +53,7 @@ export async function collectArtifacts(parts: {
   readonly stale?: "skip" | "keep";
   readonly own?: ReadonlyMap<string, string>;
   readonly signal?: AbortSignal;
-}): Promise<{ files: Artifact[]; warnings: string[] }> {
+}): Promise<{ files: Artifact[]; warnings: string[]; denied: ReadonlySet<string> }> {
   const { signal } = parts;
   const warnings = new Warnings();
   let files: Artifact[] = [];
@@ -70,7 +70,7 @@ export async function collectArtifacts(parts: {
     warnings.add(`no more artifacts can be kept: ${reason(cause)}`);
   }
   if (signal?.aborted) warnings.add(`${cutShort(signal)}; some artifacts are missing`);
-  return { files, warnings: warnings.lines };
+  return { files, warnings: warnings.lines, denied: warnings.denied };
 }
 
 /** Whether the box is at fault, not what a job did to its files. */
@@ -148,6 +148,7 @@ class Copying {
   async #copyOne(base: string, path: string): Promise<string | undefined> {
     const { into, signal } = this.#parts;
     const file = await openInside(base, path);
+    if (file === "EACCES") this.#warnings.deny(path);
     if (typeof file === "string") return file;
     await using _ = file;
     const stat = await file.stat({ bigint: true });

@@ -30,7 +30,7 @@ const defaultLimits: JunitLimits = {
 
 /**
  * Reads all reports that the globs match. A file that breaks off or isn't well-formed counts as far as it can be read, and a
- * warning names it. Nothing that a file refers to is opened, and none of its own entities is expanded.
+ * warning names it; `denied` is what can't be opened for want of rights. Nothing that a file refers to is opened, and none of its own entities is expanded.
  * @param parts.own a report of our own, beside the job's
  * @param parts.period of the build; absent: all reports are its own
  * @param parts.stale what happens to older reports
@@ -44,7 +44,7 @@ export async function readJunit(parts: {
   readonly period?: BuildPeriod;
   readonly stale?: "skip" | "keep";
   readonly signal?: AbortSignal;
-}): Promise<TestReport> {
+}): Promise<TestReport & { readonly denied: ReadonlySet<string> }> {
   const { signal } = parts;
   const limits = { ...defaultLimits, ...parts.limits };
   const warnings = new Warnings();
@@ -69,6 +69,7 @@ export async function readJunit(parts: {
       }
       const why = await readReport(base ?? "", path, { reader, limits, old, signal });
       if (why === "old") continue;
+      if (why === "EACCES") warnings.deny(path);
       seen.add(path);
       if (why) warnings.add(`the test report ${quote(path)}: ${why}`);
     }
@@ -77,7 +78,7 @@ export async function readJunit(parts: {
     warnings.add(`the details of ${reader.dropped} test cases are not kept: there are too many`);
   for (const line of old.lines) warnings.add(`test reports: ${line}`);
   if (signal?.aborted) warnings.add(`${cutShort(signal)}; some test reports are not read`);
-  return { totals: reader.totals, cases: reader.cases, warnings: warnings.lines };
+  return { totals: reader.totals, cases: reader.cases, warnings: warnings.lines, denied: warnings.denied };
 }
 
 interface Reading {

@@ -3,7 +3,17 @@
  * belongs to anyone else. Whatever the agent asks for, root's files stay root's.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { closeSync, constants, fstatSync, openSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  opendirSync,
+  openSync,
+  readFileSync,
+  statSync,
+} from "node:fs";
+import { join } from "node:path";
 import type { Account } from "#/host/accounts.ts";
 import { reason } from "#/lib/errors.ts";
 import { type Kernel, pathOnly } from "./kernel.ts";
@@ -69,22 +79,75 @@ export function ownTree(
   path: string,
   { from, to, isAgent }: { readonly from: readonly Owner[]; readonly to: Owner; readonly isAgent: boolean },
 ): ChildProcess {
-  const found = open(folders, path, isAgent ? tree : belonging);
+  // A link that a build has made to a file of the agent's would become the build's (proc_sys_fs(5)).
+  if (!isAgent && readFileSync("/proc/sys/fs/protected_hardlinks", "utf8").trim() !== "1")
+    throw refused("fs.protected_hardlinks isn't 1: set it by sysctl.d(5)");
+  const how = { shape: isAgent ? tree : belonging, owners: from, capabilities: "chown,+dac_override" };
+  return inTree(folders, path, how, (folder) => {
+    const present = ownersAt(folder);
+    const found = from.filter(({ uid, gid }) => present.has(uid) || present.has(gid));
+    const uids = (found.length > 0 ? found : from).map(({ uid }) => `${uid}`);
+    return ["/bin/sh", "-euc", ownScript, "labgear-own", `${to.uid}:${to.gid}`, ...new Set(uids)];
+  });
+}
+
+const maxLooked = 100;
+
+/** The users and groups of a folder and of what is in it: each owner takes a walk through all of it. */
+function ownersAt(folder: string): Set<number> {
+  const { uid, gid } = statSync(folder);
+  const found = new Set([uid, gid]);
+  const entries = opendirSync(folder);
+  try {
+    for (let looked = 0; looked < maxLooked; looked++) {
+      const entry = entries.readSync();
+      const stat = entry && lstatSync(join(folder, entry.name), { throwIfNoEntry: false });
+      if (!entry) break;
+      if (stat) found.add(stat.uid).add(stat.gid);
+    }
+  } finally {
+    entries.closeSync();
+  }
+  return found;
+}
+
+/** Starts a program in a folder, as root with these capabilities alone. @param owners whose the folder may be */
+function inTree(
+  folders: Folders,
+  path: string,
+  {
+    shape,
+    owners,
+    capabilities,
+  }: { readonly shape: RegExp; readonly owners?: readonly Owner[]; readonly capabilities: string },
+  argv: (folder: string) => readonly string[],
+): ChildProcess {
+  const found = open(folders, path, shape);
   if (found === undefined) throw refused(`${path} isn't there`);
   try {
     const stat = fstatSync(found.descriptor);
-    if (!stat.isDirectory() || !from.some(({ uid }) => uid === stat.uid))
+    if (!stat.isDirectory() || (owners && !owners.some(({ uid }) => uid === stat.uid)))
       throw refused(`${path} is no folder of the agent or a build`);
-    const uids = new Set(from.map(({ uid }) => `${uid}`).filter((uid) => uid !== `${to.uid}`));
-    const shell = ["/bin/sh", "-euc", ownScript, "labgear-own", `${to.uid}:${to.gid}`, ...uids];
-    return spawn("setpriv", ["--bounding-set=-all,+chown,+dac_override", "--no-new-privs", ...shell], {
-      cwd: `/proc/self/fd/${found.descriptor}`,
+    const cwd = `/proc/self/fd/${found.descriptor}`;
+    const rights = [`--bounding-set=-all,+${capabilities}`, "--no-new-privs"];
+    return spawn("setpriv", [...rights, ...argv(cwd)], {
+      cwd,
       env: launcherEnvironment,
-      stdio: ["ignore", "ignore", "pipe"],
+      stdio: ["ignore", "pipe", "pipe"],
     });
   } finally {
     closeSync(found.descriptor);
   }
+}
+
+const maxMeasureSeconds = 20;
+const measureScript = `timeout ${maxMeasureSeconds} find . -xdev -mindepth 1 -printf '%b\\n' 2>/dev/null |
+awk '{ blocks += $1 } END { printf "%.0f %d", blocks * 512, NR }'`;
+
+/** Counts the bytes and inodes below a folder; links aren't followed, nor are other file systems counted. */
+export function measureTree(folders: Folders, path: string): ChildProcess {
+  const how = { shape: tree, capabilities: "dac_override" };
+  return inTree(folders, path, how, () => ["/bin/sh", "-euc", measureScript]);
 }
 
 function open({ stateDir, runtimeDir }: Folders, path: string, shape: RegExp) {

@@ -10,6 +10,7 @@ import {
   type Outsiders,
   type SignalRequest,
   type StartRequest,
+  type Usage,
 } from "./protocol.ts";
 
 /** A command that the helper has started. */
@@ -72,6 +73,12 @@ export class Helper implements AsyncDisposable {
   /** Makes all of a folder the agent's, or a build's user's. @throws HelperError */
   async own(path: string, user: string | null = null): Promise<void> {
     await this.#do({ verb: "own", path, user });
+  }
+
+  /** Counts what is on the disk below a folder; when it takes long, a part of it. @throws HelperError */
+  async measure(path: string): Promise<Usage> {
+    const { usage = { bytes: 0, inodes: 0 } } = await this.#do({ verb: "measure", path });
+    return usage;
   }
 
   /** Signals all processes of a build's control group. @throws HelperError */

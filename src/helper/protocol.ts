@@ -72,6 +72,14 @@ export interface OwnRequest {
   readonly user: string | null;
 }
 
+/** Counts what is on the disk below a folder of the agent's. */
+export interface MeasureRequest {
+  readonly verb: "measure";
+  readonly id: number;
+  readonly agent: number;
+  readonly path: string;
+}
+
 /** Signals all processes in a build's control group. */
 export interface SignalRequest {
   readonly verb: "signal";
@@ -88,7 +96,18 @@ export interface OutsidersRequest {
   readonly agent: number;
 }
 
-export type HelperRequest = StartRequest | TakeRequest | OwnRequest | SignalRequest | OutsidersRequest;
+export type HelperRequest =
+  | StartRequest
+  | TakeRequest
+  | OwnRequest
+  | MeasureRequest
+  | SignalRequest
+  | OutsidersRequest;
+
+export interface Usage {
+  bytes: number;
+  inodes: number;
+}
 
 export interface Outsiders {
   /** The processes that were killed. */
@@ -107,7 +126,7 @@ export type Answer =
   | { readonly id: number; readonly state: "started"; readonly pid: number }
   | { readonly id: number; readonly state: "inside" }
   | { readonly id: number; readonly state: "failed"; readonly why: string }
-  | { readonly id: number; readonly state: "done"; readonly outsiders?: Outsiders }
+  | { readonly id: number; readonly state: "done"; readonly outsiders?: Outsiders; readonly usage?: Usage }
   | {
       readonly id: number;
       readonly state: "ended";
@@ -132,6 +151,7 @@ export function parseRequest(line: string): HelperRequest {
     isNumber(agent) &&
     ((verb === "start" && isStart(rest)) ||
       (verb === "take" && isForm(rest, { belongings: isPaths })) ||
+      (verb === "measure" && isForm(rest, { path: isText })) ||
       (verb === "own" && isForm(rest, { path: isText, user: (user) => user === null || isText(user) })) ||
       (verb === "signal" && isSignal(rest)) ||
       (verb === "outsiders" && isForm(rest, {})));

@@ -10,7 +10,7 @@ import { findStarters, outsideProcesses, unitOf } from "#/host/outsiders.ts";
 import { describeProcess, isDead, type ProcessStat, readStat, signalProcess } from "#/host/proc.ts";
 import { reason } from "#/lib/errors.ts";
 import { signalGroup } from "#/lib/process-group.ts";
-import { type Folders, handOver, type Owner, ownTree } from "./belongings.ts";
+import { type Folders, handOver, measureTree, type Owner, ownTree } from "./belongings.ts";
 import { onlyReach } from "./filter.ts";
 import { pathOnly } from "./kernel.ts";
 import { asAgentSees, descriptors, insideMark, startInPlace } from "./place.ts";
@@ -25,6 +25,7 @@ import {
   parseRequest,
   type SignalRequest,
   type StartRequest,
+  type Usage,
 } from "./protocol.ts";
 
 export interface HelperOptions extends Folders {
@@ -89,6 +90,11 @@ async function act(
     );
     return;
   }
+  if (verb === "measure") {
+    const child = asAgentSees(agent, () => measureTree(options, request.path));
+    void usageOf(child).then((usage) => answer({ id, state: "done", usage }));
+    return;
+  }
   if (verb === "signal") {
     await checkGroup(request, options.agent);
     for (const stat of await processesIn(request.group)) signalProcess(stat, request.signal);
@@ -140,6 +146,16 @@ async function start(
     children.delete(child);
     void reported.then(() => answer({ id, state: "ended", code, signal }));
   });
+}
+
+/** Whatever measureTree() has counted. */
+async function usageOf(child: ChildProcess): Promise<Usage> {
+  const ended = once(child, "close");
+  const [bytes = 0, inodes = 0] = (child.stdout ? await readReport(child.stdout as unknown as Duplex) : "")
+    .split(" ")
+    .map(Number);
+  await ended;
+  return { bytes, inodes };
 }
 
 /** @throws HelperError REFUSED with what it complains about */

@@ -13,8 +13,10 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { text } from "node:stream/consumers";
 import { test } from "node:test";
-import { handOver, ownTree } from "#/helper/belongings.ts";
+import { handOver, measureTree, ownTree } from "#/helper/belongings.ts";
 import { loadKernel } from "#/helper/kernel.ts";
 import { lacksRoot } from "../support/nobody.ts";
 
@@ -138,4 +140,22 @@ test("a tree changes hands file by file: links aren't followed, and root's stay 
   for (const path of ["roots", "roots/file", "deep/hard"]) assert.equal(owner(join(top, path)), "0:0", path);
   assert.equal(owner(join(top, "others")), "54323:54323");
   for (const path of ["", "a", "file"]) assert.equal(owner(join(roots, path)), "0:0", path);
+});
+
+test("a folder is measured, also where only its user gets in, and nothing beside it", { skip }, async () => {
+  using folders = makeFolders();
+  const { stateDir, roots } = folders;
+  const top = join(stateDir, "scratch/job.1");
+  mkdirSync(join(top, "home/deep"), { mode: 0o700 });
+  writeFileSync(join(top, "home/deep/file"), Buffer.alloc(1_000_000, 1));
+  writeFileSync(join(roots, "large"), Buffer.alloc(1_000_000, 1));
+  await folders.everything(user);
+  symlinkSync(roots, join(top, "home/link"));
+  const child = measureTree(folders, top);
+  const [output] = await Promise.all([text(child.stdout as Readable), once(child, "close")]);
+  const [bytes = 0, inodes] = output.split(" ").map(Number);
+  assert.ok(bytes >= 1_000_000 && bytes < 1_500_000, output);
+  assert.equal(inodes, 4);
+  for (const path of [stateDir, roots, join(stateDir, "scratch/..")])
+    assert.throws(() => measureTree(folders, path), { code: "REFUSED" }, path);
 });

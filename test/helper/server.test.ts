@@ -28,6 +28,7 @@ test("a request has one form", () => {
     { verb: "take", id, agent, belongings: ["/a", "/b"] },
     { verb: "own", id, agent, path: "/a", user: "nobody" },
     { verb: "own", id, agent, path: "/a", user: null },
+    { verb: "measure", id, agent, path: "/a" },
   ];
   for (const other of others) assert.deepEqual(parseRequest(JSON.stringify(other)), other);
   const wrong: object[] = [
@@ -66,6 +67,7 @@ test("a request has one form", () => {
     { belongings: Array.from({ length: 2000 }, () => "/a") },
     { verb: "take" },
     { verb: "own" },
+    { verb: "measure" },
   ];
   for (const change of wrong)
     assert.throws(

@@ -89,7 +89,7 @@ for (const release of Object.keys(releases) as Release[]) {
       );
       assert.equal(await box.sh("systemd-analyze verify labgear.service"), "");
       const exposure = await box.sh("systemd-analyze security --no-pager labgear | tail -1");
-      assert.ok(Number(/\d+\.\d+/.exec(exposure)?.[0]) <= 2.5, exposure);
+      assert.ok(Number(/\d+\.\d+/.exec(exposure)?.[0]) <= 2.1, exposure);
       await box.sh(
         "udevadm control --reload || true; man -w labgear labgear.yaml; bash -n /usr/share/bash-completion/completions/labgear",
       );

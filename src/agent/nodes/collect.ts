@@ -7,8 +7,10 @@ import { casesFile } from "#/builds/record.ts";
 import type { BuildSecrets } from "#/builds/secrets.ts";
 import { makeFolders } from "#/builds/workspace/files.ts";
 import type { BuildPeriod } from "#/builds/workspace/period.ts";
+import { unlock } from "#/builds/workspace/unlock.ts";
 import type { BuildsConfig, JobConfig } from "#/config/model.ts";
 import { replaceFile } from "#/lib/replace-file.ts";
+import type { ProcessTrees } from "#/runners/trees/tree.ts";
 
 /** The name of our own report among the artifacts. */
 const junitFile = "labgear-verdict.xml";
@@ -22,6 +24,7 @@ interface Collecting {
   readonly build: Build;
   readonly job: JobConfig;
   readonly workspace: string;
+  readonly trees: ProcessTrees;
   readonly endPeriod: () => BuildPeriod;
   readonly secrets: BuildSecrets;
   /** A report of our own, beside the job's. */
@@ -45,34 +48,63 @@ export async function collect(collecting: Collecting): Promise<void> {
 }
 
 async function collectFiles(
-  { build, job, workspace, secrets, endPeriod, junit, config }: Collecting,
+  { build, job, workspace, trees, secrets, endPeriod, junit, config }: Collecting,
   signal: AbortSignal,
 ): Promise<void> {
   // A job that runs as the agent's user can remove it.
   makeFolders(dirname(build.folder), [basename(build.folder)]);
   const own = junit === undefined ? new Map() : new Map([[junitFile, junit]]);
-  const shared = { workspace, period: endPeriod(), stale: job.stale, signal };
+  const period = endPeriod();
+  const shared = { workspace, stale: job.stale, signal };
+  const opened = <Kept extends Denied>(keep: (period: BuildPeriod) => Promise<Kept>) =>
+    withRights(keep, { period, workspace, trees, signal });
   // Also without globs: what the job itself put there is listed, and its links and devices are removed.
-  const collected = await collectArtifacts({
-    ...shared,
-    globs: job.artifacts,
-    into: build.artifactsFolder,
-    limits: { maxFiles: config.maxArtifactFiles, maxBytes: config.maxArtifactsBytes },
-    own,
-  });
+  const collected = await opened((period) =>
+    collectArtifacts({
+      ...{ ...shared, period, own },
+      globs: job.artifacts,
+      into: build.artifactsFolder,
+      limits: { maxFiles: config.maxArtifactFiles, maxBytes: config.maxArtifactsBytes },
+    }),
+  );
   build.record.artifacts = collected.files;
   warn(build, collected.warnings.map(secrets.mask));
   if (job.junit.length === 0 && junit === undefined) return;
-  const report = await readJunit({
-    ...shared,
-    globs: job.junit,
-    limits: { maxFiles: config.maxReportFiles, maxFileBytes: config.maxReportBytes },
-    ...(junit !== undefined && { own: junit }),
-  });
+  const report = await opened((period) =>
+    readJunit({
+      ...{ ...shared, period },
+      globs: job.junit,
+      limits: { maxFiles: config.maxReportFiles, maxFileBytes: config.maxReportBytes },
+      ...(junit !== undefined && { own: junit }),
+    }),
+  );
   build.record.tests = report.totals;
   warn(build, report.warnings.map(secrets.mask));
   const masked = (_: string, value: unknown) => (typeof value === "string" ? secrets.mask(value) : value);
   await replaceFile(join(build.folder, casesFile), JSON.stringify(report.cases, masked));
+}
+
+interface Denied {
+  readonly denied: ReadonlySet<string>;
+}
+
+/** Once more, where a job with a user of its own has closed files to all others. */
+async function withRights<Kept extends Denied>(
+  keep: (period: BuildPeriod) => Promise<Kept>,
+  {
+    period,
+    workspace,
+    trees,
+    signal,
+  }: Pick<Collecting, "workspace" | "trees"> & {
+    readonly period: BuildPeriod;
+    readonly signal: AbortSignal;
+  },
+): Promise<Kept> {
+  const kept = await keep(period);
+  if (kept.denied.size === 0 || !trees.apart || signal.aborted) return kept;
+  await using unlocked = await unlock(trees, workspace, kept.denied, { signal });
+  return await keep({ ...period, changed: unlocked.changed });
 }
 
 /** Ends the collecting when it takes too long, and soon after a stop; what is kept by then counts. */

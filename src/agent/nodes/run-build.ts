@@ -86,6 +86,7 @@ export type ReserveBoard = (request: BuildRequest) => Promise<ReservedBoard>;
 export interface BuildHost extends BuildRequest {
   readonly console: ConsoleLog;
   readonly workspace: string;
+  readonly trees: ProcessTrees;
   /** @throws RunnerError, or the console's error */
   runScript(script: string, options?: ScriptOptions): Promise<HostEnding>;
 }
@@ -199,12 +200,12 @@ async function work(
   const host = { workspace, console, trees, strangers, env, secrets, belongings, home };
   const runScript = scriptRunner(request, host);
   const outcome = board
-    ? await board.run({ ...request, console, workspace, runScript })
+    ? await board.run({ ...request, console, workspace, trees, runScript })
     : await runOnHost(request, runScript);
   const { ending } = outcome;
   build.collect(ending);
   build.step("collect");
-  await collect({ ...request, ...outcome, workspace, secrets, endPeriod, config: config().builds });
+  await collect({ ...request, ...outcome, workspace, trees, secrets, endPeriod, config: config().builds });
   warn(build, await boundCaches(caches?.folders ?? [], config().builds.maxCacheBytes));
   for (const warning of build.record.warnings ?? []) await console.note(warning);
   return ending;

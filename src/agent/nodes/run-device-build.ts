@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { buildVariables, jobEnvironment } from "#/builds/environment.ts";
 import type { Ending } from "#/builds/record.ts";
 import { SinkFile, SourceFile } from "#/builds/workspace/files.ts";
+import { unlock } from "#/builds/workspace/unlock.ts";
 import type { JobWork } from "#/config/model.ts";
 import type { Device } from "#/devices/device.ts";
 import { BoardFailure, DeviceError } from "#/devices/errors.ts";
@@ -117,7 +118,14 @@ function runOnBoard(work: Exclude<JobWork, { kind: "run" }>, run: BoardRun): Pro
 }
 
 function boardRun(host: BuildHost, reservation: Reservation, device: Device, graceMs: number): BoardRun {
-  const { build, console, workspace } = host;
+  const { build, console, workspace, trees } = host;
+  /** Once more, where a script of the job has closed it to the agent. */
+  const withRights = async <F>(open: () => Promise<F | string>, path: string, what: "read" | "write") => {
+    const file = await open();
+    if (typeof file !== "string" || !file.endsWith(": EACCES") || !trees.apart) return file;
+    await using _ = await unlock(trees, workspace, [path], { what, signal: build.signal });
+    return await open();
+  };
   return {
     reservation,
     variables: onBoard(host, device),
@@ -134,8 +142,8 @@ function boardRun(host: BuildHost, reservation: Reservation, device: Device, gra
       return host.runScript(script, { name, graceMs, signal });
     },
     files: {
-      source: (path) => SourceFile.open(workspace, path),
-      sink: (path) => SinkFile.open(workspace, path),
+      source: (path) => withRights(() => SourceFile.open(workspace, path), path, "read"),
+      sink: (path) => withRights(() => SinkFile.open(workspace, path), path, "write"),
     },
   };
 }

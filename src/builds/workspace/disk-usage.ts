@@ -1,7 +1,9 @@
 /** How much disk space and how many inodes a folder takes, and which builds can be removed to free some. */
 import { lstat, opendir } from "node:fs/promises";
 import { join } from "node:path";
+import { reason } from "#/lib/errors.ts";
 import type { BuildSummary } from "../record.ts";
+import { otherUsers } from "./others.ts";
 
 /** How many lstat() calls run at once. */
 const batchSize = 64;
@@ -12,14 +14,15 @@ export interface DiskUsage {
 }
 
 /**
- * What is on the disk below a folder, for any number of files; nothing when it doesn't exist. What can't be read doesn't count, and
- * neither do other file systems mounted there.
+ * What is on the disk below a folder, for any number of files; nothing when it doesn't exist. What can't be read doesn't count, unless
+ * it is a build's, and neither do other file systems mounted there.
  * @param signal its abort ends the count: what was found so far is returned
  */
 export async function diskUsage(folder: string, signal?: AbortSignal): Promise<DiskUsage> {
   const device = (await lstat(folder).catch(() => undefined))?.dev;
   const folders = [folder];
   const usage = { bytes: 0, inodes: 0 };
+  let isClosed = false;
   const count = async (paths: readonly string[]) => {
     const stats = await Promise.all(paths.map((path) => lstat(path).catch(() => undefined)));
     for (const [index, stat] of stats.entries()) {
@@ -38,12 +41,15 @@ export async function diskUsage(folder: string, signal?: AbortSignal): Promise<D
         paths = [];
         if (signal?.aborted) break;
       }
-    } catch {
+    } catch (error) {
       // It was removed, or its disk fails: the other folders still count.
+      isClosed ||= reason(error) === "EACCES";
     }
     await count(paths);
   }
-  return usage;
+  const others = otherUsers();
+  if (!isClosed || !others || signal?.aborted) return usage;
+  return await others.measure(folder).catch(() => usage);
 }
 
 /**

@@ -208,7 +208,11 @@ export class SinkFile implements Disposable {
       if (folder !== "") makeFolders(workspace, folder.split("/"));
       const { O_RDWR, O_CREAT, O_TRUNC, O_NOFOLLOW, O_NONBLOCK } = constants;
       const fd = openSync(full, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK, 0o644);
-      if (fstatSync(fd).isFile()) return new SinkFile(fd);
+      if (fstatSync(fd).isFile()) {
+        // The unit's umask keeps it from the job's own user; it may be that user's already.
+        unless(["EPERM"], () => fchmodSync(fd, 0o644));
+        return new SinkFile(fd);
+      }
       closeSync(fd);
       return `${path} can't be written: it is not a regular file`;
     } catch (error) {

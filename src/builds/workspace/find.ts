@@ -13,15 +13,23 @@ import { isName, secureJoin } from "./files.ts";
 /** For one walk. */
 const maxEntries = 500_000;
 const maxWarnings = 100;
+const maxDenied = 1000;
 
 /** Lines for people: 100 at most, then how many more there were. */
 export class Warnings {
+  /** What can't be opened for want of rights. */
+  readonly denied = new Set<string>();
   readonly #lines: string[] = [];
   #more = 0;
 
   add(line: string): void {
     if (this.#lines.length < maxWarnings) this.#lines.push(line);
     else this.#more += 1;
+  }
+
+  /** @param path of what can't be opened */
+  deny(path: string): void {
+    if (this.denied.size < maxDenied) this.denied.add(path);
   }
 
   get lines(): string[] {
@@ -50,7 +58,7 @@ export async function* findFiles(
     return;
   }
   const magic = parts.findIndex((part) => /[*?[\]{}()!@+\\]/.test(part));
-  if (magic < 0 && (await isFolder(base, parts.join("/")))) parts.push("**");
+  if (magic < 0 && (await isFolder(base, parts.join("/"), warnings))) parts.push("**");
   const pattern = parts.join("/");
   const from = parts.slice(0, magic < 0 ? -1 : magic).join("/");
   const deep = pattern.includes("**") || /[{(][^})]*\//.test(pattern);
@@ -89,7 +97,7 @@ export async function* walk(
   warnings: Warnings,
   signal?: AbortSignal,
 ): AsyncGenerator<Found> {
-  if (from !== "" && !(await isFolder(base, from))) return;
+  if (from !== "" && !(await isFolder(base, from, warnings))) return;
   const folders: Buffer[] = [Buffer.from(from)];
   let looked = 0;
   for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
@@ -113,6 +121,7 @@ export async function* walk(
         else if (path.split("/").length < depth) folders.push(bytes);
       }
     } catch (error) {
+      if (reason(error) === "EACCES") warnings.deny(folder.toString());
       const name = folder.length > 0 ? quote(folder.toString()) : "the folder itself";
       warnings.add(`${name} can't be read: ${reason(error)}`);
     }
@@ -129,10 +138,14 @@ export function quote(name: string): string {
 }
 
 /** Whether it is a folder, without a link on the way to it. */
-async function isFolder(base: string, relative: string): Promise<boolean> {
+async function isFolder(base: string, relative: string, warnings: Warnings): Promise<boolean> {
   const path = secureJoin(base, relative);
-  if (path === undefined || (await realpath(path).catch(() => "")) !== path) return false;
-  const opened = await opendir(path).catch(() => undefined);
+  const deny = (error: unknown) => {
+    if (reason(error) === "EACCES") warnings.deny(relative);
+    return undefined;
+  };
+  if (path === undefined || (await realpath(path).catch(deny)) !== path) return false;
+  const opened = await opendir(path).catch(deny);
   await opened?.close();
   return opened !== undefined;
 }

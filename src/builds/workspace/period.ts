@@ -11,6 +11,8 @@ export interface BuildPeriod {
   readonly from: bigint;
   /** Later changes are of a time when the clock was ahead; absent: it can't be said. */
   readonly to?: bigint;
+  /** Of files that this agent has changed since, by inode: when they had changed last. */
+  readonly changed?: ReadonlyMap<bigint, bigint>;
 }
 
 const second = 1_000_000_000n;
@@ -64,8 +66,9 @@ export class OldFiles {
     this.#keeps = stale === "keep";
   }
 
-  leavesOut(path: string, stat: { readonly ctimeNs: bigint }): boolean {
-    if (!this.#period || isOwnFile(this.#period, stat)) return false;
+  leavesOut(path: string, { ino, ctimeNs }: { readonly ino: bigint; readonly ctimeNs: bigint }): boolean {
+    if (!this.#period) return false;
+    if (isOwnFile(this.#period, { ctimeNs: this.#period.changed?.get(ino) ?? ctimeNs })) return false;
     this.#paths.add(path);
     return !this.#keeps;
   }

@@ -2,6 +2,7 @@
  * Removes trees in which a job could have left anything: any depth, any bytes as names, any modes. Every step goes through the
  * descriptor of a folder and follows no link, so a process that still moves things about can't lead it elsewhere.
  */
+import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { constants } from "node:fs";
 import {
@@ -15,11 +16,14 @@ import {
   rmdir,
   unlink,
 } from "node:fs/promises";
+import { promisify } from "node:util";
 import { reason } from "#/lib/errors.ts";
 import { shown } from "#/lib/text.ts";
 import { BuildError } from "../errors.ts";
 import { pathOnly } from "./files.ts";
+import { otherUsers } from "./others.ts";
 
+const run = promisify(execFile);
 const folderFlags = constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
 /** How deep one descent goes: each level holds two descriptors. What is deeper is moved up first. */
@@ -27,19 +31,17 @@ const maxDepth = 24;
 /** How many files are unlinked at once. */
 const batchSize = 64;
 
-/** Makes all of a folder this process's user's. */
-type Reclaim = (path: string) => Promise<void>;
-
-let reclaim: Reclaim | undefined;
-
-/** For processes without rights to what other users left; undefined: they have them, or there are no other users. */
-export function reclaimBy(how: Reclaim | undefined): void {
-  reclaim = how;
-}
-
-/** Makes what other users have put into a folder this process's user's. @param path in a folder that no job can write */
+/**
+ * Makes what other users have put into a folder this process's user's, who can read it then.
+ * @param path in a folder that no job can write
+ */
 export async function reclaimFolder(path: string): Promise<void> {
-  await reclaim?.(path);
+  const others = otherUsers();
+  if (!others) return;
+  // What stays as it is shows when it is read.
+  await others.own(path).catch(() => {});
+  // It follows no link.
+  await run("chmod", ["-R", "u+rwX", "--", path]).catch(() => {});
 }
 
 /**
@@ -51,8 +53,10 @@ export async function removeTree(path: string | Buffer): Promise<void> {
   try {
     await removeAll(path);
   } catch (error) {
-    if (!reclaim || typeof path !== "string" || !["EACCES", "EPERM"].includes(codeOf(error))) throw error;
-    await reclaim(path);
+    const others = otherUsers();
+    if (!others || typeof path !== "string" || !["EACCES", "EPERM"].includes(codeOf(error))) throw error;
+    // What stays as it is may be removed all the same.
+    await others.own(path).catch(() => {});
     await removeAll(path);
   }
 }

@@ -23,6 +23,8 @@ export interface LeaseLineOptions {
 }
 
 const lookIntervalMs = 1000;
+/** For the holder to fetch the record of a lease that has ended. */
+const recordTimeoutMs = 15_000;
 const unknownEnding = "it ended while the gate couldn't follow it; its box has the record";
 
 export class LeaseLine implements RunLine {
@@ -49,10 +51,12 @@ export class LeaseLine implements RunLine {
 
   async *#watch(manager: string, signal: AbortSignal): AsyncGenerator<JobEvent> {
     const { lab, server } = this.#options;
+    let goneAt: number | undefined;
     while (!signal.aborted && this.#ending === undefined) {
       const info = (await lab.infos(server, lookIntervalMs)).find((one) => one.manager === manager);
-      if (info && info.nodes.length === info.counts.nodes && !info.nodes.some((node) => this.#isOn(node)))
-        break;
+      const isComplete = info !== undefined && info.nodes.length === info.counts.nodes;
+      if (isComplete && !info.nodes.some((node) => this.#isOn(node))) goneAt ??= performance.now();
+      if (goneAt !== undefined && performance.now() - goneAt > recordTimeoutMs) break;
       await delay(lookIntervalMs, undefined, { signal }).catch(() => {});
     }
     yield dataEvent(this.#ending ?? { reason: unknownEnding });

@@ -94,7 +94,7 @@ export const openapi = {
         ],
         responses: {
           "200": { description: "The events.", content: { "text/event-stream": { schema: text } } },
-          ...refused(400, 404, 429),
+          ...refused(400, 404, 409, 429),
         },
       },
     },
@@ -179,7 +179,7 @@ export const openapi = {
             },
             content: { "application/octet-stream": {} },
           },
-          ...refused(400, 404, 429, 503),
+          ...refused(400, 404, 409, 429, 503),
         },
       },
     },

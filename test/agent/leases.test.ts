@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { readFile, writeFile } from "node:fs/promises";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { type LineStatus, Rfc2217Server } from "#/devices/port/rfc2217-server.ts";
@@ -18,6 +19,7 @@ import { becomes, startNetworkBoard } from "../support/boards.ts";
 import { lastData, object, submit, type Watched } from "../support/clients.ts";
 import { call } from "../support/exchange.ts";
 import { lacks } from "../support/parts.ts";
+import { seeded, seededBytes } from "../support/random.ts";
 import {
   bounded,
   patienceMs,
@@ -371,6 +373,39 @@ describe("a lease on the wire", { skip: lacks("gearmand") }, () => {
     await becomes(agent, "board-1", "ready", 3);
   });
 
+  test("half a mebibyte both ways at once: not a byte is lost or out of place", async () => {
+    const args = ["lease", "raw", "--server", `127.0.0.1:${server.port}`, "--tcp", "0"];
+    await using holder = Running.start(args);
+    await holder.until("stderr", /is served on \S+:\d+/);
+    const program = connect(Number(/is served on \S+:(\d+)/.exec(holder.stderr)?.[1]), "127.0.0.1");
+    await once(program, "connect");
+    const [far] = [...board.connected];
+    assert.ok(far);
+    const sent = [seededBytes(seeded(1), 512 * 1024), seededBytes(seeded(2), 512 * 1024)] as const;
+    const got = [program, far].map(
+      (socket) =>
+        new Promise<Buffer>((resolve) => {
+          const pieces: Buffer[] = [];
+          const take = (bytes: Buffer) => {
+            pieces.push(bytes);
+            if (pieces.reduce((sum, { length }) => sum + length, 0) < sent[0].length) return;
+            socket.off("data", take);
+            resolve(Buffer.concat(pieces));
+          };
+          socket.on("data", take);
+        }),
+    );
+    program.write(sent[0]);
+    far.write(sent[1]);
+    const [atProgram, atBoard] = await bounded(Promise.all(got));
+    assert.ok(atBoard?.equals(sent[0]), "what the program wrote");
+    assert.ok(atProgram?.equals(sent[1]), "what the board said");
+    program.destroy();
+    holder.child.kill("SIGINT");
+    assert.equal(await holder.ended, 3, holder.stderr);
+    await becomes(agent, "board-1", "ready", 4);
+  });
+
   test("a request without terms that can be is FAILURE, and the board isn't touched", async () => {
     for (const data of ['{"for": 10}', '{"for": "x", "LABGEAR_KEY": "x"}', "[]"]) {
       const watched = await submit(server.port, {
@@ -417,7 +452,7 @@ describe("a lease on the wire", { skip: lacks("gearmand") }, () => {
     await agent.logged((line) => line.msg.startsWith(`lease#${number} ended`));
     const { result, ending } = await agent.record("lease", number);
     assert.equal(result, "SUCCESS", JSON.stringify(ending));
-    await becomes(agent, "board-1", "ready", 4);
+    await becomes(agent, "board-1", "ready", 5);
   });
 
   test("an agent that dies: the lease that begins anew isn't the command's, which ends with 5", async () => {

@@ -8,9 +8,21 @@ export interface Asset {
   readonly body: string;
 }
 
-const icon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#1d5fa8"/><path d="M4 4.5 7 8l-3 3.5M8.5 11.5H12" stroke="#fff" stroke-width="1.8" fill="none" stroke-linecap="round" stroke-linejoin="round"/></svg>\n`;
+/** By the tone of a state, since a tab shows little else. */
+const iconColours = {
+  idle: "#1d5fa8",
+  good: "#17803d",
+  bad: "#b3202a",
+  warn: "#946000",
+  busy: "#6b3fb0",
+} as const;
+const icon = (colour: string) =>
+  `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="${colour}"/><path d="M4 4.5 7 8l-3 3.5M8.5 11.5H12" stroke="#fff" stroke-width="1.8" fill="none" stroke-linecap="round" stroke-linejoin="round"/></svg>\n`;
 
-const sources = new Map([...Object.entries(browserFiles), ["icon.svg", icon]]);
+const icons = Object.entries(iconColours).map(
+  ([tone, colour]) => [`icon-${tone}.svg`, icon(colour)] as const,
+);
+const sources = new Map([...Object.entries(browserFiles), ...icons]);
 /** One digest for all files, because the scripts import each other by relative name. */
 const digest = createHash("sha256")
   .update(JSON.stringify([...sources]))

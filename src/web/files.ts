@@ -1,5 +1,7 @@
 /** The files of a build: its console as plain text; its artifacts, and what went over the serial line, as downloads. */
 import { once } from "node:events";
+import type { FileHandle } from "node:fs/promises";
+import { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { type Context, Hono } from "hono";
 import type { Build } from "#/builds/build.ts";
@@ -9,6 +11,7 @@ import { openStored } from "#/builds/workspace/files.ts";
 import { captureFile } from "#/lib/capture.ts";
 import { artifactType } from "#/lib/media-type.ts";
 import type { AgentView } from "./agent-view.ts";
+import { visibleText } from "./browser/terminal.ts";
 import { byteOffset, type Env, findBuild, RequestError } from "./request.ts";
 import { alreadySent, sendFile } from "./send-file.ts";
 import { attachment, untrustedHeaders } from "./untrusted.ts";
@@ -21,6 +24,8 @@ const consoleHeaders = {
 
 export const noCapture = "this build has no serial capture: only builds on a device have one";
 
+const maxLineCharacters = 16 * 1024;
+
 /** How long a client that follows a console may go without reading anything. */
 const stallTimeoutMs = 60_000;
 
@@ -32,11 +37,20 @@ export function fileRoutes(agent: AgentView): Hono<Env> {
     const { running } = found;
     if (running && c.req.query("follow") !== undefined && c.env.incoming.method !== "HEAD")
       return follow(c, found, running);
+    const { plain, download } = c.req.query();
+    const headers = {
+      ...consoleHeaders,
+      ...(download !== undefined && { "content-disposition": attachment(`${job}-${number}.txt`) }),
+    };
     const file = await openConsole(found.folder);
-    if (!file) return c.body("", 200, consoleHeaders);
+    if (!file) return c.body("", 200, headers);
     const size = await consoleSize(file, running?.console);
+    if (plain !== undefined) {
+      const text = Readable.from(plainText(file, size));
+      return c.body(Readable.toWeb(text) as ReadableStream, 200, headers);
+    }
     const etag = running ? undefined : `"${job.length}-${number}-${size}-${found.summary.ended ?? ""}"`;
-    return sendFile(c, file, { size, etag, headers: consoleHeaders });
+    return sendFile(c, file, { size, etag, headers });
   });
   routes.get("/builds/:job/:number/artifacts/:path{.+}", async (c) => {
     const { job, number, path } = c.req.param();
@@ -71,6 +85,22 @@ export function fileRoutes(agent: AgentView): Hono<Env> {
     });
   });
   return routes;
+}
+
+/** What a terminal would show of a console, without colours. A very long line is cut into several pieces. */
+async function* plainText(file: FileHandle, size: number): AsyncGenerator<string> {
+  await using _ = file;
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const bytes of file.createReadStream({ end: Math.max(0, size - 1), autoClose: false })) {
+    const lines = (rest + decoder.decode(bytes, { stream: true })).split("\n");
+    rest = lines.pop() ?? "";
+    yield lines.map((line) => `${visibleText(line)}\n`).join("");
+    if (rest.length < maxLineCharacters) continue;
+    yield visibleText(rest);
+    rest = "";
+  }
+  yield visibleText(rest + decoder.decode());
 }
 
 /** Sends the console from an offset until the build ends. A slow client never slows the build. */

@@ -72,6 +72,7 @@ before(async () => {
   browser = await startBrowser();
   await writeFile(join(lab.agent.stateDir, "colourful"), colourful);
   await lab.run("colourful", "colourful-1");
+  await lab.run("sections", "sections-1");
 });
 
 after(async () => {
@@ -132,7 +133,6 @@ test("a large console opens at its end, at any linked line, and at a match of a 
 });
 
 test("sections fold: one by one, all at once; a search unfolds what it finds", { skip }, async () => {
-  await lab.run("sections", "sections-1");
   await using viewer = await Viewer.open(browser, lab.url);
   const { page } = viewer;
   await viewer.go("/builds/sections/1");
@@ -161,6 +161,38 @@ test("sections fold: one by one, all at once; a search unfolds what it finds", {
   await page.getByRole("button", { name: "a heading 1 line" }).waitFor();
 });
 
+test("a search finds as one types, and goes on in both directions from where one is", { skip }, async () => {
+  await using viewer = await Viewer.open(browser, lab.url);
+  const { page } = viewer;
+  await viewer.go("/builds/sections/1");
+  await viewer.reads("below");
+  await page.keyboard.press("g");
+  await viewer.reads("start");
+  const search = page.getByRole("searchbox", { name: "Search the console" });
+  await search.pressSequentially("00");
+  await page.waitForURL("**#L102");
+  await viewer.reads("one 100");
+  await search.press("Escape");
+  await page.keyboard.press("G");
+  await viewer.reads("below");
+  await page.keyboard.press("N");
+  await page.waitForURL("**#L1004");
+  await page.locator(".count", { hasText: "10 of 10" }).waitFor();
+  await page.keyboard.press("n");
+  await page.waitForURL("**#L102");
+  await page.locator(".count", { hasText: "1 of 10" }).waitFor();
+});
+
+test("a console as text without escapes, to read and to keep", { skip }, async () => {
+  const { body, headers } = await lab.get("/builds/colourful/1/console?plain");
+  assert.match(`${headers["content-type"]}`, /^text\/plain/);
+  const text = body.toString();
+  assert.match(text, /^red and true 256 inverse\n<script>/);
+  assert.match(text, /\n100 %\nlink: here\n/);
+  const { headers: kept } = await lab.get("/builds/colourful/1/console?download");
+  assert.match(`${kept["content-disposition"]}`, /^attachment; filename=.*colourful-1\.txt/);
+});
+
 test("a reader further up stays there while output arrives, and a key follows it again", {
   skip,
 }, async () => {
@@ -176,10 +208,20 @@ test("a reader further up stays there while output arrives, and a key follows it
   await page.keyboard.press("g");
   await viewer.reads("first 1");
   assert.equal(await follow.getAttribute("aria-pressed"), "false");
+  const icon = () => page.locator("link[rel=icon]").getAttribute("href");
+  assert.match(`${await icon()}`, /icon-busy/);
+  await page.keyboard.press("/");
+  await page.keyboard.type("second 2999");
+  await page.locator(".count", { hasText: "no matches" }).waitFor();
+  await page.keyboard.press("Escape");
   await writeFile(words, "on\n");
   await bounded(build.ended);
+  await page.getByRole("status").getByText("The build has ended: SUCCESS.").waitFor({ state: "attached" });
   await page.locator("h1 .badge", { hasText: "SUCCESS" }).waitFor();
   assert.equal((await viewer.lines())[0], "first 1");
+  await page.locator("link[rel=icon][href*=icon-good]").waitFor({ state: "attached" });
+  await page.keyboard.press("n");
+  await page.waitForURL("**#L5999");
   await page.keyboard.press("f");
   await viewer.reads("second 3000");
   assert.equal((await page.locator(".row .n").last().innerText()).trim(), "6000");
@@ -202,6 +244,12 @@ test("times on demand, and everything by keyboard", { skip }, async () => {
   assert.ok(await page.locator(".row .at").first().isHidden());
   await page.keyboard.press("t");
   assert.match(await page.locator(".row .at").first().innerText(), /^\d\d:\d\d:\d\d\.\d\d\d$/);
+  await page.keyboard.press("t");
+  await page.getByRole("button", { name: "Since start" }).waitFor();
+  await page
+    .locator(".row .at", { hasText: /^\+\d+\.\d{3}$/ })
+    .first()
+    .waitFor();
   await page.keyboard.press("/");
   await page.keyboard.type("pass");
   await page.keyboard.press("Enter");

@@ -122,6 +122,11 @@ async function update(whole: boolean): Promise<void> {
   const [from, to] = [document.querySelector(selector), fresh.querySelector(selector)];
   if (from && to) morph(from, to);
   if (document.title !== fresh.title) document.title = fresh.title;
+  const [icon, newIcon] = [document, fresh].map((page) =>
+    page.querySelector<HTMLLinkElement>("link[rel=icon]"),
+  );
+  if (icon && newIcon && icon.getAttribute("href") !== newIcon.getAttribute("href"))
+    icon.replaceWith(newIcon);
 }
 
 /** Rewrites all times below an element: in the local time zone, how long ago, how much longer. */

@@ -1,5 +1,4 @@
 /** One line of a console as an element. Its text is never parsed as HTML. */
-import { clock } from "./dates.ts";
 import type { Line } from "./line-store.ts";
 import { linksIn } from "./links.ts";
 import { type Color, plain, readable, type Span } from "./terminal.ts";
@@ -9,6 +8,8 @@ export interface RowLook {
   /** undefined if not loaded yet. */
   readonly line: Line | undefined;
   readonly spans: readonly Span[];
+  /** What stands in the column of times. */
+  readonly time: string;
   readonly marked: boolean;
   /** It is older than the running build. */
   readonly before: boolean;
@@ -42,7 +43,7 @@ export function newRow(look: RowLook, hasLinks: boolean, source?: string): HTMLE
   }
   const time = document.createElement("span");
   time.className = "at";
-  if (look.line?.at !== undefined) time.textContent = clock(look.line.at);
+  time.textContent = look.time;
   const text = document.createElement("span");
   text.className = "text";
   // Older lines are dimmed, without their colours.

@@ -3,6 +3,8 @@
 export interface Hit {
   /** The line, from 0. */
   readonly n: number;
+  /** Of its first byte. */
+  readonly offset: number;
 }
 
 export interface SearchResult {
@@ -18,13 +20,18 @@ const maxHits = 5000;
 
 export class Search {
   readonly #searchFrom: SearchFrom;
+  readonly #total: () => number;
   #query = "";
   #hits: Hit[] = [];
   #next: number | null = 0;
   #at = -1;
+  /** How many lines there were when the end was reached. */
+  #searched = 0;
 
-  constructor(searchFrom: SearchFrom) {
+  /** @param total how many lines there are by now */
+  constructor(searchFrom: SearchFrom, total: () => number) {
     this.#searchFrom = searchFrom;
+    this.#total = total;
   }
 
   get query(): string {
@@ -47,35 +54,33 @@ export class Search {
   }
 
   /**
-   * Goes to the next or previous hit, wrapping around.
-   * @param near the line in view, where a new search starts
+   * Goes to the next or previous hit from a line on, wrapping around.
+   * @param line where one is; a hit there counts only if `here`
    */
-  async step(by: 1 | -1, near: number): Promise<Hit | undefined> {
+  async step(by: 1 | -1, line: number, here = false): Promise<Hit | undefined> {
     if (this.#query === "") return undefined;
     const query = this.#query;
+    const isAhead = ({ n }: Hit): boolean => (here ? n >= line : n > line);
+    if (this.#next === null && this.#total() > this.#searched)
+      this.#next = (this.#hits.at(-1)?.offset ?? -1) + 1;
     // Each request searches one piece of the console, and may find nothing.
-    while (this.#next !== null && this.#hits.length < maxHits && this.#needsMore(by, near)) {
+    while (this.#next !== null && this.#hits.length < maxHits && !this.#hits.some(isAhead)) {
+      const total = this.#total();
       const { hits, next } = await this.#searchFrom(query, this.#next);
       if (query !== this.#query) return undefined;
-      this.#hits.push(...hits);
+      const last = this.#hits.at(-1)?.n ?? -1;
+      this.#hits.push(...hits.filter(({ n }) => n > last));
       this.#next = next;
+      this.#searched = total;
     }
     if (this.#hits.length === 0) return undefined;
-    if (this.#at < 0) this.#at = this.#first(by, near);
-    else this.#at = (this.#at + by + this.#hits.length) % this.#hits.length;
+    const ahead = this.#hits.findIndex(isAhead);
+    if (by === 1) this.#at = Math.max(0, ahead);
+    else {
+      const before = this.#hits.findLastIndex(({ n }) => n < line);
+      this.#at = before < 0 ? this.#hits.length - 1 : before;
+    }
     return this.#hits[this.#at];
-  }
-
-  #needsMore(by: 1 | -1, near: number): boolean {
-    if (this.#at >= 0) return by === 1 && this.#at + 1 >= this.#hits.length;
-    const last = this.#hits.at(-1);
-    return last === undefined || last.n < near;
-  }
-
-  #first(by: 1 | -1, near: number): number {
-    const after = this.#hits.findIndex(({ n }) => n >= near);
-    if (by === 1) return after < 0 ? 0 : after;
-    return after < 0 ? this.#hits.length - 1 : (after - 1 + this.#hits.length) % this.#hits.length;
   }
 }
 

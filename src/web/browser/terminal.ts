@@ -74,6 +74,13 @@ export function showLine(raw: string, from: Style = plain): { spans: Span[]; sty
   return { spans, style: line.style };
 }
 
+/** What a terminal would show of a line, without colours. */
+export function visibleText(raw: string): string {
+  return showLine(raw)
+    .spans.map(({ text }) => text)
+    .join("");
+}
+
 class Line {
   style: Style;
   readonly #cells: (Cell | undefined)[] = [];

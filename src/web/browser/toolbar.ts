@@ -6,6 +6,8 @@ export interface Toolbar {
   readonly times: HTMLButtonElement;
   /** Hidden while there are no sections. */
   readonly fold: HTMLButtonElement;
+  /** Hidden once there is nothing to wait for. */
+  readonly notify: HTMLButtonElement;
   readonly input: HTMLInputElement;
   readonly count: HTMLElement;
 }
@@ -13,6 +15,9 @@ export interface Toolbar {
 export interface ToolbarActions {
   follow(): void;
   times(): void;
+  fullScreen(): void;
+  /** Asks for a notification when the build ends. */
+  notify(): void;
   /** Folds or unfolds all sections. */
   fold(): void;
   /** Absent if there is no search. */
@@ -60,8 +65,11 @@ export function newToolbar(actions: ToolbarActions): Toolbar {
   }
   if (actions.error) element.append(button("Error", "Next error (e)", actions.error));
   if (search) element.append(count);
+  const notify = button("Notify", "Notify me when the build has ended", actions.notify);
+  notify.setAttribute("aria-pressed", "false");
+  element.append(notify, button("Full screen", "Full screen (F)", actions.fullScreen));
   element.append(button("?", "Keyboard shortcuts (?)", actions.help));
-  return { element, follow, times, fold, input, count };
+  return { element, follow, times, fold, notify, input, count };
 }
 
 function button(text: string, title: string, onClick: () => void): HTMLButtonElement {

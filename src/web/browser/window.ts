@@ -16,6 +16,8 @@ export interface WindowOptions {
   readonly hasLinks: boolean;
   /** The address of a file's line in the source, if there is one. */
   readonly source?: string | undefined;
+  /** What stands in the column of times. */
+  timeOf(line: Line): string;
   isMarked(n: number): boolean;
   isBefore(line: Line): boolean;
   /** Called after rows have changed. */
@@ -69,6 +71,16 @@ export class LineWindow {
     return this.#options.folds.lineOf(Math.floor(this.#top));
   }
 
+  /** The last line that is wholly visible. */
+  get bottom(): number {
+    const { folds, store } = this.#options;
+    return Math.min(store.total - 1, folds.lineOf(Math.max(0, Math.floor(this.#top + this.visible) - 1)));
+  }
+
+  shows(line: number): boolean {
+    return line >= this.top && line <= this.bottom;
+  }
+
   /** Behind the last row. */
   get #end(): number {
     const { store, folds } = this.#options;
@@ -86,7 +98,7 @@ export class LineWindow {
   }
 
   #measure(): void {
-    const probe = newRow({ n: 0, line: undefined, spans: [], marked: false, before: false }, false);
+    const probe = newRow({ n: 0, line: undefined, spans: [], time: "", marked: false, before: false }, false);
     this.#rows.append(probe);
     this.#rowHeight = probe.getBoundingClientRect().height || 18;
     probe.remove();
@@ -157,7 +169,7 @@ export class LineWindow {
 
   #draw(): void {
     this.#frame = 0;
-    const { store, hasLinks, source, folds, isMarked, isBefore } = this.#options;
+    const { store, hasLinks, source, folds, timeOf, isMarked, isBefore } = this.#options;
     const last = Math.max(store.start, this.#end - this.visible);
     this.#top = this.#following ? last : Math.max(store.start, Math.min(this.#top, last));
     const from = Math.max(store.start, Math.floor(this.#top) - margin);
@@ -174,7 +186,11 @@ export class LineWindow {
       const drawn = this.#drawn.get(n);
       if (drawn?.key === key) continue;
       const spans = line ? store.look(line) : [];
-      const element = newRow({ n, line, spans, marked, before, heading }, hasLinks, source);
+      const element = newRow(
+        { n, line, spans, time: line ? timeOf(line) : "", marked, before, heading },
+        hasLinks,
+        source,
+      );
       const hadFocus = drawn?.element.contains(document.activeElement);
       if (drawn) drawn.element.replaceWith(element);
       if (hadFocus) element.querySelector("button")?.focus({ preventScroll: true });

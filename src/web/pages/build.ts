@@ -35,6 +35,7 @@ import {
   phaseBadge,
   progress,
   resultBadge,
+  resultTone,
   type Tone,
   time,
 } from "./parts.ts";
@@ -79,12 +80,19 @@ ${consoleSection(
     tail,
     error: excerpt?.error,
     source,
+    started: Date.parse(build.started ?? build.assigned),
   },
   consoleNote(bytes, build.console?.cut ?? 0, from),
 )}
 ${parametersSection(build)}`;
   const word = running?.phase ?? build.result ?? "no result";
-  return layout({ title: `${word}: ${job}#${number}`, agent, scripts: ["page.ts", "console.ts"], main });
+  return layout({
+    title: `${word}: ${job}#${number}`,
+    agent,
+    scripts: ["page.ts", "console.ts"],
+    main,
+    tone: running ? "busy" : resultTone(build),
+  });
 }
 
 /** How the board of a build that failed did with the job, and its siblings. */

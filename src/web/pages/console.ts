@@ -2,7 +2,7 @@
 import { consoleSize, openConsole } from "#/builds/console/follow.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import type { DeviceFeed } from "../agent-view.ts";
-import { showLine } from "../browser/terminal.ts";
+import { visibleText } from "../browser/terminal.ts";
 import { type Html, html } from "./html.ts";
 
 /** How much of the end of a console a page contains. */
@@ -28,20 +28,21 @@ export interface ConsoleSection {
   readonly error?: number | undefined;
   /** The address of a file's line in the source, with {path} and {line}. */
   readonly source?: string | undefined;
+  /** When the build was assigned, in Unix milliseconds. */
+  readonly started?: number;
 }
 
 export function consoleSection(section: ConsoleSection, note: Html): Html {
-  const { kind, events, api, plain, live, buildFrom, start, before, tail, error, source } = section;
-  return html`<section class="console" aria-labelledby="console" id="console-section" data-kind="${kind}" data-events="${events}" data-api="${api}" data-running="${live && "yes"}" data-build-from="${buildFrom}" data-start="${start}" data-error="${error}" data-source="${source}">
-<header class="heading"><h2 id="console">Console</h2> <span>${note}${plain !== undefined && html` <a href="${plain}">Plain text</a>`}</span></header>
+  const { kind, events, api, plain, live, buildFrom, start, before, tail, error, source, started } = section;
+  return html`<section class="console" aria-labelledby="console" id="console-section" data-kind="${kind}" data-events="${events}" data-api="${api}" data-running="${live && "yes"}" data-build-from="${buildFrom}" data-start="${start}" data-error="${error}" data-source="${source}" data-started="${started}">
+<header class="heading"><h2 id="console">Console</h2> <span>${note}${plain !== undefined && html` <a href="${plain}">Raw</a> <a href="${plain}?plain">Plain text</a> <a href="${plain}?plain&amp;download" download>Download</a>`}</span></header>
 <pre class="tail" tabindex="0" role="region" aria-label="End of the console">${before !== undefined && html`<span class="before">${plainText(before)}</span>`}${plainText(tail)}</pre>
 </section>`;
 }
 
 /** What a terminal would show, without colours. */
 function plainText(text: string): string {
-  const lines = text.split("\n").map((line) => showLine(line).spans.map((span) => span.text));
-  return lines.map((spans) => spans.join("")).join("\n");
+  return text.split("\n").map(visibleText).join("\n");
 }
 
 /** The end of a build's console, its offset, and the size of the whole. */

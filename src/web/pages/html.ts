@@ -48,12 +48,14 @@ export interface Layout {
   /** File names in browser/. */
   readonly scripts?: readonly string[];
   readonly main: Html;
+  /** Of the icon. */
+  readonly tone?: "good" | "bad" | "warn" | "busy" | "idle";
   /** For a screen on the wall. */
   readonly wall?: boolean;
 }
 
 /** The whole page: head, landmarks, navigation. */
-export function layout({ title, agent, scripts = [], main, wall = false }: Layout): string {
+export function layout({ title, agent, scripts = [], main, wall = false, tone = "idle" }: Layout): string {
   const { name, version } = agent.status();
   const page = html`<!doctype html>
 <html lang="en">
@@ -62,7 +64,7 @@ export function layout({ title, agent, scripts = [], main, wall = false }: Layou
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>${title} · ${name}</title>
-<link rel="icon" href="${assetPath("icon.svg")}" type="image/svg+xml">
+<link rel="icon" href="${assetPath(`icon-${tone}.svg`)}" type="image/svg+xml">
 <link rel="stylesheet" href="${assetPath("style.css")}">
 <link rel="stylesheet" href="${assetPath("console.css")}">
 ${scripts.map((name) => html`<script type="module" src="${assetPath(name)}"></script>`)}

@@ -1,5 +1,5 @@
 /** What the pages share: times, links, badges, and tables of builds. */
-import { type BuildSummary, durationOf } from "#/builds/record.ts";
+import { type BuildSummary, durationOf, type EndingKind } from "#/builds/record.ts";
 import type { DeviceStatus, Suspicion } from "#/lib/status.ts";
 import { formatElapsed } from "#/lib/units.ts";
 import type { AgentView } from "../agent-view.ts";
@@ -35,24 +35,26 @@ export function badge(tone: Tone, word: string): Html {
   return html`<span class="badge ${tone}">${word}</span>`;
 }
 
+const resultTones: Readonly<Record<EndingKind, Tone>> = {
+  ...{ passed: "good", failed: "bad", "timed-out": "bad" },
+  ...{ stopped: "idle", infrastructure: "warn", lost: "warn" },
+};
+const resultWords: Readonly<Record<EndingKind, string>> = {
+  ...{ passed: "SUCCESS", failed: "FAILURE", "timed-out": "TIMED_OUT" },
+  ...{ stopped: "ABORTED", infrastructure: "NO RESULT", lost: "LOST" },
+};
+
+export function resultTone({ ending }: Pick<BuildSummary, "ending">): Tone {
+  return ending ? resultTones[ending.kind] : "idle";
+}
+
 /** The result of a build as sent to the client, or why none was sent. */
-export function resultBadge({ result, ending }: Pick<BuildSummary, "result" | "ending">): Html {
-  switch (ending?.kind) {
-    case "passed":
-      return badge("good", result ?? "SUCCESS");
-    case "failed":
-      return badge("bad", result ?? "FAILURE");
-    case "timed-out":
-      return badge("bad", result ?? "TIMED_OUT");
-    case "stopped":
-      return badge("idle", result ?? "ABORTED");
-    case "infrastructure":
-      return badge("warn", "NO RESULT");
-    case "lost":
-      return badge("warn", "LOST");
-    case undefined:
-      return badge("idle", "?");
-  }
+export function resultBadge(build: Pick<BuildSummary, "result" | "ending">): Html {
+  const { result, ending } = build;
+  if (!ending) return badge("idle", "?");
+  const isUnsent = ending.kind === "infrastructure" || ending.kind === "lost";
+  const word = resultWords[ending.kind];
+  return badge(resultTone(build), isUnsent ? word : (result ?? word));
 }
 
 export function phaseBadge({ phase }: Pick<RunningBuild, "phase">): Html {

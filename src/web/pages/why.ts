@@ -7,7 +7,7 @@ import type { TestReport } from "#/builds/junit.ts";
 import type { EndingKind } from "#/builds/record.ts";
 import type { FoundBuild } from "#/builds/store.ts";
 import { linksIn } from "../browser/links.ts";
-import { showLine } from "../browser/terminal.ts";
+import { visibleText } from "../browser/terminal.ts";
 import { type Html, html } from "./html.ts";
 import { count } from "./parts.ts";
 
@@ -84,8 +84,6 @@ const maxVisibleLength = 300;
 
 /** What a terminal would show of a line. */
 function visible(text: string): string {
-  const shown = showLine(text)
-    .spans.map((span) => span.text)
-    .join("");
+  const shown = visibleText(text);
   return shown.length > maxVisibleLength ? `${shown.slice(0, maxVisibleLength)}…` : shown;
 }

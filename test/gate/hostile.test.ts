@@ -228,7 +228,7 @@ test("a proxy that is believed says who asks: its last address alone", async () 
   const file = join(lab.folder, "gate.yaml");
   const from = async (forwarded: string) => {
     await lab.request("/v1/queue", "no-token", { headers: { "x-forwarded-for": forwarded } });
-    return lab.log.all.findLast(({ message }) => message.startsWith("refused"))?.from;
+    return lab.log.all.findLast(({ message }) => message.startsWith("refused GET /v1/queue"))?.from;
   };
   // Nobody is believed by default.
   assert.equal(await from("6.6.6.6"), "127.0.0.1");

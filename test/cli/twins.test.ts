@@ -104,6 +104,7 @@ test("after a reload that changes it, the name in force is shown", { skip: lacks
   await using gearmand = await startGearmand();
   await using agent = await TestAgent.start({ yaml: yaml("before", "t1"), ports: [gearmand.port] });
   await writeFile(agent.config, `servers: ["127.0.0.1:${gearmand.port}"]\n${yaml("after", "t1")}`);
-  assert.match((await agent.command("reload")).stdout, /^before: /);
+  assert.match((await agent.command("reload")).stdout, / read again: 1 node$/m);
+  assert.match((await agent.command("status")).stdout, /^before: /);
   assert.equal((await agent.status()).name, "before");
 });

@@ -91,6 +91,7 @@ const mutants: readonly Mutant[] = [
     from: "const next = 1 + Math.max(last?.number ?? saved, floor);",
     to: "const next = 1 + Math.max((last?.number ?? saved) - (last ? 1 : 0), floor);",
     test: "agent/state-store.test.ts",
+    only: "numbers go on after reopening",
   },
 ];
 

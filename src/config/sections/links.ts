@@ -50,7 +50,7 @@ export const linksSchema: SchemaObject = {
     ref: link("The ref's page."),
     commit: link("The commit's page, such as https://github.com/{project}/commit/{commit}."),
     source: link(
-      "A line of a file that the console names as PATH:LINE, such as https://github.com/{project}/blob/{commit}/{path}#L{line}.",
+      "A line of a file that the console names as PATH:LINE, such as https://git.example/{project}/{path}#L{line}.",
       [...parts, "path", "line"],
     ),
   },

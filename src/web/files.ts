@@ -46,6 +46,11 @@ export function fileRoutes(agent: AgentView): Hono<Env> {
     if (!file) return c.body("", 200, headers);
     const size = await consoleSize(file, running?.console);
     if (plain !== undefined) {
+      if (c.env.incoming.method === "HEAD") {
+        // hono leaves the body unread then.
+        await file.close();
+        return c.body(null, 200, headers);
+      }
       const text = Readable.from(plainText(file, size));
       return c.body(Readable.toWeb(text) as ReadableStream, 200, headers);
     }

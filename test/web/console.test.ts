@@ -1,7 +1,7 @@
 /** Consoles over HTTP: whole, ranges, followed, lines, search. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { appendFile, writeFile } from "node:fs/promises";
+import { appendFile, readdir, readlink, writeFile } from "node:fs/promises";
 import { request } from "node:http";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -71,6 +71,19 @@ test("consoles over HTTP", { skip: lacks("gearmand") }, async (t) => {
   await t.test("HEAD sends only the headers", async () => {
     const { status, headers, body } = await lab.get(path, {}, "HEAD");
     assert.deepEqual([status, headers["content-length"], body.length], [200, `${said.length}`, 0]);
+  });
+
+  await t.test("HEAD of the text without escapes leaves no file open", async () => {
+    await lab.run("talk", "uuid-3");
+    const { status, body } = await lab.get("/builds/talk/2/console?plain", {}, "HEAD");
+    assert.deepEqual([status, body.length], [200, 0]);
+    const descriptors = `/proc/${lab.agent.child.pid}/fd`;
+    const names = await readdir(descriptors);
+    const files = await Promise.all(names.map((name) => readlink(join(descriptors, name)).catch(() => "")));
+    assert.deepEqual(
+      files.filter((file) => file.endsWith("/talk/2/console.log")),
+      [],
+    );
   });
 
   await t.test("lines from anywhere", async () => {

@@ -90,7 +90,7 @@ export async function startServer(options: ServerOptions): Promise<GateServer> {
   server.maxConnections = maxConnections;
   server.on("request", (request, response) => onRequest(request, response));
   server.on("upgrade", (request, socket, head) => {
-    const response = WebSockets.responseTo(request, socket);
+    const response = WebSockets.responseTo(request, socket as Socket);
     onRequest(request, response, async (gone) => {
       // From here on the socket's end is the client's leaving.
       response.detachSocket(socket as Socket);

@@ -1,5 +1,6 @@
 /** Requests that become WebSockets: refused like others for as long as they are HTTP, closed with the gate. */
 import { type IncomingMessage, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { type WebSocket, WebSocketServer } from "ws";
 import { maxTunnelBytes, tunnelProtocol } from "#/exchange/tunnel.ts";
@@ -26,11 +27,12 @@ export class WebSockets implements AsyncDisposable {
   }
 
   /** The HTTP answer to a request, which ends its connection, and the other way. */
-  static responseTo(request: IncomingMessage, socket: Duplex): ServerResponse {
+  static responseTo(request: IncomingMessage, socket: Socket): ServerResponse {
     const response = new ServerResponse(request);
-    response.assignSocket(socket as never);
+    response.assignSocket(socket);
     response.shouldKeepAlive = false;
-    response.on("finish", () => socket.end());
+    // The server's timeouts no longer watch it, and the client may never close its side.
+    response.on("finish", () => socket.destroySoon());
     return response;
   }
 

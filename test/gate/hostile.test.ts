@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { Refusal } from "#/gate/errors.ts";
 import { type ConnectionLimits, startServer } from "#/gate/server.ts";
 import { Admin } from "#/gearman/client/admin.ts";
 import { seeded } from "../support/random.ts";
@@ -274,4 +275,22 @@ test("connections: the oldest of strangers makes room, one that is idle is close
   const idle = await open(impatient.address.port);
   await bounded(idle.closed);
   for (const { socket } of [known, idle, ...strangers]) socket.destroy();
+});
+
+test("an upgrade that is refused ends its connection, also when the client doesn't", async () => {
+  const log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
+  const server = await startServer({
+    ...{ listen: { host: "127.0.0.1", port: 0 }, proxies: () => [], log, onRefusal() {} },
+    limits: { maxStrangers: 3, maxConnections: 100, idleTimeoutMs: 60_000 },
+    async handle() {
+      throw new Refusal("not-found", "no such build");
+    },
+  });
+  const socket = connect({ ...server.address, allowHalfOpen: true });
+  socket.write("GET / HTTP/1.1\r\nhost: gate\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n");
+  const [answer] = await bounded(once(socket, "data"));
+  assert.match(`${answer}`, /^HTTP\/1\.1 404 /);
+  // It waits for all connections.
+  await bounded(server[Symbol.asyncDispose]());
+  socket.destroy();
 });

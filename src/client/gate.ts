@@ -153,14 +153,14 @@ export class GateClient {
       opened.resolve(socket);
     });
     socket.on("error", opened.reject);
-    socket.on("unexpected-response", (request, response) => {
-      opened.reject(refusalOf(response));
+    socket.on("unexpected-response", async (request, response) => {
+      opened.reject(await refusalOf(response));
       request.destroy();
     });
     try {
       return await opened.promise;
     } catch (error) {
-      throw this.#lost(await error);
+      throw this.#lost(error);
     }
   }
 
@@ -273,11 +273,11 @@ async function refusalOf(response: IncomingMessage): Promise<GateRefusal> {
   const { error, message, offset } = await readJson(response).catch((): JsonObject => ({}));
   const code = typeof error === "string" ? error : "unavailable";
   const text = typeof message === "string" ? message : `it answers with ${statusCode}`;
-  const seconds = Number(response.headers["retry-after"] || "x");
+  const seconds = Number(response.headers["retry-after"]);
   return new GateRefusal(code, `the gate refused: ${text}`, {
     status: statusCode,
     ...(isCount(offset) && { offset }),
-    ...(isCount(seconds) && { retryAfterMs: Math.min(seconds, maxRetryAfterS) * 1000 }),
+    ...(isCount(seconds) && seconds > 0 && { retryAfterMs: Math.min(seconds, maxRetryAfterS) * 1000 }),
   });
 }
 

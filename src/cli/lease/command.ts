@@ -100,9 +100,8 @@ export function command(): Command {
       if (options.list) {
         const gate = await findGate(options);
         const rows = gate ? await leasesBehind(gate) : await leasesAt(await findServers(options));
-        process.stdout.write(leaseTable(rows));
+        return void process.stdout.write(leaseTable(rows));
       }
-      if (options.list) return;
       if (target === undefined) throw new CommandError("usage", "which board? Name a class or a device");
       if (target === "extend" || target === "release") await order(target, args, options);
       else process.exitCode = await run(target, args, options);

@@ -48,6 +48,7 @@ export function serverPlace(server: ServerAddress): LeasePlace {
   return ({ target, terms, priority, signer, say }) => {
     const name = leaseFunction(target);
     const data = formatLeaseRequest(terms, signer.key.publicKey);
+    // Of a new unique: a job of the old one may have been handed out just before the line was lost.
     const newLine = () => {
       const uuid = crypto.randomUUID().replaceAll("-", "");
       const line = new Line(server, { function: name, unique: uuid, data, priority });

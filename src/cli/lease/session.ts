@@ -131,7 +131,6 @@ class LeaseSession extends EventEmitter<BoardEvents> implements HeldBoard, Async
     });
   }
 
-  /** Of a new unique: a job of the old one may have been handed out just before the line was lost. */
   get device(): string {
     return this.#news?.device ?? "";
   }

@@ -9,9 +9,9 @@ export interface TextLink {
 
 const maxLength = 2000;
 const address = /\bhttps?:\/\/[^\s<>"'`\p{Cc}]+/giu;
-/** What follows an address in prose; a parenthesis may be its own. */
-const trailing = /[.,;:!?*_\]}]+$/;
-const trailingWithParenthesis = /[.,;:!?*_)\]}]+$/;
+/** What follows an address in prose; a parenthesis may be its own. Without the lookbehinds, a long run in an address takes quadratic time. */
+const trailing = /(?<![.,;:!?*_\]}])[.,;:!?*_\]}]+$/;
+const trailingWithParenthesis = /(?<![.,;:!?*_)\]}])[.,;:!?*_)\]}]+$/;
 const place =
   /(?<![\w/.:@+-])((?:\.?\/)?(?:[\w.+@-]+\/)*[\w+@-][\w.+@-]*\.[A-Za-z]\w{0,7}):(\d{1,7})(?![\w/])/g;
 /** The folder that a job runs in; its own paths begin behind it. */

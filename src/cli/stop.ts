@@ -47,8 +47,8 @@ export function command(): Command {
     .argument("[of-manager]", "with an agent's name: its build, JOB#NUMBER or uuid", buildName)
     .addHelpText(
       "after",
-      "\nJOB#NUMBER alone goes over the control socket. For a uuid, all job servers and all agents on them are asked. Taking a build out of the queue takes gearmand" +
-        "\n1.1.19 or newer, or the embedded job server.",
+      "\nJOB#NUMBER alone goes over the control socket. For a uuid, all job servers and all agents on them are asked." +
+        "\nTaking a build out of the queue takes gearmand 1.1.19 or newer, or the embedded job server.",
     )
     .action(async (first: string, second: string | undefined, options: StopOptions) => {
       const gate = await findGate(options);

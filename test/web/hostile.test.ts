@@ -58,6 +58,7 @@ test("the file name of a download is safe", () => {
 });
 
 const yaml = `
+links: { change: "https://review.example/{branch}/{change}" }
 jobs:
   nasty:
     run: |
@@ -166,6 +167,15 @@ test("names and paths that lead elsewhere", { skip: lacks("gearmand", "gearman")
         `${headers["content-security-policy"]}`,
         /^default-src 'none'; script-src 'self'; style-src 'self'/,
       );
+    }
+  });
+
+  await t.test("a parameter that is no text has a link, and its pages", async () => {
+    await lab.run("nasty", "uuid-surrogate", { ZUUL_CHANGE: "1", ZUUL_BRANCH: "x\ud83d" });
+    for (const path of ["/", "/builds", "/builds/nasty/2"]) {
+      const { status, body } = await lab.get(path);
+      assert.equal(status, 200, path);
+      assert.match(body.toString(), /href="https:\/\/review\.example\/x%EF%BF%BD\/1"/);
     }
   });
 

@@ -37,22 +37,23 @@ function linked(agent: AgentView, change: Change, key: (typeof shown)[number], c
 
 /** The address of a file's line in the source that was tested: {path} and {line} are for the console to fill. */
 export function sourceLink(agent: AgentView, change: Change | undefined): string | undefined {
-  const [before, ...rest] = agent.links().source?.split(/(?=\{(?:path|line)\})/) ?? [];
-  const parts = rest.map((part) => /^(\{\w+\})(.*)$/.exec(part)?.slice(1) ?? []);
-  const filled = [before, ...parts.map(([, text]) => text)].map((text) => text && fill(text, change ?? {}));
-  if (before === undefined || filled.includes(undefined)) return undefined;
-  return [filled[0], ...parts.map(([name], index) => `${name}${filled[index + 1]}`)].join("");
+  return fill(agent.links().source, change ?? {}, ["path", "line"]);
 }
 
-/** @returns undefined if there is no template, or the build lacks a part of it */
-function fill(template: string | undefined, change: Change): string | undefined {
+/**
+ * @param kept names of parts that stay as they are
+ * @returns undefined if there is no template, or the build lacks a part of it
+ */
+function fill(template: string | undefined, change: Change, kept: string[] = []): string | undefined {
   let isWhole = true;
-  const url = template?.replace(/\{(\w+)\}/g, (_, name: keyof Change) => {
-    const value = change[name];
+  const url = template?.replace(/\{(\w+)\}/g, (part, name: string) => {
+    if (kept.includes(name)) return part;
+    const value = change[name as keyof Change];
     // Dots would lead to another place than the template says.
-    if (value === undefined || value.split("/").some((part) => part === "." || part === ".."))
+    if (value === undefined || value.split("/").some((step) => step === "." || step === ".."))
       isWhole = false;
-    return (value ?? "").split("/").map(encodeURIComponent).join("/");
+    // A parameter may have lone surrogates, which have no encoding.
+    return (value ?? "").toWellFormed().split("/").map(encodeURIComponent).join("/");
   });
   return isWhole ? url : undefined;
 }

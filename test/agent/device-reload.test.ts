@@ -123,7 +123,7 @@ test("a power command ends at its own limit, with all that it started", async ()
   const { port } = await server.listen({ port: 0 });
   const marker = `marker-${process.pid}-${randomBytes(8).toString("hex")}`;
   const cycle = `MARKER=${marker}; export MARKER; sleep 1000 & setsid sleep 1000 & echo "the relay hangs"; sleep 1000`;
-  const device = `{ classes: [mcu], port: "tcp://127.0.0.1:${board.port}", console: raw, power: { cycle: '${cycle}', timeout: 1s } }`;
+  const device = `{ classes: [mcu], port: "tcp://127.0.0.1:${board.port}", console: raw, power: { cycle: '${cycle}', timeout: 6s } }`;
   const job = "cycle: { nodes: [mcu], timeout: 5m, steps: [{ power: cycle }] }";
   await using agent = await TestAgent.start({
     yaml: `\nname: box7\nbuilds: { min-free: 1MiB }\njobs: { ${job} }\ndevices: { mcu-1: ${device} }\n`,

@@ -30,6 +30,7 @@ devices:
   browser = await startBrowser();
   resources.defer(() => browser.close());
   await becomes(lab.agent, "a-good", "ready");
+  await becomes(lab.agent, "b-gone", "absent");
   await lab.run("fails", "fails-1");
   await lab.run("works:a-good", "works-1");
 });

@@ -19,9 +19,9 @@ function board(target: Target) {
     [Symbol.dispose]: () => line[Symbol.dispose](),
     line,
     talk,
-    enter: (timeout = 30_000) => talk.hold(python.enter(timeout)),
-    interrupt: (timeout = 30_000) => talk.hold(python.interrupt(timeout)),
-    run: async (script: string, timeout = 30_000) => {
+    enter: (timeout = 90_000) => talk.hold(python.enter(timeout)),
+    interrupt: (timeout = 90_000) => talk.hold(python.interrupt(timeout)),
+    run: async (script: string, timeout = 90_000) => {
       const { code, complete } = await talk.hold(python.run(script, { timeoutMs: timeout }));
       return { code, complete, output: talk.output.toString() };
     },
@@ -107,7 +107,7 @@ test("the board is found in any state", { skip }, async () => {
     await b.enter();
     assert.equal((await b.run("print('hello')")).output, "hello\r\n", JSON.stringify(state));
   }
-  await assert.rejects(b.run("print('begun')\nwhile True: pass", 1000), RunTimeout);
+  await assert.rejects(b.run("print('begun')\nwhile True: pass", 10_000), RunTimeout);
   assert.equal(b.talk.output.toString(), "begun\r\n");
   assert.equal(await b.interrupt(), true);
   assert.equal((await b.run("print('hello')")).output, "hello\r\n");

@@ -21,8 +21,8 @@ function board(target: Target) {
     get notes() {
       return talk.notes;
     },
-    enter: (timeout = 30_000) => talk.hold(uboot.enter(timeout)),
-    interrupt: (timeout = 30_000) => talk.hold(uboot.interrupt(timeout)),
+    enter: (timeout = 90_000) => talk.hold(uboot.enter(timeout)),
+    interrupt: (timeout = 90_000) => talk.hold(uboot.interrupt(timeout)),
     run: async (script: string, timeout = 120_000) => {
       const { code, complete } = await talk.hold(uboot.run(script, { timeoutMs: timeout }));
       return { code, complete, output: talk.output.toString("latin1") };
@@ -138,7 +138,7 @@ test("a board that is off, or says something else", { skip }, async () => {
   await assert.rejects(b.enter(500), { reason: "silent" });
   const says = async (bytes: Buffer, expected: object) => {
     const talking = setInterval(() => target.broker.inject(bytes), 20);
-    await assert.rejects(b.enter(500), expected).finally(() => clearInterval(talking));
+    await assert.rejects(b.enter(5000), expected).finally(() => clearInterval(talking));
   };
   await says(Buffer.from("hello\r\nlogin: "), {
     reason: "noise",

@@ -201,12 +201,24 @@ async function compose(options: AgentOptions, resources: AsyncDisposableStack): 
   return agent;
 }
 
-/** Takes workspaces and caches from builds that an earlier agent didn't see end. */
-async function takeBack(helper: Helper, stateDir: string): Promise<void> {
+/**
+ * Takes workspaces and caches from builds that an earlier agent didn't see end.
+ * @throws HelperError, or the system's error, when some couldn't be taken; the others are
+ * @internal
+ */
+export async function takeBack(helper: Pick<Helper, "take">, stateDir: string): Promise<void> {
   const folders = (await listWorkspaces(stateDir)).map(({ folder }) => folder);
   for (const { folder } of await listCaches(stateDir)) folders.push(...(await cachesIn(folder)));
-  for (const folder of folders)
-    if ((await lstat(folder)).uid !== process.getuid?.()) await helper.take([folder]);
+  let failure: unknown;
+  for (const folder of folders) {
+    try {
+      if ((await lstat(folder)).uid !== process.getuid?.()) await helper.take([folder]);
+    } catch (error) {
+      // One that a container left to root must not cost the builds the others.
+      failure ??= error;
+    }
+  }
+  if (failure) throw failure;
 }
 
 /**

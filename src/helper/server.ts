@@ -92,7 +92,10 @@ async function act(
   }
   if (verb === "measure") {
     const child = asAgentSees(agent, () => measureTree(options, request.path));
-    void usageOf(child).then((usage) => answer({ id, state: "done", usage }));
+    void usageOf(child).then(
+      (usage) => answer({ id, state: "done", usage }),
+      (error: Error) => answer({ id, state: "failed", why: error.message }),
+    );
     return;
   }
   if (verb === "signal") {
@@ -150,11 +153,10 @@ async function start(
 
 /** Whatever measureTree() has counted. */
 async function usageOf(child: ChildProcess): Promise<Usage> {
-  const ended = once(child, "close");
-  const [bytes = 0, inodes = 0] = (child.stdout ? await readReport(child.stdout as unknown as Duplex) : "")
-    .split(" ")
-    .map(Number);
-  await ended;
+  const report = child.stdout ? readReport(child.stdout as unknown as Duplex) : "";
+  // One that can't be started has an error first.
+  const [counted] = await Promise.all([report, once(child, "close")]);
+  const [bytes = 0, inodes = 0] = counted.split(" ").map(Number);
   return { bytes, inodes };
 }
 

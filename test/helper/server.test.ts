@@ -1,13 +1,15 @@
 /** What the root helper refuses before it does anything. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Lines, parseRequest } from "#/helper/protocol.ts";
 import { serve } from "#/helper/server.ts";
+import { lacksRoot } from "../support/nobody.ts";
 
 const place = { scratch: "/var/lib/labgear/scratch/a.1", network: "full", devices: [] };
 const fine = {
@@ -119,6 +121,47 @@ test("only users for builds, and only in a build's control group; anything else 
     assert.deepEqual(await ask("{}"), []);
     assert.deepEqual(await ask("hello"), []);
   } finally {
+    server.close();
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test("a program that can't be started is an answer like others", { skip: lacksRoot() }, async () => {
+  const folder = realpathSync(mkdtempSync(join(tmpdir(), "labgear-helper-")));
+  const home = join(folder, "scratch/job.1/home");
+  mkdirSync(home, { recursive: true });
+  const folders = { stateDir: folder, runtimeDir: "/run/labgear" };
+  const options = { ...folders, agent: { uid: 0, gid: 0 }, accounts: [] };
+  const server = createServer((socket) => void serve(socket, options));
+  server.listen(join(folder, "socket"));
+  await once(server, "listening");
+  // As this agent sees the box, there is no setpriv(1).
+  const hide = 'mount --bind /dev/null "$(command -v setpriv)" && echo hidden && exec sleep 600';
+  const agent = spawn("unshare", ["--mount", "sh", "-c", hide], { stdio: ["ignore", "pipe", "inherit"] });
+  const left = once(agent, "exit");
+  const socket = connect(join(folder, "socket"));
+  try {
+    await once(agent.stdout, "data");
+    const requests = [
+      { verb: "measure", id: 1, agent: agent.pid, path: home },
+      { verb: "own", id: 2, agent: agent.pid, path: home, user: null },
+      { verb: "take", id: 3, agent: agent.pid, belongings: [home] },
+    ];
+    const lines = new Lines();
+    const answers = new Map<number, string>();
+    for (const request of requests) socket.write(`${JSON.stringify(request)}\n`);
+    for await (const chunk of socket.setEncoding("utf8")) {
+      for (const { id, state } of lines.push(chunk).map((line) => JSON.parse(line))) answers.set(id, state);
+      if (answers.size === requests.length) break;
+    }
+    assert.deepEqual(
+      [1, 2, 3].map((id) => answers.get(id)),
+      ["failed", "failed", "done"],
+    );
+  } finally {
+    socket.destroy();
+    agent.kill("SIGKILL");
+    await left;
     server.close();
     rmSync(folder, { recursive: true });
   }

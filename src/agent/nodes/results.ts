@@ -37,7 +37,10 @@ export class Results {
    * @throws ExchangeError not-found
    */
   async read(found: FoundBuild, path: string, offset: number, length: number): Promise<Fetched> {
-    const hasEnded = found.running === undefined || found.running.state.phase === "ended";
+    const { running } = found;
+    // What is held back, such as what might become a secret, is written when the console is closed.
+    const hasEnded =
+      running === undefined || (running.state.phase === "ended" && running.console?.closed !== false);
     await using whole = await this.#open(found, path, hasEnded);
     if (!whole) throw new ExchangeError("not-found", `${found.job}#${found.number} has no such result`);
     const { size } = whole;

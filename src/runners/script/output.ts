@@ -114,11 +114,19 @@ export class OutputPipe implements Disposable {
   finish(): void {
     if (this.#state !== "reading") return;
     this.#state = "finishing";
-    this.#reader.setTimeout(maxSilenceMs, () => {
-      // The silence may be the consumer's fault.
-      if (this.#consuming) this.#reader.setTimeout(maxSilenceMs);
-      else this.#reader.destroy(gaveUp);
+    const reader = this.#reader.on("timeout", () => {
+      const { bytesRead } = reader;
+      // A timer that is late fires before the pipe is looked at: what has come meanwhile is read first.
+      setImmediate(() => this.#giveUp(bytesRead));
     });
+    reader.setTimeout(maxSilenceMs);
+  }
+
+  /** @param bytesRead when it was silent */
+  #giveUp(bytesRead: number): void {
+    // The silence may be the consumer's fault.
+    if (this.#consuming || this.#reader.bytesRead > bytesRead) this.#reader.setTimeout(maxSilenceMs);
+    else this.#reader.destroy(gaveUp);
   }
 
   [Symbol.dispose](): void {

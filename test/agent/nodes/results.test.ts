@@ -4,10 +4,12 @@ import { mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Results } from "#/agent/nodes/results.ts";
+import { Masker } from "#/builds/masker.ts";
 import { summarize } from "#/builds/record.ts";
+import { BuildStore } from "#/builds/store.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import { parseFetch } from "#/exchange/fetch.ts";
-import { record } from "../../builds/build-parts.ts";
+import { facts, record } from "../../builds/build-parts.ts";
 import { seeded } from "../../support/random.ts";
 import { scale } from "../../support/scale.ts";
 import { temporaryFolder } from "../../support/servers.ts";
@@ -99,4 +101,21 @@ test("ranges meet at their ends, and beyond the end there is nothing", async () 
   assert.deepEqual(await range(4, 100), ["console\n", 12, true]);
   assert.deepEqual(await range(12, 1), ["", 12, true]);
   assert.deepEqual(await range(1e15, 1), ["", 12, true]);
+});
+
+test("a console has its end when all that was held back is in it", async () => {
+  await using root = await temporaryFolder();
+  const { store } = await BuildStore.open({ folder: root.path, nextNumber: () => 1, url: () => "" });
+  const build = store.create(facts);
+  const console = await build.open(1_000_000);
+  console.mask(new Masker([Buffer.from("a password of eight words")]));
+  await console.write(Buffer.from("the first line\na password of eight"));
+  const found = store.find({ job: facts.job, number: 1 });
+  assert.ok(found);
+  const results = new Results();
+  const ended = build.end({ kind: "passed", reason: "the job passed" }, () => "SUCCESS");
+  assert.equal((await results.read(found, "console", 0, 1000)).end, false);
+  await ended;
+  const { bytes, end } = await results.read(found, "console", 0, 1000);
+  assert.deepEqual([bytes.toString(), end], ["the first line\na password of eight", true]);
 });

@@ -36,13 +36,16 @@ export class WebSockets implements AsyncDisposable {
     return response;
   }
 
-  async accept(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<WebSocket> {
+  accept(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<WebSocket> {
     const accepted = Promise.withResolvers<WebSocket>();
     socket.once("close", () => accepted.reject(new Error("the client has gone")));
-    this.#server.handleUpgrade(request, socket, head, accepted.resolve);
-    const webSocket = await accepted.promise;
-    this.#alive.add(webSocket);
-    return webSocket.on("pong", () => this.#alive.add(webSocket)).on("error", () => {});
+    this.#server.handleUpgrade(request, socket, head, (webSocket) => {
+      this.#alive.add(webSocket);
+      // At once: a malformed frame that came with the request is read before the promise has its turn.
+      webSocket.on("pong", () => this.#alive.add(webSocket)).on("error", () => {});
+      accepted.resolve(webSocket);
+    });
+    return accepted.promise;
   }
 
   #ping(): void {

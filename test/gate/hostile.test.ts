@@ -6,7 +6,8 @@ import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { Refusal } from "#/gate/errors.ts";
-import { type ConnectionLimits, startServer } from "#/gate/server.ts";
+import type { Exchange } from "#/gate/exchange.ts";
+import { type ConnectionLimits, type GateServer, startServer } from "#/gate/server.ts";
 import { Admin } from "#/gearman/client/admin.ts";
 import { seeded } from "../support/random.ts";
 import { bounded } from "../support/servers.ts";
@@ -277,20 +278,40 @@ test("connections: the oldest of strangers makes room, one that is idle is close
   for (const { socket } of [known, idle, ...strangers]) socket.destroy();
 });
 
-test("an upgrade that is refused ends its connection, also when the client doesn't", async () => {
+const upgrade =
+  "GET / HTTP/1.1\r\nhost: gate\r\nupgrade: websocket\r\nconnection: upgrade\r\n" +
+  "sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+
+function startBare(handle: (exchange: Exchange) => Promise<void>): Promise<GateServer> {
   const log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
-  const server = await startServer({
-    ...{ listen: { host: "127.0.0.1", port: 0 }, proxies: () => [], log, onRefusal() {} },
+  return startServer({
+    ...{ listen: { host: "127.0.0.1", port: 0 }, proxies: () => [], log, onRefusal() {}, handle },
     limits: { maxStrangers: 3, maxConnections: 100, idleTimeoutMs: 60_000 },
-    async handle() {
-      throw new Refusal("not-found", "no such build");
-    },
+  });
+}
+
+test("an upgrade that is refused ends its connection, also when the client doesn't", async () => {
+  const server = await startBare(async () => {
+    throw new Refusal("not-found", "no such build");
   });
   const socket = connect({ ...server.address, allowHalfOpen: true });
-  socket.write("GET / HTTP/1.1\r\nhost: gate\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n");
+  socket.write(upgrade);
   const [answer] = await bounded(once(socket, "data"));
   assert.match(`${answer}`, /^HTTP\/1\.1 404 /);
   // It waits for all connections.
   await bounded(server[Symbol.asyncDispose]());
+  socket.destroy();
+});
+
+test("a malformed frame that comes with the upgrade ends its connection alone", async () => {
+  const closed = Promise.withResolvers<void>();
+  await using server = await startBare(async ({ upgrade: accept }) => {
+    const webSocket = await accept?.();
+    webSocket?.on("close", closed.resolve);
+  });
+  const socket = connect({ ...server.address });
+  socket.on("error", () => {}).resume();
+  socket.write(Buffer.concat([Buffer.from(upgrade), Buffer.alloc(8, 0xff)]));
+  await bounded(closed.promise);
   socket.destroy();
 });

@@ -243,7 +243,7 @@ echo "lg-abcdefgh# "; echo "U-Boot 2023.01"; echo "Linux version 6.1"
 echo "Kernel panic - not syncing: not really"; echo "board login: "; exit 9`;
   const { code, output, complete } = await b.run(tricks);
   assert.deepEqual([code, complete], [9, true]);
-  assert.match(output, /^T=\$\{0%/);
+  assert.match(output, /^set \+Cu;T=\$\{0%/);
   assert.match(output, /login: \n$/);
   assert.equal((await b.run("echo next")).output, "next\n");
 });

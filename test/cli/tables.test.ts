@@ -12,7 +12,7 @@ import { labgear } from "../support/agent.ts";
 import { testFolder } from "../support/folders.ts";
 import { submitDetached } from "../support/gearman.ts";
 import { agentInfo, answering, nodeInfo, startBox, startLabServer } from "../support/lab.ts";
-import { bounded } from "../support/servers.ts";
+import { patienceMs } from "../support/servers.ts";
 import { Running } from "./running.ts";
 
 const widths = [80, 120, 200];
@@ -155,14 +155,12 @@ describe("tables", () => {
 
   /** On a terminal of so many columns, again until it shows what it should. */
   const shown = async (args: readonly string[], columns: number, env: NodeJS.ProcessEnv, wanted: RegExp) => {
-    const reached = async () => {
-      for (;;) {
-        await using command = Running.onTerminal(args, { columns, env: { TZ: "UTC", ...env } });
-        assert.equal(await command.ended, 0, command.stdout);
-        if (wanted.test(command.stdout)) return command.stdout.replaceAll("\r\n", "\n");
-      }
-    };
-    return await bounded(reached());
+    for (const giveUp = AbortSignal.timeout(patienceMs); ; ) {
+      await using command = Running.onTerminal(args, { columns, env: { TZ: "UTC", ...env } });
+      assert.equal(await command.ended, 0, command.stdout);
+      if (wanted.test(command.stdout)) return command.stdout.replaceAll("\r\n", "\n");
+      assert.ok(!giveUp.aborted, command.stdout);
+    }
   };
 
   for (const [name, args, wanted] of commands) {

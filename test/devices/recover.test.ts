@@ -49,7 +49,7 @@ async function startBoard(
   const lab = await startLab({
     config: {
       console: "u-boot",
-      bootTimeoutMs: 1000,
+      bootTimeoutMs: 2500,
       power: { on: "on", off: "off", timeoutMs: 5000 },
       ...config,
     },
@@ -85,7 +85,10 @@ async function startBoard(
   };
 }
 
-const recover = [{ kind: "power" }, { kind: "flash", script: "flash", lend: true, timeoutMs: 5000 }] as const;
+const recover = [
+  { kind: "power" },
+  { kind: "flash", script: "flash", lend: true, timeoutMs: 30_000 },
+] as const;
 
 test("recover: one step after the other until the probe passes, and none of it counts", async () => {
   const { lab, done, spoil } = await startBoard({ recover, health: { job: "health" }, quarantineAfter: 1 });
@@ -102,7 +105,7 @@ test("recover: a step that fails is followed by the next one, and none by itself
   const steps = [
     // A console server without control lines can't reset.
     { kind: "reset" },
-    { kind: "flash", script: "bad flash", lend: false, timeoutMs: 5000 },
+    { kind: "flash", script: "bad flash", lend: false, timeoutMs: 30_000 },
     { kind: "power" },
   ] as const;
   const { lab, done, spoil } = await startBoard(
@@ -186,7 +189,7 @@ test("an agent that ends waits a moment for a flash, and not for one that hangs"
   const recover = [{ kind: "flash", script: "hang", lend: false, timeoutMs: 600_000 }] as const;
   const started = Promise.withResolvers<void>();
   let isAborted = false;
-  const config = { console: "u-boot", bootTimeoutMs: 1000, recover } as const;
+  const config = { console: "u-boot", bootTimeoutMs: 2500, recover } as const;
   let isGood = true;
   const lab = await startLab({
     config,

@@ -47,7 +47,7 @@ ${Object.keys(kinds)
   checkout: { checkout: true, run: make }
   junit: { run: "cp ../../../report.xml . && exit 1", junit: ["*.xml"] }
   spi: { run: "cp ../../../spi-$RUN.xml report.xml && exit $CODE", junit: [report.xml], parameters: [RUN, CODE] }
-  timeout: { run: "echo waiting for the lock; sleep 100000", timeout: 1s }
+  timeout: { run: "echo waiting for the lock; sleep 100000", timeout: 5s }
   quiet: { run: "exit 3" }
   fine: { run: "echo 'error: not really'" }
 devices:
@@ -96,7 +96,7 @@ const shown: readonly (readonly [job: string, line: string, cause: RegExp])[] = 
       [kind, line, kind === "flash" ? /^flash-failed: / : /^the job ended with exit code 1$/] as const,
   ),
   ["junit", "expected 0x8488, got 0xffff", /^the job ended with exit code 1$/],
-  ["timeout", "waiting for the lock", /^the job's timeout of 1s ran out$/],
+  ["timeout", "waiting for the lock", /^the job's timeout of 5s ran out$/],
   ["unplugged", 'step 2 of 2, expect "never"', /^unplugged: .* closed the connection$/],
   ["checkout", "not our ref cccc", /no longer has the commit cccc/],
 ];

@@ -144,7 +144,8 @@ test("a dialogue that was cut off while the shell was prepared is taken back, to
   assert.ok(leave);
   await talk.hold(leave);
   const after = readdirSync("/tmp").filter((name) => name.startsWith(".lg-"));
-  assert.equal(before.filter((name) => !after.includes(name)).length, 1);
+  // Folders of other tests' lines may go meanwhile, too.
+  assert.ok(before.some((name) => !after.includes(name)));
   await typed(line, "\n", /\n[^\n]*mine> $/);
 });
 

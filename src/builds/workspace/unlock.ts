@@ -13,21 +13,21 @@ interface Unlocked extends AsyncDisposable {
 }
 
 /**
- * Standard input has the paths, each with a letter before it: o, it alone; a, all below as well. find(1) says what it opens: mode, inode,
- * time of the last change, path; and it looks into a folder after it has opened it.
+ * find(1) says what it opens: mode, inode, time of the last change, path. It opens many at once, but a folder that its owner can't enter
+ * before it looks into it.
  */
-const openScript = (what: "read" | "write") => {
+const openCommand = (what: "read" | "write", paths: string, depth: string) => {
   const [folder, file] = what === "read" ? ["rx", "r"] : ["rwx", "rw"];
   const [lacksFolder, lacksFile] = what === "read" ? ["5", "4"] : ["7", "6"];
-  return `exec xargs -0 -r sh -c 'for path in "$@"; do
-    case $path in o*) depth="-maxdepth 0" ;; *) depth= ;; esac
-    find "./\${path#?}" $depth -xdev \\( -type d ! -perm -00${lacksFolder} -o -type f ! -perm -00${lacksFile} \\) -printf "%m %i %C@ %p\\0" \\
-      \\( -type d -exec chmod u+${folder},o+${folder} {} \\; -o -exec chmod u+${file},o+${file} {} \\; \\)
-  done' sh`;
+  return `find ${paths} ${depth} -xdev \\( -type d ! -perm -00${lacksFolder} -o -type f ! -perm -00${lacksFile} \\) \\
+    -printf "%m %i %C@ %p\\0" \\( -type d ! -perm -0500 -exec chmod u+${folder},o+${folder} {} \\; \\
+      -o -type d -exec chmod u+${folder},o+${folder} {} + -o -exec chmod u+${file},o+${file} {} + \\)\n`;
 };
 
-/** Standard input has modes and paths by turns. */
-const closeScript = "exec xargs -0 -r -n 2 chmod --";
+const closeCommand = (mode: string, paths: string) => `chmod -- ${mode} ${paths}\n`;
+
+/** Of the paths in a command: Linux allows 128 KiB at least, the environment included. */
+const maxPathsBytes = 64 * 1024;
 
 const maxListBytes = 16 * 1024 * 1024;
 
@@ -41,16 +41,25 @@ export async function unlock(
   paths: Iterable<string>,
   { what = "read", signal }: { readonly what?: "read" | "write"; readonly signal?: AbortSignal } = {},
 ): Promise<Unlocked> {
-  const wanted = new Set<string>();
-  for (const path of paths) {
+  const above = new Set<string>();
+  const wanted = [...paths];
+  for (const path of wanted) {
     const names = path.split("/");
-    for (let count = 1; count < names.length; count++) wanted.add(`o${names.slice(0, count).join("/")}\0`);
-    wanted.add(`a${path}\0`);
+    for (let count = 1; count < names.length; count++) above.add(`./${names.slice(0, count).join("/")}`);
   }
-  const run = (script: string, input: readonly string[]) =>
-    runAsJob(trees, workspace, script, input.join(""), signal);
-  const listed = await run(openScript(what), [...wanted]);
-  const opened = listed.split("\0").flatMap((line) => {
+  const script = [
+    ...inCommands(above, (some) => openCommand(what, some, "-maxdepth 0")),
+    ...inCommands(
+      wanted.map((path) => `./${path}`),
+      (some) => openCommand(what, some, ""),
+    ),
+  ];
+  const run = (commands: readonly string[], until?: AbortSignal) =>
+    runAsJob(trees, workspace, commands.join(""), until);
+  const listed = await run(script, signal);
+  // A stop may cut the last one, which then names something else. Nothing is opened before it is said in full.
+  const lines = listed.split("\0").slice(0, -1);
+  const opened = lines.flatMap((line) => {
     const [, mode = "", inode = "0", seconds = "0", fraction = "", path = ""] =
       /^(\d+) (\d+) (\d+)\.?(\d*) (.*)$/s.exec(line) ?? [];
     const changed = BigInt(seconds) * 1_000_000_000n + BigInt(fraction.slice(0, 9).padEnd(9, "0"));
@@ -59,26 +68,57 @@ export async function unlock(
   return {
     changed: new Map(opened.map(({ inode, changed }) => [inode, changed])),
     async [Symbol.asyncDispose]() {
-      // What is below goes first.
-      await run(
-        closeScript,
-        opened.reverse().map(({ mode, path }) => `${mode}\0${path}\0`),
-      );
+      await run(closeCommands(opened));
     },
   };
+}
+
+interface Opened {
+  readonly mode: string;
+  readonly path: string;
+}
+
+/** What is below goes first: a folder may be closed to its owner, too. */
+function closeCommands(opened: readonly Opened[]): string[] {
+  const depths = Map.groupBy(opened, ({ path }) => path.split("/").length);
+  return [...depths]
+    .sort(([one], [other]) => other - one)
+    .flatMap(([, beside]) => [...Map.groupBy(beside, ({ mode }) => mode)])
+    .flatMap(([mode, all]) =>
+      inCommands(
+        all.map(({ path }) => path),
+        (paths) => closeCommand(mode, paths),
+      ),
+    );
+}
+
+/** As few commands as can take the paths, quoted. */
+function inCommands(paths: Iterable<string>, command: (paths: string) => string): string[] {
+  const lists: string[][] = [];
+  let bytes = Number.POSITIVE_INFINITY;
+  for (const path of paths) {
+    const quoted = `'${path.replaceAll("'", "'\\''")}'`;
+    bytes += Buffer.byteLength(quoted) + 1;
+    if (bytes > maxPathsBytes) {
+      lists.push([]);
+      bytes = Buffer.byteLength(quoted) + 1;
+    }
+    lists.at(-1)?.push(quoted);
+  }
+  return lists.map((list) => command(list.join(" ")));
 }
 
 async function runAsJob(
   trees: CommandTrees,
   workspace: string,
+  /** Arguments have a limit that paths could pass. */
   script: string,
-  input: string,
   signal: AbortSignal | undefined,
 ): Promise<string> {
-  if (input === "") return "";
+  if (script === "" || signal?.aborted) return "";
   await using tree = await trees.create("unlock", {}, workspace, "build");
   const env = { ...baseEnvironment(), LC_ALL: "C" };
-  const child = await tree.run({ argv: ["/bin/sh", "-c", script], cwd: workspace, env, input });
+  const child = await tree.run({ argv: ["/bin/sh"], cwd: workspace, env, input: script });
   const end = () => void tree.kill();
   signal?.addEventListener("abort", end, { once: true });
   try {

@@ -5,6 +5,7 @@ import { once } from "node:events";
 import { chmodSync, lstatSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { PassThrough } from "node:stream";
 import { test } from "node:test";
 import { execa } from "execa";
 import type { CommandTrees } from "#/builds/checkout/git.ts";
@@ -24,9 +25,13 @@ const as = (uid: number) => [
   "--bounding-set=-all",
 ];
 
+/** In a PID namespace of its own, whose next PID is the count of its processes. */
+const counted = ["--pid", "--fork", "--kill-child", "sh", "-c", '"$@"; sh -c "echo \\$\\$" >&2', "sh"];
+
 /** Commands of the job's user. */
-const trees: CommandTrees = {
-  create: async () => {
+function makeTrees(onOutput = () => {}) {
+  let processes = 0;
+  const create: CommandTrees["create"] = async () => {
     const children: ReturnType<typeof spawn>[] = [];
     const kill = async () => {
       for (const child of children) child.kill("SIGKILL");
@@ -34,20 +39,33 @@ const trees: CommandTrees = {
     };
     return {
       run: async ({ argv, cwd, env, input }) => {
-        const child = spawn("setpriv", [...as(job), ...argv], { cwd, env, stdio: "pipe" });
+        const child = spawn("unshare", [...counted, "setpriv", ...as(job), ...argv], {
+          ...{ cwd, env },
+          stdio: "pipe",
+        });
         children.push(child);
-        child.stdin.end(input);
+        child.stdin.on("error", () => {}).end(input);
+        child.stderr.on("data", (text) => {
+          processes += Number(/^(\d+)\n$/m.exec(`${text}`)?.[1] ?? 0);
+        });
         const ended = once(child, "close").then(([code]) => ({ code: code as number | null }));
-        return { stdout: child.stdout, stderr: child.stderr, ended, terminate: async () => {} };
+        const stdout = new PassThrough();
+        child.stdout.once("data", onOutput).pipe(stdout);
+        return { stdout, stderr: child.stderr, ended, terminate: async () => {} };
       },
-      kill: async () => {
-        await Promise.all(children.map((child) => child.exitCode ?? once(child, "close")));
-        return kill();
-      },
+      kill,
       [Symbol.asyncDispose]: async () => void (await kill()),
     };
-  },
-};
+  };
+  return {
+    create,
+    get processes() {
+      return processes;
+    },
+  };
+}
+
+const trees = makeTrees();
 
 async function makeWorkspace() {
   const path = mkdtempSync(join(tmpdir(), "labgear-unlock-"));
@@ -101,4 +119,60 @@ test("a folder is opened for files that come from a board", { skip }, async () =
     await execa("setpriv", [...as(agent), "sh", "-c", "echo >> a/b/c/report; echo > a/b/new"], { cwd: path });
   }
   assert.deepEqual(modes(), before);
+});
+
+/** As a job with umask 077 leaves them. */
+async function makeMany(count: number) {
+  const path = mkdtempSync(join(tmpdir(), "labgear-unlock-"));
+  const names = Array.from({ length: count }, (_, at) => `out/${at % 100}/it's file ${at}`);
+  for (let at = 0; at < 100; at++) mkdirSync(join(path, `out/${at}`), { recursive: true });
+  for (const name of names) writeFileSync(join(path, name), "", { mode: 0o600 });
+  for (let at = 0; at < 100; at++) chmodSync(join(path, `out/${at}`), at === 7 ? 0o200 : 0o700);
+  for (const folder of [path, join(path, "out")]) chmodSync(folder, 0o755);
+  await execa("chown", ["-R", "-h", `${job}:${job}`, path]);
+  // After it has its owner, which takes the bit away.
+  chmodSync(join(path, names[0] ?? ""), 0o4700);
+  const modes = () => names.map((name) => lstatSync(join(path, name)).mode & 0o7777);
+  const folders = () => Array.from({ length: 100 }, (_, at) => lstatSync(join(path, `out/${at}`)).mode);
+  const all = () => [...modes(), ...folders()];
+  return { path, names, modes, all, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+}
+
+test("few processes open and close many files, under a folder or each by its name", { skip }, async () => {
+  using workspace = await makeMany(20_000);
+  const { path, names, modes, all } = workspace;
+  const before = all();
+  for (const paths of [["out"], names]) {
+    const many = makeTrees();
+    {
+      await using unlocked = await unlock(many, path, paths);
+      assert.equal(unlocked.changed.size, names.length + 100);
+      assert.deepEqual(new Set(modes()), new Set([0o4704, 0o604]));
+    }
+    assert.deepEqual(all(), before);
+    assert.ok(many.processes > 0 && many.processes < 200, `${many.processes} processes`);
+  }
+});
+
+test("a stop while files are opened ends it, and closes what was open", { skip }, async () => {
+  using workspace = await makeMany(2000);
+  const { path, all } = workspace;
+  const before = all();
+  const stop = new AbortController();
+  {
+    await using _ = await unlock(
+      makeTrees(() => stop.abort()),
+      path,
+      ["out"],
+      { signal: stop.signal },
+    );
+  }
+  assert.ok(stop.signal.aborted);
+  assert.deepEqual(all(), before);
+  const after = makeTrees();
+  {
+    await using _ = await unlock(after, path, ["out"], { signal: stop.signal });
+    assert.deepEqual(all(), before);
+  }
+  assert.equal(after.processes, 0);
 });

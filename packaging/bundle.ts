@@ -55,7 +55,11 @@ const forOlderNode = [
   "  const promise = new this((a, b) => { resolve = a; reject = b; });",
   "  return { promise, resolve, reject };",
   "};",
-  'require("node:tls").getCACertificates ??= () => require("node:tls").rootCertificates;',
+  'require("node:tls").getCACertificates ??= () => {',
+  "  const extra = process.env.NODE_EXTRA_CA_CERTS;",
+  '  const more = extra ? [require("node:fs").readFileSync(extra, "utf8")] : [];',
+  '  return [...require("node:tls").rootCertificates, ...more];',
+  "};",
 ].join("\n");
 
 /** @returns the paths of all files inside, for their licenses */

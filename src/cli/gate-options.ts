@@ -78,7 +78,13 @@ async function findToken({ hostname }: URL): Promise<string> {
     ACTIONS_ID_TOKEN_REQUEST_URL: url,
     ACTIONS_ID_TOKEN_REQUEST_TOKEN: token,
   } = process.env;
-  if (own) return own.trim();
+  if (own) {
+    if (/^[\x21-\x7e]+$/.test(own.trim())) return own.trim();
+    throw new CommandError(
+      "usage",
+      "LABGEAR_TOKEN is no token: it has spaces, line breaks or the like inside",
+    );
+  }
   if (!url || !token) {
     const github =
       process.env.GITHUB_ACTIONS === "true"

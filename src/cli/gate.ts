@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { type Command, Option } from "commander";
 import { decodeJwt } from "jose";
 import { startGate } from "#/gate/compose.ts";
-import { defaultGateFile, type GateConfig, loadGateConfig } from "#/gate/config.ts";
+import { certificateWarnings, defaultGateFile, type GateConfig, loadGateConfig } from "#/gate/config.ts";
 import { ruleWarnings } from "#/gate/rule-config.ts";
 import { type Allowance, type Claims, claimsOf, explain } from "#/gate/rules.ts";
 import { createNotifier } from "#/host/notify.ts";
@@ -54,7 +54,7 @@ export function command(): Command {
 
 function warn(config: GateConfig): void {
   const kinds = new Map(config.issuers.map(({ name, kind }) => [name, kind]));
-  for (const warning of ruleWarnings(config.rules, kinds))
+  for (const warning of [...ruleWarnings(config.rules, kinds), ...certificateWarnings(config, new Date())])
     process.stderr.write(`labgear: warning: ${warning}\n`);
 }
 
@@ -76,13 +76,7 @@ function explainTo(config: GateConfig, given: string): number {
 
 /** @throws CommandError usage */
 function readClaims(config: GateConfig, given: string): Claims {
-  const text = (
-    given === "-"
-      ? readFileSync(0, "utf8")
-      : given.startsWith("@")
-        ? readFileSync(given.slice(1), "utf8")
-        : given
-  ).trim();
+  const text = readGiven(given).trim();
   let payload: Record<string, unknown>;
   try {
     payload = text.startsWith("{") ? JSON.parse(text) : decodeJwt(text);
@@ -100,6 +94,17 @@ function readClaims(config: GateConfig, given: string): Claims {
     );
   }
   return claimsOf(payload, { issuer: name });
+}
+
+function readGiven(given: string): string {
+  if (given !== "-" && !given.startsWith("@")) return given;
+  try {
+    return readFileSync(given === "-" ? 0 : given.slice(1), "utf8");
+  } catch (cause) {
+    throw new CommandError("usage", `--explain: ${given} can't be read: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
 }
 
 function describe(allow: Allowance): string {

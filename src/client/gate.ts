@@ -2,6 +2,7 @@
 import { type IncomingMessage, type OutgoingHttpHeaders, request as requestHttp } from "node:http";
 import { request as requestHttps } from "node:https";
 import { pipeline } from "node:stream/promises";
+import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
 import { WebSocket } from "ws";
 import { ExchangeError } from "#/exchange/errors.ts";
 import type { Fetched } from "#/exchange/fetch.ts";
@@ -34,7 +35,7 @@ export class GateRefusal extends CodedError<string> {
 
 export interface GateClientOptions {
   readonly url: URL;
-  /** The CA of its certificate (PEM); absent: those that Node knows. */
+  /** The CA of its certificate (PEM); absent: those that Node and the system know. */
   readonly ca?: Buffer;
   /** A token for the gate, asked for when one is needed. */
   readonly token: () => Promise<string>;
@@ -71,6 +72,7 @@ const maxEventLength = 4 * 1024 * 1024;
 
 export class GateClient {
   readonly #options: GateClientOptions;
+  #trust: { readonly secureContext: SecureContext } | undefined;
 
   constructor(options: GateClientOptions) {
     this.#options = options;
@@ -138,12 +140,11 @@ export class GateClient {
 
   /** A lease's line, paused. @throws GateRefusal, GearmanError */
   async openLease({ uuid, key }: GateBuild): Promise<WebSocket> {
-    const { ca } = this.#options;
     const address = this.#address(`/v1/builds/${uuid}/lease`);
     address.protocol = address.protocol.replace("http", "ws");
     const socket = new WebSocket(address, tunnelProtocol, {
       ...{ handshakeTimeout: connectTimeoutMs, perMessageDeflate: false, maxPayload: maxTunnelBytes },
-      ...(ca && { ca }),
+      ...this.#trusted,
       headers: { authorization: `Bearer ${key}`, "user-agent": `labgear/${version}` },
     });
     const opened = Promise.withResolvers<WebSocket>();
@@ -154,7 +155,7 @@ export class GateClient {
     });
     socket.on("error", opened.reject);
     socket.on("unexpected-response", async (request, response) => {
-      opened.reject(await refusalOf(response));
+      opened.reject(await this.#refusalOf(response));
       request.destroy();
     });
     try {
@@ -227,11 +228,11 @@ export class GateClient {
     },
   ): Promise<IncomingMessage> {
     const { bearer, headers = {}, body, signal } = options;
-    const { url, ca } = this.#options;
+    const { url } = this.#options;
     const send = url.protocol === "https:" ? requestHttps : requestHttp;
     const answer = Promise.withResolvers<IncomingMessage>();
     const request = send(this.#address(path), {
-      ...{ method, timeout: idleTimeoutMs, ...(ca && { ca }), ...(signal && { signal }) },
+      ...{ method, timeout: idleTimeoutMs, ...this.#trusted, ...(signal && { signal }) },
       headers: { authorization: `Bearer ${bearer}`, "user-agent": `labgear/${version}`, ...headers },
     });
     request.on("response", answer.resolve);
@@ -248,7 +249,7 @@ export class GateClient {
       throw this.#lost(error);
     }
     if (response.statusCode !== undefined && response.statusCode < 300) return response;
-    const refusal = await refusalOf(response);
+    const refusal = await this.#refusalOf(response);
     request.destroy();
     throw refusal;
   }
@@ -258,27 +259,61 @@ export class GateClient {
     return new URL(`${url.pathname.replace(/\/$/, "")}${path}`, url);
   }
 
+  /** Made once: it holds all CAs. */
+  get #trusted(): { readonly secureContext?: SecureContext } {
+    const { url, ca } = this.#options;
+    if (url.protocol !== "https:") return {};
+    const known = () => [...getCACertificates("default"), ...getCACertificates("system")];
+    this.#trust ??= { secureContext: createSecureContext({ ca: ca ?? known() }) };
+    return this.#trust;
+  }
+
   #lost(error: unknown): unknown {
     if (error instanceof CodedError) return error;
+    const fault = tlsFault(error as NodeJS.ErrnoException);
     return new GearmanError(
-      "UNREACHABLE",
-      `the gate ${this.url} can't be reached: ${(error as Error).message}`,
+      fault === undefined ? "UNREACHABLE" : "TLS",
+      `the gate ${this.url} can't be reached: ${fault ?? (error as Error).message}`,
       { cause: error },
     );
   }
+
+  /** @returns a GearmanError while a proxy can't reach the gate */
+  async #refusalOf(response: IncomingMessage): Promise<GateRefusal | GearmanError> {
+    const { statusCode = 0 } = response;
+    const { error, message, offset } = await readJson(response).catch((): JsonObject => ({}));
+    const seconds = Number(response.headers["retry-after"]);
+    const more = {
+      status: statusCode,
+      ...(isCount(offset) && { offset }),
+      ...(isCount(seconds) && seconds > 0 && { retryAfterMs: Math.min(seconds, maxRetryAfterS) * 1000 }),
+    };
+    if (typeof error === "string") {
+      const text = typeof message === "string" ? message : `it answers with ${statusCode}`;
+      return new GateRefusal(error, `the gate refused: ${text}`, more);
+    }
+    const text = `${this.url} answers with ${statusCode}`;
+    if ([502, 503, 504].includes(statusCode))
+      return new GearmanError("UNREACHABLE", `${text}: the proxy there can't reach the gate`);
+    const hint =
+      statusCode === 413
+        ? "a proxy there takes no file of this size (nginx: client_max_body_size 0)"
+        : "that is no gate of labgear, or a proxy that doesn't let this through";
+    return new GateRefusal("foreign", `${text}: ${hint}`, more);
+  }
 }
 
-async function refusalOf(response: IncomingMessage): Promise<GateRefusal> {
-  const { statusCode = 0 } = response;
-  const { error, message, offset } = await readJson(response).catch((): JsonObject => ({}));
-  const code = typeof error === "string" ? error : "unavailable";
-  const text = typeof message === "string" ? message : `it answers with ${statusCode}`;
-  const seconds = Number(response.headers["retry-after"]);
-  return new GateRefusal(code, `the gate refused: ${text}`, {
-    status: statusCode,
-    ...(isCount(offset) && { offset }),
-    ...(isCount(seconds) && seconds > 0 && { retryAfterMs: Math.min(seconds, maxRetryAfterS) * 1000 }),
-  });
+/** What stays wrong until somebody mends it, by the codes of OpenSSL. */
+function tlsFault({ code = "" }: NodeJS.ErrnoException): string | undefined {
+  if (code === "CERT_HAS_EXPIRED") return "its certificate has expired, or this machine's clock is wrong";
+  if (code === "CERT_NOT_YET_VALID")
+    return "its certificate isn't valid yet, or this machine's clock is wrong";
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID") return "its certificate is for another name";
+  if (/SELF_SIGNED_CERT|^UNABLE_TO_|^CERT_(UNTRUSTED|SIGNATURE_FAILURE)/.test(code))
+    return "its certificate isn't trusted here: name its CA, --tls-ca FILE";
+  if (code === "EPROTO" || code.startsWith("ERR_SSL_"))
+    return "its answer isn't TLS that this machine understands: is it the right port?";
+  return undefined;
 }
 
 async function readJson(response: IncomingMessage): Promise<JsonObject> {

@@ -3,8 +3,8 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { decodeJwt } from "jose";
 import type { Log } from "#/lib/log.ts";
-import { printable, shown } from "#/lib/text.ts";
-import type { GateConfig } from "./config.ts";
+import { inWords, printable, shown } from "#/lib/text.ts";
+import { type GateConfig, isSigned } from "./config.ts";
 import { Refusal } from "./errors.ts";
 import { IssuerKeys } from "./issuer-keys.ts";
 import { type Claims, claimsOf } from "./rules.ts";
@@ -44,11 +44,6 @@ export function nameCaller({ id, claims }: Caller): string {
   );
 }
 
-/** Whether it has the form of a JSON Web Token; static tokens have no full stops. */
-export function isSigned(token: string): boolean {
-  return /^[\w-]+\.[\w-]+\.[\w-]*$/.test(token);
-}
-
 const refuse = (why: string) => new Refusal("unauthenticated", "the token isn't accepted", { why });
 
 export class Callers {
@@ -85,7 +80,10 @@ export class Callers {
 
   async #bySignature(token: string): Promise<Caller> {
     const issuer = this.#issuers.get(issuerOf(token));
-    if (!issuer) throw refuse(`the issuer ${shown(issuerOf(token), 200)} is not configured`);
+    if (!issuer) {
+      const known = inWords([...this.#issuers.keys()], "or") || "none";
+      throw refuse(`the issuer ${shown(issuerOf(token), 200)} is not configured: expected ${known}`);
+    }
     const payload = await issuer.verify(token);
     const { name } = issuer.config;
     return { id: `${name}:${payload.sub}`, claims: claimsOf(payload, { issuer: name }) };

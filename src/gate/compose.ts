@@ -1,5 +1,4 @@
 /** Builds every part of the gate: the only file that knows them all. */
-import { mkdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import type { ServerConfig } from "#/config/sections/servers.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
@@ -39,8 +38,7 @@ export async function startGate(load: () => GateConfig, log: Log): Promise<Gate>
   let servers = await readServers(config.servers);
   const { stateDir } = config;
   await using parts = new AsyncDisposableStack();
-  mkdirSync(stateDir, { recursive: true, mode: 0o700 });
-  parts.use(await lockFolder(stateDir));
+  parts.use(await lockFolder(stateDir, { program: "gate", option: "state-dir", mode: 0o700 }));
   const audit = new Audit(stateDir, log);
   const callers = new Callers(log);
   callers.use(config);

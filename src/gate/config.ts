@@ -1,4 +1,5 @@
 /** The gate's configuration: where it listens, who may ask, and what for. */
+import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { SchemaObject } from "ajv";
 import type { Finding } from "#/config/errors.ts";
@@ -226,12 +227,12 @@ function check(data: Mapping, resolveFile: ResolveFile): Finding[] {
   const below: ResolveFile = (path, file) => resolveFile(["gearman", ...path], file);
   const servers = checkServers(mapping(data.gearman), below);
   return [
-    ...["cert", "key"].flatMap((key) => checkFile(["tls", key], mapping(data.tls)[key], resolveFile)),
+    ...checkPair(mapping(data.tls), resolveFile),
     ...servers.map(({ path, message }) => ({ path: ["gearman", ...path], message })),
     ...checkListen(data),
     ...checkPassword(["operators", "token-file"], mapping(data.operators)["token-file"], resolveFile),
     ...checkIssuers(data),
-    ...entries(data.tokens).flatMap(([token, { file }]) => checkToken(token, file, resolveFile)),
+    ...checkTokens(entries(data.tokens), resolveFile),
     ...checkRules(data, new Map(issuersOf(data).map((issuer) => [issuer.name, issuer.kind]))),
   ];
 }
@@ -258,15 +259,70 @@ function checkIssuers(data: Mapping): Finding[] {
   });
 }
 
-function checkToken(token: string, file: unknown, resolveFile: ResolveFile): Finding[] {
-  const path = ["tokens", token, "file"];
-  const wrong = checkPassword(path, file, resolveFile);
-  if (wrong.length > 0 || typeof file !== "string") return wrong;
-  const found = resolveFile(path, file);
-  const text = readFileSync(found, "utf8").trim();
-  if (text.length >= minTokenLength && /^[\x21-\x7e]+$/.test(text)) return [];
-  const message = `${shown(found)} has no token of ${minTokenLength} printable characters or more: openssl rand -hex 32 makes one`;
-  return [{ path, message }];
+/** The certificate's key has to be the key: else the gate starts, and each handshake fails. */
+function checkPair({ cert, key }: Mapping, resolveFile: ResolveFile): Finding[] {
+  const missing = Object.entries({ cert, key }).flatMap(([name, file]) =>
+    checkFile(["tls", name], file, resolveFile),
+  );
+  if (missing.length > 0 || typeof cert !== "string" || typeof key !== "string") return missing;
+  const [certFile, keyFile] = [resolveFile(["tls", "cert"], cert), resolveFile(["tls", "key"], key)];
+  const certificate = readAs(certFile, /-----BEGIN CERTIFICATE-----/, (pem) => new X509Certificate(pem));
+  const privateKey = readAs(keyFile, /-----BEGIN .*PRIVATE KEY-----/, (pem) => createPrivateKey(pem));
+  if (!certificate)
+    return [{ path: ["tls", "cert"], message: `${shown(certFile)} is no certificate in PEM` }];
+  if (!privateKey)
+    return [
+      { path: ["tls", "key"], message: `${shown(keyFile)} is no private key in PEM without a password` },
+    ];
+  if (certificate.checkPrivateKey(privateKey)) return [];
+  const message = `${shown(keyFile)} is not the key of the first certificate in ${shown(certFile)}`;
+  return [{ path: ["tls", "key"], message }];
+}
+
+function readAs<T>(file: string, form: RegExp, read: (pem: string) => T): T | undefined {
+  try {
+    const pem = readFileSync(file, "latin1");
+    return form.test(pem) ? read(pem) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function checkTokens(tokens: readonly (readonly [string, Mapping])[], resolveFile: ResolveFile): Finding[] {
+  const names = new Map<string, string>();
+  return tokens.flatMap(([token, { file }]) => {
+    const path = ["tokens", token, "file"];
+    const wrong = checkPassword(path, file, resolveFile);
+    if (wrong.length > 0 || typeof file !== "string") return wrong;
+    const found = resolveFile(path, file);
+    const text = readFileSync(found, "utf8").trim();
+    const problem = tokenProblem(text, names.get(text));
+    names.set(text, token);
+    return problem === undefined ? [] : [{ path, message: `${shown(found)} ${problem}` }];
+  });
+}
+
+/** @param other the token with the same secret */
+function tokenProblem(text: string, other: string | undefined): string | undefined {
+  if (text.length < minTokenLength || !/^[\x21-\x7e]+$/.test(text))
+    return `has no token of ${minTokenLength} printable characters or more: openssl rand -hex 32 makes one`;
+  if (isSigned(text))
+    return "has the form of an issuer's token, and none would match it: openssl rand -hex 32 makes one";
+  return other && `has the token of ${other}: each needs its own, openssl rand -hex 32`;
+}
+
+/** Whether it has the form of a JSON Web Token; static tokens don't. */
+export function isSigned(token: string): boolean {
+  return /^[\w-]+\.[\w-]+\.[\w-]*$/.test(token);
+}
+
+/** The gate starts all the same: a renewed certificate counts at once. */
+export function certificateWarnings({ tls }: GateConfig, now: Date): string[] {
+  if (!tls) return [];
+  const { validFromDate, validToDate } = new X509Certificate(readFileSync(tls.cert));
+  if (now > validToDate) return [`${shown(tls.cert)} has expired: no client trusts this gate`];
+  const isEarly = now < validFromDate;
+  return isEarly ? [`${shown(tls.cert)} isn't valid yet: is this machine's clock right?`] : [];
 }
 
 function issuersOf(data: Mapping): IssuerConfig[] {

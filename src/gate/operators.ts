@@ -11,6 +11,7 @@ import type { Audit, KeptEntry } from "./audit.ts";
 import type { Builds } from "./builds.ts";
 import type { GateMetrics } from "./metrics.ts";
 import type { Rule } from "./rules.ts";
+import { listenAt } from "./server.ts";
 
 export interface OperatorsOptions {
   readonly listen: Address;
@@ -47,8 +48,7 @@ export async function startOperators(
     },
   );
   server.maxConnections = 100;
-  server.listen({ ...listen });
-  await once(server, "listening");
+  await listenAt(server, listen);
   return {
     address: { host: listen.host, port: (server.address() as AddressInfo).port },
     async [Symbol.asyncDispose]() {

@@ -237,7 +237,15 @@ export function ruleWarnings(rules: readonly Rule[], kinds: ReadonlyMap<string, 
   return rules.flatMap(({ number, when, allow }) => {
     const issuers = when.get("issuer")?.map(({ source }) => kinds.get(source)) ?? [];
     const events = when.get("event_name")?.map(({ source }) => source) ?? [];
+    const lacks = (name: string, form: RegExp) =>
+      issuers.includes("github") && when.get(name)?.find(({ source }) => !form.test(source))?.source;
+    const ref = lacks("ref", /^(refs\/|\*)/);
+    const workflow = lacks("job_workflow_ref", /@|\*$/) || lacks("workflow_ref", /@|\*$/);
     const warnings = [
+      ref ? `never matches ref ${shown(ref)}: GitHub's is such as refs/heads/main` : undefined,
+      workflow
+        ? `never matches ${shown(workflow)}: GitHub's is such as OWNER/NAME/.github/workflows/FILE@refs/heads/main`
+        : undefined,
       issuers.includes("github") && when.has("repository") && !when.has("repository_id")
         ? "matches repository without repository_id: a name can be taken by somebody else"
         : undefined,

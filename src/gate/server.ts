@@ -117,7 +117,7 @@ export async function startServer(options: ServerOptions): Promise<GateServer> {
   });
   // Such as a client that breaks the handshake off.
   server.on("tlsClientError", (_, socket: Socket) => socket.destroy());
-  await open(server, listen);
+  await listenAt(server, listen);
   server.on("error", (error) => log.error({}, `the gate's listener failed: ${error.message}`));
   const watching = tls && watchPair(server as TlsServer, tls, log);
   return {
@@ -243,7 +243,8 @@ function watchPair(
   };
 }
 
-async function open(server: Server | TlsServer, listen: Address): Promise<void> {
+/** @throws ListenError */
+export async function listenAt(server: Server | TlsServer, listen: Address): Promise<void> {
   server.listen({ ...listen, backlog: 1024 });
   try {
     await once(server, "listening");

@@ -5,17 +5,28 @@ import { mkdirSync, realpathSync } from "node:fs";
 import { createServer } from "node:net";
 import { HostError } from "./errors.ts";
 
+interface LockOptions {
+  /** For messages: which program of labgear it is, and the option that names the folder. */
+  readonly program?: string;
+  readonly option?: string;
+  /** Of a new folder. */
+  readonly mode?: number;
+}
+
 /**
  * Locks the folder, which is created if it is missing; disposing unlocks it.
  * @throws HostError LOCKED when another process has it, UNUSABLE when it can't be created or locked
  */
-export async function lockFolder(folder: string): Promise<AsyncDisposable> {
+export async function lockFolder(
+  folder: string,
+  { program = "agent", option = "--state-dir", mode }: LockOptions = {},
+): Promise<AsyncDisposable> {
   let path: string;
   try {
-    mkdirSync(folder, { recursive: true });
+    mkdirSync(folder, { recursive: true, ...(mode !== undefined && { mode }) });
     path = realpathSync(folder);
   } catch (cause) {
-    const hint = "choose another with --state-dir, or run as a user who may write there";
+    const hint = `choose another with ${option}, or run as a user who may write there`;
     throw new HostError(
       "UNUSABLE",
       `the state directory ${folder} can't be created: ${(cause as Error).message}; ${hint}`,
@@ -34,7 +45,7 @@ export async function lockFolder(folder: string): Promise<AsyncDisposable> {
       const message = `the state directory ${folder} can't be locked: ${(cause as Error).message}`;
       throw new HostError("UNUSABLE", message, { cause });
     }
-    const message = `another labgear agent uses ${folder}: stop it first, or choose another --state-dir`;
+    const message = `another labgear ${program} uses ${folder}: stop it first, or choose another ${option}`;
     throw new HostError("LOCKED", message, { cause });
   }
   server.unref();

@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { submitUntilTaken } from "#/cli/build/gate.ts";
 import { CommandError } from "#/cli/exit.ts";
 import { GateClient, GateRefusal } from "#/client/gate.ts";
+import { GearmanError } from "#/gearman/wire/errors.ts";
 import { bounded } from "../support/servers.ts";
 
 interface Answer {
@@ -100,3 +101,35 @@ test("why a lease's line is refused", async () => {
       error instanceof GateRefusal && error.code === "not-found" && error.message.endsWith(body.message),
   );
 });
+
+const fromProxy = (status: number): Answer => ({ status, body: { html: "an error page" } });
+
+test("a proxy that can't reach the gate: it tries again", async () => {
+  await using answering = await startAnswering(fromProxy(502), fromProxy(504), taken);
+  const said: string[] = [];
+  const options = { say: (text: string) => void said.push(text), queueTimeoutMs: undefined };
+  const build = await bounded(submitUntilTaken(answering.gate, {}, options));
+  assert.deepEqual([build.uuid, answering.asked()], ["0".repeat(32), 3]);
+  assert.match(said[0] ?? "", /answers with 502: the proxy there can't reach the gate; trying again$/);
+});
+
+test("a proxy that can't reach the gate: a lease's line is only lost", async () => {
+  await using answering = await startAnswering(fromProxy(502));
+  await assert.rejects(
+    bounded(answering.gate.openLease({ uuid: "0".repeat(32), key: "k" })),
+    (error) => error instanceof GearmanError && error.code === "UNREACHABLE",
+  );
+});
+
+for (const [status, expected] of [
+  [413, /takes no file of this size \(nginx: client_max_body_size 0\)$/],
+  [405, /answers with 405: that is no gate of labgear, or a proxy that doesn't let this through$/],
+] as const) {
+  test(`what isn't a gate's answer: ${status}`, async () => {
+    await using answering = await startAnswering(fromProxy(status));
+    await assert.rejects(
+      bounded(answering.gate.queue()),
+      (error) => error instanceof GateRefusal && expected.test(error.message),
+    );
+  });
+}

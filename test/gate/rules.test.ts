@@ -1,16 +1,19 @@
 /** The gate's configuration and rules: mistakes that would let strangers in, the first match, and what a rule admits. */
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { ConfigError } from "#/config/errors.ts";
 import type { AgentInfo, JobInfo } from "#/exchange/info.ts";
 import { admit, checkAllowed } from "#/gate/admission.ts";
-import { loadGateConfig } from "#/gate/config.ts";
+import { certificateWarnings, loadGateConfig } from "#/gate/config.ts";
 import { Refusal } from "#/gate/errors.ts";
 import { parseBuildRequest } from "#/gate/request.ts";
 import { ruleWarnings } from "#/gate/rule-config.ts";
 import { type Claims, claimsOf, decide, explain, type Rule } from "#/gate/rules.ts";
 import { folder } from "../config/folder.ts";
 import { labgear } from "../support/agent.ts";
+import { makeCa } from "../support/certificates.ts";
+import { lacks } from "../support/parts.ts";
 import { githubMergeQueue, githubPush, githubWorkflowRun, gitlabPush } from "./issuer.ts";
 
 const head = `
@@ -25,7 +28,10 @@ tokens: { jenkins: { file: secrets/jenkins } }
 const secret = `${"0123456789abcdef".repeat(2)}\n`;
 
 function load(yaml: string, start = head) {
-  using dir = folder({ "gate.yaml": start + yaml, "secrets/jenkins": secret, "secrets/short": "hunter2\n" });
+  using dir = folder({
+    ...{ "gate.yaml": start + yaml, "secrets/jenkins": secret, "secrets/short": "hunter2\n" },
+    ...{ "secrets/same": secret, "secrets/jwt": "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2ln\n" },
+  });
   return loadGateConfig(dir.at("gate.yaml"));
 }
 
@@ -133,6 +139,24 @@ describe("mistakes", () => {
       head.replace("secrets/jenkins", "secrets/short"),
     ],
     [
+      "a token that is another one's",
+      "rules: []",
+      /tokens\.peter\.file: .* has the token of jenkins/,
+      head.replace("secrets/jenkins }", "secrets/jenkins }, peter: { file: secrets/same }"),
+    ],
+    [
+      "a token that would be taken for an issuer's",
+      "rules: []",
+      /has the form of an issuer's token/,
+      head.replace("secrets/jenkins", "secrets/jwt"),
+    ],
+    [
+      "a certificate that is none",
+      "rules: []",
+      /tls\.cert: .* is no certificate in PEM/,
+      `${head}tls: { cert: secrets/short, key: secrets/short }\n`,
+    ],
+    [
       "a token's file that isn't there",
       "rules: []",
       /does not exist/,
@@ -158,6 +182,9 @@ describe("mistakes", () => {
       "{ when: { issuer: github, repository_id: 74, event_name: pull_request_target }, allow: { jobs: [a], trust: [changes] } }",
       "{ when: { issuer: gitlab, project_path: g/p }, allow: { jobs: [a] } }",
       "{ when: { issuer: github, repository_id: 74, event_name: push }, allow: { jobs: [a] } }",
+      "{ when: { issuer: github, repository_id: 74, event_name: push, ref: [refs/heads/main, main] }, allow: { jobs: [a] } }",
+      "{ when: { issuer: github, repository_id: 74, event_name: push, job_workflow_ref: o/r/.github/workflows/ci.yml }, allow: { jobs: [a] } }",
+      "{ when: { issuer: github, repository_id: 74, event_name: push, ref: '*/main', workflow_ref: 'o/r/**' }, allow: { jobs: [a] } }",
     );
     const kinds = new Map([
       ["github", "github"],
@@ -170,6 +197,8 @@ describe("mistakes", () => {
       "rule 3 allows pull_request_target",
       "rule 3 allows trust",
       "rule 4 matches project_path without project_id",
+      'rule 6 never matches ref "main"',
+      'rule 7 never matches "o/r/.github/workflows/ci.yml"',
     ]);
   });
 });
@@ -351,4 +380,24 @@ test("labgear gate --check and --explain", async () => {
   assert.deepEqual([refused.exitCode, /nothing is allowed\n$/.test(refused.stdout)], [1, true]);
   const nonsense = await gate("--explain", "nonsense");
   assert.deepEqual([nonsense.exitCode, /neither a token nor claims/.test(nonsense.stderr)], [2, true]);
+  const missing = await gate("--explain", `@${dir.at("missing")}`);
+  assert.deepEqual([missing.exitCode, /--explain: @.*missing can't be read/.test(missing.stderr)], [2, true]);
+});
+
+test("the certificate and its key, before the gate starts", { skip: lacks("openssl") }, async () => {
+  using dir = folder({ "gate.yaml": "", "secrets/jenkins": secret });
+  const [one, two] = await Promise.all([makeCa(dir.path, "one"), makeCa(dir.path, "two")]);
+  const loadPair = (cert: string, key: string) => {
+    writeFileSync(dir.at("gate.yaml"), `${head}tls: { cert: "${cert}", key: "${key}" }\nrules: []\n`);
+    return loadGateConfig(dir.at("gate.yaml"));
+  };
+  assert.deepEqual(certificateWarnings(loadPair(one.cert, one.key), new Date()), []);
+  const later = new Date(Date.now() + 3 * 24 * 60 * 60 * 1000);
+  assert.match(certificateWarnings(loadPair(one.cert, one.key), later).join(), /has expired/);
+  assert.match(certificateWarnings(loadPair(one.cert, one.key), new Date(0)).join(), /isn't valid yet/);
+  assert.throws(
+    () => loadPair(one.cert, two.key),
+    /tls\.key: .* is not the key of the first certificate in /,
+  );
+  assert.throws(() => loadPair(one.cert, one.cert), /tls\.key: .* is no private key in PEM/);
 });

@@ -7,6 +7,8 @@ import { parse } from "yaml";
 import { gateSchema, loadGateConfig } from "#/gate/config.ts";
 import { folder } from "../config/folder.ts";
 import { inUse, missingOptions } from "../config/sample-options.ts";
+import { makeCa } from "../support/certificates.ts";
+import { lacks } from "../support/parts.ts";
 
 const sample = readFileSync(new URL("../../packaging/gate.yaml", import.meta.url), "utf8");
 const everything = inUse(sample).replace("rules: []", "rules:");
@@ -16,13 +18,14 @@ test("as installed, nothing is allowed", () => {
   assert.deepEqual(loadGateConfig(dir.at("gate.yaml")).rules, []);
 });
 
-test("with every option in use", () => {
+test("with every option in use", { skip: lacks("openssl") }, async () => {
   const names = ["gate.pem", "gate.key", "ca.pem", "client.pem", "client.key", "operators", "jenkins"];
   const secret = "0123456789abcdef0123456789abcdef\n";
   using dir = folder({
     "gate.yaml": everything,
     ...Object.fromEntries(names.map((name) => [`gate/${name}`, secret])),
   });
+  await makeCa(dir.at("gate"), "gate");
   assert.equal(loadGateConfig(dir.at("gate.yaml")).rules.length, 5);
 });
 

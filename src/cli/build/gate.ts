@@ -74,7 +74,8 @@ export async function submitUntilTaken(
       return await gate.submit(request, idempotencyKey);
     } catch (error) {
       const isBusy = error instanceof GateRefusal && error.code === "busy";
-      if (!isBusy && !(error instanceof GearmanError)) return asRefused(error);
+      const isPassing = isBusy || (error instanceof GearmanError && error.code !== "TLS");
+      if (!isPassing) return asRefused(error);
       const limitMs = isBusy ? (queueTimeoutMs ?? Number.POSITIVE_INFINITY) : defaultLostTimeoutMs;
       const waitMs = isBusy ? (error.retryAfterMs ?? busyIntervalMs) : retryIntervalMs;
       if (performance.now() - begun + waitMs > limitMs) {

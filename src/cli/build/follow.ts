@@ -140,11 +140,11 @@ class Follower implements Disposable {
         "it left the queue before a node began it: somebody cancelled it, or the job server dropped it";
     }
     const { name, number, manager, url } = this.#facts ?? {};
+    const isWhole = await this.#options.console.finish();
     const { leftOut } = this.#options.console;
-    if (leftOut > 0) {
-      const whole = `\`labgear log ${name}#${number}\` on ${manager}, or ${url}/console`;
-      this.#say(`${leftOut} bytes are not shown; the whole console: ${whole}`);
-    }
+    const whole = `the whole console: \`labgear log ${name}#${number}\` on ${manager}, or ${url}/console`;
+    if (leftOut > 0) this.#say(`${leftOut} bytes are not shown; ${whole}`);
+    else if (!isWhole) this.#say(`the last lines may be missing here; ${whole}`);
     const [result, reason, cause] = [this.#result, this.#reason, this.#cause];
     return {
       ...(result !== undefined && { result }),
@@ -242,6 +242,9 @@ class Follower implements Disposable {
       );
     } else if (typeof data.manager === "string" && data.number !== undefined) {
       this.#options.onData?.(data);
+      // Once more, since the agent's line was lost: with it what the agent had sent last.
+      if (this.#manager === data.manager && data.result === undefined && data.reason === undefined)
+        this.#options.console.doubt();
       this.#start(data);
     }
     if (typeof data.result === "string") this.#result = data.result;

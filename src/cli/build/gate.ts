@@ -103,8 +103,6 @@ async function launchAtGate(
   const console = new ShownConsole({
     show: (text) => renderer.show({ event: "output", text }),
     warn: say,
-    // The gate leaves nothing out.
-    results: async () => undefined,
   });
   const events = steadyEvents(gate, build, {
     say,

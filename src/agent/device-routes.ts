@@ -13,6 +13,7 @@ import type { Device } from "#/devices/device.ts";
 import type { PortWriter } from "#/devices/port/writer.ts";
 import type { Agent } from "./agent.ts";
 import { transferFolder } from "./nodes/lease/files.ts";
+import { servePort } from "./served-port.ts";
 import { deviceStatuses } from "./status.ts";
 
 /** Of the latest output, shown before the live console. */
@@ -25,6 +26,10 @@ export function deviceRoutes(agent: Agent): ControlRoutes {
     "GET /devices": async () => ({ json: deviceStatuses(agent) }),
     "GET /devices/console": async (request) => ({ bytes: watch(named(agent, request), request.signal) }),
     "POST /devices/console": async (request) => write(named(agent, request), request),
+    "POST /devices/port": async (request) => {
+      const device = named(agent, request);
+      return servePort(device, agent.leases.find(device.name), request);
+    },
     "POST /devices/put": async (request) => ({ json: await put(agent, request) }),
     "GET /devices/get": async (request) => ({ bytes: get(agent, request) }),
   };
@@ -46,12 +51,12 @@ async function* watch({ port }: Device, signal: AbortSignal): AsyncGenerator<Uin
     yield bytes;
 }
 
-/** Bytes in both directions, until the writer disconnects. */
+/** Bytes in both directions, until the writer disconnects or the device is resumed. */
 async function write(device: Device, { bytes, signal }: ControlRequest): Promise<ControlAnswer> {
   if (!bytes) throw new ControlError("REFUSED", "the request has no bytes to write");
   const writer = refusing(() => device.openWriter("labgear console --write"));
   signal.addEventListener("abort", () => writer[Symbol.dispose](), { once: true });
-  const gone = AbortSignal.any([signal, writer.lost]);
+  const gone = AbortSignal.any([signal, writer.lost, device.resumed]);
   void pump(bytes, writer);
   return { bytes: watch(device, gone) };
 }

@@ -31,6 +31,7 @@ export const { commandNames, loadCommand, overview } = catalogue(
       devices: { summary: "the boards on serial links", load: () => import("./devices.ts") },
       release: { summary: "take a leased board back", load: order("release") },
       console: { summary: "a board's console, live", load: () => import("./console.ts") },
+      port: { summary: "a paused board's port for programs on this box", load: () => import("./port.ts") },
       drain: { summary: "take no new builds and wait for the running ones", load: order("drain") },
       reload: { summary: "read the configuration again", load: order("reload") },
       restart: { summary: "restart the agent as soon as no build is running", load: order("restart") },

@@ -3,6 +3,7 @@ import { userInfo } from "node:os";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { ControlClient, defaultControl } from "#/control/client.ts";
 import type { BuildSelector } from "#/exchange/key.ts";
+import { parseAddress } from "#/lib/address.ts";
 import { printable } from "#/lib/text.ts";
 
 /** A command whose errors are one line that points to its help. */
@@ -78,4 +79,20 @@ export function fileNames(text: string): FileNames {
   const [, from, to] = /^([^:]+):([^:]+)$/.exec(text) ?? [];
   if (from === undefined || to === undefined) throw new InvalidArgumentError("expected FROM:TO.");
   return { from, to };
+}
+
+/** @param description what is served there */
+export function listenOption(description: string): Option {
+  return new Option("--listen <host[:port]>", description)
+    .argParser((text) => {
+      const found = parseAddress(text, 0);
+      if (found) return found;
+      throw new InvalidArgumentError("expected HOST or HOST:PORT.");
+    })
+    .default({ host: "127.0.0.1", port: 0 }, "127.0.0.1");
+}
+
+export function tcpPort(text: string): number {
+  if (/^[0-9]{1,5}$/.test(text) && Number(text) < 65_536) return Number(text);
+  throw new InvalidArgumentError("expected a port from 0 to 65535.");
 }

@@ -46,6 +46,8 @@ const leaveTimeoutMs = 4000;
 const maxRestarts = 3;
 /** What still runs on the host for the board when the agent ends: a flash that is cut off leaves half an image. */
 const closeTimeoutMs = 10_000;
+/** For a person who writes to end when the board is resumed. */
+const handTimeoutMs = 5000;
 
 export class Device extends EventEmitter<{ changed: [] }> implements AsyncDisposable {
   readonly name: string;
@@ -60,6 +62,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   readonly #changes = new Condition();
   readonly #living: Promise<void>;
   #paused: { readonly reason: string; readonly by?: string } | undefined;
+  #resumed = new AbortController();
   /** It passed a probe, and nothing has put that in doubt. */
   #trusted = false;
   /** It must pass a probe before it is ready, trusted or not. */
@@ -88,7 +91,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     this.config = options.config;
     this.port = options.port;
     this.health = options.health;
-    this.port.on("state", this.#onPort);
+    this.port.on("state", this.#onPort).on("free", this.#onPort);
     this.#living = this.#live();
   }
 
@@ -130,6 +133,8 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   /** Ends a pause and a quarantine. The board must pass a probe. */
   resume(): void {
     this.#paused = undefined;
+    this.#resumed.abort(new DeviceError("PORT_LOST", `${this.name} is resumed`));
+    this.#resumed = new AbortController();
     this.health.clear();
     this.#failedProbes = 0;
     this.#changes.wake();
@@ -198,8 +203,13 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     this.health.setTrust(trust);
   }
 
+  /** Aborts with a DeviceError when the device is resumed next. */
+  get resumed(): AbortSignal {
+    return this.#resumed.signal;
+  }
+
   /**
-   * Lets a person write while the device is paused.
+   * Lets a person write while the device is paused, until it is resumed.
    * @throws DeviceError PORT_BUSY
    */
   openWriter(who: string): PortWriter {
@@ -297,6 +307,12 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
   async #restPaused(): Promise<void> {
     await this.#leave();
     if (this.#paused !== undefined) await this.#rest({ kind: "paused", ...this.#paused });
+    const { holder } = this.port;
+    if (this.#paused !== undefined || this.#reservation || holder === undefined) return;
+    // A probe that finds the port in use would count against the board.
+    this.#enter({ kind: "recovering", reason: `${holder} is being ended` });
+    const isFree = () => this.port.holder === undefined;
+    await this.#changes.until(isFree, AbortSignal.timeout(handTimeoutMs)).catch(() => {});
   }
 
   /**
@@ -477,7 +493,7 @@ export class Device extends EventEmitter<{ changed: [] }> implements AsyncDispos
     await this.#living;
     clearTimeout(late);
     await this.#leave();
-    this.port.off("state", this.#onPort);
+    this.port.off("state", this.#onPort).off("free", this.#onPort);
     await this.port[Symbol.asyncDispose]();
   }
 }

@@ -63,7 +63,7 @@ const flows = ["none", "xonxoff", "rtscts"] as const;
 export type Flow = (typeof flows)[number];
 
 /** Of the operations of one message, in bytes and in number. */
-const maxOperationsBytes = 192 * 1024;
+export const maxOperationsBytes = 192 * 1024;
 const maxOperations = 4096;
 /** Of what one of them writes. */
 const maxWriteChars = 128 * 1024;

@@ -25,6 +25,47 @@ function lacksNamespaces(): string | false {
   return text;
 }
 
+/** Asks the board by pySerial at this speed. */
+async function askBySerial(address: string, baud: number): Promise<number> {
+  const script = [
+    "import sys, serial",
+    "port = serial.serial_for_url(sys.argv[1], baudrate=int(sys.argv[2]), timeout=30)",
+    "port.reset_input_buffer()",
+    "port.write(b'print(9 * 123)\\r')",
+    "print(port.read_until(b'\\n1107\\r').decode().splitlines()[-1])",
+    "port.close()",
+  ].join("\n");
+  const python = spawn("python3", ["-c", script, address, `${baud}`], {
+    env: { ...process.env, PYTHONPATH: partsEnv.PYTHONPATH },
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const closed = once(python, "close");
+  const text = Buffer.concat(await bounded(python.stdout.toArray())).toString();
+  await bounded(closed);
+  return Number(text);
+}
+
+/** Asks the board by plain bytes. @returns its output up to the answer */
+async function askBySocat(address: string): Promise<string> {
+  const socat = spawn(part("socat"), ["-", `TCP:${address}`], {
+    env: partsEnv,
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  const closed = once(socat, "close");
+  let text = "";
+  const answered = new Promise<void>((resolve) => {
+    socat.stdout.on("data", (bytes) => {
+      text += bytes.toString("latin1");
+      if (text.includes("\n1331\r")) resolve();
+    });
+  });
+  socat.stdin.write("print(1300 + 31)\r");
+  await bounded(answered);
+  socat.kill();
+  await bounded(closed);
+  return text;
+}
+
 describe("a lease of a MicroPython board", { skip }, () => {
   let server: RunningServer;
   let board: Target;
@@ -210,6 +251,65 @@ devices:
     await bounded(closed);
     const { result } = await record(numberOf(running));
     assert.equal(result, "ABORTED");
+    await again();
+  });
+
+  test("labgear port: a paused board for pySerial and socat, until Ctrl-C or resume; then it is as it was", {
+    skip: lacks("pyserial"),
+  }, async () => {
+    const start = (...args: string[]) =>
+      Running.start(["port", "bit-1", ...args, "--control", agent.control]);
+    const served = async (running: Running) => {
+      await running.until("stderr", /is served on \S+:\d+;/);
+      return /is served on (\S+:\d+);/.exec(running.stderr)?.[1] ?? "";
+    };
+    const refused = await agent.command("port", "bit-1");
+    assert.equal(refused.exitCode, 1);
+    assert.match(refused.stderr, /^labgear: bit-1 is ready: pause it .*\n$/);
+    const unknown = await agent.command("port", "bit-2");
+    assert.match(unknown.stderr, /^labgear: this box has no device bit-2; its devices: bit-1\n$/);
+    assert.equal((await agent.command("pause", "bit-1")).exitCode, 0);
+    await becomes(agent, "bit-1", "paused");
+
+    // Only root may open a port that the agent has.
+    const readSpeed = () => spawnSync("stty", ["-F", board.tty, "speed"], { encoding: "utf8" });
+    const speed = readSpeed();
+    await using rfc2217 = start();
+    const address = await served(rfc2217);
+    assert.match(address, /^rfc2217:\/\/127\.0\.0\.1:/);
+    const busy = await agent.command("port", "bit-1");
+    assert.match(busy.stderr, /^labgear: bit-1 is in use by labgear port\n$/);
+    assert.equal(await askBySerial(address, 9600), 1107);
+    // What the first one has set is no matter to the second.
+    assert.equal(await askBySerial(address, 19200), 1107);
+    rfc2217.child.kill("SIGINT");
+    assert.equal(await rfc2217.ended, 0, rfc2217.stderr);
+    if (speed.status === 0) assert.equal(readSpeed().stdout, speed.stdout);
+
+    await using tcp = start("--tcp", "0");
+    assert.match(await askBySocat(await served(tcp)), /\n1331\r/);
+    assert.equal((await agent.command("resume", "bit-1")).exitCode, 0);
+    assert.equal(await tcp.ended, 1);
+    assert.match(tcp.stderr, /\nlabgear: the port has ended: bit-1 is resumed\n$/);
+    await again();
+  });
+
+  test("labgear port: a board that the same person has leased, until the lease's end; nobody else's", async () => {
+    await using running = lease("--", "sleep", "300");
+    await running.until("stderr", "is yours");
+    const args = ["port", "bit-1", "--tcp", "0", "--control", agent.control];
+    await using folder = await temporaryFolder();
+    await using other = Running.start(args, { XDG_RUNTIME_DIR: folder.path });
+    assert.equal(await other.ended, 1);
+    assert.match(other.stderr, /^labgear: bit-1 is held by \S+@\S+, until .* UTC\n$/);
+    await using port = Running.start(args);
+    await port.until("stderr", /is served on \S+:\d+;/);
+    const [, address = ""] = /is served on (\S+:\d+);/.exec(port.stderr) ?? [];
+    assert.match(await askBySocat(address), /\n1331\r/);
+    assert.equal((await agent.command("release", "bit-1")).exitCode, 0);
+    assert.equal(await port.ended, 1, port.stderr);
+    assert.match(port.stderr, /\nlabgear: the port has ended: the lease of bit-1 is over\n$/);
+    assert.equal(await running.ended, 3, running.stderr);
     await again();
   });
 

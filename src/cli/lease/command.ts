@@ -8,14 +8,14 @@ import { type LeaseTerms, leaseFunction } from "#/exchange/lease.ts";
 import { typeFunction } from "#/exchange/typing.ts";
 import { Admin } from "#/gearman/client/admin.ts";
 import type { ServerAddress } from "#/gearman/wire/dial.ts";
-import { type Address, formatAddress, parseAddress } from "#/lib/address.ts";
+import { type Address, formatAddress } from "#/lib/address.ts";
 import { printable } from "#/lib/text.ts";
 import { formatElapsed, parseDuration } from "#/lib/units.ts";
 import { exitCodeOf } from "../build/follow.ts";
 import { reasonOf } from "../build/lines.ts";
 import { CommandError, exitCodes } from "../exit.ts";
 import { findGate, type GateOptions, withGate } from "../gate-options.ts";
-import { type FileNames, fileNames, newCommand, rawOption } from "../options.ts";
+import { type FileNames, fileNames, listenOption, newCommand, rawOption, tcpPort } from "../options.ts";
 import { findFunction } from "../registered.ts";
 import { findServers, type ServerOptions, withServers } from "../servers.ts";
 import { gatePlace, leasesBehind } from "./gate.ts";
@@ -69,13 +69,9 @@ export function command(): Command {
     .option(
       "--tcp <port>",
       "serve the board's bytes on this port of this machine instead of the terminal",
-      port,
+      tcpPort,
     )
-    .addOption(
-      new Option("--listen <host[:port]>", "where the board is served for the command or --tcp")
-        .argParser(listen)
-        .default({ host: "127.0.0.1", port: 0 }, "127.0.0.1"),
-    )
+    .addOption(listenOption("where the board is served for the command or --tcp"))
     .option("--put <file:path>", "send a file to the board first, and verify it; can be repeated", more)
     .option(
       "--get <path:file>",
@@ -224,15 +220,4 @@ function duration(text: string): number {
 
 function more(text: string, former: readonly FileNames[] = []): FileNames[] {
   return [...former, fileNames(text)];
-}
-
-function port(text: string): number {
-  if (/^[0-9]{1,5}$/.test(text) && Number(text) < 65_536) return Number(text);
-  throw new InvalidArgumentError("expected a port from 0 to 65535.");
-}
-
-function listen(text: string): Address {
-  const found = parseAddress(text, 0);
-  if (found) return found;
-  throw new InvalidArgumentError("expected HOST or HOST:PORT.");
 }

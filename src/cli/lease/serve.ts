@@ -1,11 +1,18 @@
-/** Serves a leased board on this machine: as RFC 2217, or as plain bytes over TCP. One program at a time. */
-import { once } from "node:events";
+/** Serves a board on this machine: as RFC 2217, or as plain bytes over TCP. One program at a time. */
+import { type EventEmitter, once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
 import { Rfc2217Server, type SerialEvent } from "#/devices/port/rfc2217-server.ts";
 import type { LineStatus } from "#/exchange/lease.ts";
 import { type Address, formatAddress } from "#/lib/address.ts";
 import { CommandError } from "../exit.ts";
-import type { HeldBoard } from "./session.ts";
+import type { BoardEvents, HeldBoard } from "./session.ts";
+
+/** What a program needs of a board. */
+export interface ServedBoard extends EventEmitter<BoardEvents>, Pick<HeldBoard, "baud" | "lines"> {
+  readonly holder: Pick<HeldBoard["holder"], "write" | "do" | "purge" | "drained">;
+  /** A program has ended. */
+  left?(): void;
+}
 
 export interface Served extends AsyncDisposable {
   /** HOST:PORT. */
@@ -18,17 +25,17 @@ const maxUnreadBytes = 4 * 1024 * 1024;
 const maxBreakMs = 10_000;
 
 /** @throws CommandError failure when nothing can listen there */
-export async function serveRfc2217(board: HeldBoard, where: Address): Promise<Served> {
+export async function serveRfc2217(board: ServedBoard, where: Address): Promise<Served> {
   return await serve(board, where, (socket) => talkRfc2217(board, socket));
 }
 
 /** @throws CommandError failure */
-export async function serveBytes(board: HeldBoard, where: Address): Promise<Served> {
+export async function serveBytes(board: ServedBoard, where: Address): Promise<Served> {
   return await serve(board, where, (socket) => talkBytes(board, socket));
 }
 
 async function serve(
-  board: HeldBoard,
+  board: ServedBoard,
   where: Address,
   talk: (socket: Socket) => (bytes: Buffer) => void,
 ): Promise<Served> {
@@ -48,6 +55,7 @@ async function serve(
     socket.once("close", () => {
       board.off("serial", onSerial);
       current = undefined;
+      board.left?.();
     });
   });
   await listen(server, where);
@@ -73,12 +81,12 @@ async function listen(server: Server, { host, port }: Address): Promise<void> {
 }
 
 /** Reads on when the board's side has taken what was read. */
-function pace(board: HeldBoard, socket: Socket): void {
+function pace(board: ServedBoard, socket: Socket): void {
   socket.pause();
   void board.holder.drained().then(() => socket.resume());
 }
 
-function talkBytes(board: HeldBoard, socket: Socket): (bytes: Buffer) => void {
+function talkBytes(board: ServedBoard, socket: Socket): (bytes: Buffer) => void {
   socket.on("data", (bytes: Buffer) => {
     board.holder.write(bytes);
     pace(board, socket);
@@ -86,7 +94,7 @@ function talkBytes(board: HeldBoard, socket: Socket): (bytes: Buffer) => void {
   return (bytes) => void socket.write(bytes);
 }
 
-function talkRfc2217(board: HeldBoard, socket: Socket): (bytes: Buffer) => void {
+function talkRfc2217(board: ServedBoard, socket: Socket): (bytes: Buffer) => void {
   const { holder } = board;
   const protocol = new Rfc2217Server(board.baud, board.lines);
   let breakFrom: number | undefined;

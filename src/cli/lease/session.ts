@@ -34,7 +34,7 @@ export interface HeldBoard extends EventEmitter<BoardEvents> {
   readonly leftMs: number;
 }
 
-interface BoardEvents {
+export interface BoardEvents {
   serial: [Buffer];
   lines: [LineStatus];
 }

@@ -48,6 +48,8 @@ interface PortEvents {
   data: [Chunk];
   /** Bytes on their way to the board. The offset counts sent bytes. */
   sent: [Chunk];
+  /** Nobody has the right to write any more. */
+  free: [];
 }
 
 export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
@@ -161,7 +163,9 @@ export class Port extends EventEmitter<PortEvents> implements AsyncDisposable {
       setFormat: (format) => this.#setFormat(format),
       lend: () => this.#lend(),
       release: () => {
-        if (this.#writer === writer) this.#writer = undefined;
+        if (this.#writer !== writer) return;
+        this.#writer = undefined;
+        this.emit("free");
       },
     });
     this.#writer = writer;

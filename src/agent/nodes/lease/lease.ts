@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Build } from "#/builds/build.ts";
 import type { Device } from "#/devices/device.ts";
+import type { PortWriter } from "#/devices/port/writer.ts";
 import type { Reservation } from "#/devices/reservation.ts";
 import { ExchangeError } from "#/exchange/errors.ts";
 import type { LeaseNews, LeaseTerms, LineStatus } from "#/exchange/lease.ts";
@@ -40,7 +41,14 @@ const progressIntervalMs = 250;
 type LeaseState =
   | { readonly kind: "waiting" | "over" }
   /** Times are by performance.now(). */
-  | { readonly kind: "held"; readonly begun: number; readonly until: number };
+  | { readonly kind: "held"; readonly begun: number; readonly until: number; readonly lent: Lent };
+
+/** The board's line for another process of the holder. */
+interface Lent {
+  readonly writer: PortWriter;
+  /** Aborts with the lease. */
+  readonly over: AbortSignal;
+}
 
 interface Queued {
   readonly sequence: number;
@@ -92,6 +100,11 @@ export class Lease {
     return Math.max(0, Math.round(Math.min(until, this.#drainUntil ?? until) - performance.now()));
   }
 
+  /** Undefined: it isn't held. */
+  get lent(): Lent | undefined {
+    return this.#state.kind === "held" ? this.#state.lent : undefined;
+  }
+
   /** Since the agent drains; by performance.now(). */
   set drainUntil(until: number | undefined) {
     if (until === this.#drainUntil) return;
@@ -138,10 +151,10 @@ export class Lease {
   }
 
   /** The board is reserved: the time begins. */
-  begin(): void {
+  begin(lent: Lent): void {
     const { terms, maxMs } = this.#options;
     const begun = performance.now();
-    this.#state = { kind: "held", begun, until: begun + Math.min(terms.forMs ?? maxMs, maxMs) };
+    this.#state = { kind: "held", begun, until: begun + Math.min(terms.forMs ?? maxMs, maxMs), lent };
     this.#armEnd();
   }
 
@@ -215,7 +228,7 @@ export class Lease {
     if (this.#state.kind !== "held") return;
     const { begun, until } = this.#state;
     const last = begun + this.#options.maxMs;
-    this.#state = { kind: "held", begun, until: Math.min(until + byMs, last) };
+    this.#state = { ...this.#state, until: Math.min(until + byMs, last) };
     this.#armEnd();
     this.#note("extended");
   }

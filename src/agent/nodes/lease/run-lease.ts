@@ -77,7 +77,7 @@ async function hold(
     await reservation.leave(signal);
     const { handOver } = reservation.console;
     if (handOver !== undefined) await reservation.writer.write(Buffer.from(handOver));
-    lease.begin();
+    lease.begin({ writer: reservation.writer, over: signal });
     const recent = Math.max(port.ring.start, from - maxRecentBytes);
     const showing = [
       streamSerial(feedOf(port), report, recent, signal).catch(() => {}),

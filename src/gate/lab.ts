@@ -47,7 +47,7 @@ export class Lab {
     });
     for (const answer of answers)
       if (answer.status === "rejected")
-        this.#log.warn({}, `a job server can't be asked: ${reason(answer.reason)}`);
+        this.#log.warn({}, `a job server can't be asked: ${(answer.reason as Error).message}`);
     if (good.length === 0)
       throw new Refusal("unavailable", "the lab can't be reached now", { why: "no job server answers" });
     return good;

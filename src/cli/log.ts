@@ -7,7 +7,7 @@ import { fetchFunction } from "#/exchange/functions.ts";
 import { type CaptureRecord, readCapture } from "#/lib/capture.ts";
 import { printable } from "#/lib/text.ts";
 import { CommandError } from "./exit.ts";
-import { buildName, findAgent, newCommand, rawOption, selectBuild, withControl } from "./options.ts";
+import { findAgent, newCommand, rawOption, selectBuild, withBuildOfBox, withControl } from "./options.ts";
 import { findFunction } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
 import { print } from "./terminal.ts";
@@ -24,24 +24,16 @@ interface Options extends ServerOptions {
 }
 
 export function command(): Command {
-  return withServers(
-    withControl(
-      newCommand(
-        "log [BOX] JOB[#NUMBER]|UUID [OPTIONS]",
-        "Prints a build's console: byte for byte into a file or a pipe, without control sequences on a terminal.",
+  return withBuildOfBox(
+    withServers(
+      withControl(
+        newCommand(
+          "log [BOX] JOB[#NUMBER]|UUID [OPTIONS]",
+          "Prints a build's console: byte for byte into a file or a pipe, without control sequences on a terminal.",
+        ),
       ),
     ),
   )
-    .argument(
-      "<build>",
-      "JOB for its newest build, JOB#NUMBER, or the build's uuid; or another box's name",
-      buildName,
-    )
-    .argument(
-      "[of-box]",
-      "with a box's name: its build, JOB#NUMBER or uuid, read through a job server",
-      buildName,
-    )
     .option("-f, --follow", "go on as the console grows, until the build has ended")
     .addOption(
       new Option(

@@ -34,6 +34,21 @@ export function withControl(command: Command): Command {
   );
 }
 
+/** Adds `<build> [of-box]`: a build of this box, or with another box's name before it, one of that. */
+export function withBuildOfBox(command: Command): Command {
+  return command
+    .argument(
+      "<build>",
+      "JOB for its newest build, JOB#NUMBER, or the build's uuid; or another box's name",
+      buildName,
+    )
+    .argument(
+      "[of-box]",
+      "with a box's name: its build, JOB#NUMBER or uuid, read through a job server",
+      buildName,
+    );
+}
+
 /** For commands that print what a build or a board wrote. */
 export function rawOption(): Option {
   return new Option("--raw", "on a terminal, pass all control sequences on, not only colours");

@@ -12,7 +12,14 @@ import { fetchFunction } from "#/exchange/functions.ts";
 import { printable } from "#/lib/text.ts";
 import { formatElapsed, formatSize } from "#/lib/units.ts";
 import { CommandError } from "./exit.ts";
-import { buildName, controlTimeoutMs, findAgent, newCommand, selectBuild, withControl } from "./options.ts";
+import {
+  controlTimeoutMs,
+  findAgent,
+  newCommand,
+  selectBuild,
+  withBuildOfBox,
+  withControl,
+} from "./options.ts";
 import { findFunction } from "./registered.ts";
 import { findServers, type ServerOptions, withServers } from "./servers.ts";
 import { stateCell, table, timeText } from "./table.ts";
@@ -39,24 +46,16 @@ const maxConsoleBytes = 16 * 1024 * 1024;
 const excerptLines = 5;
 
 export function command(): Command {
-  return withServers(
-    withControl(
-      newCommand(
-        "show [BOX] JOB[#NUMBER]|UUID [OPTIONS]",
-        "Shows a build: how it ended and why, its failed tests or its first error, what it tests, where it ran.",
+  return withBuildOfBox(
+    withServers(
+      withControl(
+        newCommand(
+          "show [BOX] JOB[#NUMBER]|UUID [OPTIONS]",
+          "Shows a build: how it ended and why, its failed tests or its first error, what it tests, where it ran.",
+        ),
       ),
     ),
   )
-    .argument(
-      "<build>",
-      "JOB for its newest build, JOB#NUMBER, or the build's uuid; or another box's name",
-      buildName,
-    )
-    .argument(
-      "[of-box]",
-      "with a box's name: its build, JOB#NUMBER or uuid, read through a job server",
-      buildName,
-    )
     .option("--json", "print its record as one JSON object")
     .action(async (build: string, ofBox: string | undefined, options: Options) => {
       if (ofBox === undefined) await print(await local(build, options), options);
